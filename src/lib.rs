@@ -1,0 +1,1 @@
+//! expgsql: the PostgreSQL failover agent for Pacemaker.

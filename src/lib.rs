@@ -1,1 +1,4 @@
 //! expgsql: the PostgreSQL failover agent for Pacemaker.
+
+pub mod model;
+pub mod sys;

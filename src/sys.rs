@@ -1,0 +1,703 @@
+//! Programs with deadlines, and clocks.
+//!
+//! The agent's only way to run a program, and the only place that sleeps. No shell is involved: a program gets
+//! its arguments as they are. Everything here ends by its [`Deadline`].
+
+use std::ffi::{CString, OsString};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, killpg};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{Gid, Pid, Uid, User, geteuid, getgrouplist, setgid, setgroups, setuid};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+
+/// How long a program that was sent SIGKILL may take to be gone. A process in uninterruptible sleep (a dead disk)
+/// never goes: without this bound the agent would hang with it.
+const REAP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long output is still read after the program itself has ended. A daemon it left behind may hold the pipe open
+/// for ever; what the program wrote is in the pipe already.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// A point in time by which something must have happened, on the monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The point `limit` from now.
+    #[must_use]
+    pub fn after(limit: Duration) -> Self {
+        let now = Instant::now();
+        // Far enough for "no limit", where `limit` itself would overflow the clock.
+        Self(
+            now.checked_add(limit)
+                .unwrap_or_else(|| now + Duration::from_secs(86_400 * 365)),
+        )
+    }
+
+    /// This deadline, or the point `limit` from now, whichever comes first: a bound for one step of a longer action.
+    #[must_use]
+    pub fn min(self, limit: Duration) -> Self {
+        Self(self.0.min(Self::after(limit).0))
+    }
+
+    /// Time left; zero once the deadline has passed.
+    #[must_use]
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// No time is left.
+    #[must_use]
+    pub fn is_past(self) -> bool {
+        self.remaining().is_zero()
+    }
+}
+
+/// Calls `attempt` until it returns something, at most every `every`, and a last time at the deadline. `None`: the
+/// deadline passed. `attempt` is called at least once, also with a deadline already past.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that sleeps, and it has a deadline"
+)]
+pub fn poll_until<T>(
+    deadline: Deadline,
+    every: Duration,
+    mut attempt: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    loop {
+        let was_past = deadline.is_past();
+        if let Some(found) = attempt() {
+            return Some(found);
+        }
+        if was_past {
+            return None;
+        }
+        std::thread::sleep(every.min(deadline.remaining()));
+    }
+}
+
+/// The account a PostgreSQL instance runs under, with everything needed to become it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Account name.
+    pub name: String,
+    /// User id.
+    pub uid: Uid,
+    /// Primary group.
+    pub gid: Gid,
+    /// All groups, the primary one included. Looked up beforehand: between fork and exec nothing may allocate.
+    pub groups: Vec<Gid>,
+    /// Home directory.
+    pub home: PathBuf,
+}
+
+/// The account could not be looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnerError {
+    /// There is no such account.
+    #[error(
+        "there is no account named {0:?} on this node: create it, or correct the parameter that names it"
+    )]
+    Unknown(String),
+    /// The account database could not be read.
+    #[error("the account {name:?} could not be looked up: {source}")]
+    Lookup {
+        /// Account name.
+        name: String,
+        /// What the account database said.
+        source: Errno,
+    },
+}
+
+impl Owner {
+    /// Looks the account up, with its groups.
+    ///
+    /// # Errors
+    /// [`OwnerError::Unknown`] when there is no such account, [`OwnerError::Lookup`] when that could not be found out.
+    pub fn lookup(name: &str) -> Result<Self, OwnerError> {
+        let failed = |source| OwnerError::Lookup {
+            name: name.to_owned(),
+            source,
+        };
+        let user = User::from_name(name)
+            .map_err(failed)?
+            .ok_or_else(|| OwnerError::Unknown(name.to_owned()))?;
+        let c_name = CString::new(name).map_err(|_| OwnerError::Unknown(name.to_owned()))?;
+        let groups = getgrouplist(&c_name, user.gid).map_err(failed)?;
+        Ok(Self {
+            name: user.name,
+            uid: user.uid,
+            gid: user.gid,
+            groups,
+            home: user.dir,
+        })
+    }
+}
+
+/// A program to run: arguments as they are, no shell.
+#[derive(Clone, Debug)]
+pub struct Command {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, Option<OsString>)>,
+    owner: Option<Owner>,
+    stdin: Vec<u8>,
+}
+
+/// What a program that ended by itself left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Exit code, or the signal that ended it.
+    pub status: ExitStatus,
+    /// All it wrote to standard output.
+    pub stdout: Vec<u8>,
+    /// All it wrote to standard error.
+    pub stderr: Vec<u8>,
+}
+
+impl Output {
+    /// Standard output as text; bytes that are not UTF-8 are replaced.
+    #[must_use]
+    pub fn stdout_text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Standard error as text, without white space around it; bytes that are not UTF-8 are replaced.
+    #[must_use]
+    pub fn stderr_text(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).trim().to_owned()
+    }
+}
+
+/// Why a program gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The program, or the interpreter its first line names, is not installed.
+    #[error(
+        "{0} was not found: install it, or correct PATH or the parameter that names its directory"
+    )]
+    NotFound(String),
+    /// It had not ended by the deadline and was killed with its process group. What it was doing may have happened,
+    /// or may yet happen where it had asked a daemon to do it.
+    #[error("{program} did not finish within {after:.1?} and was killed")]
+    TimedOut {
+        /// Program name.
+        program: String,
+        /// How long it ran.
+        after: Duration,
+    },
+    /// It could not be started, or its end could not be awaited.
+    #[error("{program} could not be run: {source}")]
+    Spawn {
+        /// Program name.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It ended with a code other than 0, or by a signal.
+    #[error("{program} failed ({status}): {stderr}")]
+    Failed {
+        /// Program name.
+        program: String,
+        /// Exit code or signal.
+        status: ExitStatus,
+        /// What it wrote to standard error, or to standard output where that is empty.
+        stderr: String,
+    },
+}
+
+impl RunError {
+    /// The exit code, where the program ended by itself with one.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Failed { status, .. } => status.code(),
+            Self::NotFound(_) | Self::TimedOut { .. } | Self::Spawn { .. } => None,
+        }
+    }
+}
+
+impl Command {
+    /// A program, found in PATH unless it is a path.
+    #[must_use]
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            owner: None,
+            stdin: Vec::new(),
+        }
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable; the rest of the environment is inherited.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Takes a variable out of the inherited environment.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), None));
+        self
+    }
+
+    /// Runs under this account: its user, its groups, its HOME, USER and LOGNAME, in `/` (the agent's own directory
+    /// may be closed to it, and PostgreSQL's tools complain then). Where the agent runs under that account already,
+    /// nothing is switched.
+    #[must_use]
+    pub fn as_owner(mut self, owner: &Owner) -> Self {
+        self.owner = Some(owner.clone());
+        self
+    }
+
+    /// Bytes for its standard input, which ends after them. Without this, standard input is empty.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Runs it and waits for its end; success is exit code 0. Must not be called from asynchronous code, which has
+    /// [`Command::output_async`].
+    ///
+    /// # Errors
+    /// See [`RunError`]; [`RunError::Failed`] for any exit code but 0.
+    pub fn run(&self, deadline: Deadline) -> Result<Output, RunError> {
+        let output = self.output(deadline)?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        let mut stderr = output.stderr_text();
+        if stderr.is_empty() {
+            stderr = output.stdout_text().trim().to_owned();
+        }
+        Err(RunError::Failed {
+            program: self.name(),
+            status: output.status,
+            stderr,
+        })
+    }
+
+    /// Runs it and waits for its end, whatever its exit code: for programs that speak through it.
+    ///
+    /// # Errors
+    /// See [`RunError`]; never [`RunError::Failed`].
+    pub fn output(&self, deadline: Deadline) -> Result<Output, RunError> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| RunError::Spawn {
+                program: self.name(),
+                source,
+            })?
+            .block_on(self.output_async(deadline))
+    }
+
+    /// [`Command::output`] for asynchronous code, for example to ask several nodes at once.
+    ///
+    /// The program leads a process group of its own. At the deadline the group gets SIGKILL; a process that has left
+    /// the group (a daemon such as the postmaster, which calls setsid) lives on. Processes it leaves behind when it
+    /// ends by itself are not touched, and are not waited for although they may hold its output open. When the agent
+    /// itself is killed, the program is too, but not what it started.
+    ///
+    /// # Errors
+    /// See [`RunError`]; never [`RunError::Failed`].
+    pub async fn output_async(&self, deadline: Deadline) -> Result<Output, RunError> {
+        let started = Instant::now();
+        let mut child = self.prepare().spawn().map_err(|source| {
+            if source.kind() == io::ErrorKind::NotFound {
+                return RunError::NotFound(self.name());
+            }
+            RunError::Spawn {
+                program: self.name(),
+                source,
+            }
+        })?;
+        let group = child.id();
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+
+        let ended = {
+            let pump = async {
+                let feed = async {
+                    if let Some(mut pipe) = stdin {
+                        // The program may end without reading its input; that is its exit code's business.
+                        let _unread = pipe.write_all(&self.stdin).await;
+                    }
+                };
+                tokio::join!(feed, collect(stdout, &mut out), collect(stderr, &mut err));
+            };
+            tokio::pin!(pump);
+            let limit = tokio::time::sleep(deadline.remaining());
+            tokio::pin!(limit);
+            let mut is_pumped = false;
+            loop {
+                tokio::select! {
+                    status = child.wait() => {
+                        if !is_pumped {
+                            let _still_open = tokio::time::timeout(DRAIN_TIMEOUT, &mut pump).await;
+                        }
+                        break Some(status);
+                    }
+                    () = &mut pump, if !is_pumped => is_pumped = true,
+                    () = &mut limit => break None,
+                }
+            }
+        };
+
+        match ended {
+            Some(Ok(status)) => Ok(Output {
+                status,
+                stdout: out,
+                stderr: err,
+            }),
+            Some(Err(source)) => Err(RunError::Spawn {
+                program: self.name(),
+                source,
+            }),
+            None => {
+                // Not reaped yet, so the number cannot belong to another process.
+                if let Some(pid) = group.and_then(|pid| i32::try_from(pid).ok()) {
+                    let _gone_already = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+                }
+                let _hung_in_kernel = tokio::time::timeout(REAP_TIMEOUT, child.wait()).await;
+                Err(RunError::TimedOut {
+                    program: self.name(),
+                    after: started.elapsed(),
+                })
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        self.program.to_string_lossy().into_owned()
+    }
+
+    fn prepare(&self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.program);
+        command.args(&self.args).process_group(0);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if self.stdin.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        });
+        if let Some(owner) = &self.owner {
+            command.current_dir("/").env("HOME", &owner.home);
+            command.env("USER", &owner.name).env("LOGNAME", &owner.name);
+        }
+        let switch_to = self.owner.clone().filter(|owner| geteuid() != owner.uid);
+        let before_exec = move || {
+            if let Some(Owner {
+                uid, gid, groups, ..
+            }) = &switch_to
+            {
+                // Groups first: without the right to set them nothing may be switched.
+                setgroups(groups)?;
+                setgid(*gid)?;
+                setuid(*uid)?;
+            }
+            // Pacemaker kills the agent's process group when the action times out, which this program is not part
+            // of: it must go with the agent. After setuid, which clears the setting.
+            set_pdeathsig(Signal::SIGKILL)?;
+            Ok(())
+        };
+        // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls are allowed. It makes
+        // four system calls on values computed before the fork, takes no lock and allocates nothing (an Errno
+        // becomes an io::Error by its number alone).
+        unsafe { command.pre_exec(before_exec) };
+        for (name, value) in &self.env {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+}
+
+/// Reads to the end, or as far as it gets: what was read is in `into` also when this is dropped half-way.
+async fn collect(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) {
+    if let Some(mut pipe) = pipe {
+        while !matches!(pipe.read_buf(into).await, Ok(0) | Err(_)) {}
+    }
+}
+
+/// [`Command::run`] for a program with arguments and nothing else.
+///
+/// # Errors
+/// See [`RunError`]. An empty `argv` is [`RunError::NotFound`].
+pub fn run(argv: &[&str], deadline: Deadline) -> Result<Output, RunError> {
+    let Some((program, args)) = argv.split_first() else {
+        return Err(RunError::NotFound("an empty command".to_owned()));
+    };
+    Command::new(*program)
+        .args(args.iter().copied())
+        .run(deadline)
+}
+
+/// A time that may be kept between calls of the agent: each call is a process of its own, the wall clock may jump,
+/// and the monotonic clock says nothing after a restart of the machine. The clock runs on while the machine sleeps.
+///
+/// As text: `BOOT_ID/MILLISECONDS`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootTime {
+    /// Which start of the machine.
+    boot_id: String,
+    /// Time since that start.
+    since_boot: Duration,
+}
+
+/// Now, as a time to keep.
+///
+/// # Errors
+/// When the kernel gives no boot id or no boot clock: /proc is missing.
+///
+/// Source: proc(5), `/proc/sys/kernel/random/boot_id`; `clock_gettime(2)`, `CLOCK_BOOTTIME`.
+pub fn boot_clock() -> io::Result<BootTime> {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim()
+        .to_owned();
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
+    Ok(BootTime {
+        boot_id,
+        since_boot: Duration::from(now),
+    })
+}
+
+impl BootTime {
+    /// Time from `earlier` to this. `None`: the machine was started in between, or `earlier` is not earlier, so
+    /// nothing is known.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Option<Duration> {
+        if self.boot_id != earlier.boot_id {
+            return None;
+        }
+        self.since_boot.checked_sub(earlier.since_boot)
+    }
+}
+
+impl fmt::Display for BootTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.boot_id, self.since_boot.as_millis())
+    }
+}
+
+/// The text is not a [`BootTime`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not BOOT_ID/MILLISECONDS")]
+pub struct BootTimeError(String);
+
+impl FromStr for BootTime {
+    type Err = BootTimeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || BootTimeError(text.to_owned());
+        let (boot_id, millis) = text.split_once('/').ok_or_else(bad)?;
+        let millis = millis.parse().map_err(|_| bad())?;
+        if boot_id.is_empty() {
+            return Err(bad());
+        }
+        Ok(Self {
+            boot_id: boot_id.to_owned(),
+            since_boot: Duration::from_millis(millis),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(20))
+    }
+
+    fn is_alive(pid: i32) -> bool {
+        // A zombie waiting for init is dead.
+        std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim().starts_with('Z'))
+    }
+
+    #[test]
+    fn the_earlier_deadline_wins() {
+        let long = Deadline::after(Duration::from_secs(100));
+        assert!(long.min(Duration::from_secs(1)).remaining() <= Duration::from_secs(1));
+        let short = Deadline::after(Duration::ZERO);
+        assert!(short.min(Duration::from_secs(1)).is_past());
+        assert!(Deadline::after(Duration::MAX).remaining() > Duration::from_secs(86_400));
+    }
+
+    #[test]
+    fn polling_tries_at_least_once_and_stops_at_the_deadline() {
+        let past = Deadline::after(Duration::ZERO);
+        assert_eq!(
+            poll_until(past, Duration::from_secs(9), || Some(1)),
+            Some(1)
+        );
+        let mut tries = 0;
+        let limit = Deadline::after(Duration::from_millis(30));
+        let found: Option<()> = poll_until(limit, Duration::from_millis(10), || {
+            tries += 1;
+            None
+        });
+        assert_eq!(found, None);
+        assert!(tries >= 2, "{tries} tries");
+    }
+
+    #[test]
+    fn more_output_than_a_pipe_holds_does_not_deadlock() {
+        let text = "x".repeat(300_000);
+        let output = Command::new("tee")
+            .arg("/dev/stderr")
+            .stdin(text.as_bytes())
+            .run(soon())
+            .unwrap();
+        assert_eq!(output.stdout.len(), text.len());
+        assert_eq!(output.stderr.len(), text.len());
+    }
+
+    #[test]
+    fn input_that_nobody_reads_is_no_error() {
+        Command::new("true")
+            .stdin(vec![b'x'; 300_000])
+            .run(soon())
+            .unwrap();
+    }
+
+    #[test]
+    fn failure_carries_the_code_and_the_words() {
+        let error = run(&["sh", "-c", "echo why >&2; exit 7"], soon()).unwrap_err();
+        assert_eq!(error.exit_code(), Some(7));
+        assert!(error.to_string().contains("why"), "{error}");
+        let error = run(&["sh", "-c", "kill -9 $$"], soon()).unwrap_err();
+        assert!(matches!(error, RunError::Failed { status, .. } if status.signal() == Some(9)));
+    }
+
+    #[test]
+    fn a_missing_program_is_its_own_error() {
+        assert!(
+            matches!(run(&["no-such-program"], soon()), Err(RunError::NotFound(name)) if name == "no-such-program")
+        );
+        assert!(matches!(run(&[], soon()), Err(RunError::NotFound(_))));
+    }
+
+    #[test]
+    fn the_deadline_kills_the_whole_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid_file = dir.path().join("pid");
+        let script = format!("sleep 600 & echo $! > {}; wait", pid_file.display());
+        let error = run(
+            &["sh", "-c", &script],
+            Deadline::after(Duration::from_millis(500)),
+        )
+        .unwrap_err();
+        assert!(matches!(error, RunError::TimedOut { .. }), "{error}");
+        let grandchild: i32 = std::fs::read_to_string(&pid_file)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        assert!(
+            poll_until(soon(), Duration::from_millis(10), || (!is_alive(
+                grandchild
+            ))
+            .then_some(()))
+            .is_some()
+        );
+    }
+
+    #[test]
+    fn a_daemon_left_behind_does_not_hold_the_call() {
+        let started = Instant::now();
+        let output = run(&["sh", "-c", "sleep 30 & echo $!"], soon()).unwrap();
+        let daemon: i32 = output.stdout_text().trim().parse().unwrap();
+        assert!(is_alive(daemon), "left alone");
+        nix::sys::signal::kill(Pid::from_raw(daemon), Signal::SIGKILL).unwrap();
+        assert!(started.elapsed() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn environment_is_set_and_removed() {
+        let output = Command::new("sh")
+            .args(["-c", "echo $A-${HOME-none}"])
+            .env("A", "b c")
+            .env_remove("HOME")
+            .run(soon())
+            .unwrap();
+        assert_eq!(output.stdout_text(), "b c-none\n");
+    }
+
+    #[test]
+    fn the_owner_gets_its_own_groups_and_none_of_ours() {
+        assert!(matches!(
+            Owner::lookup("no-such-account"),
+            Err(OwnerError::Unknown(_))
+        ));
+        if !geteuid().is_root() {
+            return;
+        }
+        let owner = Owner::lookup("nobody").unwrap();
+        let show = ["-c", "id -u; id -g; id -G; pwd; echo $USER"];
+        let output = Command::new("sh")
+            .args(show)
+            .as_owner(&owner)
+            .run(soon())
+            .unwrap();
+        let groups: Vec<String> = owner.groups.iter().map(ToString::to_string).collect();
+        let expected = format!(
+            "{}\n{}\n{}\n/\nnobody\n",
+            owner.uid,
+            owner.gid,
+            groups.join(" ")
+        );
+        assert_eq!(output.stdout_text(), expected);
+    }
+
+    #[test]
+    fn kept_times_survive_text_and_not_a_reboot() {
+        let earlier = boot_clock().unwrap();
+        let kept: BootTime = earlier.to_string().parse().unwrap();
+        assert!(boot_clock().unwrap().since(&kept).is_some());
+        let other: BootTime = "another-boot/5".parse().unwrap();
+        assert_eq!(earlier.since(&other), None);
+        let later = BootTime {
+            since_boot: earlier.since_boot + Duration::from_secs(5),
+            ..earlier.clone()
+        };
+        assert_eq!(earlier.since(&later), None);
+        assert_eq!(later.since(&earlier), Some(Duration::from_secs(5)));
+        for bad in ["", "a", "/5", "a/", "a/-5", "a/5s"] {
+            assert!(bad.parse::<BootTime>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,3 +1,8 @@
-//! Values: what is seen and said, without I/O.
+//! Values: what was read from PostgreSQL, Pacemaker and the operator, parsed once.
 
+pub mod lsn;
 pub mod node_name;
+pub mod repl_info;
+pub mod status;
+pub mod sync_names;
+pub mod timeline;

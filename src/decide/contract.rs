@@ -1,0 +1,740 @@
+//! R1, R2, R10: what commits wait for, and who may therefore be promoted.
+//!
+//! The *contract* is what `synchronous_standby_names` makes a commit wait for. The *eligible set*
+//! is the standbys that the CIB names as promotable. The invariant that every step keeps:
+//! **a standby is eligible only while every commit waits for it.** So it is dropped from the
+//! eligible set first, for certain, and only then from the contract (revoke, then relax); and
+//! added to the contract first, proven to have caught up, and only then eligible (catch up, then
+//! grant).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use crate::model::lsn::Lsn;
+use crate::model::status::{SenderState, SyncState};
+use crate::model::sync_names::SyncNames;
+
+/// A standby's name as PostgreSQL has it: the node name in lower case.
+pub type StandbyName = String;
+
+/// Everything the decision rests on.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// `synchronous_standby_names` as the running server has it.
+    pub in_force: SyncNames,
+    /// Every standby that may count: the other cluster nodes, and the outside ones.
+    pub standbys: BTreeMap<StandbyName, Standby>,
+    /// The cluster as corosync has it; `None` where it could not be read.
+    pub partition: Option<Partition>,
+    /// Revocations written to the CIB and confirmed, with what was seen then.
+    pub revoked: BTreeMap<StandbyName, Revocation>,
+    pub options: Options,
+}
+
+/// What the operator allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// R10: commits never stop waiting.
+    pub strict: bool,
+    /// Two nodes without lock, fencing or quorum device: relax although nothing is certain.
+    pub unsafe_relax: bool,
+    /// Every streaming standby belongs to the contract (external_standby_node_list is set).
+    pub everyone: bool,
+}
+
+/// One standby.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standby {
+    pub place: Place,
+    /// Its row in `pg_stat_replication`; `None` where it is not connected.
+    pub link: Option<Link>,
+}
+
+/// Where a standby runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A node of the cluster: it can be promoted.
+    Node {
+        /// In this node's partition.
+        present: bool,
+        /// The CIB says that it may be promoted.
+        eligible: bool,
+    },
+    /// Not a node of the cluster: it is never promoted, so nothing need be revoked.
+    Outside,
+}
+
+/// A row of `pg_stat_replication`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub state: SenderState,
+    pub sync: SyncState,
+    /// It has flushed everything acknowledged before the contract with it was in force (R2).
+    pub caught_up: bool,
+}
+
+/// This node's partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    pub quorate: bool,
+    /// Changes whenever membership does (corosync's ring id).
+    pub ring: String,
+    /// Nodes that have a vote, here or elsewhere.
+    pub voters: usize,
+    /// A partition without quorum stops its resources (no-quorum-policy is not `ignore`).
+    pub others_stop_without_quorum: bool,
+    /// Time since the machine started.
+    pub now: Duration,
+    /// How long quorum and membership must hold before they can be believed; `None` where
+    /// corosync's timing could not be read.
+    pub settle: Option<Duration>,
+}
+
+/// A revocation that the CIB took.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Revocation {
+    /// Time since the machine started.
+    pub at: Duration,
+    /// The ring it was made in.
+    pub ring: String,
+}
+
+/// One thing to do; in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Record in the CIB that these may not be promoted, and remember when.
+    Revoke(BTreeSet<StandbyName>),
+    /// Put this contract in force.
+    Contract(SyncNames),
+    /// Record in the CIB that this standby may be promoted.
+    Grant(StandbyName),
+    /// Commits go on waiting.
+    Hold(Hold),
+}
+
+/// Why commits go on waiting for a standby that does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// R10.
+    Strict,
+    /// The partition could not be read.
+    Unknown,
+    /// Too early to be sure of quorum and membership.
+    Settling {
+        standby: StandbyName,
+        remaining: Duration,
+    },
+    /// corosync's timing could not be read, so nobody knows when it is early.
+    NoSettleTime,
+    /// Somebody else may be promoting right now.
+    NoQuorum,
+    /// The standby is out of reach, and nothing keeps the other side from promoting it.
+    NoArbiter { standby: StandbyName },
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Strict => f.write_str("no standby streams, and sync_strict=true: commits wait"),
+            Self::Unknown => f.write_str("corosync's state could not be read: commits go on waiting"),
+            Self::Settling { standby, remaining } => {
+                write!(f, "{standby} is gone; quorum must hold for {:.1} s more before commits stop waiting for it", remaining.as_secs_f32())
+            }
+            Self::NoSettleTime => f.write_str("corosync's timing could not be read (set settle_time): commits go on waiting"),
+            Self::NoQuorum => f.write_str("this node's partition has no quorum, another may be promoting: commits go on waiting"),
+            Self::NoArbiter { standby } => {
+                write!(f, "{standby} is out of reach and with two votes neither side can prove it is alone: commits go on waiting (add a third vote or a quorum device, or set unsafe_relax=true)")
+            }
+        }
+    }
+}
+
+/// Decides the next steps. Called again until it returns nothing to do.
+#[must_use]
+pub fn next(facts: &Facts) -> Vec<Step> {
+    let certain = facts.in_force.certain();
+    let members = certain.clone().unwrap_or_default();
+    let eligible = eligible(facts);
+
+    // A standby that is eligible while commits do not wait for it: the setting was edited by
+    // hand, or an agent died between two steps. Every commit from here on may be missing there.
+    let stray: BTreeSet<_> = eligible.difference(&members).cloned().collect();
+    if !stray.is_empty() {
+        return vec![Step::Revoke(stray)];
+    }
+
+    let wanted = wanted(facts, &members);
+    if certain.as_ref() == Some(&wanted) {
+        let caught_up = wanted
+            .iter()
+            .filter(|name| !eligible.contains(*name) && is_proven(facts, name));
+        return caught_up.cloned().map(Step::Grant).collect();
+    }
+    if wanted.is_empty() && facts.options.strict {
+        return vec![Step::Hold(Hold::Strict)];
+    }
+
+    // Whoever commits no longer wait for must be out of the eligible set, for certain. Where
+    // PostgreSQL chose among several, nobody was eligible; but to be alone, everybody must be
+    // known to be out.
+    let dropped = match &certain {
+        Some(members) => members.difference(&wanted).cloned().collect(),
+        None if wanted.is_empty() => nodes(facts),
+        None => BTreeSet::new(),
+    };
+    let dropped: BTreeSet<_> = dropped
+        .into_iter()
+        .filter(|name| can_be_promoted(facts, name))
+        .collect();
+    let unrevoked: BTreeSet<_> = dropped
+        .iter()
+        .filter(|n| eligible.contains(*n) || !facts.revoked.contains_key(*n))
+        .cloned()
+        .collect();
+    if !unrevoked.is_empty() {
+        return vec![Step::Revoke(unrevoked)];
+    }
+    match dropped.iter().find_map(|name| uncertainty(facts, name)) {
+        Some(hold) => vec![Step::Hold(hold)],
+        None => vec![Step::Contract(SyncNames::all(wanted))],
+    }
+}
+
+fn nodes(facts: &Facts) -> BTreeSet<StandbyName> {
+    facts
+        .standbys
+        .keys()
+        .filter(|name| can_be_promoted(facts, name))
+        .cloned()
+        .collect()
+}
+
+/// A name that nobody knows is taken for a node's: it may be one that left node_list a moment ago.
+fn can_be_promoted(facts: &Facts, name: &str) -> bool {
+    facts
+        .standbys
+        .get(name)
+        .is_none_or(|s| s.place != Place::Outside)
+}
+
+fn eligible(facts: &Facts) -> BTreeSet<StandbyName> {
+    let is_eligible = |s: &Standby| matches!(s.place, Place::Node { eligible: true, .. });
+    facts
+        .standbys
+        .iter()
+        .filter(|(_, s)| is_eligible(s))
+        .map(|(n, _)| n.clone())
+        .collect()
+}
+
+fn is_streaming(facts: &Facts, name: &str) -> bool {
+    let link = facts.standbys.get(name).and_then(|s| s.link);
+    link.is_some_and(|l| l.state == SenderState::Streaming)
+}
+
+fn is_proven(facts: &Facts, name: &str) -> bool {
+    let Some(standby) = facts.standbys.get(name) else {
+        return false;
+    };
+    let proven =
+        |l: Link| l.state == SenderState::Streaming && l.sync == SyncState::Sync && l.caught_up;
+    matches!(standby.place, Place::Node { .. }) && standby.link.is_some_and(proven)
+}
+
+/// The standbys that commits should wait for.
+fn wanted(facts: &Facts, members: &BTreeSet<StandbyName>) -> BTreeSet<StandbyName> {
+    let streaming = || {
+        facts
+            .standbys
+            .keys()
+            .filter(|name| is_streaming(facts, name))
+    };
+    if facts.options.everyone {
+        return streaming().cloned().collect();
+    }
+    // Whoever is waited for stays: changing the contract costs a pause without a successor.
+    let kept = members.iter().find(|name| is_streaming(facts, name));
+    let first = || streaming().find(|name| can_be_promoted(facts, name));
+    kept.or_else(first).cloned().into_iter().collect()
+}
+
+/// R1 (a) to (d): why it is not certain that `name` can't be promoted. `None`: it is certain.
+fn uncertainty(facts: &Facts, name: &str) -> Option<Hold> {
+    if facts.options.unsafe_relax {
+        return None;
+    }
+    let Some(partition) = &facts.partition else {
+        return Some(Hold::Unknown);
+    };
+    if !partition.quorate {
+        return Some(Hold::NoQuorum);
+    }
+    let present = facts
+        .standbys
+        .get(name)
+        .is_some_and(|s| matches!(s.place, Place::Node { present: true, .. }));
+    let outvoted = partition.voters >= 3 && partition.others_stop_without_quorum;
+    if !present && !outvoted {
+        return Some(Hold::NoArbiter {
+            standby: name.to_owned(),
+        });
+    }
+    let Some(settle) = partition.settle else {
+        return Some(Hold::NoSettleTime);
+    };
+    let settling = |remaining| {
+        Some(Hold::Settling {
+            standby: name.to_owned(),
+            remaining,
+        })
+    };
+    match facts.revoked.get(name) {
+        // The note is of another boot or another membership: the time runs anew.
+        Some(revocation) if revocation.ring == partition.ring => {
+            let remaining = (revocation.at + settle).saturating_sub(partition.now);
+            // A note from the future is of an earlier boot.
+            if revocation.at > partition.now {
+                settling(settle)
+            } else if remaining.is_zero() {
+                None
+            } else {
+                settling(remaining)
+            }
+        }
+        _ => settling(settle),
+    }
+}
+
+/// Revocation notes that no longer say anything: their ring or boot is over. The caller makes
+/// them anew, with the present time.
+#[must_use]
+pub fn outdated(facts: &Facts) -> BTreeSet<StandbyName> {
+    let Some(partition) = &facts.partition else {
+        return BTreeSet::new();
+    };
+    let is_outdated = |r: &Revocation| r.ring != partition.ring || r.at > partition.now;
+    facts
+        .revoked
+        .iter()
+        .filter(|(_, r)| is_outdated(r))
+        .map(|(n, _)| n.clone())
+        .collect()
+}
+
+/// Whether a standby's row proves that it holds all that was acknowledged before (R2).
+///
+/// `barrier` is a position written after the contract was in force; `None`: not taken yet.
+#[must_use]
+pub fn caught_up(flushed: Option<Lsn>, barrier: Option<Lsn>) -> bool {
+    matches!((flushed, barrier), (Some(flushed), Some(barrier)) if flushed >= barrier)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAMING: Option<Link> = Some(Link {
+        state: SenderState::Streaming,
+        sync: SyncState::Async,
+        caught_up: false,
+    });
+    const SYNC: Option<Link> = Some(Link {
+        state: SenderState::Streaming,
+        sync: SyncState::Sync,
+        caught_up: true,
+    });
+    const LAGGING: Option<Link> = Some(Link {
+        state: SenderState::Streaming,
+        sync: SyncState::Sync,
+        caught_up: false,
+    });
+    const CATCHUP: Option<Link> = Some(Link {
+        state: SenderState::Catchup,
+        sync: SyncState::Async,
+        caught_up: false,
+    });
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    fn node(eligible: bool, link: Option<Link>) -> Standby {
+        Standby {
+            place: Place::Node {
+                present: true,
+                eligible,
+            },
+            link,
+        }
+    }
+
+    fn absent(eligible: bool) -> Standby {
+        Standby {
+            place: Place::Node {
+                present: false,
+                eligible,
+            },
+            link: None,
+        }
+    }
+
+    fn outside(link: Option<Link>) -> Standby {
+        Standby {
+            place: Place::Outside,
+            link,
+        }
+    }
+
+    /// Three nodes, all present and quorate, ten seconds after everything settled.
+    fn facts(in_force: &str, standbys: &[(&str, Standby)]) -> Facts {
+        Facts {
+            in_force: in_force.parse().unwrap(),
+            standbys: standbys
+                .iter()
+                .map(|(n, s)| ((*n).to_owned(), s.clone()))
+                .collect(),
+            partition: Some(Partition {
+                quorate: true,
+                ring: "1.4".to_owned(),
+                voters: 3,
+                others_stop_without_quorum: true,
+                now: S(100),
+                settle: Some(S(7)),
+            }),
+            revoked: BTreeMap::new(),
+            options: Options {
+                strict: false,
+                unsafe_relax: false,
+                everyone: false,
+            },
+        }
+    }
+
+    fn revoked(mut facts: Facts, name: &str, at: Duration) -> Facts {
+        facts.revoked.insert(
+            name.to_owned(),
+            Revocation {
+                at,
+                ring: "1.4".to_owned(),
+            },
+        );
+        facts
+    }
+
+    fn partition(mut facts: Facts, change: impl FnOnce(&mut Partition)) -> Facts {
+        change(facts.partition.as_mut().unwrap());
+        facts
+    }
+
+    fn set(names: &[&str]) -> BTreeSet<StandbyName> {
+        names.iter().map(|n| (*n).to_owned()).collect()
+    }
+
+    fn revoke(names: &[&str]) -> Vec<Step> {
+        vec![Step::Revoke(set(names))]
+    }
+
+    fn contract(text: &str) -> Vec<Step> {
+        vec![Step::Contract(text.parse().unwrap())]
+    }
+
+    fn grant(name: &str) -> Vec<Step> {
+        vec![Step::Grant(name.to_owned())]
+    }
+
+    fn hold(facts: &Facts) -> Hold {
+        match next(facts).as_slice() {
+            [Step::Hold(hold)] => hold.clone(),
+            other => panic!("expected a hold, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_streaming_standby_is_waited_for_first_and_granted_after_it_caught_up() {
+        let alone = [
+            ("node2", node(false, STREAMING)),
+            ("node3", node(false, STREAMING)),
+        ];
+        assert_eq!(next(&facts("", &alone)), contract("node2"));
+        let lagging = [
+            ("node2", node(false, LAGGING)),
+            ("node3", node(false, STREAMING)),
+        ];
+        assert_eq!(
+            next(&facts("node2", &lagging)),
+            vec![],
+            "in sync, but not proven to have everything"
+        );
+        let proven = [
+            ("node2", node(false, SYNC)),
+            ("node3", node(false, STREAMING)),
+        ];
+        assert_eq!(next(&facts("node2", &proven)), grant("node2"));
+        let granted = [
+            ("node2", node(true, SYNC)),
+            ("node3", node(false, STREAMING)),
+        ];
+        assert_eq!(next(&facts("node2", &granted)), vec![]);
+    }
+
+    #[test]
+    fn a_standby_that_catches_up_is_not_waited_for() {
+        assert_eq!(next(&facts("", &[("node2", node(false, CATCHUP))])), vec![]);
+    }
+
+    #[test]
+    fn a_lost_standby_is_revoked_then_outwaited_then_dropped() {
+        let lost = [
+            ("node2", node(true, None)),
+            ("node3", node(false, STREAMING)),
+        ];
+        assert_eq!(next(&facts("node2", &lost)), revoke(&["node2"]));
+        let lost = [
+            ("node2", node(false, None)),
+            ("node3", node(false, STREAMING)),
+        ];
+        // The CIB says no, but nobody noted when: it may be from before a merge.
+        assert_eq!(next(&facts("node2", &lost)), revoke(&["node2"]));
+        let early = revoked(facts("node2", &lost), "node2", S(95));
+        assert_eq!(
+            hold(&early),
+            Hold::Settling {
+                standby: "node2".to_owned(),
+                remaining: S(2)
+            }
+        );
+        let settled = revoked(facts("node2", &lost), "node2", S(93));
+        assert_eq!(next(&settled), contract("node3"));
+        let nobody = [("node2", node(false, None)), ("node3", node(false, None))];
+        assert_eq!(
+            next(&revoked(facts("node2", &nobody), "node2", S(93))),
+            contract("")
+        );
+    }
+
+    #[test]
+    fn a_standby_that_returns_before_commits_stopped_waiting_is_granted_again() {
+        let back = [
+            ("node2", node(false, SYNC)),
+            ("node3", node(false, STREAMING)),
+        ];
+        assert_eq!(
+            next(&revoked(facts("node2", &back), "node2", S(93))),
+            grant("node2")
+        );
+    }
+
+    #[test]
+    fn commits_keep_waiting_while_anything_is_uncertain() {
+        let lost = [("node2", absent(false)), ("node3", node(false, STREAMING))];
+        let settled = || revoked(facts("node2", &lost), "node2", S(50));
+        assert_eq!(
+            next(&settled()),
+            contract("node3"),
+            "the base case is certain"
+        );
+
+        assert_eq!(
+            hold(&partition(settled(), |p| p.quorate = false)),
+            Hold::NoQuorum
+        );
+        let no_arbiter = Hold::NoArbiter {
+            standby: "node2".to_owned(),
+        };
+        assert_eq!(hold(&partition(settled(), |p| p.voters = 2)), no_arbiter);
+        assert_eq!(
+            hold(&partition(settled(), |p| p.others_stop_without_quorum = false)),
+            no_arbiter
+        );
+        assert_eq!(
+            hold(&partition(settled(), |p| p.settle = None)),
+            Hold::NoSettleTime
+        );
+        let anew = Hold::Settling {
+            standby: "node2".to_owned(),
+            remaining: S(7),
+        };
+        assert_eq!(
+            hold(&partition(settled(), |p| p.ring = "1.8".to_owned())),
+            anew
+        );
+        assert_eq!(
+            hold(&partition(settled(), |p| p.now = S(40))),
+            anew,
+            "the machine was restarted"
+        );
+        let mut unread = settled();
+        unread.partition = None;
+        assert_eq!(hold(&unread), Hold::Unknown);
+    }
+
+    #[test]
+    fn two_nodes_relax_for_a_present_standby_only_unless_told_otherwise() {
+        let two = |s| {
+            partition(
+                revoked(facts("node2", &[("node2", s)]), "node2", S(50)),
+                |p| p.voters = 2,
+            )
+        };
+        assert_eq!(
+            next(&two(node(false, None))),
+            contract(""),
+            "R1 (b): the CIB write reached it"
+        );
+        assert_eq!(
+            hold(&two(absent(false))),
+            Hold::NoArbiter {
+                standby: "node2".to_owned()
+            }
+        );
+        let mut allowed = two(absent(false));
+        allowed.options.unsafe_relax = true;
+        assert_eq!(next(&allowed), contract(""));
+    }
+
+    #[test]
+    fn strict_never_goes_alone_but_may_change_standbys() {
+        let mut lost = revoked(
+            facts("node2", &[("node2", node(false, None))]),
+            "node2",
+            S(50),
+        );
+        lost.options.strict = true;
+        assert_eq!(hold(&lost), Hold::Strict);
+        lost.standbys
+            .insert("node3".to_owned(), node(false, STREAMING));
+        assert_eq!(next(&lost), contract("node3"));
+    }
+
+    #[test]
+    fn a_new_primary_waits_for_any_standby_then_for_one() {
+        let initial = "ANY 1 (node2, node3)";
+        let streaming = [
+            ("node2", node(false, None)),
+            ("node3", node(false, STREAMING)),
+        ];
+        assert_eq!(next(&facts(initial, &streaming)), contract("node3"));
+        let nobody = [("node2", node(false, None)), ("node3", node(false, None))];
+        assert_eq!(next(&facts(initial, &nobody)), revoke(&["node2", "node3"]));
+        let noted = revoked(
+            revoked(facts(initial, &nobody), "node2", S(50)),
+            "node3",
+            S(95),
+        );
+        assert_eq!(
+            hold(&noted),
+            Hold::Settling {
+                standby: "node3".to_owned(),
+                remaining: S(2)
+            }
+        );
+        let settled = revoked(
+            revoked(facts(initial, &nobody), "node2", S(50)),
+            "node3",
+            S(50),
+        );
+        assert_eq!(next(&settled), contract(""));
+    }
+
+    #[test]
+    fn eligibility_without_a_contract_is_revoked_at_once() {
+        // Somebody emptied or changed the setting by hand.
+        let standbys = [
+            ("node2", node(true, SYNC)),
+            ("node3", node(false, STREAMING)),
+        ];
+        assert_eq!(next(&facts("", &standbys)), revoke(&["node2"]));
+        assert_eq!(next(&facts("node3", &standbys)), revoke(&["node2"]));
+        assert_eq!(
+            next(&facts("ANY 1 (node2, node3)", &standbys)),
+            revoke(&["node2"])
+        );
+        assert_eq!(next(&facts("*", &standbys)), revoke(&["node2"]));
+    }
+
+    #[test]
+    fn outside_standbys_join_and_leave_without_revocation() {
+        let everyone = |in_force: &str, standbys: &[(&str, Standby)]| {
+            let mut facts = facts(in_force, standbys);
+            facts.options.everyone = true;
+            facts
+        };
+        let both = [("dr1", outside(STREAMING)), ("node2", node(true, SYNC))];
+        assert_eq!(
+            next(&everyone("node2", &both)),
+            contract("FIRST 2 (dr1, node2)")
+        );
+        let gone = [("dr1", outside(None)), ("node2", node(true, SYNC))];
+        assert_eq!(
+            next(&everyone("FIRST 2 (dr1, node2)", &gone)),
+            contract("node2")
+        );
+        let node_gone = [("dr1", outside(SYNC)), ("node2", node(true, None))];
+        assert_eq!(
+            next(&everyone("FIRST 2 (dr1, node2)", &node_gone)),
+            revoke(&["node2"])
+        );
+        // An outside standby is never promoted, so it is never granted.
+        assert_eq!(next(&everyone("dr1", &[("dr1", outside(SYNC))])), vec![]);
+    }
+
+    /// Whatever is seen, no step breaks the invariant: nobody is dropped while eligible, nobody
+    /// is granted outside the contract.
+    #[test]
+    fn no_combination_breaks_the_invariant() {
+        let links = [None, STREAMING, LAGGING, SYNC, CATCHUP];
+        let standbys: Vec<Standby> = links
+            .into_iter()
+            .flat_map(|l| [node(true, l), node(false, l)])
+            .chain([absent(true), absent(false)])
+            .collect();
+        let mut seen = 0;
+        for in_force in [
+            "",
+            "node2",
+            "node3",
+            "FIRST 2 (node2, node3)",
+            "ANY 1 (node2, node3)",
+            "*",
+        ] {
+            for two in &standbys {
+                for three in &standbys {
+                    for noted in [S(50), S(95)] {
+                        let facts = facts(
+                            in_force,
+                            &[("node2", two.clone()), ("node3", three.clone())],
+                        );
+                        let facts = revoked(revoked(facts, "node2", noted), "node3", S(50));
+                        for step in next(&facts) {
+                            seen += 1;
+                            let members = facts.in_force.certain().unwrap_or_default();
+                            match step {
+                                Step::Contract(new) => {
+                                    let kept =
+                                        new.certain().expect("the agent writes certain contracts");
+                                    assert!(
+                                        eligible(&facts).is_subset(&kept),
+                                        "{facts:?} -> {new}"
+                                    );
+                                    let early = members.contains("node2")
+                                        && !kept.contains("node2")
+                                        && noted == S(95);
+                                    assert!(
+                                        !early,
+                                        "dropped before it settled: {facts:?} -> {new}"
+                                    );
+                                }
+                                Step::Grant(name) => {
+                                    assert!(members.contains(&name), "{facts:?} -> grant {name}")
+                                }
+                                Step::Revoke(_) | Step::Hold(_) => {}
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert!(
+            seen > 500,
+            "the table must have exercised the function: {seen}"
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! The election by position: who has the most WAL where no primary decided that beforehand (R7).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::model::node_name::NodeName;
+use crate::model::timeline::{Newer, Relation, WalPosition};
+
+/// What is known of one node that may be promoted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Not a member of this partition: its position cannot be known.
+    Absent,
+    /// A member that has not said its position: not started, or still replaying.
+    Silent,
+    /// Everything it has, replayed or received, and nothing more to come.
+    At(WalPosition),
+}
+
+/// Whether to decide without nodes that have not reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Somebody is missing, and may have more WAL: wait for it.
+    WaitForAll,
+    /// The same reports were seen often enough (`xlog_check_count`): decide among them.
+    Exhausted,
+}
+
+/// What the election says to the node that asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Won,
+    /// `better` has more WAL, or the same and comes first by name.
+    Lost {
+        better: NodeName,
+    },
+    /// Not all have reported.
+    Wait {
+        missing: Vec<NodeName>,
+    },
+    /// Two nodes were promoted from the same timeline; only a human can say which data counts.
+    Unrankable {
+        with: NodeName,
+    },
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Won => f.write_str("this node has the most WAL"),
+            Self::Lost { better } => write!(
+                f,
+                "{better} has more WAL, or as much and comes first by name"
+            ),
+            Self::Wait { missing } => {
+                let names: Vec<&str> = missing.iter().map(NodeName::as_str).collect();
+                write!(f, "no position reported yet by {}", names.join(", "))
+            }
+            Self::Unrankable { with } => {
+                write!(
+                    f,
+                    "this node and {with} were promoted separately and their WAL cannot be ranked; name the right one with 'expgsql cluster reset_master NODE'"
+                )
+            }
+        }
+    }
+}
+
+/// Holds the election from the point of view of `me`.
+///
+/// Every node that asks computes the same order, so at most one can win: a tie goes to the first
+/// name. (The shell agents let every node of a tie win, and Pacemaker picks one.)
+#[must_use]
+pub fn elect(me: &NodeName, reports: &BTreeMap<NodeName, Report>, patience: Patience) -> Outcome {
+    let Some(Report::At(mine)) = reports.get(me) else {
+        return Outcome::Wait {
+            missing: vec![me.clone()],
+        };
+    };
+    let mut missing = Vec::new();
+    let mut unrankable = None;
+    for (name, report) in reports.iter().filter(|(name, _)| *name != me) {
+        let Report::At(theirs) = report else {
+            missing.push(name.clone());
+            continue;
+        };
+        let loses = match mine.relate(theirs) {
+            Relation::Behind => true,
+            Relation::Equal => name < me,
+            Relation::Ahead => false,
+            Relation::Diverged {
+                newer: Newer::Other,
+                ..
+            } => true,
+            Relation::Diverged {
+                newer: Newer::This, ..
+            } => false,
+            Relation::Diverged {
+                newer: Newer::Unknown,
+                ..
+            } => {
+                unrankable.get_or_insert(name);
+                false
+            }
+        };
+        if loses {
+            return Outcome::Lost {
+                better: name.clone(),
+            };
+        }
+    }
+    match (unrankable, patience) {
+        (Some(with), _) => Outcome::Unrankable { with: with.clone() },
+        (None, Patience::WaitForAll) if !missing.is_empty() => Outcome::Wait { missing },
+        (None, _) => Outcome::Won,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::lsn::Lsn;
+
+    fn node(name: &str) -> NodeName {
+        NodeName::new(name).unwrap()
+    }
+
+    fn at(lineage: &str, end: u64) -> Report {
+        Report::At(WalPosition {
+            lineage: lineage.parse().unwrap(),
+            end: Lsn::new(end),
+        })
+    }
+
+    fn election(reports: &[(&str, Report)], patience: Patience) -> Vec<(String, Outcome)> {
+        let map: BTreeMap<_, _> = reports.iter().map(|(n, r)| (node(n), r.clone())).collect();
+        map.keys()
+            .map(|n| (n.to_string(), elect(n, &map, patience)))
+            .collect()
+    }
+
+    fn winners(reports: &[(&str, Report)], patience: Patience) -> Vec<String> {
+        let all = election(reports, patience).into_iter();
+        all.filter(|(_, o)| *o == Outcome::Won)
+            .map(|(n, _)| n)
+            .collect()
+    }
+
+    #[test]
+    fn the_most_wal_wins_at_once_when_all_have_reported() {
+        let reports = [
+            ("node1", at("1", 0x50)),
+            ("node2", at("1", 0x70)),
+            ("node3", at("1", 0x60)),
+        ];
+        assert_eq!(winners(&reports, Patience::WaitForAll), ["node2"]);
+    }
+
+    #[test]
+    fn a_tie_has_exactly_one_winner() {
+        let reports = [
+            ("node1", at("1", 0x70)),
+            ("node2", at("1", 0x70)),
+            ("node3", at("1", 0x60)),
+        ];
+        assert_eq!(winners(&reports, Patience::WaitForAll), ["node1"]);
+    }
+
+    #[test]
+    fn a_larger_position_on_an_abandoned_timeline_loses() {
+        let reports = [
+            ("node1", at("1", 0x900)),
+            ("node2", at("2<1:0000000000000100", 0x180)),
+        ];
+        assert_eq!(winners(&reports, Patience::WaitForAll), ["node2"]);
+    }
+
+    #[test]
+    fn nobody_wins_while_a_node_is_missing_until_patience_ends() {
+        for gone in [Report::Absent, Report::Silent] {
+            let reports = [
+                ("node1", at("1", 0x50)),
+                ("node2", gone),
+                ("node3", at("1", 0x40)),
+            ];
+            assert_eq!(
+                winners(&reports, Patience::WaitForAll),
+                Vec::<String>::new()
+            );
+            assert_eq!(winners(&reports, Patience::Exhausted), ["node1"]);
+        }
+    }
+
+    #[test]
+    fn a_node_that_still_replays_never_wins() {
+        let reports = [("node1", Report::Silent)];
+        assert_eq!(winners(&reports, Patience::Exhausted), Vec::<String>::new());
+    }
+
+    #[test]
+    fn two_separate_promotions_elect_nobody() {
+        let reports = [
+            ("node1", at("2<1:0000000000000100", 0x180)),
+            ("node2", at("3<1:0000000000000120", 0x500)),
+        ];
+        for patience in [Patience::WaitForAll, Patience::Exhausted] {
+            assert_eq!(winners(&reports, patience), Vec::<String>::new());
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What the primary writes about each standby: its status, data status and promotion score.
+
+use crate::decide::eligibility::Promise;
+use crate::model::status::{DataStatus, NodeStatus, Score, SenderState, SyncState};
+
+/// What is seen of one standby.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its row in `pg_stat_replication`; `None` where it is not connected.
+    pub link: Option<(SenderState, SyncState)>,
+    /// The contract with it is in force and it has caught up (R2): it may be promoted.
+    pub granted: bool,
+    /// It is further behind than `maxlag` allows.
+    pub too_far_behind: bool,
+}
+
+/// What is written about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// `None`: left to the standby itself, which alone knows whether it runs.
+    pub status: Option<NodeStatus>,
+    pub data: DataStatus,
+    pub score: Score,
+}
+
+/// The table of FACTS section 5, "CONTROL_SLAVE_STATUS", with R2 added: `STREAMING|SYNC` is
+/// written for a standby that was granted, and for no other, because that is what a promoter
+/// reads as the right to be promoted.
+#[must_use]
+pub fn marks(promise: Promise, seen: Seen) -> Marks {
+    let Some((state, sync)) = seen.link else {
+        return Marks {
+            status: None,
+            data: DataStatus::Disconnected,
+            score: Score::Never,
+        };
+    };
+    if state != SenderState::Streaming {
+        return Marks {
+            status: Some(NodeStatus::Connected),
+            data: DataStatus::Replicating(state, sync),
+            score: Score::Never,
+        };
+    }
+    let status = match sync {
+        SyncState::Sync if seen.granted || promise == Promise::Async => NodeStatus::Sync,
+        // Commits wait for it already; that it has everything is not proven yet.
+        SyncState::Sync | SyncState::Potential => NodeStatus::Potential,
+        SyncState::Quorum => NodeStatus::Quorum,
+        SyncState::Async => NodeStatus::Async,
+    };
+    let (data, may) = match (promise, sync) {
+        (Promise::Sync, SyncState::Sync) if seen.granted => (sync, true),
+        (Promise::Sync, SyncState::Sync) => (SyncState::Potential, false),
+        (Promise::Sync, SyncState::Async | SyncState::Potential | SyncState::Quorum) => {
+            (sync, false)
+        }
+        (Promise::Async, SyncState::Async | SyncState::Sync) => (sync, !seen.too_far_behind),
+        (Promise::Async, SyncState::Potential | SyncState::Quorum) => {
+            (SyncState::Async, !seen.too_far_behind)
+        }
+    };
+    Marks {
+        status: Some(status),
+        data: DataStatus::Replicating(state, data),
+        score: if may { Score::May } else { Score::Never },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strum::VariantArray;
+
+    fn marked(
+        promise: Promise,
+        link: &str,
+        granted: bool,
+        too_far_behind: bool,
+    ) -> (String, String, String) {
+        let link = link
+            .split_once('|')
+            .map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()));
+        let m = marks(
+            promise,
+            Seen {
+                link,
+                granted,
+                too_far_behind,
+            },
+        );
+        (
+            m.status.map_or_else(String::new, |s| s.to_string()),
+            m.data.to_string(),
+            m.score.to_string(),
+        )
+    }
+
+    #[test]
+    fn each_link_has_its_marks() {
+        use Promise::{Async, Sync};
+        for (promise, link, granted, far, status, data, score) in [
+            (Sync, "", false, false, "", "DISCONNECT", "-INFINITY"),
+            (
+                Sync,
+                "streaming|sync",
+                true,
+                false,
+                "HS:sync",
+                "STREAMING|SYNC",
+                "100",
+            ),
+            (
+                Sync,
+                "streaming|sync",
+                false,
+                false,
+                "HS:potential",
+                "STREAMING|POTENTIAL",
+                "-INFINITY",
+            ),
+            (
+                Sync,
+                "streaming|async",
+                false,
+                false,
+                "HS:async",
+                "STREAMING|ASYNC",
+                "-INFINITY",
+            ),
+            (
+                Sync,
+                "streaming|potential",
+                false,
+                false,
+                "HS:potential",
+                "STREAMING|POTENTIAL",
+                "-INFINITY",
+            ),
+            (
+                Sync,
+                "streaming|quorum",
+                false,
+                false,
+                "HS:quorum",
+                "STREAMING|QUORUM",
+                "-INFINITY",
+            ),
+            (
+                Sync,
+                "catchup|sync",
+                true,
+                false,
+                "HS:connected",
+                "CATCHUP|SYNC",
+                "-INFINITY",
+            ),
+            (
+                Async,
+                "streaming|async",
+                false,
+                false,
+                "HS:async",
+                "STREAMING|ASYNC",
+                "100",
+            ),
+            (
+                Async,
+                "streaming|async",
+                false,
+                true,
+                "HS:async",
+                "STREAMING|ASYNC",
+                "-INFINITY",
+            ),
+            (
+                Async,
+                "streaming|sync",
+                false,
+                false,
+                "HS:sync",
+                "STREAMING|SYNC",
+                "100",
+            ),
+            (
+                Async,
+                "backup|async",
+                false,
+                false,
+                "HS:connected",
+                "BACKUP|ASYNC",
+                "-INFINITY",
+            ),
+            (Async, "", false, false, "", "DISCONNECT", "-INFINITY"),
+        ] {
+            let expected = (status.to_owned(), data.to_owned(), score.to_owned());
+            assert_eq!(
+                marked(promise, link, granted, far),
+                expected,
+                "{promise:?} {link} granted={granted} far={far}"
+            );
+        }
+    }
+
+    #[test]
+    fn in_sync_mode_a_positive_score_needs_a_grant() {
+        for state in SenderState::VARIANTS {
+            for sync in SyncState::VARIANTS {
+                let seen = Seen {
+                    link: Some((*state, *sync)),
+                    granted: false,
+                    too_far_behind: false,
+                };
+                let marks = marks(Promise::Sync, seen);
+                assert_eq!(marks.score, Score::Never, "{seen:?}");
+                let eligible = DataStatus::Replicating(SenderState::Streaming, SyncState::Sync);
+                assert_ne!(marks.data, eligible, "{seen:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Pure functions: what was seen → what to do, and why.
+//!
+//! Every choice that can lose data or stop service is made here, without I/O, clock or
+//! environment (`tests/layering.rs` holds this module to it), so that the table of cases beside
+//! each function is the whole truth about it.
+
+pub mod contract;
+pub mod divergence;
+pub mod election;
+pub mod eligibility;
+pub mod marks;
+pub mod promote;
+pub mod right;
+pub mod stop;

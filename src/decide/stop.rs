@@ -1,0 +1,92 @@
+//! How long each way of stopping a server may take (R4: inside the operation's timeout).
+
+use std::time::Duration;
+
+/// Time for each step; what is left afterwards belongs to SIGKILL and to clearing up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    /// For a fast shutdown: connections are closed, standbys get the shutdown checkpoint.
+    pub fast: Duration,
+    /// For an immediate shutdown: as after a crash.
+    pub immediate: Duration,
+}
+
+/// Whether the postmaster can act on a request at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Postmaster {
+    Runs,
+    /// Stopped by a signal (state T): it will not act on any request but SIGKILL.
+    Frozen,
+}
+
+/// An immediate shutdown needs this long to end its children; PostgreSQL itself sends them
+/// SIGKILL after 5 s (`SIGKILL_CHILDREN_AFTER_SECS` in postmaster.c).
+const IMMEDIATE: Duration = Duration::from_secs(6);
+
+/// SIGKILL, reaping and clearing up.
+const RESERVE: Duration = Duration::from_secs(3);
+
+/// Splits the `available` time of the operation. `stop_escalate` is the operator's wish for the
+/// fast shutdown; zero asks for an immediate one at once.
+#[must_use]
+pub fn escalation(
+    available: Duration,
+    stop_escalate: Duration,
+    postmaster: Postmaster,
+) -> Escalation {
+    match postmaster {
+        Postmaster::Frozen => Escalation {
+            fast: Duration::ZERO,
+            immediate: Duration::ZERO,
+        },
+        Postmaster::Runs => {
+            // In a short operation each step still gets its share: SIGKILL must come before
+            // Pacemaker's own timeout, or the node counts as unstoppable.
+            let reserve = RESERVE.min(available / 4);
+            let immediate = IMMEDIATE.min(available / 4);
+            let fast = stop_escalate.min(available.saturating_sub(reserve + immediate));
+            Escalation { fast, immediate }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_fits_the_operation() {
+        let s = Duration::from_secs;
+        for (available, wish, fast, immediate) in [
+            (s(60), s(90), s(51), s(6)),
+            (s(60), s(20), s(20), s(6)),
+            (s(60), s(0), s(0), s(6)),
+            (s(8), s(90), s(4), s(2)),
+            (s(0), s(90), s(0), s(0)),
+        ] {
+            let got = escalation(available, wish, Postmaster::Runs);
+            assert_eq!(
+                got,
+                Escalation { fast, immediate },
+                "{available:?} {wish:?}"
+            );
+            assert!(got.fast + got.immediate <= available);
+        }
+    }
+
+    #[test]
+    fn a_frozen_postmaster_is_killed_at_once() {
+        let got = escalation(
+            Duration::from_secs(60),
+            Duration::from_secs(90),
+            Postmaster::Frozen,
+        );
+        assert_eq!(
+            got,
+            Escalation {
+                fast: Duration::ZERO,
+                immediate: Duration::ZERO
+            }
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! `pg_controldata`: what a stopped instance says about itself.
+
+use std::path::Path;
+
+use crate::model::lsn::Lsn;
+use crate::model::timeline::TimelineId;
+use crate::sys::{self, Deadline, Owner, RunError};
+
+/// The parts of the control file that the agent uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Two data directories with different identifiers hold different clusters.
+    pub system_identifier: String,
+    pub state: ClusterState,
+    /// Start of the last checkpoint record.
+    pub checkpoint: Lsn,
+    /// Where recovery from that checkpoint begins.
+    pub redo: Lsn,
+    pub timeline: TimelineId,
+    /// A standby's replay had reached this far at least; `None` on a primary.
+    pub min_recovery: Option<(TimelineId, Lsn)>,
+}
+
+/// `Database cluster state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString)]
+pub enum ClusterState {
+    #[strum(serialize = "starting up")]
+    StartingUp,
+    #[strum(serialize = "shut down")]
+    ShutDown,
+    #[strum(serialize = "shut down in recovery")]
+    ShutDownInRecovery,
+    #[strum(serialize = "shutting down")]
+    ShuttingDown,
+    #[strum(serialize = "in crash recovery")]
+    InCrashRecovery,
+    #[strum(serialize = "in archive recovery")]
+    InArchiveRecovery,
+    #[strum(serialize = "in production")]
+    InProduction,
+}
+
+/// The control file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("pg_controldata printed no usable {0:?}: is this a data directory?")]
+    Missing(&'static str),
+}
+
+/// Reads the control file of `pgdata`.
+///
+/// # Errors
+/// The program failed, or printed something else.
+pub fn read(
+    bindir: &Path,
+    pgdata: &Path,
+    owner: &Owner,
+    deadline: Deadline,
+) -> Result<Control, ControlError> {
+    // Its words are translated otherwise.
+    let command = sys::Command::new(bindir.join("pg_controldata"))
+        .arg("-D")
+        .arg(pgdata)
+        .env("LC_ALL", "C")
+        .as_owner(owner);
+    parse(&command.run(deadline)?.stdout_text())
+}
+
+fn parse(text: &str) -> Result<Control, ControlError> {
+    let field = |label: &'static str| {
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(label)?.strip_prefix(':'));
+        value.map(str::trim).ok_or(ControlError::Missing(label))
+    };
+    let lsn = |label| {
+        field(label)?
+            .parse()
+            .map_err(|_| ControlError::Missing(label))
+    };
+    let timeline = |label| {
+        Ok::<_, ControlError>(TimelineId::new(
+            field(label)?
+                .parse()
+                .map_err(|_| ControlError::Missing(label))?,
+        ))
+    };
+    let min_recovery = timeline("Min recovery ending loc's timeline")?;
+    Ok(Control {
+        system_identifier: field("Database system identifier")?.to_owned(),
+        state: field("Database cluster state")?
+            .parse()
+            .map_err(|_| ControlError::Missing("Database cluster state"))?,
+        checkpoint: lsn("Latest checkpoint location")?,
+        redo: lsn("Latest checkpoint's REDO location")?,
+        timeline: timeline("Latest checkpoint's TimeLineID")?
+            .ok_or(ControlError::Missing("Latest checkpoint's TimeLineID"))?,
+        min_recovery: match min_recovery {
+            Some(timeline) => Some((timeline, lsn("Minimum recovery ending location")?)),
+            None => None,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINTED: &str = "\
+pg_control version number:            1300
+Database system identifier:           7575016489012345678
+Database cluster state:               in archive recovery
+Latest checkpoint location:           0/5000060
+Latest checkpoint's REDO location:    0/5000028
+Latest checkpoint's TimeLineID:       2
+Latest checkpoint's PrevTimeLineID:   1
+Minimum recovery ending location:     0/6000148
+Min recovery ending loc's timeline:   3
+";
+
+    #[test]
+    fn the_fields_are_read() {
+        let control = parse(PRINTED).unwrap();
+        assert_eq!(control.state, ClusterState::InArchiveRecovery);
+        assert_eq!(control.system_identifier, "7575016489012345678");
+        assert_eq!(control.checkpoint.to_string(), "0/5000060");
+        assert_eq!(control.redo.to_string(), "0/5000028");
+        assert_eq!(control.timeline.get(), 2);
+        let (timeline, lsn) = control.min_recovery.unwrap();
+        assert_eq!((timeline.get(), lsn.to_string().as_str()), (3, "0/6000148"));
+        let primary = PRINTED
+            .replace("timeline:   3", "timeline:   0")
+            .replace("0/6000148", "0/0");
+        assert_eq!(parse(&primary).unwrap().min_recovery, None);
+    }
+
+    #[test]
+    fn a_missing_or_translated_field_is_an_error() {
+        for line in PRINTED
+            .lines()
+            .filter(|l| !l.contains("version") && !l.contains("Prev"))
+        {
+            assert!(
+                parse(&PRINTED.replace(line, "")).is_err(),
+                "without {line:?}"
+            );
+        }
+        assert!(parse(&PRINTED.replace("in archive recovery", "im Recovery")).is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! Small files that the agent writes: complete or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Replaces `path` by `contents`: written beside it, on disk, then renamed, so that neither a
+/// power cut nor a full disk leaves a half-written file. Does nothing where the contents are the
+/// same already.
+///
+/// # Errors
+/// Whatever the file system says; the old file is untouched then.
+pub fn write(path: &Path, contents: &str, mode: u32) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == contents.as_bytes()) {
+        return Ok(());
+    }
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_string_lossy();
+    let draft = dir.join(format!(".{name}.new"));
+    // What an interrupted call left behind.
+    remove(&draft)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&draft)?;
+    file.write_all(contents.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    sync_dir(dir)
+}
+
+/// As [`write`], keeping the old file's owner and permissions, and following a symbolic link to
+/// the file it names: for files that belong to the operator.
+///
+/// # Errors
+/// As [`write`].
+pub fn rewrite(path: &Path, contents: &str) -> io::Result<()> {
+    let path = fs::canonicalize(path)?;
+    let old = fs::metadata(&path)?;
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_string_lossy();
+    let draft = dir.join(format!(".{name}.expgsql"));
+    remove(&draft)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft)?;
+    file.write_all(contents.as_bytes())?;
+    let same_owner = nix::unistd::geteuid().as_raw() == old.uid()
+        && nix::unistd::getegid().as_raw() == old.gid();
+    if !same_owner {
+        std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+    }
+    file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
+    file.sync_all()?;
+    fs::rename(&draft, &path)?;
+    sync_dir(dir)
+}
+
+/// Removes `path`, which may be gone already, and makes that last.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Power loss between creating a file and its directory entry reaching the disk would undo the
+/// creation: a lost standby.signal would make the next start open a second primary.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Makes `dir` with `mode` where it is missing.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn ensure_dir(dir: &Path, mode: u32) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_with_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("recovery.conf");
+        write(&path, "a", 0o600).unwrap();
+        fs::write(dir.path().join(".recovery.conf.new"), "left behind").unwrap();
+        write(&path, "b", 0o600).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "b");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+    }
+
+    #[test]
+    fn an_unchanged_file_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        write(&path, "a", 0o600).unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        write(&path, "a", 0o600).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+    }
+
+    #[test]
+    fn an_operators_file_keeps_its_mode_and_its_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (
+            dir.path().join("real.conf"),
+            dir.path().join("postgresql.conf"),
+        );
+        fs::write(&real, "a").unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        rewrite(&link, "b").unwrap();
+        assert_eq!(fs::read_to_string(&real).unwrap(), "b");
+        assert_eq!(fs::metadata(&real).unwrap().mode() & 0o777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+}

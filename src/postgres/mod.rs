@@ -1,0 +1,12 @@
+//! One PostgreSQL instance on this machine: its files, its processes, its answers. Reads facts
+//! and carries out steps; judges nothing (that is `decide`).
+
+pub mod config;
+pub mod control;
+pub mod files;
+pub mod owner;
+pub mod process;
+pub mod server;
+pub mod session;
+pub mod views;
+pub mod wal;

@@ -1,0 +1,48 @@
+//! Acting as the operating system user that owns the instance.
+
+use nix::unistd::{geteuid, setegid, seteuid};
+
+use crate::sys::Owner;
+
+/// Runs `action` with the owner's effective user and group, then takes root's back.
+///
+/// Files in directories that the owner may write are touched only like this: as root, a symbolic
+/// link planted there by a broken-into database would be followed anywhere. Peer authentication
+/// over a unix socket, too, looks at the effective user.
+///
+/// # Errors
+/// The change of user itself failed. Where the agent already runs as the owner there is none.
+pub fn as_owner<T>(owner: &Owner, action: impl FnOnce() -> T) -> nix::Result<T> {
+    if geteuid() == owner.uid {
+        return Ok(action());
+    }
+    let _guard = Guard::enter(owner)?;
+    Ok(action())
+}
+
+struct Guard {
+    gid: nix::unistd::Gid,
+}
+
+impl Guard {
+    fn enter(owner: &Owner) -> nix::Result<Self> {
+        let guard = Self {
+            gid: nix::unistd::getegid(),
+        };
+        // Group first: without root's user id it could not be changed any more.
+        setegid(owner.gid)?;
+        match seteuid(owner.uid) {
+            Ok(()) => Ok(guard),
+            Err(error) => Err(error), // the guard's drop gives the group back
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // The real and saved user ids are still root's, so this can't fail; if it did, the agent
+        // would go on with fewer rights, never with more.
+        let _ = seteuid(nix::unistd::getuid());
+        let _ = setegid(self.gid);
+    }
+}

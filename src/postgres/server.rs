@@ -1,0 +1,203 @@
+//! Starting, stopping and promoting the server.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::decide::stop::Escalation;
+use crate::postgres::process::{self, Postmaster, Running};
+use crate::sys::{self, Deadline, Owner, RunError, poll_until};
+
+/// How often a state that changes soon is looked at. Shorter costs CPU, longer costs failover
+/// time: several of these waits follow one another in a failover.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How to start this instance.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub pgctl: PathBuf,
+    pub pgdata: PathBuf,
+    pub config: PathBuf,
+    pub logfile: PathBuf,
+    pub port: u16,
+    pub host: Option<String>,
+    pub socket_dir: Option<PathBuf>,
+    /// Further words for the server, as the operator wrote them.
+    pub start_opt: String,
+    /// Further words for pg_ctl.
+    pub ctl_opt: Vec<String>,
+    /// Appended to LD_LIBRARY_PATH.
+    pub libraries: PathBuf,
+}
+
+/// A step did not end as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("cannot tell whether the server runs: {0}")]
+    Process(#[from] io::Error),
+    #[error("process {pid} of the server survives SIGKILL for {:.1} s: the kernel holds it, probably in a disk request", .after.as_secs_f32())]
+    Unkillable { pid: i32, after: Duration },
+}
+
+/// Asks pg_ctl to start the server, and does not wait for it.
+///
+/// # Errors
+/// pg_ctl failed; its words are in the error.
+pub fn launch(launch: &Launch, owner: &Owner, deadline: Deadline) -> Result<(), ServerError> {
+    // pg_ctl hands these words to a shell, so each value is quoted for one.
+    let mut words = vec![
+        "-c".to_owned(),
+        format!("config_file={}", launch.config.display()),
+        "-p".to_owned(),
+        launch.port.to_string(),
+    ];
+    if let Some(host) = &launch.host {
+        words.extend(["-h".to_owned(), host.clone()]);
+    }
+    if let Some(dir) = &launch.socket_dir {
+        words.extend(["-k".to_owned(), dir.display().to_string()]);
+    }
+    let options = format!("{} {}", shell_words::join(&words), launch.start_opt);
+    let mut libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    if !libraries.is_empty() {
+        libraries.push(":");
+    }
+    libraries.push(&launch.libraries);
+    let command = sys::Command::new(&launch.pgctl)
+        .arg("start")
+        .arg("-W")
+        .arg("-s")
+        .arg("-D")
+        .arg(&launch.pgdata)
+        .arg("-l")
+        .arg(&launch.logfile)
+        .arg("-o")
+        .arg(options.trim_end())
+        .args(&launch.ctl_opt)
+        .env("LD_LIBRARY_PATH", libraries)
+        .as_owner(owner);
+    command.run(deadline)?;
+    Ok(())
+}
+
+/// Asks a standby to become a primary, and does not wait for it.
+///
+/// # Errors
+/// pg_ctl failed; its words are in the error.
+pub fn promote(
+    pgctl: &Path,
+    pgdata: &Path,
+    owner: &Owner,
+    deadline: Deadline,
+) -> Result<(), ServerError> {
+    sys::Command::new(pgctl)
+        .arg("promote")
+        .arg("-W")
+        .arg("-s")
+        .arg("-D")
+        .arg(pgdata)
+        .as_owner(owner)
+        .run(deadline)?;
+    Ok(())
+}
+
+/// Makes the server read its configuration again.
+///
+/// # Errors
+/// The signal could not be sent.
+pub fn reload(running: &Running) -> io::Result<()> {
+    process::signal(running.pid, Signal::SIGHUP)
+}
+
+/// The way a server went down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+pub enum Ended {
+    /// It did not run.
+    Already,
+    Fast,
+    Immediate,
+    Killed,
+}
+
+/// Stops the server: fast, then immediate, then SIGKILL to all its processes. Signals are sent
+/// directly, so that stopping needs neither pg_ctl nor a correct configuration.
+///
+/// # Errors
+/// Some process outlives even SIGKILL, or nobody can tell.
+pub fn stop(
+    pgdata: &Path,
+    owner: &Owner,
+    plan: impl Fn(&Running) -> Escalation,
+    deadline: Deadline,
+) -> Result<Ended, ServerError> {
+    let Postmaster::Running(running) = process::postmaster(pgdata)? else {
+        // Its children may still be there, after a SIGKILL to the postmaster alone.
+        kill_orphans(pgdata, owner, deadline)?;
+        return Ok(Ended::Already);
+    };
+    let plan = plan(&running);
+    for (signal, time, ended) in [
+        (Signal::SIGINT, plan.fast, Ended::Fast),
+        (Signal::SIGQUIT, plan.immediate, Ended::Immediate),
+    ] {
+        if time.is_zero() {
+            continue;
+        }
+        process::signal(running.pid, signal)?;
+        if wait_gone(pgdata, running.pid, deadline.min(time))? {
+            kill_orphans(pgdata, owner, deadline)?;
+            return Ok(ended);
+        }
+    }
+    process::signal(running.pid, Signal::SIGKILL)?;
+    wait_gone(pgdata, running.pid, deadline)?;
+    kill_orphans(pgdata, owner, deadline)?;
+    Ok(Ended::Killed)
+}
+
+fn wait_gone(pgdata: &Path, pid: i32, deadline: Deadline) -> io::Result<bool> {
+    let mut failure = None;
+    let gone = poll_until(deadline, POLL, || match process::postmaster(pgdata) {
+        Ok(Postmaster::Running(running)) if running.pid == pid => None,
+        Ok(_) => Some(()),
+        Err(error) => {
+            failure = Some(error);
+            Some(())
+        }
+    });
+    failure.map_or(Ok(gone.is_some()), Err)
+}
+
+/// Ends what a dead postmaster left behind: it could not be stopped in order any more, and while
+/// it lives no new server can start.
+///
+/// # Errors
+/// See [`ServerError::Unkillable`].
+pub fn kill_orphans(pgdata: &Path, owner: &Owner, deadline: Deadline) -> Result<(), ServerError> {
+    let allowed = deadline.remaining();
+    let mut last = None;
+    let gone = poll_until(deadline, POLL, || {
+        match process::orphans(pgdata, owner.uid) {
+            Ok(pids) if pids.is_empty() => Some(Ok(())),
+            Ok(pids) => {
+                last = pids.first().copied();
+                pids.iter()
+                    .find_map(|&pid| process::signal(pid, Signal::SIGKILL).err())
+                    .map(Err)
+            }
+            Err(error) => Some(Err(error)),
+        }
+    });
+    match gone {
+        Some(result) => Ok(result?),
+        None => Err(ServerError::Unkillable {
+            pid: last.unwrap_or_default(),
+            after: allowed,
+        }),
+    }
+}

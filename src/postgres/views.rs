@@ -1,0 +1,169 @@
+//! What a running server says about replication, each in one query.
+
+use crate::decide::contract::StandbyName;
+use crate::model::lsn::Lsn;
+use crate::model::status::{SenderState, SyncState};
+use crate::model::sync_names::SyncNames;
+use crate::model::timeline::TimelineId;
+use crate::postgres::session::{Row, Session, SqlError};
+
+/// Role and positions of a running server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerState {
+    /// A standby, or a primary that is still recovering from a crash.
+    pub in_recovery: bool,
+    /// The timeline it writes on, or last received from.
+    pub timeline: TimelineId,
+    /// Primary: end of flushed WAL. Standby: the further of received and replayed. `None`: a
+    /// standby that has neither received nor replayed anything since it started.
+    pub end: Option<Lsn>,
+    /// `synchronous_standby_names` in force.
+    pub sync_names: SyncNames,
+    /// A standby whose startup process has used up its local WAL and waits for more.
+    pub has_replayed_all: bool,
+    pub receiver: Option<Receiver>,
+}
+
+/// The WAL receiver process of a standby.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    pub pid: i32,
+    pub is_streaming: bool,
+}
+
+/// One row of `pg_stat_replication`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// application_name, in lower case.
+    pub name: StandbyName,
+    pub state: SenderState,
+    pub sync: SyncState,
+    pub flushed: Option<Lsn>,
+    /// Bytes of WAL written here and not there yet; `None` before the first report.
+    pub lag: Option<u64>,
+}
+
+/// The server's role and positions.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
+    const QUERY: &str = "SELECT pg_is_in_recovery(), \
+        CASE WHEN pg_is_in_recovery() \
+             THEN greatest(c.timeline_id, r.min_recovery_end_timeline, \
+                           (SELECT received_tli FROM pg_stat_wal_receiver)) \
+             ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END, \
+        CASE WHEN pg_is_in_recovery() \
+             THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
+             ELSE pg_current_wal_flush_lsn() END, \
+        current_setting('synchronous_standby_names'), \
+        (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), \
+        (SELECT pid FROM pg_stat_wal_receiver), \
+        (SELECT status FROM pg_stat_wal_receiver) \
+        FROM pg_control_checkpoint() c, pg_control_recovery() r";
+    let rows = session.rows(QUERY)?;
+    let row = rows
+        .first()
+        .filter(|row| row.len() == 7)
+        .ok_or_else(|| unexpected(QUERY, "not one row of seven columns"))?;
+    let text = |i: usize| row[i].as_deref();
+    Ok(ServerState {
+        in_recovery: text(0) == Some("t"),
+        timeline: parse(QUERY, row, 1)?
+            .and_then(TimelineId::new)
+            .ok_or_else(|| unexpected(QUERY, "no timeline"))?,
+        end: parse(QUERY, row, 2)?,
+        sync_names: parse(QUERY, row, 3)?.unwrap_or(SyncNames::Nobody),
+        has_replayed_all: text(4).is_some_and(waits_for_more),
+        receiver: parse(QUERY, row, 5)?.map(|pid| Receiver {
+            pid,
+            is_streaming: text(6) == Some("streaming"),
+        }),
+    })
+}
+
+/// Wait events of a startup process that has nothing left to replay. PostgreSQL 12 has the first
+/// two, 13 and later the last two. Source: `wait_event_types`, "Wait Events of Type Activity" and
+/// "Timeout" in the manual of each version.
+fn waits_for_more(event: &str) -> bool {
+    matches!(
+        event,
+        "RecoveryWalAll" | "RecoveryWalStream" | "RecoveryRetrieveRetryInterval"
+    )
+}
+
+/// Every standby connected to this primary.
+///
+/// # Errors
+/// See [`SqlError`]; a user who may not see the columns is an error, not "nobody is connected".
+pub fn senders(session: &mut Session) -> Result<Vec<Sender>, SqlError> {
+    const QUERY: &str = "SELECT lower(application_name), state, sync_state, flush_lsn, \
+        greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), write_lsn), 0)::bigint \
+        FROM pg_stat_replication WHERE application_name <> 'pg_basebackup' AND pid IS NOT NULL";
+    let rows = session.rows(QUERY)?;
+    rows.iter()
+        .map(|row| {
+            if row.len() != 5 {
+                return Err(unexpected(QUERY, "not five columns"));
+            }
+            let hidden = || {
+                unexpected(
+                    QUERY,
+                    "state is hidden: GRANT pg_monitor to the user that monitor_user names",
+                )
+            };
+            Ok(Sender {
+                name: row[0].clone().unwrap_or_default(),
+                state: parse(QUERY, row, 1)?.ok_or_else(hidden)?,
+                sync: parse(QUERY, row, 2)?.ok_or_else(hidden)?,
+                flushed: parse(QUERY, row, 3)?,
+                lag: parse(QUERY, row, 4)?,
+            })
+        })
+        .collect()
+}
+
+/// A position that everything acknowledged so far lies before (R2): where the WAL ends now.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn barrier(session: &mut Session) -> Result<Lsn, SqlError> {
+    const QUERY: &str = "SELECT pg_current_wal_insert_lsn()";
+    let rows = session.rows(QUERY)?;
+    let row = rows.first().ok_or_else(|| unexpected(QUERY, "no row"))?;
+    parse(QUERY, row, 0)?.ok_or_else(|| unexpected(QUERY, "no position"))
+}
+
+/// Names of the physical replication slots that begin with `prefix`, and whether each is in use.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn slots(session: &mut Session, prefix: &str) -> Result<Vec<(String, bool)>, SqlError> {
+    let rows = session
+        .rows("SELECT slot_name, active FROM pg_replication_slots WHERE slot_type = 'physical'")?;
+    let named = rows.into_iter().filter_map(|mut row| {
+        let active = row.get(1).cloned().flatten().as_deref() == Some("t");
+        Some((row.first_mut()?.take()?, active))
+    });
+    Ok(named.filter(|(name, _)| name.starts_with(prefix)).collect())
+}
+
+fn parse<T: std::str::FromStr>(
+    query: &'static str,
+    row: &Row,
+    column: usize,
+) -> Result<Option<T>, SqlError> {
+    let Some(text) = row[column].as_deref() else {
+        return Ok(None);
+    };
+    text.parse()
+        .map(Some)
+        .map_err(|_| unexpected(query, &format!("column {} is {text:?}", column + 1)))
+}
+
+fn unexpected(query: &'static str, what: &str) -> SqlError {
+    SqlError::Unexpected {
+        query,
+        what: what.to_owned(),
+    }
+}

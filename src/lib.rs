@@ -1,1 +1,3 @@
 //! expgsql: the PostgreSQL failover agent for Pacemaker.
+
+pub mod ocf;

@@ -1,3 +1,4 @@
 //! expgsql: the PostgreSQL failover agent for Pacemaker.
 
 pub mod ocf;
+pub mod params;

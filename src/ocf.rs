@@ -5,6 +5,7 @@
 pub mod action;
 pub mod code;
 pub mod env;
+pub mod metadata;
 pub mod reason;
 
 pub use action::Action;

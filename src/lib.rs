@@ -1,6 +1,10 @@
 //! expgsql: the PostgreSQL failover agent for Pacemaker.
 
+pub mod cli;
 pub mod decide;
 pub mod model;
+pub mod ocf;
+pub mod params;
 pub mod postgres;
+pub mod run;
 pub mod sys;

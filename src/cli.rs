@@ -1,0 +1,363 @@
+//! The command line: what was asked for, and the texts that explain it.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use strum::VariantArray;
+
+use crate::ocf::Action;
+use crate::params::{Described, PARAMS, Param};
+
+const ABOUT: &str = "PostgreSQL failover agent for Pacemaker";
+
+const LONG_ABOUT: &str = "\
+PostgreSQL failover agent for Pacemaker.
+
+Pacemaker starts this program on each node to start, watch, promote, demote and stop PostgreSQL. \
+With rep_mode=sync a commit that a client saw acknowledged survives every automatic action of the cluster.";
+
+/// How to go from nothing to a running resource. The list of actions is put in front of it.
+const HOW_IT_IS_CALLED: &str = "\
+How Pacemaker calls it:
+  As /usr/lib/ocf/resource.d/heartbeat/expgsql ACTION, with the parameters in environment variables:
+  pgdata=/data arrives as OCF_RESKEY_pgdata=/data. More arguments are ignored. The exit code is the
+  answer (0 done, 7 not running, 8 running as primary, others: failed); the last line on standard
+  error that begins with \"ocf-exit-reason:\" says why, and crm_mon shows it.
+
+A primary and two standbys, with an address that follows the primary:
+  pcs resource create vip ocf:heartbeat:IPaddr2 ip=192.168.0.9
+  pcs resource create pgsql ocf:heartbeat:expgsql \\
+      rep_mode=sync node_list=\"node1 node2 node3\" master_ip=192.168.0.9 \\
+      pgctl=/usr/pgsql-15/bin/pg_ctl pgdata=/var/lib/pgsql/15/data \\
+      op monitor interval=4s timeout=30s op monitor role=Promoted interval=3s timeout=30s \\
+      promotable notify=true
+  pcs constraint colocation add vip with Promoted pgsql-clone INFINITY
+  pcs constraint order promote pgsql-clone then start vip symmetrical=false
+
+By hand, on one node:
+  crm_resource --resource pgsql --force-check -V    monitor it as Pacemaker would
+  expgsql parameters                                the parameters and their defaults
+  crm_mon -1Afr                                     the state of the cluster, and exit reasons";
+
+#[derive(Parser)]
+#[command(
+    name = "expgsql",
+    version,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    override_usage = "expgsql ACTION\n       expgsql parameters [--json | --markdown]",
+    disable_help_subcommand = true,
+    // `help` is an OCF action, and what follows an action is ignored, options included.
+    allow_external_subcommands = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the parameters of the resource, with their defaults
+    Parameters {
+        /// As JSON, with the full descriptions
+        #[arg(long, conflicts_with = "markdown")]
+        json: bool,
+        /// As a Markdown table
+        #[arg(long)]
+        markdown: bool,
+    },
+    #[command(external_subcommand)]
+    Action(Vec<OsString>),
+}
+
+/// How `expgsql parameters` prints its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+    Markdown,
+}
+
+/// What a command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    Act(Action),
+    /// OCF: answered with "unimplemented", whatever else is wrong.
+    UnknownAction(String),
+    Parameters(Format),
+    /// `--help` or `--version`: the text for standard output.
+    Show(String),
+    /// No action, or options that don't exist: the text for standard error.
+    Misused(String),
+}
+
+impl Request {
+    /// Understands `args`, of which the first is the program's own name.
+    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Self {
+        let matched = command().try_get_matches_from(args);
+        match matched.and_then(|matches| <Cli as clap::FromArgMatches>::from_arg_matches(&matches))
+        {
+            Ok(cli) => Self::from(cli),
+            Err(error) if error.use_stderr() => Self::Misused(error.to_string()),
+            Err(help_or_version) => Self::Show(help_or_version.to_string()),
+        }
+    }
+}
+
+impl From<Cli> for Request {
+    fn from(cli: Cli) -> Self {
+        match cli.command {
+            None => Self::Misused(command().render_help().to_string()),
+            Some(Command::Parameters { json: true, .. }) => Self::Parameters(Format::Json),
+            Some(Command::Parameters { markdown: true, .. }) => Self::Parameters(Format::Markdown),
+            Some(Command::Parameters { .. }) => Self::Parameters(Format::Text),
+            // OCF 1.1: arguments after the action are to be ignored.
+            Some(Command::Action(words)) => {
+                let name = words
+                    .first()
+                    .map(|word| word.to_string_lossy())
+                    .unwrap_or_default();
+                match name.parse() {
+                    Ok(action) => Self::Act(action),
+                    Err(strum::ParseError::VariantNotFound) => {
+                        Self::UnknownAction(name.into_owned())
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The text of `--help`.
+pub fn help() -> String {
+    command().render_long_help().to_string()
+}
+
+/// The names of the actions, one a line.
+pub fn methods() -> String {
+    Action::VARIANTS
+        .iter()
+        .map(|action| format!("{action}\n"))
+        .collect()
+}
+
+fn command() -> clap::Command {
+    Cli::command()
+        .after_help(format!("{}\nexpgsql --help says more.", actions()))
+        .after_long_help(format!("{}\n{HOW_IT_IS_CALLED}", actions()))
+}
+
+fn actions() -> String {
+    let mut text = String::from("Actions:\n");
+    for action in Action::VARIANTS {
+        let name = action.to_string(); // padding applies to a string, not to a derived Display
+        let _infallible = writeln!(text, "  {name:<13} {}", action.summary());
+    }
+    text
+}
+
+/// The table of parameters.
+///
+/// # Errors
+/// None in practice: it serialises text.
+pub fn parameters(format: Format) -> serde_json::Result<String> {
+    match format {
+        Format::Text => Ok(text_table()),
+        Format::Markdown => Ok(markdown_table()),
+        Format::Json => {
+            let described: Vec<Described> = PARAMS.iter().map(Param::describe).collect();
+            Ok(serde_json::to_string_pretty(&described)? + "\n")
+        }
+    }
+}
+
+fn text_table() -> String {
+    let header = ["NAME", "TYPE", "DEFAULT", "CHANGE", "MEANING"].map(str::to_owned);
+    let rows: Vec<[String; 5]> = [header]
+        .into_iter()
+        .chain(PARAMS.iter().map(|param| {
+            [
+                param.name.to_owned(),
+                param.kind.to_string(),
+                param.default.unwrap_or("-").to_owned(),
+                change(param).to_owned(),
+                param.short.to_owned(),
+            ]
+        }))
+        .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2), width(3)];
+    let mut text = String::new();
+    for [name, kind, default, change, meaning] in &rows {
+        let [w0, w1, w2, w3] = widths;
+        let _infallible = writeln!(
+            text,
+            "{name:w0$}  {kind:w1$}  {default:w2$}  {change:w3$}  {meaning}"
+        );
+    }
+    text
+}
+
+fn markdown_table() -> String {
+    let mut text = String::from(
+        "| parameter | type | default | change | meaning |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for param in PARAMS {
+        let default = param
+            .default
+            .map_or_else(String::new, |default| format!("`{default}`"));
+        let meaning = param.long.replace("\n\n", "<br>");
+        let cells = [
+            format!("`{}`", param.name),
+            param.kind.to_string(),
+            default,
+            change(param).to_owned(),
+            meaning,
+        ];
+        let cells = cells.map(|cell| cell.replace('|', "\\|"));
+        let _infallible = writeln!(text, "| {} |", cells.join(" | "));
+    }
+    text
+}
+
+/// What Pacemaker does when the parameter is changed.
+const fn change(param: &Param) -> &'static str {
+    if param.reloadable {
+        "reload"
+    } else {
+        "restart"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    use clap::CommandFactory;
+    use strum::VariantArray;
+
+    use super::{Cli, Format, Request, help, methods, parameters};
+    use crate::ocf::Action;
+    use crate::params::PARAMS;
+
+    fn parse(args: &[&str]) -> Request {
+        Request::parse(
+            ["/usr/lib/ocf/resource.d/heartbeat/expgsql"]
+                .iter()
+                .chain(args)
+                .map(OsString::from),
+        )
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_action_is_understood_and_what_follows_it_is_ignored() {
+        for action in Action::VARIANTS {
+            let name = action.to_string();
+            for extra in [
+                &[][..],
+                &["extra"],
+                &["--help"],
+                &["-x", "--version", "start"],
+            ] {
+                let args: Vec<&str> = [name.as_str()].iter().chain(extra).copied().collect();
+                assert_eq!(parse(&args), Request::Act(*action), "{args:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_action_that_does_not_exist_is_named() {
+        for name in ["no_cmd", "migrate_to", "", "Start"] {
+            assert_eq!(parse(&[name]), Request::UnknownAction(name.to_owned()));
+        }
+        // Not even text: the command line is wrong, not the action.
+        let bytes = OsString::from_vec(vec![b'x', 0xff]);
+        let request = Request::parse(["expgsql".into(), bytes]);
+        assert!(matches!(request, Request::Misused(_)), "{request:?}");
+    }
+
+    #[test]
+    fn parameters_takes_at_most_one_format() {
+        let cases = [
+            (&["parameters"][..], Format::Text),
+            (&["parameters", "--json"], Format::Json),
+            (&["parameters", "--markdown"], Format::Markdown),
+        ];
+        for (args, format) in cases {
+            assert_eq!(parse(args), Request::Parameters(format));
+        }
+        let both = parse(&["parameters", "--json", "--markdown"]);
+        assert!(matches!(both, Request::Misused(_)), "{both:?}");
+    }
+
+    #[test]
+    fn help_and_version_are_shown_and_nonsense_is_misuse() {
+        for args in [&["--help"][..], &["-h"], &["--version"], &["-V"]] {
+            assert!(matches!(parse(args), Request::Show(_)), "{args:?}");
+        }
+        for args in [&[][..], &["--nonsense"], &["parameters", "--nonsense"]] {
+            assert!(matches!(parse(args), Request::Misused(_)), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn help_teaches_every_action_and_an_example() {
+        let help = help();
+        for action in Action::VARIANTS {
+            assert!(
+                help.contains(&format!("  {action} ")),
+                "{action} is missing in:\n{help}"
+            );
+        }
+        assert!(
+            help.contains("pcs resource create pgsql ocf:heartbeat:expgsql"),
+            "{help}"
+        );
+    }
+
+    /// The example is what people copy.
+    #[test]
+    fn help_names_only_parameters_that_exist() {
+        let example = help();
+        let example = example.split("ocf:heartbeat:expgsql \\").nth(1).unwrap();
+        let example = example.split(" op ").next().unwrap();
+        for word in example.split_whitespace().filter(|word| word.contains('=')) {
+            let name = word.split('=').next().unwrap();
+            assert!(PARAMS.iter().any(|param| param.name == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn methods_is_one_action_a_line() {
+        assert_eq!(methods().lines().count(), Action::VARIANTS.len());
+        assert!(methods().starts_with("start\nstop\n"));
+    }
+
+    #[test]
+    fn every_format_shows_every_parameter() {
+        for format in [Format::Text, Format::Json, Format::Markdown] {
+            let table = parameters(format).unwrap();
+            for param in PARAMS {
+                assert!(
+                    table.contains(param.name),
+                    "{} is missing in {format:?}",
+                    param.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn each_markdown_row_has_five_cells() {
+        for line in parameters(Format::Markdown).unwrap().lines() {
+            assert_eq!(line.replace("\\|", "").matches('|').count(), 6, "{line}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The contract with Pacemaker: what it hands the agent, what the agent may answer, and how the agent describes itself.
+//!
+//! Nothing here does I/O except [`reason`], which prints the one line Pacemaker shows to people.
+
+pub mod action;
+pub mod code;
+pub mod env;
+pub mod metadata;
+pub mod reason;
+
+pub use action::Action;
+pub use code::OcfCode;
+pub use env::{EnvError, NotifyEnv, NotifyKind, NotifyOperation, OcfEnv, Promotable, Vars};
+pub use reason::Outcome;

@@ -1,0 +1,667 @@
+//! The resource's parameters: one table of them, and their values for one call.
+//!
+//! Reading them is pure: it does no I/O. Whether a path exists or a user is known is for the actions to find out.
+
+mod error;
+mod kind;
+mod table;
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use error::ParamError;
+pub use kind::{Expected, Kind, Secret};
+pub use table::{Described, PARAMS, Param};
+
+use crate::ocf::env::NotUtf8;
+use crate::ocf::{OcfEnv, Promotable, Vars};
+
+/// Who replicates from whom, and what a commit waits for.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    strum::Display,
+    strum::EnumString,
+    strum::VariantNames,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
+pub enum RepMode {
+    /// One server, no replication.
+    #[default]
+    None,
+    /// A standby of a primary outside the cluster; a plain resource.
+    Slave,
+    /// Promotable; commits wait for no standby.
+    Async,
+    /// Promotable; an acknowledged commit survives every automatic action.
+    Sync,
+}
+
+impl RepMode {
+    /// Does the cluster choose the primary?
+    pub const fn is_promotable(self) -> bool {
+        match self {
+            Self::Async | Self::Sync => true,
+            Self::None | Self::Slave => false,
+        }
+    }
+
+    /// Does this mode have standbys?
+    pub const fn is_replicated(self) -> bool {
+        match self {
+            Self::Slave | Self::Async | Self::Sync => true,
+            Self::None => false,
+        }
+    }
+}
+
+/// The parameters of one call. What each means stands in [`PARAMS`]; `None` and an empty list mean it is unset and has no default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Params {
+    pub pgctl: PathBuf,
+    pub psql: PathBuf,
+    pub pgdata: PathBuf,
+    pub pgdba: String,
+    pub pghost: Option<String>,
+    pub pgport: u16,
+    pub pglibs: PathBuf,
+    /// `postgresql.conf` in `pgdata` when unset.
+    pub config: PathBuf,
+    /// One option or value each; see [`Self::start_opt_quoted`].
+    pub start_opt: Vec<String>,
+    /// Arguments for pg_ctl, one each.
+    pub ctl_opt: Vec<String>,
+    pub pgdb: String,
+    pub logfile: PathBuf,
+    pub socketdir: Option<PathBuf>,
+    pub monitor_user: Option<String>,
+    pub monitor_password: Option<Secret>,
+    pub monitor_sql: String,
+    pub check_wal_receiver: bool,
+    pub stop_escalate: Duration,
+    pub stop_escalate_in_slave: Duration,
+    pub rep_mode: RepMode,
+    /// In lower case, without doubles. Empty: all nodes of the cluster.
+    pub node_list: Vec<String>,
+    pub restore_command: Option<String>,
+    pub archive_cleanup_command: Option<String>,
+    pub recovery_end_command: Option<String>,
+    pub master_ip: Option<String>,
+    pub repuser: String,
+    /// Secret because existing configurations have `password=` in it.
+    pub primary_conninfo_opt: Option<Secret>,
+    pub passfile: Option<PathBuf>,
+    /// Changes nothing; see [`PARAMS`].
+    pub restart_on_promote: bool,
+    pub replication_slot_name: Option<String>,
+    pub tmpdir: PathBuf,
+    /// Monitor rounds; 0 and 1 are the same.
+    pub xlog_check_count: u32,
+    pub crm_attr_timeout: Duration,
+    /// Values of application_name, as given, without doubles.
+    pub external_standby_node_list: Vec<String>,
+    /// Always false in parameters that were accepted.
+    pub enable_distlock: bool,
+    /// Secret because existing configurations have a password in it.
+    pub distlock_lock_cmd: Option<Secret>,
+    /// Secret because existing configurations have a password in it.
+    pub distlock_unlock_cmd: Option<Secret>,
+    pub distlock_lockservice_deadcheck_nodelist: Vec<String>,
+    /// Bytes; `None`: no limit.
+    pub maxlag: Option<NonZeroU64>,
+    pub query_timeout: Duration,
+    /// `None`: compute it from corosync's timeouts.
+    pub settle_time: Option<Duration>,
+    pub unsafe_relax: bool,
+    pub sync_strict: bool,
+}
+
+/// Parameters as far as they could be read, and all that is wrong with them.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// What could not be read has its default, except that an unreadable `sync_strict` is true.
+    pub params: Params,
+    /// Empty: the parameters may be used for anything.
+    pub problems: Vec<ParamError>,
+}
+
+impl Params {
+    /// The parameters in `vars`, if nothing is wrong with them.
+    ///
+    /// # Errors
+    /// The first of the problems [`Self::resolve`] finds.
+    pub fn from_env(vars: &Vars) -> Result<Self, ParamError> {
+        let resolved = Self::resolve(vars);
+        match resolved.problems.into_iter().next() {
+            Some(problem) => Err(problem),
+            None => Ok(resolved.params),
+        }
+    }
+
+    /// Reads what can be read and lists everything that is wrong, contradictions included.
+    ///
+    /// For the actions that must not fail because of a typing error made since the start: PostgreSQL has to be stopped,
+    /// demoted and watched all the same. An empty value counts as unset.
+    pub fn resolve(vars: &Vars) -> Resolved {
+        let mut reader = Reader {
+            vars,
+            problems: Vec::new(),
+        };
+        let params = reader.params();
+        let mut problems = reader.problems;
+        params.contradictions(&mut problems);
+        Resolved { params, problems }
+    }
+
+    /// Names of parameters that are set but that this version does not know, most likely typing
+    /// errors. Pacemaker passes them on without a word.
+    pub fn unknown(vars: &Vars) -> Vec<&str> {
+        // pcs offers these two for every agent of resource-agents, whatever its metadata says.
+        const OF_THE_SHELL_AGENTS: [&str; 2] = ["trace_ra", "trace_file"];
+        let known = |name: &str| {
+            PARAMS.iter().any(|param| param.name == name) || OF_THE_SHELL_AGENTS.contains(&name)
+        };
+        vars.parameter_names().filter(|name| !known(name)).collect()
+    }
+
+    /// `start_opt` for pg_ctl's `-o`, which pg_ctl hands to a shell: each word is quoted, so that it arrives as it is.
+    pub fn start_opt_quoted(&self) -> String {
+        shell_words::join(&self.start_opt)
+    }
+
+    /// What can't be true at once. What needs to know about the clone is in [`check_consistency`].
+    fn contradictions(&self, problems: &mut Vec<ParamError>) {
+        let rep_mode = self.rep_mode;
+        if rep_mode.is_replicated() && self.master_ip.is_none() {
+            problems.push(ParamError::MasterIpMissing { rep_mode });
+        }
+        if let Some(slot) = &self.replication_slot_name {
+            let bad = slot
+                .chars()
+                .find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '_'));
+            problems.extend(bad.map(|bad| ParamError::SlotName {
+                seen: slot.clone(),
+                bad,
+            }));
+        }
+        if !self.external_standby_node_list.is_empty() && rep_mode != RepMode::Sync {
+            problems.push(ParamError::ExternalStandbysUnused { rep_mode });
+        }
+        if self.monitor_password.is_some() && self.monitor_user.is_none() {
+            problems.push(ParamError::PasswordWithoutUser);
+        }
+        if self.enable_distlock {
+            problems.push(ParamError::LockServiceAbsent);
+        }
+        if self.sync_strict && self.unsafe_relax {
+            problems.push(ParamError::StrictAndUnsafe);
+        }
+    }
+}
+
+/// Do the parameters fit the resource they are set on?
+///
+/// Where nothing is known about the clone (a check before the resource exists, a call by hand) nothing is objected to.
+///
+/// # Errors
+/// [`ParamError::NotPromotable`], [`ParamError::NothingToPromote`] or [`ParamError::SeveralPrimaries`].
+pub fn check_consistency(params: &Params, env: &OcfEnv) -> Result<(), ParamError> {
+    let rep_mode = params.rep_mode;
+    match env.clone.promotable {
+        Promotable::Unknown => Ok(()),
+        Promotable::No if rep_mode.is_promotable() => Err(ParamError::NotPromotable { rep_mode }),
+        Promotable::No => Ok(()),
+        Promotable::Yes if !rep_mode.is_promotable() => {
+            Err(ParamError::NothingToPromote { rep_mode })
+        }
+        Promotable::Yes => match env.clone.promoted_max {
+            Some(max @ 2..) => Err(ParamError::SeveralPrimaries { max }),
+            Some(0 | 1) | None => Ok(()),
+        },
+    }
+}
+
+/// Reads parameters and collects what is wrong with them.
+struct Reader<'a> {
+    vars: &'a Vars,
+    problems: Vec<ParamError>,
+}
+
+impl Reader<'_> {
+    fn params(&mut self) -> Params {
+        let pgdata = self.value(&table::PGDATA, kind::path);
+        Params {
+            pgctl: self.value(&table::PGCTL, kind::path),
+            psql: self.value(&table::PSQL, kind::path),
+            pgdba: self.value(&table::PGDBA, kind::string),
+            pghost: self.given(&table::PGHOST, kind::string),
+            pgport: self.value(&table::PGPORT, kind::port),
+            pglibs: self.value(&table::PGLIBS, kind::path),
+            config: self
+                .given(&table::CONFIG, kind::path)
+                .unwrap_or_else(|| pgdata.join("postgresql.conf")),
+            start_opt: self.value(&table::START_OPT, kind::words),
+            ctl_opt: self.value(&table::CTL_OPT, kind::words),
+            pgdb: self.value(&table::PGDB, kind::string),
+            logfile: self.value(&table::LOGFILE, kind::path),
+            socketdir: self.given(&table::SOCKETDIR, kind::path),
+            monitor_user: self.given(&table::MONITOR_USER, kind::string),
+            monitor_password: self.given(&table::MONITOR_PASSWORD, kind::secret),
+            monitor_sql: self.value(&table::MONITOR_SQL, kind::string),
+            check_wal_receiver: self.value(&table::CHECK_WAL_RECEIVER, kind::boolean),
+            stop_escalate: self.value(&table::STOP_ESCALATE, kind::seconds),
+            stop_escalate_in_slave: self.value(&table::STOP_ESCALATE_IN_SLAVE, kind::seconds),
+            rep_mode: self.value(&table::REP_MODE, kind::mode),
+            node_list: self.value(&table::NODE_LIST, lower_case_names),
+            restore_command: self.given(&table::RESTORE_COMMAND, kind::string),
+            archive_cleanup_command: self.given(&table::ARCHIVE_CLEANUP_COMMAND, kind::string),
+            recovery_end_command: self.given(&table::RECOVERY_END_COMMAND, kind::string),
+            master_ip: self.given(&table::MASTER_IP, kind::string),
+            repuser: self.value(&table::REPUSER, kind::string),
+            primary_conninfo_opt: self.given(&table::PRIMARY_CONNINFO_OPT, kind::secret),
+            passfile: self.given(&table::PASSFILE, kind::path),
+            restart_on_promote: self.value(&table::RESTART_ON_PROMOTE, kind::boolean),
+            replication_slot_name: self.given(&table::REPLICATION_SLOT_NAME, kind::string),
+            tmpdir: self.value(&table::TMPDIR, kind::path),
+            xlog_check_count: self.value(&table::XLOG_CHECK_COUNT, kind::count),
+            crm_attr_timeout: self.value(&table::CRM_ATTR_TIMEOUT, kind::timeout),
+            external_standby_node_list: self.value(&table::EXTERNAL_STANDBY_NODE_LIST, kind::names),
+            enable_distlock: self.value(&table::ENABLE_DISTLOCK, kind::boolean),
+            distlock_lock_cmd: self.given(&table::DISTLOCK_LOCK_CMD, kind::secret),
+            distlock_unlock_cmd: self.given(&table::DISTLOCK_UNLOCK_CMD, kind::secret),
+            distlock_lockservice_deadcheck_nodelist: self
+                .value(&table::DISTLOCK_DEADCHECK, kind::names),
+            maxlag: self.value(&table::MAXLAG, kind::bytes),
+            query_timeout: self.value(&table::QUERY_TIMEOUT, kind::timeout),
+            settle_time: self.given(&table::SETTLE_TIME, kind::timeout),
+            unsafe_relax: self.value(&table::UNSAFE_RELAX, kind::boolean),
+            sync_strict: self.strict(),
+            pgdata,
+        }
+    }
+
+    /// What can't be read might have been `true`, and the running database might rely on it.
+    fn strict(&mut self) -> bool {
+        let known = self.problems.len();
+        let strict = self.value(&table::SYNC_STRICT, kind::boolean);
+        strict || self.problems.len() > known
+    }
+
+    /// The value given, the default otherwise, or when what is given can't be read; `T`'s own default where the
+    /// parameter has none.
+    fn value<T: Default>(&mut self, param: &Param, parse: fn(&str) -> Result<T, Expected>) -> T {
+        if let Some(value) = self.given(param, parse) {
+            return value;
+        }
+        // Every default in the table is valid for its kind: a test holds it to that.
+        let default = param.default.and_then(|default| parse(default).ok());
+        default.unwrap_or_default()
+    }
+
+    /// The value given; `None` when unset, empty or unreadable.
+    fn given<T>(&mut self, param: &Param, parse: fn(&str) -> Result<T, Expected>) -> Option<T> {
+        let name = param.name;
+        match self.vars.get(&format!("OCF_RESKEY_{name}")) {
+            Ok(None) => None,
+            Ok(Some(text)) if text.trim().is_empty() => None,
+            Ok(Some(text)) => match parse(text) {
+                Ok(value) => Some(value),
+                Err(expected) => {
+                    self.problems
+                        .push(ParamError::unparsable(name, text, expected));
+                    None
+                }
+            },
+            Err(NotUtf8) => {
+                self.problems.push(ParamError::NotUtf8 { name });
+                None
+            }
+        }
+    }
+}
+
+/// Pacemaker compares node names without regard to case, and the older agents lower-cased this list.
+fn lower_case_names(text: &str) -> Result<Vec<String>, Expected> {
+    let names = kind::names(text)?;
+    Ok(names.iter().map(|name| name.to_lowercase()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use strum::VariantArray;
+
+    use super::{Kind, PARAMS, ParamError, Params, RepMode, Resolved, check_consistency};
+    use crate::ocf::{OcfCode, OcfEnv, Vars};
+
+    type Given = &'static [(&'static str, &'static str)];
+
+    fn vars(given: &[(&str, &str)]) -> Vars {
+        Vars::new(
+            given
+                .iter()
+                .map(|(name, value)| (format!("OCF_RESKEY_{name}"), *value)),
+        )
+    }
+
+    fn resolve(given: &[(&str, &str)]) -> Resolved {
+        Params::resolve(&vars(given))
+    }
+
+    #[test]
+    fn an_empty_environment_gives_the_documented_defaults() {
+        let params = Params::from_env(&Vars::default()).unwrap();
+        assert_eq!(params.pgctl, Path::new("/usr/bin/pg_ctl"));
+        assert_eq!(params.pgdata, Path::new("/var/lib/pgsql/data"));
+        assert_eq!(
+            params.config,
+            Path::new("/var/lib/pgsql/data/postgresql.conf")
+        );
+        assert_eq!(params.tmpdir, Path::new("/var/lib/pgsql/tmp"));
+        assert_eq!((params.pgdba.as_str(), params.pgport), ("postgres", 5432));
+        assert_eq!(params.rep_mode, RepMode::None);
+        assert_eq!(params.monitor_sql, "select now();");
+        assert_eq!(params.stop_escalate, Duration::from_secs(90));
+        assert_eq!(params.query_timeout, Duration::from_secs(8));
+        assert_eq!(params.maxlag, None);
+        assert_eq!(params.settle_time, None);
+        assert!(params.node_list.is_empty());
+        assert!(!params.sync_strict && !params.unsafe_relax);
+    }
+
+    #[test]
+    fn an_empty_value_counts_as_unset() {
+        let all_empty: Vec<_> = PARAMS.iter().map(|param| (param.name, " ")).collect();
+        let resolved = resolve(&all_empty);
+        assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
+        assert_eq!(resolved.params, Params::from_env(&Vars::default()).unwrap());
+    }
+
+    #[test]
+    fn config_follows_pgdata_unless_it_is_set() {
+        let params = resolve(&[("pgdata", "/data")]).params;
+        assert_eq!(params.config, Path::new("/data/postgresql.conf"));
+        let params = resolve(&[("pgdata", "/data"), ("config", "/etc/pg.conf")]).params;
+        assert_eq!(params.config, Path::new("/etc/pg.conf"));
+    }
+
+    /// Also shows that each parameter is read, and read as its kind says.
+    #[test]
+    fn a_bad_value_of_any_parameter_is_refused_with_its_name() {
+        for param in PARAMS {
+            let bad = match param.kind {
+                Kind::String | Kind::Secret => continue,
+                Kind::Words => "'",
+                Kind::Path => "relative",
+                Kind::Seconds
+                | Kind::Count
+                | Kind::Port
+                | Kind::Bytes
+                | Kind::Boolean
+                | Kind::Mode => "nonsense",
+                Kind::Timeout => "0",
+                Kind::Names => "a,b",
+            };
+            let error = Params::from_env(&vars(&[(param.name, bad)])).unwrap_err();
+            assert_eq!(error.ocf_code(), OcfCode::ErrConfigured);
+            let expected = format!(
+                "{}={bad:?} is not {}",
+                param.name,
+                param.kind.check(bad).unwrap_err()
+            );
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_refused_with_the_name_of_any_parameter() {
+        for param in PARAMS {
+            let bytes = OsString::from_vec(vec![b'/', 0xff]);
+            let vars = Vars::new([(format!("OCF_RESKEY_{}", param.name), bytes)]);
+            assert_eq!(
+                Params::from_env(&vars),
+                Err(ParamError::NotUtf8 { name: param.name })
+            );
+        }
+    }
+
+    #[test]
+    fn a_good_value_of_any_parameter_arrives() {
+        let default = format!("{:?}", Params::from_env(&Vars::default()).unwrap());
+        for param in PARAMS {
+            let good = match param.kind {
+                Kind::String | Kind::Secret => "other",
+                Kind::Words => "-a 'b c'",
+                Kind::Path => "/other",
+                Kind::Seconds | Kind::Timeout | Kind::Count | Kind::Port | Kind::Bytes => "77",
+                Kind::Boolean => "true",
+                Kind::Mode => "async",
+                Kind::Names => "a b",
+            };
+            let params = resolve(&[(param.name, good)]).params;
+            assert_ne!(
+                format!("{params:?}"),
+                default,
+                "{}={good} changes nothing",
+                param.name
+            );
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        const IP: (&str, &str) = ("master_ip", "192.168.0.9");
+        const SYNC: (&str, &str) = ("rep_mode", "sync");
+        let missing = |rep_mode| Some(ParamError::MasterIpMissing { rep_mode });
+        let slot = |seen: &str, bad| {
+            Some(ParamError::SlotName {
+                seen: seen.to_owned(),
+                bad,
+            })
+        };
+        let unused = |rep_mode| Some(ParamError::ExternalStandbysUnused { rep_mode });
+        let cases: [(Given, Option<ParamError>); 18] = [
+            (&[SYNC], missing(RepMode::Sync)),
+            (&[("rep_mode", "async")], missing(RepMode::Async)),
+            (
+                &[("rep_mode", "slave"), ("master_ip", "")],
+                missing(RepMode::Slave),
+            ),
+            (&[("rep_mode", "none")], None),
+            (&[SYNC, IP], None),
+            (&[("replication_slot_name", "slot_1")], None),
+            (&[("replication_slot_name", "Slot")], slot("Slot", 'S')),
+            (&[("replication_slot_name", "a-b")], slot("a-b", '-')),
+            (
+                &[("external_standby_node_list", "dr1")],
+                unused(RepMode::None),
+            ),
+            (
+                &[
+                    ("rep_mode", "async"),
+                    IP,
+                    ("external_standby_node_list", "dr1"),
+                ],
+                unused(RepMode::Async),
+            ),
+            (&[SYNC, IP, ("external_standby_node_list", "dr1")], None),
+            (
+                &[("monitor_password", "x")],
+                Some(ParamError::PasswordWithoutUser),
+            ),
+            (&[("monitor_password", "x"), ("monitor_user", "m")], None),
+            (&[("monitor_user", "m")], None),
+            (
+                &[("enable_distlock", "ja")],
+                Some(ParamError::LockServiceAbsent),
+            ),
+            (
+                &[("enable_distlock", "false"), ("distlock_lock_cmd", "x")],
+                None,
+            ),
+            (
+                &[("sync_strict", "on"), ("unsafe_relax", "on")],
+                Some(ParamError::StrictAndUnsafe),
+            ),
+            (&[("sync_strict", "on")], None),
+        ];
+        for (given, expected) in cases {
+            let error = Params::from_env(&vars(given)).err();
+            assert_eq!(error, expected, "{given:?}");
+            assert!(error.is_none_or(|error| error.ocf_code() == OcfCode::ErrConfigured));
+        }
+    }
+
+    #[test]
+    fn the_mode_must_fit_the_clone_where_the_clone_is_known() {
+        #[derive(Clone, Copy)]
+        enum Clone {
+            Promotable,
+            SeveralPromoted,
+            Plain,
+            NotTold,
+        }
+        let env = |clone| {
+            let told = match clone {
+                Clone::Promotable => Some(("OCF_RESKEY_CRM_meta_promoted_max", "1")),
+                Clone::SeveralPromoted => Some(("OCF_RESKEY_CRM_meta_promoted_max", "2")),
+                Clone::Plain => Some(("OCF_RESKEY_CRM_meta_on_node", "node1")),
+                Clone::NotTold => None,
+            };
+            OcfEnv::from_vars(&Vars::new(
+                told.into_iter().chain([("OCF_RESOURCE_INSTANCE", "pgsql")]),
+            ))
+            .unwrap()
+        };
+        for rep_mode in RepMode::VARIANTS.iter().copied() {
+            let mode = rep_mode.to_string();
+            let params =
+                Params::from_env(&vars(&[("rep_mode", &mode), ("master_ip", "vip")])).unwrap();
+            let check = |clone| check_consistency(&params, &env(clone));
+            let promotable = rep_mode.is_promotable();
+            let not_promotable = Err(ParamError::NotPromotable { rep_mode });
+            let nothing_to_promote = Err(ParamError::NothingToPromote { rep_mode });
+            let several = Err(ParamError::SeveralPrimaries { max: 2 });
+            assert_eq!(check(Clone::NotTold), Ok(()), "{mode}");
+            assert_eq!(
+                check(Clone::Plain),
+                if promotable { not_promotable } else { Ok(()) },
+                "{mode}"
+            );
+            assert_eq!(
+                check(Clone::Promotable),
+                if promotable {
+                    Ok(())
+                } else {
+                    nothing_to_promote.clone()
+                },
+                "{mode}"
+            );
+            assert_eq!(
+                check(Clone::SeveralPromoted),
+                if promotable {
+                    several
+                } else {
+                    nothing_to_promote
+                },
+                "{mode}"
+            );
+        }
+    }
+
+    #[test]
+    fn resolving_reads_what_it_can_and_lists_everything_wrong() {
+        let found = resolve(&[
+            ("pgdata", "/data"),
+            ("pgport", "x"),
+            ("maxlag", "much"),
+            ("enable_distlock", "1"),
+        ]);
+        assert_eq!(found.params.pgdata, Path::new("/data"));
+        assert_eq!(found.params.pgport, 5432);
+        assert_eq!(found.params.maxlag, None);
+        assert_eq!(found.problems.len(), 3, "{:?}", found.problems);
+    }
+
+    #[test]
+    fn an_unreadable_sync_strict_is_strict() {
+        for (text, strict) in [
+            ("ture", true),
+            ("true", true),
+            ("false", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                resolve(&[("sync_strict", text)]).params.sync_strict,
+                strict,
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn node_names_are_lower_cased_and_application_names_are_not() {
+        let given = [
+            ("rep_mode", "sync"),
+            ("master_ip", "vip"),
+            ("node_list", "Node1 node2 NODE1"),
+            ("external_standby_node_list", "DR1"),
+        ];
+        let params = Params::from_env(&vars(&given)).unwrap();
+        assert_eq!(params.node_list, ["node1", "node2"]);
+        assert_eq!(params.external_standby_node_list, ["DR1"]);
+    }
+
+    #[test]
+    fn options_are_split_once_and_nothing_in_them_is_run_by_a_shell() {
+        let params = resolve(&[("start_opt", "-c 'a=b c' $(id)"), ("ctl_opt", "-t 600")]).params;
+        assert_eq!(params.start_opt, ["-c", "a=b c", "$(id)"]);
+        assert_eq!(params.start_opt_quoted(), "-c 'a=b c' '$(id)'");
+        assert_eq!(params.ctl_opt, ["-t", "600"]);
+    }
+
+    #[test]
+    fn no_secret_appears_in_debug_output() {
+        let secrets = [
+            "monitor_password",
+            "primary_conninfo_opt",
+            "distlock_lock_cmd",
+            "distlock_unlock_cmd",
+        ];
+        let given = secrets.map(|name| (name, "password=hunter2"));
+        let resolved = resolve(&given);
+        assert!(!format!("{resolved:?}").contains("hunter2"), "{resolved:?}");
+    }
+
+    #[test]
+    fn a_long_bad_value_leaves_room_for_what_was_expected() {
+        let error = Params::from_env(&vars(&[("pgport", &"é".repeat(500))]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("...\" is not a port number from 1 to 65535"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_misspelt_parameter_is_noticed() {
+        let vars = vars(&[
+            ("pgdata", "/x"),
+            ("node_lst", "a b"),
+            ("trace_ra", "1"),
+            ("CRM_meta_timeout", "1"),
+        ]);
+        assert_eq!(Params::unknown(&vars), ["node_lst"]);
+    }
+}

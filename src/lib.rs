@@ -4,6 +4,7 @@ pub mod cli;
 pub mod decide;
 pub mod model;
 pub mod ocf;
+pub mod pacemaker;
 pub mod params;
 pub mod postgres;
 pub mod run;

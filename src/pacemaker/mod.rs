@@ -1,0 +1,3 @@
+//! Pacemaker and corosync: reading the cluster's state, and writing to it.
+
+pub mod cib;

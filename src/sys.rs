@@ -210,7 +210,7 @@ pub enum RunError {
         program: String,
         /// Exit code or signal.
         status: ExitStatus,
-        /// What it wrote to standard error, or to standard output where that is empty.
+        /// What it wrote to standard error, or to standard output where that is empty; its lines joined to one.
         stderr: String,
     },
 }
@@ -293,10 +293,18 @@ impl Command {
         if output.status.success() {
             return Ok(output);
         }
-        let mut stderr = output.stderr_text();
-        if stderr.is_empty() {
-            stderr = output.stdout_text().trim().to_owned();
-        }
+        let words = if output.stderr_text().is_empty() {
+            output.stdout_text()
+        } else {
+            output.stderr_text()
+        };
+        // One line: it may become part of an exit reason, which is one.
+        let lines: Vec<&str> = words
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        let stderr = lines.join("; ");
         Err(RunError::Failed {
             program: self.name(),
             status: output.status,
@@ -596,9 +604,9 @@ mod tests {
 
     #[test]
     fn failure_carries_the_code_and_the_words() {
-        let error = run(&["sh", "-c", "echo why >&2; exit 7"], soon()).unwrap_err();
+        let error = run(&["sh", "-c", "echo why >&2; echo not >&2; exit 7"], soon()).unwrap_err();
         assert_eq!(error.exit_code(), Some(7));
-        assert!(error.to_string().contains("why"), "{error}");
+        assert!(error.to_string().ends_with("why; not"), "{error}");
         let error = run(&["sh", "-c", "kill -9 $$"], soon()).unwrap_err();
         assert!(matches!(error, RunError::Failed { status, .. } if status.signal() == Some(9)));
     }

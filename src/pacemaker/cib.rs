@@ -27,6 +27,10 @@ use crate::sys::{Command, Deadline, RunError};
 pub(crate) mod exit_code {
     /// `CRM_EX_DISCONNECT`
     pub(crate) const NOT_CONNECTED: i32 = 102;
+    /// `CRM_EX_OLD`
+    pub(crate) const OLD: i32 = 103;
+    /// `CRM_EX_NOSUCH`
+    pub(crate) const NO_SUCH: i32 = 105;
     /// `CRM_EX_TIMEOUT`
     pub(crate) const TIMEOUT: i32 = 124;
 }

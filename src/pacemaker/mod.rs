@@ -1,3 +1,7 @@
 //! Pacemaker and corosync: reading the cluster's state, and writing to it.
 
+pub mod attributes;
+pub mod change_set;
 pub mod cib;
+pub mod corosync;
+mod xml;

@@ -1,7 +1,9 @@
 //! expgsql: the PostgreSQL failover agent for Pacemaker.
 
+mod agent;
 pub mod cli;
 pub mod decide;
+pub mod log;
 pub mod model;
 pub mod ocf;
 pub mod pacemaker;
@@ -9,3 +11,4 @@ pub mod params;
 pub mod postgres;
 pub mod run;
 pub mod sys;
+pub mod timing;

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    expgsql::log::init();
     expgsql::run::run(std::env::args_os(), std::env::vars_os()).into()
 }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::agent;
 use crate::cli::{self, Request};
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome, Vars, metadata, reason};
 use crate::params::{ParamError, Params, Resolved, check_consistency};
@@ -27,19 +28,9 @@ pub fn run(
         prefix: vars.exit_reason_prefix(),
     };
     guarded(&mut streams, |streams| {
-        respond(&request, &vars, streams, agent)
+        respond(&request, &vars, streams, agent::dispatch)
     })
 }
-
-// ---------------------------------------------------------------------------------------------------------------------
-// PLACEHOLDER. `crate::agent::dispatch` takes its place; nothing else in this file has to change.
-fn agent(action: Action, _env: &OcfEnv, _params: &Params) -> Outcome {
-    Outcome::because(
-        OcfCode::ErrUnimplemented,
-        format!("{action} is not in this build of expgsql; install a released one"),
-    )
-}
-// ---------------------------------------------------------------------------------------------------------------------
 
 /// What does the action once it is known what Pacemaker said.
 type Agent = fn(Action, &OcfEnv, &Params) -> Outcome;

@@ -501,6 +501,18 @@ pub fn boot_clock() -> io::Result<BootTime> {
 }
 
 impl BootTime {
+    /// Which start of the machine this is of.
+    #[must_use]
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    /// Time since the machine started, sleep included.
+    #[must_use]
+    pub fn since_boot(&self) -> Duration {
+        self.since_boot
+    }
+
     /// Time from `earlier` to this. `None`: the machine was started in between, or `earlier` is not earlier, so
     /// nothing is known.
     #[must_use]

@@ -187,6 +187,11 @@ pub fn next(facts: &Facts) -> Vec<Step> {
         .into_iter()
         .filter(|name| can_be_promoted(facts, name))
         .collect();
+    // While nothing can make it certain, commits wait, and who they wait for stays eligible: it
+    // has every acknowledged commit.
+    if let Some(hold) = dropped.iter().find_map(|name| obstacle(facts, name)) {
+        return vec![Step::Hold(hold)];
+    }
     let unrevoked: BTreeSet<_> = dropped
         .iter()
         .filter(|n| eligible.contains(*n) || !facts.revoked.contains_key(*n))
@@ -195,7 +200,7 @@ pub fn next(facts: &Facts) -> Vec<Step> {
     if !unrevoked.is_empty() {
         return vec![Step::Revoke(unrevoked)];
     }
-    match dropped.iter().find_map(|name| uncertainty(facts, name)) {
+    match dropped.iter().find_map(|name| settling(facts, name)) {
         Some(hold) => vec![Step::Hold(hold)],
         None => vec![Step::Contract(SyncNames::all(wanted))],
     }
@@ -259,8 +264,8 @@ fn wanted(facts: &Facts, members: &BTreeSet<StandbyName>) -> BTreeSet<StandbyNam
     kept.or_else(first).cloned().into_iter().collect()
 }
 
-/// R1 (a) to (d): why it is not certain that `name` can't be promoted. `None`: it is certain.
-fn uncertainty(facts: &Facts, name: &str) -> Option<Hold> {
+/// R1 (a) to (d): what keeps it from ever being certain that `name` can't be promoted elsewhere.
+fn obstacle(facts: &Facts, name: &str) -> Option<Hold> {
     if facts.options.unsafe_relax {
         return None;
     }
@@ -280,30 +285,26 @@ fn uncertainty(facts: &Facts, name: &str) -> Option<Hold> {
             standby: name.to_owned(),
         });
     }
-    let Some(settle) = partition.settle else {
-        return Some(Hold::NoSettleTime);
-    };
-    let settling = |remaining| {
-        Some(Hold::Settling {
-            standby: name.to_owned(),
-            remaining,
-        })
-    };
-    match facts.revoked.get(name) {
-        // The note is of another boot or another membership: the time runs anew.
-        Some(revocation) if revocation.ring == partition.ring => {
-            let remaining = (revocation.at + settle).saturating_sub(partition.now);
-            // A note from the future is of an earlier boot.
-            if revocation.at > partition.now {
-                settling(settle)
-            } else if remaining.is_zero() {
-                None
-            } else {
-                settling(remaining)
-            }
-        }
-        _ => settling(settle),
+    partition.settle.is_none().then_some(Hold::NoSettleTime)
+}
+
+/// How long quorum and membership must still hold before a revocation can be believed.
+fn settling(facts: &Facts, name: &str) -> Option<Hold> {
+    if facts.options.unsafe_relax {
+        return None;
     }
+    let partition = facts.partition.as_ref()?;
+    let settle = partition.settle?;
+    let remaining = match facts.revoked.get(name) {
+        // A note of another membership, or from the future: then of an earlier boot.
+        Some(note) if note.ring != partition.ring || note.at > partition.now => settle,
+        Some(note) => (note.at + settle).saturating_sub(partition.now),
+        None => settle,
+    };
+    (!remaining.is_zero()).then(|| Hold::Settling {
+        standby: name.to_owned(),
+        remaining,
+    })
 }
 
 /// Revocation notes that no longer say anything: their ring or boot is over. The caller makes
@@ -564,6 +565,27 @@ mod tests {
         let mut unread = settled();
         unread.partition = None;
         assert_eq!(hold(&unread), Hold::Unknown);
+    }
+
+    #[test]
+    fn a_lost_standby_stays_eligible_while_commits_can_only_wait_for_it() {
+        let lost = [("node2", absent(true)), ("node3", node(false, STREAMING))];
+        assert_eq!(
+            next(&facts("node2", &lost)),
+            revoke(&["node2"]),
+            "the base case is revoked"
+        );
+        assert_eq!(
+            hold(&partition(facts("node2", &lost), |p| p.quorate = false)),
+            Hold::NoQuorum
+        );
+        let two = partition(facts("node2", &[("node2", absent(true))]), |p| p.voters = 2);
+        assert_eq!(
+            hold(&two),
+            Hold::NoArbiter {
+                standby: "node2".to_owned()
+            }
+        );
     }
 
     #[test]

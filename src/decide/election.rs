@@ -69,9 +69,15 @@ impl fmt::Display for Outcome {
 /// Holds the election from the point of view of `me`.
 ///
 /// Every node that asks computes the same order, so at most one can win: a tie goes to the first
-/// name. (The shell agents let every node of a tie win, and Pacemaker picks one.)
+/// name, or to the last primary where it takes part, which then need not change its timeline. (The
+/// shell agents let every node of a tie win, and Pacemaker picks one.)
 #[must_use]
-pub fn elect(me: &NodeName, reports: &BTreeMap<NodeName, Report>, patience: Patience) -> Outcome {
+pub fn elect(
+    me: &NodeName,
+    reports: &BTreeMap<NodeName, Report>,
+    last_primary: Option<&NodeName>,
+    patience: Patience,
+) -> Outcome {
     let Some(Report::At(mine)) = reports.get(me) else {
         return Outcome::Wait {
             missing: vec![me.clone()],
@@ -86,7 +92,9 @@ pub fn elect(me: &NodeName, reports: &BTreeMap<NodeName, Report>, patience: Pati
         };
         let loses = match mine.relate(theirs) {
             Relation::Behind => true,
-            Relation::Equal => name < me,
+            Relation::Equal => {
+                last_primary == Some(name) || (last_primary != Some(me) && name < me)
+            }
             Relation::Ahead => false,
             Relation::Diverged {
                 newer: Newer::Other,
@@ -135,7 +143,7 @@ mod tests {
     fn election(reports: &[(&str, Report)], patience: Patience) -> Vec<(String, Outcome)> {
         let map: BTreeMap<_, _> = reports.iter().map(|(n, r)| (node(n), r.clone())).collect();
         map.keys()
-            .map(|n| (n.to_string(), elect(n, &map, patience)))
+            .map(|n| (n.to_string(), elect(n, &map, None, patience)))
             .collect()
     }
 
@@ -164,6 +172,17 @@ mod tests {
             ("node3", at("1", 0x60)),
         ];
         assert_eq!(winners(&reports, Patience::WaitForAll), ["node1"]);
+    }
+
+    #[test]
+    fn a_tie_goes_to_the_last_primary() {
+        let last = node("node2");
+        let map: BTreeMap<_, _> = ["node1", "node2", "node3"]
+            .iter()
+            .map(|n| (node(n), at("1", 0x70)))
+            .collect();
+        let won = |n: &&NodeName| elect(n, &map, Some(&last), Patience::WaitForAll) == Outcome::Won;
+        assert_eq!(map.keys().filter(won).collect::<Vec<_>>(), [&last]);
     }
 
     #[test]

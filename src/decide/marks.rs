@@ -8,7 +8,7 @@ use crate::model::status::{DataStatus, NodeStatus, Score, SenderState, SyncState
 pub struct Seen {
     /// Its row in `pg_stat_replication`; `None` where it is not connected.
     pub link: Option<(SenderState, SyncState)>,
-    /// The contract with it is in force and it has caught up (R2): it may be promoted.
+    /// The contract with it is in force, and it had caught up (R2): it may be promoted.
     pub granted: bool,
     /// It is further behind than `maxlag` allows.
     pub too_far_behind: bool,
@@ -28,6 +28,9 @@ pub struct Marks {
 /// reads as the right to be promoted.
 #[must_use]
 pub fn marks(promise: Promise, seen: Seen) -> Marks {
+    if promise == Promise::Sync && seen.granted {
+        return of_granted(seen.link);
+    }
     let Some((state, sync)) = seen.link else {
         return Marks {
             status: None,
@@ -43,14 +46,13 @@ pub fn marks(promise: Promise, seen: Seen) -> Marks {
         };
     }
     let status = match sync {
-        SyncState::Sync if seen.granted || promise == Promise::Async => NodeStatus::Sync,
+        SyncState::Sync if promise == Promise::Async => NodeStatus::Sync,
         // Commits wait for it already; that it has everything is not proven yet.
         SyncState::Sync | SyncState::Potential => NodeStatus::Potential,
         SyncState::Quorum => NodeStatus::Quorum,
         SyncState::Async => NodeStatus::Async,
     };
     let (data, may) = match (promise, sync) {
-        (Promise::Sync, SyncState::Sync) if seen.granted => (sync, true),
         (Promise::Sync, SyncState::Sync) => (SyncState::Potential, false),
         (Promise::Sync, SyncState::Async | SyncState::Potential | SyncState::Quorum) => {
             (sync, false)
@@ -64,6 +66,23 @@ pub fn marks(promise: Promise, seen: Seen) -> Marks {
         status: Some(status),
         data: DataStatus::Replicating(state, data),
         score: if may { Score::May } else { Score::Never },
+    }
+}
+
+/// Commits wait for it, and it has all earlier ones: whatever its link is like at the moment, it
+/// has every acknowledged commit.
+fn of_granted(link: Option<(SenderState, SyncState)>) -> Marks {
+    let status = link.map(|(state, _)| match state {
+        SenderState::Streaming => NodeStatus::Sync,
+        SenderState::Startup
+        | SenderState::Catchup
+        | SenderState::Backup
+        | SenderState::Stopping => NodeStatus::Connected,
+    });
+    Marks {
+        status,
+        data: DataStatus::Replicating(SenderState::Streaming, SyncState::Sync),
+        score: Score::May,
     }
 }
 
@@ -149,12 +168,22 @@ mod tests {
             (
                 Sync,
                 "catchup|sync",
-                true,
+                false,
                 false,
                 "HS:connected",
                 "CATCHUP|SYNC",
                 "-INFINITY",
             ),
+            (
+                Sync,
+                "catchup|sync",
+                true,
+                false,
+                "HS:connected",
+                "STREAMING|SYNC",
+                "100",
+            ),
+            (Sync, "", true, false, "", "STREAMING|SYNC", "100"),
             (
                 Async,
                 "streaming|async",

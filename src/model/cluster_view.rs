@@ -120,6 +120,9 @@ pub enum TransientAttribute {
     Status,
     /// `RSC-xlog-loc`: LSN, 16 hex digits.
     XlogLoc,
+    /// `RSC-timeline` (ours): the timeline history that `RSC-xlog-loc` lies on, without which
+    /// positions can't be compared.
+    Timeline,
     /// `RSC-master-baseline`: LSN, 16 hex digits.
     MasterBaseline,
     /// `RSC-receiver-status`: normal, normal (master), ERROR.
@@ -135,6 +138,7 @@ impl TransientAttribute {
         match self {
             Self::Status => format!("{resource}-status"),
             Self::XlogLoc => format!("{resource}-xlog-loc"),
+            Self::Timeline => format!("{resource}-timeline"),
             Self::MasterBaseline => format!("{resource}-master-baseline"),
             Self::ReceiverStatus => format!("{resource}-receiver-status"),
             Self::PromotionScore => format!("master-{resource}"),
@@ -641,6 +645,7 @@ mod tests {
         let expected = [
             "pgsql-status",
             "pgsql-xlog-loc",
+            "pgsql-timeline",
             "pgsql-master-baseline",
             "pgsql-receiver-status",
             "master-pgsql",

@@ -7,6 +7,9 @@ use super::OcfCode;
 /// What Pacemaker looks for at the start of a line of standard error, unless it names another in OCF_EXIT_REASON_PREFIX.
 pub const DEFAULT_PREFIX: &str = "ocf-exit-reason:";
 
+/// Target of the log record that carries the reason, which is written to standard error, too.
+pub const LOG_TARGET: &str = "expgsql::exit_reason";
+
 /// Bytes of a reason that reach crm_mon; Pacemaker cuts the rest, if need be in the middle of a character.
 /// Source: the executor of Pacemaker 2.1.5.
 const SHOWN_BYTES: usize = 128;
@@ -47,7 +50,7 @@ impl Outcome {
 /// Those of writing to `stderr`.
 pub fn report(stderr: &mut dyn Write, prefix: &str, text: &str) -> io::Result<()> {
     let full = one_line(text);
-    tracing::error!(target: "expgsql::exit_reason", "{full}");
+    tracing::error!(target: LOG_TARGET, "{full}");
     let shown = shorten(&full);
     if shown != full {
         writeln!(stderr, "{full}")?;

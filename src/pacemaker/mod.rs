@@ -4,4 +4,5 @@ pub mod attributes;
 pub mod change_set;
 pub mod cib;
 pub mod corosync;
+pub mod quorum;
 mod xml;

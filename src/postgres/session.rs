@@ -114,6 +114,11 @@ impl Session {
         })
     }
 
+    /// Lets the following queries take `limit`, for work that is known to be long.
+    pub fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
     /// Runs `sql` (one statement, or several of which the last returns the rows).
     ///
     /// # Errors

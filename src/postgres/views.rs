@@ -123,15 +123,27 @@ pub fn senders(session: &mut Session) -> Result<Vec<Sender>, SqlError> {
         .collect()
 }
 
-/// A position that everything acknowledged so far lies before (R2): where the WAL ends now.
+/// The end of flushed WAL: every commit acknowledged so far lies before it, because a commit is
+/// flushed here before it is acknowledged (R2).
 ///
 /// # Errors
 /// See [`SqlError`].
-pub fn barrier(session: &mut Session) -> Result<Lsn, SqlError> {
-    const QUERY: &str = "SELECT pg_current_wal_insert_lsn()";
+pub fn flushed(session: &mut Session) -> Result<Lsn, SqlError> {
+    const QUERY: &str = "SELECT pg_current_wal_flush_lsn()";
     let rows = session.rows(QUERY)?;
     let row = rows.first().ok_or_else(|| unexpected(QUERY, "no row"))?;
     parse(QUERY, row, 0)?.ok_or_else(|| unexpected(QUERY, "no position"))
+}
+
+/// What commits wait for now, as this session sees it.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn sync_names(session: &mut Session) -> Result<SyncNames, SqlError> {
+    const QUERY: &str = "SELECT current_setting('synchronous_standby_names')";
+    let rows = session.rows(QUERY)?;
+    let row = rows.first().ok_or_else(|| unexpected(QUERY, "no row"))?;
+    parse(QUERY, row, 0)?.ok_or_else(|| unexpected(QUERY, "NULL"))
 }
 
 /// Names of the physical replication slots that begin with `prefix`, and whether each is in use.

@@ -1,0 +1,245 @@
+//! What every action starts from.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::decide::contract::StandbyName;
+use crate::decide::eligibility::Promise;
+use crate::model::cluster_view::{
+    ClusterProperty, ClusterView, NodeKind, PermanentAttribute, ResourceName,
+};
+use crate::model::node_name::NodeName;
+use crate::model::repl_info::ReplInfo;
+use crate::model::status::DataStatus;
+use crate::ocf::{OcfCode, OcfEnv, Outcome};
+use crate::pacemaker::cib;
+use crate::params::{Params, RepMode};
+use crate::postgres::process::{self, Postmaster, Running};
+use crate::postgres::server::Launch;
+use crate::postgres::session::{Address, Session, SqlError, Target};
+use crate::sys::{Deadline, Owner, OwnerError};
+use crate::timing;
+
+use super::{Step, failed};
+
+/// One call of the agent.
+pub(super) struct Context<'a> {
+    pub(super) params: &'a Params,
+    pub(super) env: &'a OcfEnv,
+    pub(super) resource: ResourceName,
+    pub(super) me: NodeName,
+    pub(super) owner: Owner,
+    /// Before Pacemaker's own timeout.
+    pub(super) deadline: Deadline,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(env: &'a OcfEnv, params: &'a Params) -> Step<Self> {
+        let allowed = env.timeout.unwrap_or(timing::BY_HAND);
+        let reserve = timing::RESERVE.min(allowed / 5);
+        let owner = Owner::lookup(&params.pgdba).map_err(|error| {
+            let code = match error {
+                OwnerError::Unknown(_) => OcfCode::ErrInstalled,
+                OwnerError::Lookup { .. } => OcfCode::ErrGeneric,
+            };
+            Outcome::because(code, format!("pgdba: {error}"))
+        })?;
+        let euid = nix::unistd::geteuid();
+        if !euid.is_root() && euid != owner.uid {
+            return Err(failed(format!(
+                "run as root, or as {}: user id {euid} may not act for the server",
+                owner.name
+            )));
+        }
+        let resource = ResourceName::new(&env.resource)
+            .ok_or_else(|| failed("OCF_RESOURCE_INSTANCE is empty"))?;
+        Ok(Self {
+            params,
+            env,
+            resource,
+            me: own_name(env)?,
+            owner,
+            deadline: Deadline::after(allowed.saturating_sub(reserve)),
+        })
+    }
+
+    /// What a commit means here; only asked in the modes that have a primary to promote.
+    pub(super) fn promise(&self) -> Promise {
+        match self.params.rep_mode {
+            RepMode::Sync => Promise::Sync,
+            RepMode::Async | RepMode::Slave | RepMode::None => Promise::Async,
+        }
+    }
+
+    /// Whether Pacemaker promotes and demotes this resource.
+    pub(super) fn is_promotable(&self) -> bool {
+        self.params.rep_mode.is_promotable()
+    }
+
+    pub(super) fn pgdata(&self) -> &Path {
+        &self.params.pgdata
+    }
+
+    /// The directory of the server's other programs: pg_ctl may be a link out of it.
+    pub(super) fn bindir(&self) -> PathBuf {
+        let real = self.params.pgctl.canonicalize();
+        let pgctl = real.as_deref().unwrap_or(&self.params.pgctl);
+        pgctl.parent().unwrap_or(Path::new("/usr/bin")).to_owned()
+    }
+
+    pub(super) fn tmp(&self, file: &str) -> PathBuf {
+        self.params.tmpdir.join(file)
+    }
+
+    pub(super) fn postmaster(&self) -> Step<Postmaster> {
+        process::postmaster(self.pgdata()).map_err(|error| {
+            failed(format!(
+                "cannot tell whether PostgreSQL runs: {}: {error}",
+                self.pgdata().display()
+            ))
+        })
+    }
+
+    pub(super) fn launch(&self) -> Launch {
+        let p = self.params;
+        Launch {
+            pgctl: p.pgctl.clone(),
+            pgdata: p.pgdata.clone(),
+            config: p.config.clone(),
+            logfile: p.logfile.clone(),
+            port: p.pgport,
+            host: p.pghost.clone(),
+            socket_dir: p.socketdir.clone(),
+            start_opt: p.start_opt_quoted(),
+            ctl_opt: p.ctl_opt.clone(),
+            libraries: p.pglibs.clone(),
+        }
+    }
+
+    /// The longest that one query may take now.
+    pub(super) fn query_limit(&self) -> Duration {
+        self.params
+            .query_timeout
+            .min(self.deadline.remaining())
+            .max(Duration::from_millis(100))
+    }
+
+    /// Connects as the user that monitoring is set up for.
+    pub(super) fn connect(&self, running: &Running) -> Result<Session, SqlError> {
+        let p = self.params;
+        let user = p.monitor_user.clone().unwrap_or_else(|| p.pgdba.clone());
+        let password = p
+            .monitor_password
+            .as_ref()
+            .map(|secret| secret.reveal().to_owned());
+        self.connect_as(running, user, password)
+    }
+
+    /// Connects as the instance's owner, for what only a superuser may do.
+    pub(super) fn connect_as_owner(&self, running: &Running) -> Result<Session, SqlError> {
+        self.connect_as(running, self.params.pgdba.clone(), None)
+    }
+
+    fn connect_as(
+        &self,
+        running: &Running,
+        user: String,
+        password: Option<String>,
+    ) -> Result<Session, SqlError> {
+        let p = self.params;
+        // The running server knows best where it listens.
+        let socket = || {
+            p.socketdir
+                .clone()
+                .or_else(|| running.socket_dir.clone())
+                .unwrap_or_else(|| "/tmp".into())
+        };
+        let address = match &p.pghost {
+            Some(host) if host.starts_with('/') => Address::Socket(host.into()),
+            Some(host) => Address::Host(host.clone()),
+            None => Address::Socket(socket()),
+        };
+        let port = running.port.unwrap_or(p.pgport);
+        Session::connect(
+            &Target {
+                address,
+                port,
+                user,
+                password,
+                database: p.pgdb.clone(),
+            },
+            &self.owner,
+            self.query_limit(),
+        )
+    }
+
+    /// The CIB as this node has it.
+    pub(super) fn cluster(&self) -> Step<ClusterView> {
+        cib::read(self.deadline.min(timing::CIB_READ)).map_err(failed)
+    }
+
+    /// The last promotion.
+    pub(super) fn record(&self, view: &ClusterView) -> Step<Option<ReplInfo>> {
+        let text = view.cluster_property(ClusterProperty::ReplInfo, &self.resource);
+        text.map(|text| text.parse().map_err(failed)).transpose()
+    }
+
+    /// What the primary recorded about `node`.
+    pub(super) fn data_status(
+        &self,
+        view: &ClusterView,
+        node: &NodeName,
+    ) -> Step<Option<DataStatus>> {
+        let text = view
+            .node(node)
+            .and_then(|n| n.permanent(PermanentAttribute::DataStatus, &self.resource));
+        text.map(|text| {
+            text.parse()
+                .map_err(|e| failed(format!("{node}: {e}; correct it with crm_attribute")))
+        })
+        .transpose()
+    }
+
+    /// Every node this resource replicates among, this one included: node_list, or all nodes of
+    /// the cluster.
+    pub(super) fn replicas(&self, view: &ClusterView) -> Vec<NodeName> {
+        let listed = &self.params.node_list;
+        let is_replica = |name: &NodeName| {
+            listed.is_empty() || listed.iter().any(|l| l.eq_ignore_ascii_case(name.as_str()))
+        };
+        let members = view
+            .nodes
+            .values()
+            .filter(|n| n.kind == NodeKind::Member && is_replica(&n.name));
+        members.map(|n| n.name.clone()).collect()
+    }
+
+    /// [`Self::replicas`] without this node.
+    pub(super) fn peers(&self, view: &ClusterView) -> Vec<NodeName> {
+        self.replicas(view)
+            .into_iter()
+            .filter(|name| *name != self.me)
+            .collect()
+    }
+
+    /// Names that standbys outside the cluster connect with.
+    pub(super) fn outside(&self) -> Vec<StandbyName> {
+        self.params
+            .external_standby_node_list
+            .iter()
+            .map(|n| n.to_lowercase())
+            .collect()
+    }
+}
+
+/// Pacemaker says the name in every call; by hand the host's own name has to do.
+fn own_name(env: &OcfEnv) -> Step<NodeName> {
+    let name = match &env.node {
+        Some(name) => name.clone(),
+        None => nix::unistd::gethostname()
+            .map_err(failed)?
+            .to_string_lossy()
+            .into_owned(),
+    };
+    NodeName::new(name).map_err(failed)
+}

@@ -1,0 +1,125 @@
+//! Reporting positions and holding the election. Decided in `decide::election`.
+
+use std::collections::BTreeMap;
+
+use crate::decide::election::{Outcome, Patience, Report, elect};
+use crate::decide::eligibility;
+use crate::model::cluster_view::TransientAttribute;
+use crate::model::lsn::Lsn;
+use crate::model::node_name::NodeName;
+use crate::model::timeline::{Lineage, WalPosition};
+use crate::postgres::wal;
+use crate::sys::boot_clock;
+
+use super::context::Context;
+use super::ready::Server;
+use super::record::Board;
+use super::state::{Rounds, State};
+use super::{Step, failed};
+
+/// This standby's position; `None` while it still replays what it has.
+pub(super) fn own_position(ctx: &Context<'_>, server: &Server) -> Step<Option<WalPosition>> {
+    let state = &server.state;
+    let Some(end) = state.end.filter(|_| state.has_replayed_all) else {
+        return Ok(None);
+    };
+    let lineage = wal::lineage(ctx.pgdata(), state.timeline).map_err(failed)?;
+    Ok(Some(WalPosition { lineage, end }))
+}
+
+/// Tells the others how far this standby's WAL reaches.
+pub(super) fn publish(board: &Board<'_, '_>, position: &WalPosition) -> Step<()> {
+    // The history first: a position alone would be compared on the wrong timeline.
+    board.set_own(
+        TransientAttribute::Timeline,
+        Some(&position.lineage.to_string()),
+    )?;
+    board.set_own(
+        TransientAttribute::XlogLoc,
+        Some(&position.end.to_attribute()),
+    )
+}
+
+/// Takes the report back: it is of an election that is over.
+pub(super) fn withdraw(board: &Board<'_, '_>) -> Step<()> {
+    board.set_own(TransientAttribute::XlogLoc, None)?;
+    board.set_own(TransientAttribute::Timeline, None)
+}
+
+/// What every node that may be promoted has reported. `mine`: what this node knows of itself,
+/// which the CIB may not have yet.
+pub(super) fn reports(
+    board: &Board<'_, '_>,
+    mine: Option<&WalPosition>,
+) -> Step<BTreeMap<NodeName, Report>> {
+    let ctx = board.ctx;
+    let record = ctx.record(&board.view)?;
+    let mut reports = BTreeMap::new();
+    for node in ctx.replicas(&board.view) {
+        let status = ctx.data_status(&board.view, &node)?;
+        if eligibility::ground(ctx.promise(), &node, record.as_ref(), status).is_err() {
+            continue;
+        }
+        let report = if node == ctx.me {
+            mine.cloned().map_or(Report::Silent, Report::At)
+        } else if board.view.node(&node).is_none_or(|n| !n.in_membership) {
+            Report::Absent
+        } else {
+            reported(board, &node)?.map_or(Report::Silent, Report::At)
+        };
+        reports.insert(node, report);
+    }
+    Ok(reports)
+}
+
+fn reported(board: &Board<'_, '_>, node: &NodeName) -> Step<Option<WalPosition>> {
+    let (Some(end), Some(lineage)) = (
+        board.transient(node, TransientAttribute::XlogLoc),
+        board.transient(node, TransientAttribute::Timeline),
+    ) else {
+        return Ok(None);
+    };
+    let end = Lsn::from_attribute(end).map_err(|e| failed(format!("{node}: {e}")))?;
+    let lineage: Lineage = lineage
+        .parse()
+        .map_err(|e| failed(format!("{node}: {e}")))?;
+    Ok(Some(WalPosition { lineage, end }))
+}
+
+/// Holds the election among `reports`, with the patience that earlier calls have used up.
+pub(super) fn hold(
+    board: &Board<'_, '_>,
+    reports: &BTreeMap<NodeName, Report>,
+    counting: Counting,
+) -> Step<Outcome> {
+    let ctx = board.ctx;
+    let last_primary = ctx.record(&board.view)?.map(|record| record.node);
+    let boot = boot_clock().map_err(failed)?;
+    let old = State::load(ctx, boot.boot_id());
+    let mut state = old.clone();
+    let fingerprint = format!("{reports:?}");
+    let seen = match &state.election {
+        Some(rounds) if rounds.reports == fingerprint => rounds.seen,
+        _ => 0,
+    };
+    let seen = seen + u32::from(counting == Counting::NewRound);
+    state.election = Some(Rounds {
+        reports: fingerprint,
+        seen,
+    });
+    state.save(ctx, &old)?;
+    let patience = if seen > ctx.params.xlog_check_count {
+        Patience::Exhausted
+    } else {
+        Patience::WaitForAll
+    };
+    Ok(elect(&ctx.me, reports, last_primary.as_ref(), patience))
+}
+
+/// Whether this call is a further round of waiting. Only recurring monitors are: notifications
+/// come in bursts, and would use up the patience in no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counting {
+    NewRound,
+    SameRound,
+}

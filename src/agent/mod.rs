@@ -1,0 +1,85 @@
+//! The OCF actions, one file each: observe, decide, log, apply.
+
+mod context;
+mod contract;
+mod demote;
+mod election;
+mod monitor;
+mod notify;
+mod promote;
+mod ready;
+mod record;
+mod reload;
+mod slots;
+mod standby;
+mod start;
+mod state;
+mod stop;
+mod validate;
+
+use crate::ocf::{Action, OcfCode, OcfEnv, Outcome};
+use crate::params::{Params, RepMode};
+use context::Context;
+
+/// Carries out an action. The parameters have been checked for what can be seen in them alone.
+#[must_use]
+pub(crate) fn dispatch(action: Action, env: &OcfEnv, params: &Params) -> Outcome {
+    let ctx = match Context::new(env, params) {
+        Ok(ctx) => ctx,
+        Err(failure) => return without_account(action, params, failure),
+    };
+    let result = match action {
+        Action::Start => start::start(&ctx),
+        Action::Stop => stop::stop(&ctx),
+        Action::Status | Action::Monitor => monitor::monitor(&ctx),
+        Action::Promote => promotable(params).and_then(|()| promote::promote(&ctx)),
+        Action::Demote => promotable(params).and_then(|()| demote::demote(&ctx)),
+        Action::Notify => notify::notify(&ctx),
+        Action::ReloadAgent => reload::reload(&ctx),
+        Action::ValidateAll => validate::validate(&ctx).map(|_| Outcome::of(OcfCode::Success)),
+        // These need nothing of this machine and were answered before.
+        Action::MetaData | Action::Methods | Action::Usage => Ok(Outcome::of(OcfCode::Success)),
+    };
+    result.unwrap_or_else(|failure| failure)
+}
+
+/// The result of a step: what it found, or what the action comes to because of it.
+type Step<T> = Result<T, Outcome>;
+
+/// A step failed in a way that trying again, here or elsewhere, may repair.
+fn failed(what: impl std::fmt::Display) -> Outcome {
+    Outcome::because(OcfCode::ErrGeneric, what)
+}
+
+/// promote and demote exist only where there is something to promote. Code 3, not 6: a plain
+/// resource is a proper configuration, and ocf-tester asks just this way.
+fn promotable(params: &Params) -> Step<()> {
+    match params.rep_mode {
+        RepMode::Async | RepMode::Sync => Ok(()),
+        RepMode::None | RepMode::Slave => Err(Outcome::because(
+            OcfCode::ErrUnimplemented,
+            format!(
+                "rep_mode={} has nothing to promote or demote; set rep_mode=async or sync on a promotable clone",
+                params.rep_mode
+            ),
+        )),
+    }
+}
+
+/// Without the account that pgdba names nothing can run; but a server that does is not denied.
+fn without_account(action: Action, params: &Params, failure: Outcome) -> Outcome {
+    use crate::postgres::process::{Postmaster, postmaster};
+    if !matches!(postmaster(&params.pgdata), Ok(Postmaster::Stopped)) {
+        return failure;
+    }
+    if action == Action::Stop {
+        Outcome::of(OcfCode::Success)
+    } else if matches!(action, Action::Monitor | Action::Status) {
+        Outcome {
+            code: OcfCode::NotRunning,
+            ..failure
+        }
+    } else {
+        failure
+    }
+}

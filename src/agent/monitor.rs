@@ -1,0 +1,227 @@
+//! monitor: is it well, is it what it should be, and what do the others have to know.
+
+use crate::decide::election::Outcome as Elected;
+use crate::decide::right::{Right, right};
+use crate::model::cluster_view::{PermanentAttribute, TransientAttribute};
+use crate::model::status::{DataStatus, NodeStatus, Score};
+use crate::ocf::{OcfCode, Outcome};
+use crate::pacemaker::change_set::ChangeSet;
+use crate::params::RepMode;
+use crate::postgres::process::{Postmaster, Running};
+use crate::postgres::session::SqlError;
+use crate::postgres::{views, wal};
+use crate::sys::boot_clock;
+use crate::timing;
+
+use super::context::Context;
+use super::election::Counting;
+use super::ready::{self, Server};
+use super::record::Board;
+use super::state::State;
+use super::{Step, contract, election, failed, promote, slots, stop};
+
+/// What the older agents run where nothing else was asked for; the agent's own query shows as much.
+const DEFAULT_MONITOR_SQL: &str = "select now();";
+
+pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
+    let running = match ctx.postmaster()? {
+        Postmaster::Stopped if ctx.env.is_probe() => return Ok(Outcome::of(OcfCode::NotRunning)),
+        Postmaster::Stopped => {
+            return Ok(Outcome::because(
+                OcfCode::NotRunning,
+                "PostgreSQL does not run",
+            ));
+        }
+        Postmaster::Running(running) => running,
+    };
+    let mut server = match look(ctx, running) {
+        Ok(server) => server,
+        Err(Unwell::Recovering(what)) => return recovering(ctx, &what),
+        Err(Unwell::Failed(reason)) => return Ok(failed(reason)),
+    };
+    if ctx.params.monitor_sql != DEFAULT_MONITOR_SQL {
+        server
+            .session
+            .execute(&ctx.params.monitor_sql)
+            .map_err(|e| failed(format!("monitor_sql: {e}")))?;
+    }
+    match (ctx.params.rep_mode, server.state.in_recovery) {
+        (RepMode::None, _) => Ok(Outcome::of(OcfCode::Success)),
+        (RepMode::Slave, true) => slave(ctx, &server),
+        (RepMode::Slave, false) => Ok(failed(
+            "the server was promoted although rep_mode=slave; rebuild it as a standby, or change rep_mode",
+        )),
+        (RepMode::Async | RepMode::Sync, true) => standby(ctx, server),
+        (RepMode::Async | RepMode::Sync, false) => primary(ctx, server),
+    }
+}
+
+enum Unwell {
+    /// It starts, or replays, and takes no connections meanwhile.
+    Recovering(String),
+    Failed(String),
+}
+
+fn look(ctx: &Context<'_>, running: Running) -> Result<Server, Unwell> {
+    let frozen = running.frozen;
+    let error = |error: SqlError| match &error {
+        SqlError::NotReady(what) => Unwell::Recovering(what.clone()),
+        SqlError::TimedOut(_) if frozen => Unwell::Failed(
+            "the postmaster is stopped by a signal (state T) and answers nothing".to_owned(),
+        ),
+        SqlError::TimedOut(_)
+        | SqlError::Unreachable(_)
+        | SqlError::Failed { .. }
+        | SqlError::Unexpected { .. }
+        | SqlError::Owner(_)
+        | SqlError::Setup(_) => Unwell::Failed(error.to_string()),
+    };
+    let mut session = ctx.connect(&running).map_err(error)?;
+    let state = views::server_state(&mut session).map_err(error)?;
+    Ok(Server {
+        running,
+        session,
+        state,
+    })
+}
+
+/// A standby may replay for long before it answers, and does no harm meanwhile. A primary that
+/// does not answer is one that does not serve.
+fn recovering(ctx: &Context<'_>, what: &str) -> Step<Outcome> {
+    let is_standby = ctx.pgdata().join("standby.signal").exists();
+    if ctx.params.rep_mode.is_replicated() && is_standby {
+        tracing::info!(what, "the standby does not take connections yet");
+        return Ok(Outcome::of(OcfCode::Success));
+    }
+    Ok(failed(format!(
+        "the server does not take connections: {what}"
+    )))
+}
+
+fn slave(ctx: &Context<'_>, server: &Server) -> Step<Outcome> {
+    if ctx.params.check_wal_receiver {
+        receiver_status(&Board::read(ctx)?, server)?;
+    }
+    Ok(Outcome::of(OcfCode::Success))
+}
+
+fn receiver_status(board: &Board<'_, '_>, server: &Server) -> Step<()> {
+    if !board.ctx.params.check_wal_receiver {
+        return Ok(());
+    }
+    let status = match (&server.state.receiver, server.state.in_recovery) {
+        (_, false) => "normal (master)",
+        (Some(_), true) => "normal",
+        (None, true) => "ERROR",
+    };
+    board.set_own(TransientAttribute::ReceiverStatus, Some(status))
+}
+
+fn standby(ctx: &Context<'_>, server: Server) -> Step<Outcome> {
+    let ok = Ok(Outcome::of(OcfCode::Success));
+    let board = match Board::read(ctx) {
+        Ok(board) => board,
+        // Nothing is concluded from it; the server itself is well.
+        Err(failure) => {
+            tracing::warn!(
+                reason = failure.reason,
+                "monitor: the cluster's state is unknown"
+            );
+            return ok;
+        }
+    };
+    receiver_status(&board, &server)?;
+    if board.primary().is_some() {
+        election::withdraw(&board)?;
+        let disconnected = ctx.data_status(&board.view, &ctx.me)? == Some(DataStatus::Disconnected);
+        if disconnected || board.status(&ctx.me).is_none() {
+            board.set_status(&ctx.me, NodeStatus::Alone)?;
+        }
+        return ok;
+    }
+    if ctx.env.is_probe() {
+        return ok;
+    }
+    stand_for_election(&board, &server, Counting::NewRound)?;
+    ok
+}
+
+/// Without a primary: report the own position, and ask for promotion where it is the best.
+pub(super) fn stand_for_election(
+    board: &Board<'_, '_>,
+    server: &Server,
+    counting: Counting,
+) -> Step<()> {
+    let ctx = board.ctx;
+    board.set_status(&ctx.me, NodeStatus::Alone)?;
+    let own = election::own_position(ctx, server)?;
+    if let Some(position) = &own {
+        election::publish(board, position)?;
+    }
+    if ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me) {
+        return board.set_score(&ctx.me, Score::Must);
+    }
+    let reports = election::reports(board, own.as_ref())?;
+    if !reports.contains_key(&ctx.me) {
+        return board.set_score(&ctx.me, Score::Never);
+    }
+    let outcome = election::hold(board, &reports, counting)?;
+    tracing::info!(?reports, %outcome, "election");
+    match outcome {
+        Elected::Won => board.set_score(&ctx.me, Score::Must),
+        Elected::Lost { .. } | Elected::Wait { .. } | Elected::Unrankable { .. } => Ok(()),
+    }
+}
+
+fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
+    let promoted = Ok(Outcome::of(OcfCode::RunningPromoted));
+    let mut board = match Board::read(ctx) {
+        Ok(board) => board,
+        Err(failure) => {
+            tracing::warn!(
+                reason = failure.reason,
+                "monitor: the cluster's state is unknown, nothing is relaxed"
+            );
+            return promoted;
+        }
+    };
+    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
+    let boot = boot_clock().map_err(failed)?;
+    let epoch = State::load(ctx, boot.boot_id()).epoch;
+    match right(&ctx.me, ctx.record(&board.view)?.as_ref(), &lineage, epoch) {
+        Right::Keep => {}
+        Right::Correct(stale) => {
+            tracing::warn!(%stale, timeline = %lineage, "correcting the promotion record");
+            promote::correct_record(&mut board, &lineage)?;
+        }
+        lost @ Right::Lost { .. } => {
+            // R4: not one more commit is acknowledged; Pacemaker does the rest.
+            drop(server);
+            stop::stop_server(ctx)?;
+            return Ok(Outcome::because(
+                OcfCode::FailedPromoted,
+                format!("stopped: {lost}"),
+            ));
+        }
+    }
+    let latest = ChangeSet::default().permanent(
+        &ctx.me,
+        PermanentAttribute::DataStatus.name(&ctx.resource),
+        Some(&DataStatus::Latest.to_string()),
+    );
+    board.change(&latest)?;
+    board.set_score(&ctx.me, Score::Must)?;
+    board.set_status(&ctx.me, NodeStatus::Primary)?;
+    receiver_status(&board, &server)?;
+    if ctx.env.is_probe() {
+        return promoted;
+    }
+    if let Some(prefix) = &ctx.params.replication_slot_name {
+        let peers = ctx.peers(&board.view);
+        let missing =
+            slots::create_missing(&mut server.session, prefix, peers.iter().map(|n| n.lower()));
+        missing.map_err(|e| ready::refused(&e))?;
+    }
+    contract::settle(ctx, &mut board, &mut server, timing::FIRST_STANDBY)?;
+    promoted
+}

@@ -1,0 +1,256 @@
+//! promote: the record first, then the server, then the rest of the cluster.
+
+use crate::decide::contract::Revocation;
+use crate::decide::election::{Outcome as Elected, Patience, elect};
+use crate::decide::eligibility::{Ground, ground};
+use crate::decide::promote::{self as decide, Facts, Method, Verdict};
+use crate::model::cluster_view::{ClusterProperty, PermanentAttribute, TransientAttribute};
+use crate::model::repl_info::{Origin, ReplInfo};
+use crate::model::status::{DataStatus, NodeStatus, Score};
+use crate::model::timeline::{Switch, WalPosition};
+use crate::ocf::{OcfCode, Outcome};
+use crate::pacemaker::change_set::{ChangeSet, Condition};
+use crate::pacemaker::quorum;
+use crate::postgres::{server, wal};
+use crate::sys::{boot_clock, poll_until};
+use crate::timing;
+
+use super::context::Context;
+use super::ready::{self, Server};
+use super::record::Board;
+use super::state::State;
+use super::{Step, election, failed, slots, start};
+
+pub(super) fn promote(ctx: &Context<'_>) -> Step<Outcome> {
+    let mut board = Board::read(ctx)?;
+    let server = ready::wait(ctx, "ready", |_| true)?;
+    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
+    let record = ctx.record(&board.view)?;
+    let recorded = ctx.data_status(&board.view, &ctx.me)?;
+    let facts = Facts {
+        is_primary: !server.state.in_recovery,
+        ground: ground(ctx.promise(), &ctx.me, record.as_ref(), recorded),
+        election: compare_positions(&mut board, &server)?,
+        record: record.as_ref(),
+        lineage: &lineage,
+    };
+    let verdict = decide::promote(&facts);
+    tracing::info!(?verdict, record = record.as_ref().map(ToString::to_string), data_status = recorded.map(|s| s.to_string()), timeline = %lineage, "promote");
+    let server = match verdict {
+        Verdict::Refuse(refusal) => {
+            board.set_score(&ctx.me, Score::Never)?;
+            return Ok(Outcome::because(
+                OcfCode::ErrGeneric,
+                format!("not promoted: {refusal}"),
+            ));
+        }
+        Verdict::Complete => server,
+        Verdict::Go(Method::SameTimeline) => {
+            take_over(&mut board, record.as_ref(), record.clone())?;
+            drop(server);
+            start::restart_as_primary(ctx)?
+        }
+        Verdict::Go(Method::NewTimeline) => {
+            let fork = server.state.end.map(|end| Switch {
+                timeline: server.state.timeline,
+                end,
+            });
+            take_over(
+                &mut board,
+                record.as_ref(),
+                Some(next_record(ctx, record.as_ref(), fork)?),
+            )?;
+            drop(server);
+            server::promote(&ctx.params.pgctl, ctx.pgdata(), &ctx.owner, ctx.deadline)
+                .map_err(failed)?;
+            ready::wait(ctx, "a primary", |state| !state.in_recovery)?
+        }
+    };
+    finish(&mut board, server)?;
+    Ok(Outcome::of(OcfCode::Success))
+}
+
+/// The election as far as this node can hold it now: nobody who has reported may be better.
+/// Whether all had to report was settled when the score was given.
+fn compare_positions(board: &mut Board<'_, '_>, server: &Server) -> Step<Elected> {
+    let ctx = board.ctx;
+    let own = WalPosition {
+        lineage: wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?,
+        end: match server.state.end {
+            Some(end) => end,
+            None => {
+                return Ok(Elected::Wait {
+                    missing: vec![ctx.me.clone()],
+                });
+            }
+        },
+    };
+    let record = ctx.record(&board.view)?;
+    let recorded = ctx.data_status(&board.view, &ctx.me)?;
+    if ground(ctx.promise(), &ctx.me, record.as_ref(), recorded) == Ok(Ground::AsyncStandby) {
+        await_reports(board, &own)?;
+    }
+    let reports = election::reports(board, Some(&own))?;
+    Ok(elect(
+        &ctx.me,
+        &reports,
+        record.as_ref().map(|r| &r.node),
+        Patience::Exhausted,
+    ))
+}
+
+/// Reads the CIB until every member that may be promoted has said its position, or time is up.
+pub(super) fn await_reports(board: &mut Board<'_, '_>, own: &WalPosition) -> Step<()> {
+    let ctx = board.ctx;
+    let mut failure = None;
+    poll_until(
+        ctx.deadline.min(timing::ELECTION_WAIT),
+        timing::READY_POLL,
+        || {
+            let all_there = ctx.cluster().and_then(|view| {
+                board.view = view;
+                let reports = election::reports(board, Some(own))?;
+                Ok(!reports
+                    .values()
+                    .any(|r| *r == crate::decide::election::Report::Silent))
+            });
+            match all_there {
+                Ok(true) => Some(()),
+                Ok(false) => None,
+                Err(error) => {
+                    failure = Some(error);
+                    Some(())
+                }
+            }
+        },
+    );
+    failure.map_or(Ok(()), Err)
+}
+
+/// The record of a promotion that takes place now. The exact end of the old timeline is known only
+/// afterwards; see [`finish`].
+fn next_record(ctx: &Context<'_>, old: Option<&ReplInfo>, fork: Option<Switch>) -> Step<ReplInfo> {
+    let boot = boot_clock().map_err(failed)?;
+    let own = State::load(ctx, boot.boot_id()).epoch;
+    let epoch = old.and_then(|r| r.epoch).max(own).unwrap_or(0) + 1;
+    Ok(ReplInfo {
+        node: ctx.me.clone(),
+        origin: fork.map_or(Origin::NoHistory, Origin::Forked),
+        epoch: Some(epoch),
+    })
+}
+
+/// Writes down that this node is the primary and that no other may be promoted, in one change,
+/// before the server is promoted: were it the other way round, an agent that dies in between
+/// would leave the old primary with the right to come back.
+fn take_over(
+    board: &mut Board<'_, '_>,
+    seen: Option<&ReplInfo>,
+    record: Option<ReplInfo>,
+) -> Step<()> {
+    let ctx = board.ctx;
+    let property = ClusterProperty::ReplInfo.name(&ctx.resource);
+    let record_text = record.as_ref().map(ToString::to_string);
+    let mut change = ChangeSet::default().property(&property, record_text.as_deref());
+    change = board.data_status(change, &ctx.me, DataStatus::Latest);
+    for peer in ctx.peers(&board.view) {
+        change = board.data_status(change, &peer, DataStatus::Disconnected);
+    }
+    // Nobody else was promoted since the record was read.
+    change = change.only_if(Condition::Property {
+        name: property,
+        is: seen.map(ToString::to_string),
+    });
+    let membership = quorum::read(ctx.deadline.min(ctx.params.crm_attr_timeout)).map_err(failed)?;
+    if membership.quorate {
+        // R5: after a merge this side's CIB is the one that stays.
+        change = change.raise_admin_epoch();
+    }
+    board.change(&change)?;
+
+    let now = boot_clock().map_err(failed)?;
+    let old = State::load(ctx, now.boot_id());
+    let mut state = old.clone();
+    state.epoch = record.and_then(|r| r.epoch);
+    state.barrier = None;
+    state.election = None;
+    // R1: a promotion revokes all others; from here the settle time runs.
+    let note = Revocation {
+        at: now.since_boot(),
+        ring: membership.ring,
+    };
+    state.revoked = ctx
+        .peers(&board.view)
+        .iter()
+        .map(|peer| (peer.lower().to_owned(), note.clone()))
+        .collect();
+    state.save(ctx, &old)
+}
+
+/// What remains once the server takes writes. Also completes a promotion that was interrupted.
+fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
+    let ctx = board.ctx;
+    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
+    tracing::info!(timeline = %lineage, "primary");
+    if let Some(prefix) = &ctx.params.replication_slot_name {
+        let peers = ctx.peers(&board.view);
+        let mut session = ctx
+            .connect_as_owner(&server.running)
+            .map_err(|e| ready::refused(&e))?;
+        slots::create_missing(&mut session, prefix, peers.iter().map(|n| n.lower()))
+            .map_err(|e| ready::refused(&e))?;
+    }
+    board.set_score(&ctx.me, Score::Must)?;
+    board.set_status(&ctx.me, NodeStatus::Primary)?;
+    correct_record(board, &lineage)?;
+    if let Some(switch) = lineage.last_switch() {
+        board.set_own(
+            TransientAttribute::MasterBaseline,
+            Some(&switch.end.to_attribute()),
+        )?;
+    }
+    for peer in ctx.peers(&board.view) {
+        if board
+            .transient(&peer, TransientAttribute::PromotionScore)
+            .is_some()
+            && board.view.node(&peer).is_some_and(|n| n.in_membership)
+        {
+            board.set_score(&peer, Score::Never)?;
+        }
+    }
+    election::withdraw(board)?;
+    server.state.in_recovery = false;
+    Ok(())
+}
+
+/// Makes the record say that this node is the primary, and where its timeline began.
+pub(super) fn correct_record(
+    board: &mut Board<'_, '_>,
+    lineage: &crate::model::timeline::Lineage,
+) -> Step<()> {
+    let ctx = board.ctx;
+    let origin = lineage
+        .last_switch()
+        .map_or(Origin::NoHistory, Origin::Forked);
+    let record = ctx.record(&board.view)?;
+    let boot = boot_clock().map_err(failed)?;
+    let own = State::load(ctx, boot.boot_id()).epoch;
+    let epoch = match &record {
+        Some(record) if record.node == ctx.me => record.epoch.max(own),
+        Some(record) => record.epoch.max(own).map(|e| e.max(1)),
+        None => own,
+    };
+    let corrected = ReplInfo {
+        node: ctx.me.clone(),
+        origin,
+        epoch: Some(epoch.unwrap_or(1)),
+    };
+    let property = ClusterProperty::ReplInfo.name(&ctx.resource);
+    let mut change = ChangeSet::default().property(&property, Some(&corrected.to_string()));
+    change = change.permanent(
+        &ctx.me,
+        PermanentAttribute::DataStatus.name(&ctx.resource),
+        Some(&DataStatus::Latest.to_string()),
+    );
+    board.change(&change)
+}

@@ -1,0 +1,120 @@
+//! Writing to the cluster what differs from what it has.
+
+use crate::decide::contract::StandbyName;
+use crate::model::cluster_view::{ClusterView, PermanentAttribute, TransientAttribute};
+use crate::model::node_name::NodeName;
+use crate::model::status::{DataStatus, NodeStatus, Score};
+use crate::pacemaker::attributes;
+use crate::pacemaker::change_set::ChangeSet;
+use crate::pacemaker::cib::Cib;
+
+use super::context::Context;
+use super::{Step, failed};
+
+/// The cluster's notice board: attributes as they were read, and writes that keep it current.
+pub(super) struct Board<'a, 'b> {
+    pub(super) ctx: &'a Context<'b>,
+    pub(super) view: ClusterView,
+}
+
+impl<'a, 'b> Board<'a, 'b> {
+    pub(super) fn read(ctx: &'a Context<'b>) -> Step<Self> {
+        Ok(Self {
+            ctx,
+            view: ctx.cluster()?,
+        })
+    }
+
+    /// A node's transient attribute; `None` where it is not set.
+    pub(super) fn transient(&self, node: &NodeName, attribute: TransientAttribute) -> Option<&str> {
+        self.view
+            .node(node)?
+            .transient(attribute, &self.ctx.resource)
+    }
+
+    /// Sets or, with `None`, removes a transient attribute, if that changes anything.
+    pub(super) fn set(
+        &self,
+        node: &NodeName,
+        attribute: TransientAttribute,
+        value: Option<&str>,
+    ) -> Step<()> {
+        if self.transient(node, attribute) == value {
+            return Ok(());
+        }
+        let name = attribute.name(&self.ctx.resource);
+        tracing::info!(%node, attribute = name, value = value.unwrap_or("(removed)"), "attribute");
+        let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
+        match value {
+            Some(value) => attributes::set_transient(node, &name, value, deadline),
+            None => attributes::delete_transient(node, &name, deadline),
+        }
+        .map_err(failed)
+    }
+
+    pub(super) fn set_own(&self, attribute: TransientAttribute, value: Option<&str>) -> Step<()> {
+        self.set(&self.ctx.me, attribute, value)
+    }
+
+    pub(super) fn set_status(&self, node: &NodeName, status: NodeStatus) -> Step<()> {
+        self.set(node, TransientAttribute::Status, Some(&status.to_string()))
+    }
+
+    pub(super) fn set_score(&self, node: &NodeName, score: Score) -> Step<()> {
+        self.set(
+            node,
+            TransientAttribute::PromotionScore,
+            Some(&score.to_string()),
+        )
+    }
+
+    /// Makes a change to the CIB itself; it is there when this returns.
+    pub(super) fn change(&mut self, change: &ChangeSet) -> Step<()> {
+        let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
+        if let Some(view) = change
+            .apply(&Cib::live(), &self.view, deadline)
+            .map_err(failed)?
+        {
+            self.view = view;
+        }
+        Ok(())
+    }
+
+    /// The change that records `status` for `node`.
+    pub(super) fn data_status(
+        &self,
+        change: ChangeSet,
+        node: &NodeName,
+        status: DataStatus,
+    ) -> ChangeSet {
+        change.permanent(
+            node,
+            PermanentAttribute::DataStatus.name(&self.ctx.resource),
+            Some(&status.to_string()),
+        )
+    }
+
+    /// A node that is a member now and says that it is the primary.
+    pub(super) fn primary(&self) -> Option<&NodeName> {
+        let is_primary = |node: &NodeName| self.status(node) == Some(NodeStatus::Primary);
+        self.view
+            .members()
+            .map(|n| &n.name)
+            .find(|name| **name != self.ctx.me && is_primary(name))
+    }
+
+    /// What a node says it is; a word nobody writes counts as nothing said.
+    pub(super) fn status(&self, node: &NodeName) -> Option<NodeStatus> {
+        self.transient(node, TransientAttribute::Status)?
+            .parse()
+            .ok()
+    }
+
+    /// The node whose standby connects as `name`.
+    pub(super) fn node_named(&self, name: &StandbyName) -> Option<NodeName> {
+        self.ctx
+            .peers(&self.view)
+            .into_iter()
+            .find(|node| node.lower() == name)
+    }
+}

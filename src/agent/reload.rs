@@ -1,0 +1,32 @@
+//! reload-agent: parameters changed that need no restart of the server.
+
+use crate::ocf::{OcfCode, Outcome};
+use crate::postgres::process::Postmaster;
+use crate::postgres::server;
+
+use super::context::Context;
+use super::{Step, failed, standby};
+
+/// Writes the standby's settings anew. On a primary they wait in the file for its next start, and
+/// rep_mode.conf is left alone: what commits wait for is the monitor's to change (R1).
+pub(super) fn reload(ctx: &Context<'_>) -> Step<Outcome> {
+    let done = Ok(Outcome::of(OcfCode::Success));
+    if !ctx.params.rep_mode.is_replicated() {
+        return done;
+    }
+    let Postmaster::Running(running) = ctx.postmaster()? else {
+        return done;
+    };
+    standby::write_recovery(ctx)?;
+    let is_standby = ctx.pgdata().join("standby.signal").exists();
+    if is_standby && ctx.is_promotable() {
+        let peers: Vec<String> = ctx
+            .peers(&ctx.cluster()?)
+            .iter()
+            .map(|n| n.lower().to_owned())
+            .collect();
+        standby::write_contract(ctx, &standby::initial_contract(ctx, &peers))?;
+    }
+    server::reload(&running).map_err(failed)?;
+    done
+}

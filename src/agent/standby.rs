@@ -1,0 +1,248 @@
+//! Making this node a standby: the files, the start, and what is in force afterwards.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::model::sync_names::SyncNames;
+use crate::ocf::{OcfCode, Outcome};
+use crate::params::RepMode;
+use crate::postgres::owner::as_owner;
+use crate::postgres::{config, files, server};
+
+use super::context::Context;
+use super::slots;
+use super::{Step, failed};
+
+/// Files under tmpdir that postgresql.conf includes. The names are the older agents', so that
+/// their include lines go on working.
+pub(super) const RECOVERY_CONF: &str = "recovery.conf";
+pub(super) const REP_MODE_CONF: &str = "rep_mode.conf";
+
+/// Our files that this mode includes.
+pub(super) fn includes(ctx: &Context<'_>) -> Vec<PathBuf> {
+    match ctx.params.rep_mode {
+        RepMode::None => Vec::new(),
+        RepMode::Slave => vec![ctx.tmp(RECOVERY_CONF)],
+        RepMode::Async | RepMode::Sync => vec![ctx.tmp(RECOVERY_CONF), ctx.tmp(REP_MODE_CONF)],
+    }
+}
+
+/// What a server started here waits for if it becomes a primary: R1, any one of the standbys it
+/// knows. It stands in the file from the start, because a setting that is changed at promotion
+/// reaches the running processes some time later. On a standby it has no effect.
+pub(super) fn initial_contract(ctx: &Context<'_>, peers: &[String]) -> SyncNames {
+    match ctx.params.rep_mode {
+        RepMode::Sync => SyncNames::any_one(peers.iter().cloned().chain(ctx.outside())),
+        RepMode::Async | RepMode::Slave | RepMode::None => SyncNames::Nobody,
+    }
+}
+
+/// Writes everything that makes the next start one of a standby. Idempotent; `standby.signal`
+/// comes last but one, so that a call that dies on the way leaves a server that either starts as
+/// before or as a standby.
+pub(super) fn prepare(ctx: &Context<'_>, peers: &[String]) -> Step<()> {
+    prepare_places(ctx)?;
+    write_recovery(ctx)?;
+    if ctx.is_promotable() {
+        write_contract(ctx, &initial_contract(ctx, peers))?;
+    }
+    let signal = ctx.pgdata().join("standby.signal");
+    let obsolete = ctx.pgdata().join("recovery.signal");
+    owner_files(ctx, &signal, || {
+        files::write(&signal, "", 0o600)?;
+        files::remove(&obsolete)
+    })?;
+    add_includes(ctx)
+}
+
+/// How to follow a primary.
+pub(super) fn write_recovery(ctx: &Context<'_>) -> Step<()> {
+    let recovery = ctx.tmp(RECOVERY_CONF);
+    let text = recovery_conf(ctx);
+    owner_files(ctx, &recovery, || files::write(&recovery, &text, 0o600))
+}
+
+/// Puts a contract into rep_mode.conf; the server has to read it then.
+pub(super) fn write_contract(ctx: &Context<'_>, contract: &SyncNames) -> Step<()> {
+    let path = ctx.tmp(REP_MODE_CONF);
+    let text = format!(
+        "synchronous_standby_names = {}\n",
+        config::quote(&contract.to_string())
+    );
+    owner_files(ctx, &path, || files::write(&path, &text, 0o600))
+}
+
+/// Takes standby.signal away: the next start is one of a primary.
+pub(super) fn remove_signal(ctx: &Context<'_>) -> Step<()> {
+    let signal = ctx.pgdata().join("standby.signal");
+    owner_files(ctx, &signal, || files::remove(&signal))
+}
+
+fn recovery_conf(ctx: &Context<'_>) -> String {
+    let p = ctx.params;
+    let mut text =
+        "# Written by expgsql at every start; edit the resource's parameters instead.\n".to_owned();
+    let mut set = |name: &str, value: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name} = {}", config::quote(value));
+    };
+    set("primary_conninfo", &primary_conninfo(ctx));
+    set("recovery_target_timeline", "latest");
+    if let Some(prefix) = &p.replication_slot_name {
+        set("primary_slot_name", &slots::name(prefix, ctx.me.lower()));
+    }
+    for (name, value) in [
+        ("restore_command", &p.restore_command),
+        ("archive_cleanup_command", &p.archive_cleanup_command),
+        ("recovery_end_command", &p.recovery_end_command),
+    ] {
+        if let Some(value) = value {
+            set(name, value);
+        }
+    }
+    // After a failover commits wait until a standby has found the new primary; PostgreSQL's own
+    // 5 s would be most of the outage. An archive is not asked that often for nothing.
+    if p.restore_command.is_none() {
+        set("wal_retrieve_retry_interval", "500ms");
+    }
+    text
+}
+
+fn primary_conninfo(ctx: &Context<'_>) -> String {
+    let p = ctx.params;
+    let mut text = String::new();
+    let mut set = |name: &str, value: &str| {
+        let value = value.replace('\\', "\\\\").replace('\'', "\\'");
+        let _ = write!(text, "{name}='{value}' ");
+    };
+    set("host", p.master_ip.as_deref().unwrap_or_default());
+    set("port", &p.pgport.to_string());
+    set("user", &p.repuser);
+    set("application_name", ctx.me.lower());
+    if let Some(passfile) = &p.passfile {
+        set("passfile", &passfile.to_string_lossy());
+    }
+    // Last, so that what the operator says there wins, as it always has.
+    if let Some(more) = &p.primary_conninfo_opt {
+        text.push_str(more.reveal());
+    }
+    text.trim_end().to_owned()
+}
+
+/// Adds the include lines to the server's configuration file.
+fn add_includes(ctx: &Context<'_>) -> Step<()> {
+    let file = &ctx.params.config;
+    let by_hand = || {
+        format!(
+            "add to {}: {}",
+            file.display(),
+            includes(ctx)
+                .iter()
+                .map(|i| format!("include_if_exists '{}'", i.display()))
+                .collect::<Vec<_>>()
+                .join("; ")
+        )
+    };
+    let text =
+        as_owner(&ctx.owner, || config::with_includes(file, &includes(ctx))).map_err(failed)?;
+    let Some(text) = text.map_err(|e| Outcome::because(OcfCode::ErrInstalled, e))? else {
+        return Ok(());
+    };
+    let written = as_owner(&ctx.owner, || files::rewrite(file, &text)).map_err(failed)?;
+    match written {
+        // A directory the owner cannot write to is root's, and nobody can have put a link there.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => files::rewrite(file, &text),
+        other => other,
+    }
+    .map_err(|e| {
+        Outcome::because(
+            OcfCode::ErrPerm,
+            format!("{}: {e}; {}", file.display(), by_hand()),
+        )
+    })
+}
+
+/// tmpdir, the log file and the socket directory.
+pub(super) fn prepare_places(ctx: &Context<'_>) -> Step<()> {
+    let p = ctx.params;
+    if p.rep_mode != RepMode::None {
+        make_dir(ctx, &p.tmpdir, 0o700)?;
+    }
+    if let Some(dir) = &p.socketdir {
+        make_dir(ctx, dir, 0o2775)?;
+    }
+    if p.logfile != Path::new("/dev/null") {
+        let opened = as_owner(&ctx.owner, || {
+            fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(&p.logfile)
+        })
+        .map_err(failed)?;
+        opened.map_err(|e| not_writable(&p.logfile, &e, ctx))?;
+    }
+    Ok(())
+}
+
+fn make_dir(ctx: &Context<'_>, dir: &Path, mode: u32) -> Step<()> {
+    let error = |e: io::Error| not_writable(dir, &e, ctx);
+    if !dir.is_dir() {
+        let made = as_owner(&ctx.owner, || files::ensure_dir(dir, mode)).map_err(failed)?;
+        if made.is_err() {
+            // Its parent is root's, so nobody can have put a link there.
+            fs::create_dir_all(dir).map_err(error)?;
+            std::os::unix::fs::lchown(
+                dir,
+                Some(ctx.owner.uid.as_raw()),
+                Some(ctx.owner.gid.as_raw()),
+            )
+            .map_err(error)?;
+        }
+    }
+    // PostgreSQL's settings may hold a password.
+    let is_ours = fs::metadata(dir).map_err(error)?.uid() == ctx.owner.uid.as_raw();
+    if is_ours && mode == 0o700 {
+        use std::os::unix::fs::PermissionsExt;
+        let set = as_owner(&ctx.owner, || {
+            fs::set_permissions(dir, fs::Permissions::from_mode(mode))
+        })
+        .map_err(failed)?;
+        set.map_err(error)?;
+    }
+    Ok(())
+}
+
+fn not_writable(path: &Path, error: &io::Error, ctx: &Context<'_>) -> Outcome {
+    Outcome::because(
+        OcfCode::ErrPerm,
+        format!(
+            "{} is not writable for {}: {error}",
+            path.display(),
+            ctx.owner.name
+        ),
+    )
+}
+
+fn owner_files(
+    ctx: &Context<'_>,
+    path: &Path,
+    action: impl FnOnce() -> io::Result<()>,
+) -> Step<()> {
+    as_owner(&ctx.owner, action)
+        .map_err(failed)?
+        .map_err(|e| not_writable(path, &e, ctx))
+}
+
+/// Starts the server, after clearing away what a killed one left behind.
+pub(super) fn launch(ctx: &Context<'_>) -> Step<()> {
+    server::kill_orphans(ctx.pgdata(), &ctx.owner, ctx.deadline).map_err(failed)?;
+    server::launch(&ctx.launch(), &ctx.owner, ctx.deadline).map_err(|e| {
+        failed(format!(
+            "{e}; the server's log says more: {}",
+            ctx.params.logfile.display()
+        ))
+    })
+}

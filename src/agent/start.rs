@@ -1,0 +1,189 @@
+//! start: always as a standby where there is a primary to promote; R6 first.
+
+use crate::decide::divergence::divergence;
+use crate::model::cluster_view::TransientAttribute;
+use crate::model::status::{NodeStatus, Score};
+use crate::model::sync_names::SyncNames;
+use crate::ocf::{OcfCode, Outcome};
+use crate::params::RepMode;
+use crate::postgres::process::Postmaster;
+use crate::postgres::{control, server, wal};
+use crate::sys::poll_until;
+use crate::timing;
+
+use super::context::Context;
+use super::election;
+use super::ready::{self, Server};
+use super::record::Board;
+use super::{Step, failed, standby, stop, validate};
+
+pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
+    validate::validate(ctx)?;
+    match ctx.params.rep_mode {
+        RepMode::None => start_plain(ctx),
+        RepMode::Slave => start_follower(ctx),
+        RepMode::Async | RepMode::Sync => start_standby(ctx),
+    }?;
+    Ok(Outcome::of(OcfCode::Success))
+}
+
+fn start_plain(ctx: &Context<'_>) -> Step<()> {
+    if ctx.postmaster()? == Postmaster::Stopped {
+        standby::prepare_places(ctx)?;
+        standby::launch(ctx)?;
+    }
+    ready::wait(ctx, "ready", |_| true).map(drop)
+}
+
+/// rep_mode=slave: a standby of a primary that this cluster does not manage.
+fn start_follower(ctx: &Context<'_>) -> Step<()> {
+    if ctx.postmaster()? == Postmaster::Stopped {
+        standby::prepare(ctx, &[])?;
+        standby::launch(ctx)?;
+    }
+    let server = ready::wait(ctx, "a standby", |_| true)?;
+    if server.state.in_recovery {
+        Ok(())
+    } else {
+        Err(is_primary_already())
+    }
+}
+
+fn is_primary_already() -> Outcome {
+    failed(
+        "the server runs as a primary although rep_mode=slave: it was promoted by hand; rebuild it as a standby, or change rep_mode",
+    )
+}
+
+fn start_standby(ctx: &Context<'_>) -> Step<()> {
+    let board = Board::read(ctx)?;
+    if let Some(running) = already_running(ctx)? {
+        return announce(&board, running);
+    }
+    refuse_diverged(&board)?;
+    let server = start_as_standby(&board)?;
+    announce(&board, server)
+}
+
+/// A standby that runs is left running. A primary that Pacemaker does not know of is stopped and
+/// comes back as a standby: it was never promoted by the cluster.
+fn already_running(ctx: &Context<'_>) -> Step<Option<Server>> {
+    if ctx.postmaster()? == Postmaster::Stopped {
+        return Ok(None);
+    }
+    let server = ready::wait(ctx, "ready", |_| true)?;
+    if server.state.in_recovery {
+        return Ok(Some(server));
+    }
+    tracing::warn!(
+        "the server runs as a primary that the cluster did not promote: it is stopped and started as a standby"
+    );
+    drop(server);
+    stop::stop_server(ctx)?;
+    Ok(None)
+}
+
+/// Writes the files, starts the server, waits until it answers, and looks at what is in force.
+pub(super) fn start_as_standby(board: &Board<'_, '_>) -> Step<Server> {
+    let ctx = board.ctx;
+    let peers: Vec<String> = ctx
+        .peers(&board.view)
+        .iter()
+        .map(|n| n.lower().to_owned())
+        .collect();
+    standby::prepare(ctx, &peers)?;
+    standby::launch(ctx)?;
+    let server = ready::wait(ctx, "a standby", |_| true)?;
+    let expected = standby::initial_contract(ctx, &peers);
+    let problem = if !server.state.in_recovery {
+        Some("it came up as a primary although standby.signal was there".to_owned())
+    } else if server.state.sync_names != expected {
+        Some(overridden(&expected, &server.state.sync_names))
+    } else {
+        None
+    };
+    match problem {
+        None => Ok(server),
+        Some(problem) => {
+            // A server that runs by other rules than the agent's would break R1 when promoted.
+            drop(server);
+            stop::stop_server(ctx)?;
+            Err(Outcome::because(OcfCode::ErrInstalled, problem))
+        }
+    }
+}
+
+fn overridden(expected: &SyncNames, seen: &SyncNames) -> String {
+    format!(
+        "synchronous_standby_names is '{seen}' and not '{expected}' as the agent set it: something after its include lines, or start_opt, overrides it; see pg_settings.sourcefile"
+    )
+}
+
+/// R6.
+fn refuse_diverged(board: &Board<'_, '_>) -> Step<()> {
+    let ctx = board.ctx;
+    let record = ctx.record(&board.view)?;
+    // A base backup is made consistent by its own start; its control file is the primary's.
+    if record.is_none() || ctx.pgdata().join("backup_label").exists() {
+        return Ok(());
+    }
+    let bindir = ctx.bindir();
+    let control = control::read(&bindir, ctx.pgdata(), &ctx.owner, ctx.deadline).map_err(failed)?;
+    let local =
+        wal::end(&bindir, ctx.pgdata(), &control, &ctx.owner, ctx.deadline).map_err(failed)?;
+    tracing::info!(state = %control.state, %local, "local WAL");
+    match divergence(&ctx.me, record.as_ref(), &local) {
+        None => Ok(()),
+        Some(divergence) => Err(failed(divergence)),
+    }
+}
+
+/// Tells the cluster that a standby runs here, and how far it reaches where nobody is primary.
+fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
+    let ctx = board.ctx;
+    board.set_status(&ctx.me, NodeStatus::Alone)?;
+    board.set_own(TransientAttribute::MasterBaseline, None)?;
+    let is_recorded = ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me);
+    if is_recorded {
+        // Nobody was promoted since this node was.
+        board.set_score(&ctx.me, Score::Must)?;
+    } else if board
+        .transient(&ctx.me, TransientAttribute::PromotionScore)
+        .is_none()
+    {
+        board.set_score(&ctx.me, Score::Never)?;
+    }
+    if board.primary().is_some() {
+        return election::withdraw(board);
+    }
+    report_position(board, server)
+}
+
+/// Reports once the local WAL is replayed; a long replay is left to the monitor.
+fn report_position(board: &Board<'_, '_>, mut server: Server) -> Step<()> {
+    let ctx = board.ctx;
+    let position = poll_until(
+        ctx.deadline.min(timing::REPLAY_WAIT),
+        timing::READY_POLL,
+        || {
+            match crate::postgres::views::server_state(&mut server.session) {
+                Ok(state) => server.state = state,
+                Err(error) => return Some(Err(ready::refused(&error))),
+            }
+            election::own_position(ctx, &server).transpose()
+        },
+    );
+    match position.transpose()? {
+        Some(position) => election::publish(board, &position),
+        None => Ok(()),
+    }
+}
+
+/// Restarts a running standby out of recovery: a primary on the same timeline.
+pub(super) fn restart_as_primary(ctx: &Context<'_>) -> Step<Server> {
+    let frozen = |running: &crate::postgres::process::Running| stop::plan(ctx, running);
+    server::stop(ctx.pgdata(), &ctx.owner, frozen, ctx.deadline).map_err(failed)?;
+    standby::remove_signal(ctx)?;
+    standby::launch(ctx)?;
+    ready::wait(ctx, "a primary", |state| !state.in_recovery)
+}

@@ -1,0 +1,85 @@
+//! What one call of the agent leaves for the next, in a file under tmpdir.
+//!
+//! Everything in it can be lost without losing data: a revocation that is not noted is made
+//! again, a barrier is taken again, an election starts over.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decide::contract::{Revocation, StandbyName};
+use crate::model::lsn::Lsn;
+use crate::postgres::files;
+use crate::postgres::owner::as_owner;
+
+use super::context::Context;
+use super::{Step, failed};
+
+/// The contents of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// Times in it are of this boot.
+    pub(super) boot: String,
+    /// The epoch this node was last promoted with.
+    pub(super) epoch: Option<u64>,
+    pub(super) revoked: BTreeMap<StandbyName, Revocation>,
+    pub(super) barrier: Option<Barrier>,
+    pub(super) election: Option<Rounds>,
+    /// The last reason to let commits wait, so that it is logged when it changes.
+    pub(super) hold: Option<String>,
+}
+
+/// R2: a position that was written when `contract` was in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Barrier {
+    pub(super) contract: String,
+    /// As an attribute has it.
+    pub(super) lsn: String,
+}
+
+impl Barrier {
+    pub(super) fn position(&self) -> Option<Lsn> {
+        Lsn::from_attribute(&self.lsn).ok()
+    }
+}
+
+/// How often the same reports were seen in a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rounds {
+    pub(super) reports: String,
+    pub(super) seen: u32,
+}
+
+const FILE: &str = "expgsql.state";
+
+impl State {
+    /// The state of this boot. A missing or damaged file is the same as none; times of an
+    /// earlier boot are dropped.
+    pub(super) fn load(ctx: &Context<'_>, boot: &str) -> Self {
+        let text = fs::read_to_string(ctx.tmp(FILE)).unwrap_or_default();
+        let state: Self = serde_json::from_str(&text).unwrap_or_default();
+        if state.boot == boot {
+            return state;
+        }
+        Self {
+            boot: boot.to_owned(),
+            epoch: state.epoch,
+            ..Self::default()
+        }
+    }
+
+    /// Writes the state where it differs from `old`.
+    pub(super) fn save(&self, ctx: &Context<'_>, old: &Self) -> Step<()> {
+        if self == old {
+            return Ok(());
+        }
+        let path = ctx.tmp(FILE);
+        let text = serde_json::to_string(self).map_err(failed)?;
+        as_owner(&ctx.owner, || files::write(&path, &text, 0o600))
+            .map_err(io::Error::from)
+            .flatten()
+            .map_err(|e| failed(format!("{}: {e}", path.display())))
+    }
+}

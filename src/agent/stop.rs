@@ -1,0 +1,82 @@
+//! stop: the server down, whatever it takes, inside the operation's timeout.
+
+use crate::decide::stop::{Escalation, Postmaster as Responds, escalation};
+use crate::model::cluster_view::TransientAttribute;
+use crate::model::status::NodeStatus;
+use crate::ocf::{OcfCode, Outcome};
+use crate::postgres::process::Running;
+use crate::postgres::server::{self, Ended};
+
+use super::context::Context;
+use super::record::Board;
+use super::{Step, failed};
+
+pub(super) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
+    if let Err(failure) = stop_server(ctx) {
+        if ctx.is_promotable() {
+            let _ =
+                Board::read(ctx).and_then(|board| board.set_status(&ctx.me, NodeStatus::Unknown));
+        }
+        return Err(failure);
+    }
+    // The server is down, and that is what counts: a stop that fails gets the node fenced.
+    if let Err(failure) = tell(ctx) {
+        tracing::warn!(
+            reason = failure.reason,
+            "stopped; the cluster could not be told"
+        );
+    }
+    Ok(Outcome::of(OcfCode::Success))
+}
+
+/// Stops the server and everything it left behind.
+pub(super) fn stop_server(ctx: &Context<'_>) -> Step<Ended> {
+    let ended = server::stop(
+        ctx.pgdata(),
+        &ctx.owner,
+        |running| plan(ctx, running),
+        ctx.deadline,
+    )
+    .map_err(failed)?;
+    match ended {
+        Ended::Already | Ended::Fast => tracing::info!(%ended, "server stopped"),
+        Ended::Immediate | Ended::Killed => {
+            tracing::warn!(%ended, "server stopped, but not in order: it recovers at its next start, and standbys miss its last checkpoint");
+        }
+    }
+    Ok(ended)
+}
+
+/// How long each way of stopping may take here and now.
+pub(super) fn plan(ctx: &Context<'_>, running: &Running) -> Escalation {
+    let is_standby = ctx.pgdata().join("standby.signal").exists();
+    let wish = if is_standby {
+        ctx.params.stop_escalate_in_slave
+    } else {
+        ctx.params.stop_escalate
+    };
+    let responds = if running.frozen {
+        Responds::Frozen
+    } else {
+        Responds::Runs
+    };
+    escalation(ctx.deadline.remaining(), wish, responds)
+}
+
+/// What the others see of a stopped node.
+pub(super) fn tell(ctx: &Context<'_>) -> Step<()> {
+    if !ctx.is_promotable() {
+        return Ok(());
+    }
+    let board = Board::read(ctx)?;
+    board.set_status(&ctx.me, NodeStatus::Stopped)?;
+    for attribute in [
+        TransientAttribute::XlogLoc,
+        TransientAttribute::Timeline,
+        TransientAttribute::MasterBaseline,
+        TransientAttribute::ReceiverStatus,
+    ] {
+        board.set_own(attribute, None)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! Every duration the agent itself chooses. What the operator chooses is a parameter.
+
+use std::time::Duration;
+
+/// Kept free at the end of an operation, so that the agent, and not Pacemaker's SIGKILL, says
+/// what it waited for.
+pub const RESERVE: Duration = Duration::from_secs(2);
+
+/// Time for an action that was started by hand, where Pacemaker sets none.
+pub const BY_HAND: Duration = Duration::from_secs(120);
+
+/// One read of the CIB. It takes 10 ms; a cluster that needs longer than this is in trouble, and
+/// the agent has better things to do than to wait for it.
+pub const CIB_READ: Duration = Duration::from_secs(10);
+
+/// How often a starting or promoting server is asked whether it is ready.
+pub const READY_POLL: Duration = Duration::from_millis(40);
+
+/// How often replication is looked at while a step of the contract takes effect.
+pub const CONTRACT_POLL: Duration = Duration::from_millis(25);
+
+/// How long one call waits for a step of the contract to take effect before it leaves the rest to
+/// the next call. Longer delays whatever Pacemaker wants next; shorter costs a monitor interval
+/// before a standby becomes eligible.
+pub const CONTRACT_WAIT: Duration = Duration::from_millis(1500);
+
+/// How long a new primary's first monitor waits for a standby to connect, so that a standby is
+/// eligible as soon as possible after a failover.
+pub const FIRST_STANDBY: Duration = Duration::from_secs(2);
+
+/// How long a standby is given to replay its local WAL before it leaves the election to a later
+/// monitor.
+pub const REPLAY_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a candidate waits for the positions that the pre-promote notification made the other
+/// standbys report.
+pub const ELECTION_WAIT: Duration = Duration::from_secs(3);
+
+/// A checkpoint ahead of a demotion shortens the shutdown; past this it only delays it.
+pub const CHECKPOINT: Duration = Duration::from_secs(30);
+
+/// Added to the settle time that corosync's timing gives: a clock tick and a CIB write.
+pub const SETTLE_POLL: Duration = Duration::from_millis(100);
+
+const _: () = assert!(READY_POLL.as_millis() < CONTRACT_WAIT.as_millis());

@@ -1,2 +1,128 @@
-//! `cargo lab`.
-fn main() {}
+//! `cargo lab`: a cluster to break and to watch.
+
+mod cli;
+
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use lab::{Cluster, Result};
+
+use cli::{Cli, Command, Fault, Make};
+
+/// Time from configured to healthy; the stock agent's election alone takes half a minute on a busy machine.
+const HEALTHY: Duration = Duration::from_secs(180);
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lab: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Up { lab, make } => up(&lab.name, &make)?,
+        Command::Status { lab } => print!("{}", Cluster::attach(&lab.name)?.status()?),
+        Command::Shell { lab, node } => return Err(shell(&lab.name, &node)),
+        Command::Exec { lab, node, argv } => return exec(&lab.name, &node, &argv),
+        Command::Sql { lab, node, sql } => {
+            let cluster = Cluster::attach(&lab.name)?;
+            println!("{}", cluster.postgres(cluster.node(&node)?).sql(&sql)?);
+        }
+        Command::Fault { lab, fault } => inflict(&Cluster::attach(&lab.name)?, &fault)?,
+        Command::Log { lab, node, lines } => {
+            let cluster = Cluster::attach(&lab.name)?;
+            let node = cluster.node(&node)?;
+            println!(
+                "{}\n{}",
+                node.tail(lab::corosync::LOG, lines),
+                node.tail(lab::postgres::LOG, lines)
+            );
+        }
+        Command::List => lab::labs()?.iter().for_each(|line| println!("{line}")),
+        Command::Down { lab } => Cluster::attach(&lab.name)?.down()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn up(name: &str, make: &Make) -> Result<()> {
+    let cluster = make.builder()?.name(name).up()?;
+    // Kept before it is healthy: a cluster that does not become so is the one its maker wants to look into.
+    cluster.keep()?;
+    let healthy = cluster.wait_healthy(HEALTHY);
+    let option = if name == "lab" {
+        String::new()
+    } else {
+        format!(" --name {name}")
+    };
+    if let Ok(status) = cluster.status() {
+        print!("{status}");
+    }
+    println!(
+        "
+cargo lab status{option}                     what Pacemaker says
+cargo lab shell{option} node1                a shell in a node (crm_mon, pcs, psql -h {writer} -U postgres …)
+cargo lab fault{option} kill node1           break something: `cargo lab fault --help` lists all
+cargo lab log{option} node1                  its logs
+cargo lab down{option}                       end it",
+        writer = lab::network::WRITER_ADDRESS
+    );
+    healthy
+}
+
+/// Becomes a shell in the node; comes back only with an error.
+fn shell(name: &str, node: &str) -> lab::Error {
+    let argv = Cluster::attach(name).and_then(|cluster| cluster.node(node)?.entry(None));
+    match argv {
+        Ok(argv) => {
+            let mut command = std::process::Command::new(&argv[0]);
+            // -l: the paths of the node's own profile, not those of whoever calls.
+            let error = command
+                .args(&argv[1..])
+                .args(["env", &format!("PS1={node}# "), "bash", "--norc", "-i"])
+                .exec();
+            lab::Error::Io {
+                what: "start nsenter".into(),
+                source: error,
+            }
+        }
+        Err(error) => error,
+    }
+}
+
+/// Runs a command in a node on this terminal; gives its exit code.
+fn exec(name: &str, node: &str, argv: &[String]) -> Result<ExitCode> {
+    let entry = Cluster::attach(name)?.node(node)?.entry(None)?;
+    let mut command = std::process::Command::new(&entry[0]);
+    let error = command.args(&entry[1..]).args(argv).exec();
+    Err(lab::Error::Io {
+        what: "start nsenter".into(),
+        source: error,
+    })
+}
+
+fn inflict(cluster: &Cluster, fault: &Fault) -> Result<()> {
+    let node = |name: &str| cluster.node(name);
+    match fault {
+        Fault::Kill { node: n } => cluster.kill_postmaster(node(n)?),
+        Fault::Hang { node: n } => cluster.hang_postmaster(node(n)?),
+        Fault::Unhang { node: n } => cluster.unhang_postmaster(node(n)?),
+        Fault::Freeze { node: n } => cluster.freeze_postgres(node(n)?),
+        Fault::Thaw { node: n } => cluster.thaw_postgres(node(n)?),
+        Fault::HangReceiver { node: n } => cluster.hang_receiver(node(n)?),
+        Fault::Poweroff { node: n } => cluster.power_off(node(n)?),
+        Fault::Poweron { node: n } => cluster.power_on(node(n)?),
+        Fault::Split { node: n } => cluster.split(node(n)?),
+        Fault::Isolate { node: n } => cluster.isolate(node(n)?),
+        Fault::Partition { node: n, other } => cluster.partition(&[node(n)?], &[node(other)?]),
+        Fault::Cut { node: n, other } => cluster.cut(node(n)?, node(other)?),
+        Fault::Heal => cluster.heal(),
+        Fault::Switchover => cluster.switchover(Duration::from_secs(120)).map(drop),
+        Fault::Cleanup { node: n } => cluster.clean_up(node(n)?),
+    }
+}

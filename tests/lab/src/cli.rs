@@ -1,0 +1,198 @@
+//! The command line of `cargo lab`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use lab::{Agent, ConfigStyle, RepMode};
+
+/// A PostgreSQL cluster under Pacemaker, on this machine, to break and to watch.
+#[derive(Debug, Parser)]
+#[command(name = "lab", bin_name = "cargo lab", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Brings up a cluster and leaves it running.
+    Up {
+        #[command(flatten)]
+        lab: Name,
+        #[command(flatten)]
+        make: Make,
+    },
+    /// Shows nodes, roles and attributes.
+    Status {
+        #[command(flatten)]
+        lab: Name,
+    },
+    /// Opens a shell in a node.
+    Shell {
+        #[command(flatten)]
+        lab: Name,
+        /// node1, node2, … or client.
+        node: String,
+    },
+    /// Runs a command in a node.
+    Exec {
+        #[command(flatten)]
+        lab: Name,
+        /// node1, node2, … or client.
+        node: String,
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        argv: Vec<String>,
+    },
+    /// Runs SQL on a node's PostgreSQL.
+    Sql {
+        #[command(flatten)]
+        lab: Name,
+        /// node1, node2, …
+        node: String,
+        /// The statement.
+        sql: String,
+    },
+    /// Breaks something, or mends it.
+    Fault {
+        #[command(flatten)]
+        lab: Name,
+        #[command(subcommand)]
+        fault: Fault,
+    },
+    /// Shows a node's Pacemaker and PostgreSQL logs.
+    Log {
+        #[command(flatten)]
+        lab: Name,
+        /// node1, node2, …
+        node: String,
+        /// Lines of each log.
+        #[arg(long, default_value_t = 40)]
+        lines: usize,
+    },
+    /// Lists the labs that are up.
+    List,
+    /// Ends a cluster and removes its disks.
+    Down {
+        #[command(flatten)]
+        lab: Name,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Name {
+    /// Which lab, when there is more than one.
+    #[arg(long, default_value = "lab")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Make {
+    /// Number of cluster nodes, 1 to 5.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub(crate) nodes: u8,
+    /// Resource agent.
+    #[arg(long, value_enum, default_value_t = AgentName::Expgsql)]
+    pub(crate) agent: AgentName,
+    /// Replication mode.
+    #[arg(long, value_enum, default_value_t = RepMode::Sync)]
+    pub(crate) mode: RepMode,
+    /// Executable of expgsql; built from the sources when not given.
+    #[arg(long)]
+    pub(crate) binary: Option<PathBuf>,
+    /// Corosync's token timeout in milliseconds.
+    #[arg(long, default_value_t = 3000)]
+    pub(crate) token: u64,
+    /// Where postgresql.conf is.
+    #[arg(long, value_enum, default_value_t = ConfigStyle::DataDirectory)]
+    pub(crate) config: ConfigStyle,
+    /// A parameter of the agent, NAME=VALUE; may be repeated.
+    #[arg(long = "param", value_parser = pair)]
+    pub(crate) params: Vec<(String, String)>,
+    /// A cluster property, NAME=VALUE; may be repeated.
+    #[arg(long = "property", value_parser = pair)]
+    pub(crate) properties: Vec<(String, String)>,
+}
+
+/// The agents by their OCF names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AgentName {
+    /// This project's agent.
+    Expgsql,
+    /// The resource-agents package's.
+    Pgsql,
+    /// PAF.
+    Pgsqlms,
+}
+
+impl Make {
+    /// The agent, built if it is ours and no executable was named.
+    pub(crate) fn agent(&self) -> lab::Result<Agent> {
+        Ok(match (self.agent, &self.binary) {
+            (AgentName::Pgsql, _) => Agent::StockPgsql,
+            (AgentName::Pgsqlms, _) => Agent::Paf,
+            (AgentName::Expgsql, Some(binary)) => Agent::Expgsql {
+                binary: binary.clone(),
+            },
+            (AgentName::Expgsql, None) => Agent::Expgsql {
+                binary: lab::build_expgsql()?,
+            },
+        })
+    }
+
+    pub(crate) fn builder(&self) -> lab::Result<lab::Builder> {
+        let mut builder = lab::Cluster::builder()
+            .nodes(self.nodes)
+            .agent(self.agent()?)
+            .mode(self.mode)
+            .style(self.config)
+            .token(std::time::Duration::from_millis(self.token));
+        for (name, value) in &self.params {
+            builder = builder.param(name, value);
+        }
+        for (name, value) in &self.properties {
+            builder = builder.property(name, value);
+        }
+        Ok(builder)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fault {
+    /// SIGKILL to the postmaster.
+    Kill { node: String },
+    /// SIGSTOP to the postmaster.
+    Hang { node: String },
+    /// SIGCONT to the postmaster.
+    Unhang { node: String },
+    /// SIGSTOP to all of PostgreSQL.
+    Freeze { node: String },
+    /// SIGCONT to all of PostgreSQL.
+    Thaw { node: String },
+    /// SIGSTOP to a standby's WAL receiver.
+    HangReceiver { node: String },
+    /// Power failure.
+    Poweroff { node: String },
+    /// Power on after a failure.
+    Poweron { node: String },
+    /// Cuts a node from the other nodes, not from the client.
+    Split { node: String },
+    /// Cuts a node from everything.
+    Isolate { node: String },
+    /// Cuts two hosts from each other.
+    Partition { node: String, other: String },
+    /// Cuts one way: nothing of NODE's reaches OTHER.
+    Cut { node: String, other: String },
+    /// Opens every connection again.
+    Heal,
+    /// Moves the primary by hand.
+    Switchover,
+    /// Removes PGSQL.lock (the stock agent's) and the failures.
+    Cleanup { node: String },
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| format!("{text:?} is not NAME=VALUE"))
+}

@@ -1,0 +1,478 @@
+//! A cluster: built in three steps (boot, form, configure), ended by dropping it.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::host::Node;
+use crate::network::Switch;
+use crate::postgres::{ConfigStyle, Layout, Postgres};
+use crate::process::{Cmd, ProcessId};
+use crate::progress::note;
+use crate::spec::{Agent, RepMode, Spec};
+use crate::state::State;
+use crate::{agent, corosync, packages, place, poll, postgres, resources, status};
+
+/// Name of the host beside the cluster: the application's, and the lock service's.
+pub const CLIENT: &str = "client";
+
+/// Time for the nodes to find each other and elect.
+const FORM: Duration = Duration::from_secs(90);
+
+/// Sets up a [`Cluster`]. Three nodes, synchronous, with the stock agent, unless told otherwise.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is built before up() or boot()"]
+pub struct Builder {
+    name: Option<String>,
+    spec: Spec,
+}
+
+impl Builder {
+    /// Name of the lab; by default one that no other lab has.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Number of cluster nodes, 1 to 5.
+    pub fn nodes(mut self, nodes: u8) -> Self {
+        self.spec.nodes = nodes;
+        self
+    }
+
+    /// Corosync's token timeout: after this time of silence a node is declared lost. Default: 3 s.
+    pub fn token(mut self, token: Duration) -> Self {
+        self.spec.token = token;
+        self
+    }
+
+    /// The agent under test.
+    pub fn agent(mut self, agent: Agent) -> Self {
+        self.spec.agent = agent;
+        self
+    }
+
+    /// Replication mode. Default: sync.
+    pub fn mode(mut self, mode: RepMode) -> Self {
+        self.spec.mode = mode;
+        self
+    }
+
+    /// Where PostgreSQL's configuration files are. Default: in the data directory.
+    pub fn style(mut self, style: ConfigStyle) -> Self {
+        self.spec.style = style;
+        self
+    }
+
+    /// Sets a parameter of the agent, beside or in place of the lab's own.
+    pub fn param(mut self, name: &str, value: &str) -> Self {
+        self.spec.params.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets a cluster property, beside or in place of the lab's own.
+    pub fn property(mut self, name: &str, value: &str) -> Self {
+        self.spec
+            .properties
+            .push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Appends a line to every postgresql.conf.
+    pub fn setting(mut self, line: &str) -> Self {
+        self.spec.settings.push(line.to_owned());
+        self
+    }
+
+    /// The whole way: boot, form, configure. PostgreSQL is on its way up then: see [`Cluster::wait_healthy`].
+    ///
+    /// # Errors
+    /// Those of [`Builder::boot`], [`Cluster::form`] and [`Cluster::configure`]; what was built is gone then.
+    pub fn up(self) -> Result<Cluster> {
+        let cluster = self.boot()?;
+        cluster.form()?;
+        cluster.configure()?;
+        Ok(cluster)
+    }
+
+    /// Only the hosts: booted and connected, nothing running on them. For scenarios that prepare a node first.
+    ///
+    /// # Errors
+    /// [`Error::NotRoot`], [`Error::AlreadyUp`], or what kept a host from booting.
+    pub fn boot(self) -> Result<Cluster> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        if !(1..=5).contains(&self.spec.nodes) {
+            return Err(Error::Other(format!(
+                "{} nodes: a lab has 1 to 5",
+                self.spec.nodes
+            )));
+        }
+        packages::install()?;
+        place::sweep()?;
+        let name = self.name.unwrap_or_else(unused_name);
+        let dir = place::of(&name)?;
+        // create_dir, not create_dir_all: of two that start under one name, one is told.
+        std::fs::create_dir(&dir).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Error::AlreadyUp(name.clone()),
+            _ => Error::io(format!("create {}", dir.display()))(error),
+        })?;
+        note(format!(
+            "lab {name}: booting {} nodes and a client in {}",
+            self.spec.nodes,
+            dir.display()
+        ));
+        let cluster = Cluster::begin(name, dir, self.spec)?;
+        cluster.boot_all()?;
+        Ok(cluster)
+    }
+}
+
+fn unused_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!(
+        "run-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// A running lab. Dropping it ends every process and removes every file of it, unless it was kept.
+#[derive(Debug)]
+pub struct Cluster {
+    dir: PathBuf,
+    nodes: Vec<Node>,
+    client: Node,
+    switch: Switch,
+    layout: Layout,
+    /// Reading end of the pipe whose end is the hosts' end.
+    lifeline: OwnedFd,
+    /// Writing end; `None`: another process, a keeper, holds it.
+    hold: Mutex<Option<OwnedFd>>,
+    state: Mutex<State>,
+}
+
+impl Cluster {
+    /// Starts a description of a new cluster.
+    pub fn builder() -> Builder {
+        Builder {
+            name: None,
+            spec: Spec::default(),
+        }
+    }
+
+    fn begin(name: String, dir: PathBuf, spec: Spec) -> Result<Self> {
+        let undo = |error: Error| {
+            let _ = place::remove(&dir);
+            error
+        };
+        let (lifeline, hold) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
+            .map_err(Error::sys("make a pipe"))
+            .map_err(undo)?;
+        let layout = Layout::find(spec.style).map_err(undo)?;
+        let reader = lifeline
+            .try_clone()
+            .map_err(Error::io("duplicate a file descriptor"))
+            .map_err(undo)?;
+        let switch = Switch::start(&dir, reader).map_err(undo)?;
+        let (nodes, client) = hosts(&spec, &dir, &BTreeMap::new());
+        let state = State {
+            name,
+            spec,
+            owner: ProcessId::own(),
+            keeper: None,
+            switch: Some(switch.process()),
+            hosts: BTreeMap::new(),
+        };
+        let cluster = Self {
+            dir,
+            nodes,
+            client,
+            switch,
+            layout,
+            lifeline,
+            hold: Mutex::new(Some(hold)),
+            state: Mutex::new(state),
+        };
+        cluster.save()?;
+        Ok(cluster)
+    }
+
+    fn boot_all(&self) -> Result<()> {
+        let spec = self.spec();
+        let base = place::base()?;
+        let template = postgres::template(&base, &self.layout)?;
+        let (config, key) = (corosync::config(&spec, &self.nodes), corosync::key()?);
+        let names: String = self
+            .hosts()
+            .map(|host| format!("{} {}\n", host.address(), host.name()))
+            .collect();
+        for host in self.hosts() {
+            host.format_disk()?;
+            let etc = host.disk("etc");
+            let put = |file: &str, text: &str| {
+                std::fs::write(etc.join(file), text)
+                    .map_err(Error::io(format!("write {file} of {}", host.name())))
+            };
+            put("hosts", &format!("127.0.0.1 localhost\n{names}"))?;
+            put("hostname", &format!("{}\n", host.name()))?;
+            postgres::lay_out(host, &self.layout, &template, &spec)?;
+        }
+        for node in &self.nodes {
+            corosync::lay_out(node, &config, &key)?;
+            agent::lay_out(node, &spec.agent)?;
+        }
+        self.hosts().try_for_each(|host| self.boot_host(host))?;
+        self.nodes.iter().try_for_each(corosync::prepare)
+    }
+
+    /// Boots one host and notes its pid 1.
+    pub(crate) fn boot_host(&self, host: &Node) -> Result<()> {
+        let lifeline = self
+            .lifeline
+            .try_clone()
+            .map_err(Error::io("duplicate a file descriptor"))?;
+        host.boot(&self.switch, lifeline)?;
+        let init = host.init()?;
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .hosts
+            .insert(host.name().to_owned(), init);
+        self.save()
+    }
+
+    /// Starts corosync and pacemaker everywhere and waits until every node is online.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] with what the first node saw.
+    pub fn form(&self) -> Result<()> {
+        note("starting corosync and pacemaker");
+        self.nodes.iter().try_for_each(corosync::start)?;
+        let all = self.nodes.len();
+        poll::until(FORM, poll::SLOW, || {
+            let seen = status::of(&self.nodes[0]).map_err(|error| error.to_string())?;
+            let online = seen
+                .nodes
+                .iter()
+                .filter(|node| node.online && !node.pending)
+                .count();
+            if online == all && seen.dc.is_some() {
+                Ok(())
+            } else {
+                Err(format!("{online} of {all} nodes online"))
+            }
+        })
+        .map_err(|seen| self.timeout("the cluster forms", FORM, seen))?;
+        note("all nodes are online");
+        Ok(())
+    }
+
+    /// Gives the cluster its resources.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from pcs or cibadmin.
+    pub fn configure(&self) -> Result<()> {
+        let spec = self.spec();
+        note(format!(
+            "configuring {} (rep_mode {})",
+            spec.agent.ocf_name(),
+            spec.mode.as_str()
+        ));
+        let configuration = resources::build(&self.nodes[0], &spec, &self.layout, &place::base()?)?;
+        resources::push(&self.nodes[0], &configuration)
+    }
+
+    /// Takes hold of a lab that another process made and kept.
+    ///
+    /// # Errors
+    /// [`Error::NotUp`].
+    pub fn attach(name: &str) -> Result<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        let dir = place::of(name)?;
+        let state = State::load(&dir).ok().filter(State::is_alive);
+        let (state, switch) = state
+            .and_then(|s| s.switch.filter(|p| p.is_alive()).map(|p| (s, p)))
+            .ok_or_else(|| Error::NotUp {
+                name: name.to_owned(),
+                dir: dir.clone(),
+            })?;
+        // The switch reads the lifeline: hosts booted from here on get the same one.
+        let path = format!("/proc/{}/fd/0", switch.pid);
+        let lifeline = std::fs::File::open(&path)
+            .map_err(Error::io(format!("open {path}")))?
+            .into();
+        let (nodes, client) = hosts(&state.spec, &dir, &state.hosts);
+        let layout = Layout::find(state.spec.style)?;
+        Ok(Self {
+            dir,
+            nodes,
+            client,
+            switch: Switch::attach(switch),
+            layout,
+            lifeline,
+            hold: Mutex::new(None),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Lets the lab outlive this process; [`Cluster::attach`] finds it, [`Cluster::down`] ends it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the keeper can't be started.
+    pub fn keep(&self) -> Result<()> {
+        let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(end) = hold.as_ref() else {
+            return Ok(());
+        };
+        let end = end
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(Error::io("duplicate a file descriptor"))?;
+        // No process group of its own: setsid would have to fork to leave it, and the number would be the wrong one.
+        let mut command = Cmd::new(&["setsid", "sleep", "infinity"]).to_command();
+        command
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(end))
+            .stderr(Stdio::null());
+        let child = command.spawn().map_err(Error::io("start the keeper"))?;
+        let keeper = ProcessId::of(child.id().cast_signed())
+            .ok_or_else(|| Error::Other("the keeper ended at once".into()))?;
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keeper = Some(keeper);
+        self.save()?;
+        *hold = None;
+        Ok(())
+    }
+
+    /// Ends the lab now, kept or not.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when a process could not be ended, [`Error::Io`] when a file could not be removed.
+    pub fn down(self) -> Result<()> {
+        self.tear_down()
+        // Dropped after this, and finds nothing left.
+    }
+
+    fn tear_down(&self) -> Result<()> {
+        self.hosts().try_for_each(Node::kill)?;
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .kill_everything()?;
+        // A mount namespace lets go of the disks a moment after its last process is gone.
+        poll::until(Duration::from_secs(10), Duration::from_millis(100), || {
+            place::remove(&self.dir)
+        })
+    }
+
+    fn save(&self) -> Result<()> {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .save(&self.dir)
+    }
+
+    /// The lab's name.
+    pub fn name(&self) -> String {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .name
+            .clone()
+    }
+
+    /// What it was built from.
+    pub fn spec(&self) -> Spec {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .spec
+            .clone()
+    }
+
+    /// Paths of PostgreSQL on every host.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The cluster nodes: node1, node2, …
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The host beside the cluster.
+    pub fn client(&self) -> &Node {
+        &self.client
+    }
+
+    /// Nodes and client.
+    pub fn hosts(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().chain(std::iter::once(&self.client))
+    }
+
+    /// A host by name.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchHost`].
+    pub fn node(&self, name: &str) -> Result<&Node> {
+        self.hosts()
+            .find(|host| host.name() == name)
+            .ok_or_else(|| Error::NoSuchHost(name.to_owned()))
+    }
+
+    pub(crate) fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// PostgreSQL on a host.
+    pub fn postgres<'a>(&'a self, node: &'a Node) -> Postgres<'a> {
+        Postgres {
+            node,
+            layout: &self.layout,
+        }
+    }
+}
+
+fn hosts(
+    spec: &Spec,
+    dir: &std::path::Path,
+    init: &BTreeMap<String, ProcessId>,
+) -> (Vec<Node>, Node) {
+    let host = |name: &str, number: u8| Node::new(name, number, dir, init.get(name).copied());
+    let nodes = spec
+        .node_names()
+        .iter()
+        .zip(1..)
+        .map(|(name, number)| host(name, number))
+        .collect();
+    (nodes, host(CLIENT, 200))
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let ours = self
+            .hold
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
+        if !ours || !self.dir.exists() {
+            return;
+        }
+        if let Err(error) = self.tear_down() {
+            note(format!("could not end lab {}: {error}", self.name()));
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Breaking things, and mending them.
+
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::corosync;
+use crate::error::{Error, Result};
+use crate::host::Node;
+use crate::network::Cut;
+use crate::progress::note;
+
+impl Cluster {
+    /// SIGKILL to the postmaster: PostgreSQL crashes, the node lives.
+    ///
+    /// # Errors
+    /// [`Error::Other`] when none runs.
+    pub fn kill_postmaster(&self, node: &Node) -> Result<()> {
+        note(format!("kill -9 of the postmaster on {}", node.name()));
+        self.postgres(node).signal("KILL")
+    }
+
+    /// SIGSTOP to the postmaster: it hangs, connections that exist go on.
+    ///
+    /// # Errors
+    /// [`Error::Other`] when none runs.
+    pub fn hang_postmaster(&self, node: &Node) -> Result<()> {
+        note(format!("SIGSTOP to the postmaster on {}", node.name()));
+        self.postgres(node).signal("STOP")
+    }
+
+    /// SIGCONT to a postmaster that was stopped.
+    ///
+    /// # Errors
+    /// [`Error::Other`] when none runs.
+    pub fn unhang_postmaster(&self, node: &Node) -> Result<()> {
+        note(format!("SIGCONT to the postmaster on {}", node.name()));
+        self.postgres(node).signal("CONT")
+    }
+
+    /// SIGSTOP to every process of PostgreSQL on the node, as on a machine that stalls: nothing answers, nothing closes.
+    ///
+    /// # Errors
+    /// [`Error::Other`] when none runs.
+    pub fn freeze_postgres(&self, node: &Node) -> Result<()> {
+        note(format!("SIGSTOP to all of PostgreSQL on {}", node.name()));
+        self.signal_all(node, "STOP")
+    }
+
+    /// SIGCONT to every process of PostgreSQL on the node.
+    ///
+    /// # Errors
+    /// [`Error::Other`] when none runs.
+    pub fn thaw_postgres(&self, node: &Node) -> Result<()> {
+        note(format!("SIGCONT to all of PostgreSQL on {}", node.name()));
+        self.signal_all(node, "CONT")
+    }
+
+    fn signal_all(&self, node: &Node, signal: &str) -> Result<()> {
+        let postmaster = self
+            .postgres(node)
+            .postmaster()
+            .ok_or_else(|| Error::Other(format!("no postmaster runs on {}", node.name())))?;
+        // The postmaster first: it could start a new child between the two.
+        node.sh(&format!(
+            "kill -{signal} {postmaster} $(cat /proc/{postmaster}/task/{postmaster}/children)"
+        ))?
+        .ok()
+        .map(drop)
+    }
+
+    /// SIGSTOP to the WAL receiver of a standby: it stays connected and confirms nothing.
+    ///
+    /// # Errors
+    /// [`Error::Other`] when it has none.
+    pub fn hang_receiver(&self, node: &Node) -> Result<()> {
+        note(format!("SIGSTOP to the WAL receiver on {}", node.name()));
+        let pid = self
+            .postgres(node)
+            .sql("select pid from pg_stat_wal_receiver")?;
+        if pid.is_empty() {
+            return Err(Error::Other(format!(
+                "no WAL receiver runs on {}",
+                node.name()
+            )));
+        }
+        node.run(&["kill", "-STOP", &pid])?.ok().map(drop)
+    }
+
+    /// Power failure: everything on the host dies at once. What was written stays (the machine's page cache is not
+    /// lost with a lab host, so this does not test fsync).
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when a process does not end.
+    pub fn power_off(&self, node: &Node) -> Result<()> {
+        note(format!("power failure of {}", node.name()));
+        node.kill()
+    }
+
+    /// Boots a host that is off, on the disk as it was left, and starts corosync and pacemaker on a cluster node.
+    /// Returns when corosync runs; joining takes some seconds more.
+    ///
+    /// # Errors
+    /// What kept it from booting.
+    pub fn power_on(&self, node: &Node) -> Result<()> {
+        if node.is_on() {
+            return Ok(());
+        }
+        note(format!("power on for {}", node.name()));
+        // Reaps the parent of a pid 1 that died by another hand.
+        node.kill()?;
+        self.boot_host(node)?;
+        if node.name() == crate::cluster::CLIENT {
+            return Ok(());
+        }
+        corosync::start(node)
+    }
+
+    /// Drops every frame between the hosts of one side and those of the other, both ways.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from ebtables.
+    pub fn partition(&self, these: &[&Node], those: &[&Node]) -> Result<()> {
+        let names = |side: &[&Node]| {
+            side.iter()
+                .map(|node| node.name().to_owned())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        note(format!("cutting {} from {}", names(these), names(those)));
+        let pairs = these
+            .iter()
+            .flat_map(|a| those.iter().map(move |b| (a.name(), b.name())));
+        let ways: Vec<_> = pairs
+            .flat_map(|(a, b)| [(a, b), (b, a)])
+            .filter(|(a, b)| a != b)
+            .collect();
+        self.switch().set(Cut::Dropped, &ways)
+    }
+
+    /// Drops every frame from one host to another; the other way stays open.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from ebtables.
+    pub fn cut(&self, from: &Node, to: &Node) -> Result<()> {
+        note(format!(
+            "cutting the way from {} to {}",
+            from.name(),
+            to.name()
+        ));
+        self.switch().set(Cut::Dropped, &[(from.name(), to.name())])
+    }
+
+    /// Opens what [`Cluster::cut`] or [`Cluster::partition`] closed between two hosts.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from ebtables.
+    pub fn mend(&self, a: &Node, b: &Node) -> Result<()> {
+        note(format!("mending {} and {}", a.name(), b.name()));
+        self.switch()
+            .set(Cut::Passing, &[(a.name(), b.name()), (b.name(), a.name())])
+    }
+
+    /// Cuts a host from all others, the client included.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from ebtables.
+    pub fn isolate(&self, node: &Node) -> Result<()> {
+        let others: Vec<&Node> = self
+            .hosts()
+            .filter(|host| host.name() != node.name())
+            .collect();
+        self.partition(&[node], &others)
+    }
+
+    /// Cuts a node from the other nodes; the client reaches both sides. The case in which acknowledged commits get lost.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from ebtables.
+    pub fn split(&self, node: &Node) -> Result<()> {
+        let others: Vec<&Node> = self
+            .nodes()
+            .iter()
+            .filter(|host| host.name() != node.name())
+            .collect();
+        self.partition(&[node], &others)
+    }
+
+    /// Opens every connection again.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from ebtables.
+    pub fn heal(&self) -> Result<()> {
+        note("the network is whole again");
+        self.switch().heal()
+    }
+
+    /// The one-way connections that are cut: from, to.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from ebtables.
+    pub fn cuts(&self) -> Result<Vec<(String, String)>> {
+        self.switch().cuts()
+    }
+
+    /// Moves the primary: bans it from its node until another is promoted, then lifts the ban. Gives the new primary.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when no other node is promoted in time; the ban is lifted then, too.
+    pub fn switchover(&self, limit: Duration) -> Result<&Node> {
+        let old = self.primary()?;
+        note(format!("switchover, away from {}", old.name()));
+        old.run(&[
+            "crm_resource",
+            "--resource",
+            crate::resources::CLONE,
+            "--ban",
+            "--promoted",
+            "--node",
+            old.name(),
+        ])?
+        .ok()?;
+        let moved = self.eventually("another node is promoted", limit, |cluster| {
+            let primary = cluster.primary().map_err(|error| error.to_string())?;
+            if primary.name() == old.name() {
+                Err(format!("{} still is", old.name()))
+            } else {
+                Ok(primary.name().to_owned())
+            }
+        });
+        old.run(&[
+            "crm_resource",
+            "--resource",
+            crate::resources::CLONE,
+            "--clear",
+            "--promoted",
+        ])?
+        .ok()?;
+        self.node(&moved?)
+    }
+
+    /// Removes what the stock agent leaves after a crash or a switchover, PGSQL.lock, and the failures; for comparing.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from crm_resource.
+    pub fn clean_up(&self, node: &Node) -> Result<()> {
+        node.run(&[
+            "rm",
+            "-f",
+            &format!("{}/PGSQL.lock", crate::postgres::TMPDIR),
+        ])?
+        .ok()?;
+        node.run(&[
+            "crm_resource",
+            "--cleanup",
+            "--resource",
+            crate::resources::RESOURCE,
+            "--node",
+            node.name(),
+        ])?
+        .ok()
+        .map(drop)
+    }
+}

@@ -1,0 +1,331 @@
+//! One host: processes in namespaces of their own, on disks of their own.
+//!
+//! Its pid 1 is `cat`, reading the lab's lifeline, a pipe nobody writes to. When the last holder of the writing end is
+//! gone, the lab process above all, however it ended, `cat` sees the end of the stream, exits, and the kernel
+//! kills everything else in the pid namespace. SIGCHLD is ignored in it, so orphans need no reaping.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::network::Switch;
+use crate::poll;
+use crate::process::{Cmd, Output, Process, ProcessId};
+
+/// Time for a host to have its mounts.
+const BOOT: Duration = Duration::from_secs(20);
+
+/// Directories with an overlay of their own: name on the host's disk, mount point.
+const OVERLAYS: [(&str, &str); 5] = [
+    ("etc", "/etc"),
+    ("var", "/var"),
+    ("opt", "/opt"),
+    ("root", "/root"),
+    ("ocf", "/usr/lib/ocf"),
+];
+
+/// A host of the lab: a cluster node, or the client.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    address: String,
+    mac: String,
+    /// Its disk: the upper directories of its overlays.
+    dir: PathBuf,
+    power: Mutex<Power>,
+}
+
+#[derive(Debug, Default)]
+struct Power {
+    init: Option<ProcessId>,
+    /// `unshare`, the parent of pid 1, when this process booted the host: to be reaped.
+    parent: Option<Child>,
+}
+
+impl Node {
+    /// A host that is off; `number` gives its address and its card's.
+    pub(crate) fn new(name: &str, number: u8, lab: &Path, init: Option<ProcessId>) -> Self {
+        Self {
+            name: name.to_owned(),
+            address: format!("{}.{number}", crate::network::NET),
+            mac: format!("02:00:0a:4d:00:{number:02x}"),
+            dir: lab.join(name),
+            power: Mutex::new(Power { init, parent: None }),
+        }
+    }
+
+    /// Its name, which is also Pacemaker's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address on the lab's network.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Makes the empty disk.
+    pub(crate) fn format_disk(&self) -> Result<()> {
+        for (disk, _) in OVERLAYS {
+            for part in ["up", "work"] {
+                let dir = self.dir.join(disk).join(part);
+                std::fs::create_dir_all(&dir)
+                    .map_err(Error::io(format!("create {}", dir.display())))?;
+            }
+        }
+        // The top of an overlay shows the upper directory's mode: /root must not become readable by everyone.
+        Cmd::new(&["chmod", "700", &self.disk("root").display().to_string()])
+            .ok()
+            .map(drop)
+    }
+
+    /// Where a directory of the host lies on the lab machine: to lay out files before the host is booted. Writing
+    /// there while it runs is undefined (overlayfs).
+    pub(crate) fn disk(&self, name: &str) -> PathBuf {
+        self.dir.join(name).join("up")
+    }
+
+    /// Boots: new namespaces on the disk as it is, cable plugged in. Programs are the caller's to start.
+    pub(crate) fn boot(&self, switch: &Switch, lifeline: OwnedFd) -> Result<()> {
+        let ready = self.dir.join("ready");
+        let _ = std::fs::remove_file(&ready);
+        let boot_log = self.dir.join("boot.log");
+        let log =
+            File::create(&boot_log).map_err(Error::io(format!("create {}", boot_log.display())))?;
+        let again = log
+            .try_clone()
+            .map_err(Error::io("duplicate a file descriptor"))?;
+        let argv = [
+            "unshare",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--pid",
+            "--fork",
+            "--propagation",
+            "private",
+            "--",
+            "sh",
+            "-c",
+            &self.boot_script(),
+        ];
+        let mut command = Cmd::new(&argv).to_command();
+        // A process group of its own: Ctrl-C is for the lab, which then ends its hosts in order.
+        command
+            .current_dir(&self.dir)
+            .stdin(Stdio::from(lifeline))
+            .stdout(log)
+            .stderr(again)
+            .process_group(0);
+        let parent = command.spawn().map_err(Error::io("start unshare"))?;
+        let pid = parent.id();
+        let init = poll::until(BOOT, Duration::from_millis(5), || {
+            if !ready.exists() {
+                return Err("its mounts are not there");
+            }
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+                .unwrap_or_default();
+            children
+                .split_whitespace()
+                .next()
+                .and_then(|c| c.parse().ok())
+                .and_then(ProcessId::of)
+                .ok_or("it has no pid 1")
+        });
+        let init = match init {
+            Ok(init) => init,
+            Err(seen) => {
+                let evidence = std::fs::read_to_string(&boot_log).unwrap_or_default();
+                return Err(Error::Timeout {
+                    what: format!("boot of {}", self.name),
+                    limit: BOOT,
+                    seen: seen.into(),
+                    evidence,
+                });
+            }
+        };
+        *self.power.lock().unwrap_or_else(PoisonError::into_inner) = Power {
+            init: Some(init),
+            parent: Some(parent),
+        };
+        switch.plug(&self.name, init.pid, &self.mac)?;
+        self.sh(&format!(
+            "ip addr add {}/24 dev eth0 && ip link set eth0 up",
+            self.address
+        ))?
+        .ok()?;
+        Ok(())
+    }
+
+    fn boot_script(&self) -> String {
+        // Paths are relative to the disk: once /var or /tmp is mounted over, an absolute path would lead into the overlay.
+        let overlays: String = OVERLAYS
+            .iter()
+            .map(|(disk, at)| format!("mount -t overlay overlay -o lowerdir={at},upperdir={disk}/up,workdir={disk}/work {at}\n"))
+            .collect();
+        format!(
+            "set -e
+hostname {name}
+{overlays}
+mount -t tmpfs tmpfs /run
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mkdir -p /run/lock /run/user /run/resource-agents
+install -d -o postgres -g postgres -m 2775 /run/postgresql
+install -d -o hacluster -g haclient /run/crm
+ip link set lo up
+: > ready
+cd /
+trap '' CHLD
+exec cat >/dev/null 2>&1
+",
+            name = self.name
+        )
+    }
+
+    /// Its pid 1, as seen from the lab machine.
+    ///
+    /// # Errors
+    /// [`Error::PoweredOff`].
+    pub(crate) fn init(&self) -> Result<ProcessId> {
+        let power = self.power.lock().unwrap_or_else(PoisonError::into_inner);
+        power
+            .init
+            .filter(|init| init.is_alive())
+            .ok_or_else(|| Error::PoweredOff(self.name.clone()))
+    }
+
+    /// Whether it is powered on.
+    pub fn is_on(&self) -> bool {
+        self.init().is_ok()
+    }
+
+    /// SIGKILL to pid 1: everything in the host dies at once, and this returns when it is dead. Already off: nothing.
+    pub(crate) fn kill(&self) -> Result<()> {
+        let mut power = self.power.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(init) = power.init.take() {
+            init.kill()?;
+        }
+        if let Some(mut parent) = power.parent.take() {
+            let _ = parent.wait();
+        }
+        Ok(())
+    }
+
+    /// The words that go before a command line to run it inside the host.
+    ///
+    /// # Errors
+    /// [`Error::PoweredOff`].
+    pub fn entry(&self, user: Option<&str>) -> Result<Vec<String>> {
+        let pid = self.init()?.pid.to_string();
+        let mut argv = vec![
+            "nsenter", "--target", &pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--",
+        ];
+        if let Some(user) = user {
+            argv.extend(["runuser", "-u", user, "--"]);
+        }
+        Ok(argv.into_iter().map(str::to_owned).collect())
+    }
+
+    /// A command inside the host, as root.
+    ///
+    /// # Errors
+    /// [`Error::PoweredOff`].
+    pub fn command<S: AsRef<str>>(&self, argv: &[S]) -> Result<Cmd> {
+        Ok(Cmd::new(argv).behind(self.entry(None)?))
+    }
+
+    /// A command inside the host as another user.
+    ///
+    /// # Errors
+    /// [`Error::PoweredOff`].
+    pub fn as_user<S: AsRef<str>>(&self, user: &str, argv: &[S]) -> Result<Cmd> {
+        Ok(Cmd::new(argv).behind(self.entry(Some(user))?))
+    }
+
+    /// Runs a command inside the host, as root, for at most [`crate::process::DEFAULT_LIMIT`].
+    ///
+    /// # Errors
+    /// Those of [`Node::command`] and [`Cmd::run`]. A non-zero exit status is no error here: see [`Output::ok`].
+    pub fn run<S: AsRef<str>>(&self, argv: &[S]) -> Result<Output> {
+        self.command(argv)?.run()
+    }
+
+    /// Runs a shell line inside the host, as root.
+    ///
+    /// # Errors
+    /// As [`Node::run`].
+    pub fn sh(&self, line: &str) -> Result<Output> {
+        self.run(&["sh", "-c", line])
+    }
+
+    /// Starts a command inside the host and returns; what it writes goes to `lab directory/HOST/NAME.log`.
+    ///
+    /// # Errors
+    /// As [`Node::command`].
+    pub fn spawn<S: AsRef<str>>(&self, name: &str, argv: &[S]) -> Result<Process> {
+        self.command(argv)?
+            .spawn(&self.dir.join(format!("{name}.log")))
+    }
+
+    /// Starts a daemon: it belongs to the host's pid 1 and ends with it. Its output goes to `log` inside the host.
+    pub(crate) fn daemon(&self, line: &str, log: &str) -> Result<()> {
+        self.run(&[
+            "setsid",
+            "--fork",
+            "sh",
+            "-c",
+            &format!("exec {line} >>{log} 2>&1 </dev/null"),
+        ])?
+        .ok()
+        .map(drop)
+    }
+
+    /// A file as the host sees it.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when it can't be read.
+    pub fn read_file(&self, path: &str) -> Result<String> {
+        self.command(&["cat", path])?.ok()
+    }
+
+    /// Writes a file inside the host, with this owner and mode (octal).
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when it can't be written.
+    pub fn write_file(
+        &self,
+        path: &str,
+        content: impl Into<Vec<u8>>,
+        owner: &str,
+        mode: &str,
+    ) -> Result<()> {
+        self.command(&[
+            "sh",
+            "-c",
+            r#"cat >"$1" && chown "$2" "$1" && chmod "$3" "$1""#,
+            "sh",
+            path,
+            owner,
+            mode,
+        ])?
+        .input(content)
+        .ok()
+        .map(drop)
+    }
+
+    /// Last `lines` lines of a file; empty when there is none or the host is off.
+    pub fn tail(&self, path: &str, lines: usize) -> String {
+        self.run(&["tail", "-n", &lines.to_string(), path])
+            .map(|o| o.stdout)
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,261 @@
+//! Watching the cluster: conditions with a limit, and the evidence when one does not come.
+
+use std::time::{Duration, Instant};
+
+use crate::cluster::Cluster;
+use crate::error::{Error, Result};
+use crate::host::Node;
+use crate::progress::note;
+use crate::resources::{READER, RESOURCE};
+use crate::spec::{Agent, RepMode};
+use crate::status::{Role, Status};
+use crate::{corosync, poll, postgres, status};
+
+/// Lines of each log in the evidence of a failure.
+const EVIDENCE_LINES: usize = 20;
+
+impl Cluster {
+    /// The cluster as its quorate part sees it; without one, as any node does.
+    ///
+    /// # Errors
+    /// The last node's error when none answers.
+    pub fn status(&self) -> Result<Status> {
+        let mut fallback = Err(Error::Other("every node is powered off".into()));
+        for node in self.nodes().iter().filter(|node| node.is_on()) {
+            match status::of(node) {
+                Ok(seen) if seen.quorum => return Ok(seen),
+                seen => {
+                    if fallback.is_err() || seen.is_ok() {
+                        fallback = seen;
+                    }
+                }
+            }
+        }
+        fallback
+    }
+
+    /// The cluster as this node sees it.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when Pacemaker does not run there, [`Error::PoweredOff`].
+    pub fn status_on(&self, node: &Node) -> Result<Status> {
+        status::of(node)
+    }
+
+    /// The node that is promoted, by Pacemaker's account.
+    ///
+    /// # Errors
+    /// [`Error::Other`] when there is none or more than one.
+    pub fn primary(&self) -> Result<&Node> {
+        let status = self.status()?;
+        match status.promoted().as_slice() {
+            [one] => self.node(one),
+            others => Err(Error::Other(format!(
+                "{} nodes are promoted: {others:?}\n{status}",
+                others.len()
+            ))),
+        }
+    }
+
+    /// The nodes that run an unpromoted instance.
+    ///
+    /// # Errors
+    /// Those of [`Cluster::status`].
+    pub fn standbys(&self) -> Result<Vec<&Node>> {
+        let status = self.status()?;
+        status
+            .of(RESOURCE, Role::Unpromoted)
+            .into_iter()
+            .map(|name| self.node(name))
+            .collect()
+    }
+
+    /// The nodes whose PostgreSQL takes writes right now, asked one by one, whatever Pacemaker believes.
+    pub fn writable(&self) -> Vec<&Node> {
+        self.nodes()
+            .iter()
+            .filter(|node| node.is_on() && self.postgres(node).is_writable() == Some(true))
+            .collect()
+    }
+
+    /// Looks until `look` gives `Ok`; its `Err` says what is seen instead.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] with the last observation and the tails of every node's logs.
+    pub fn eventually<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        look: impl FnMut(&Self) -> std::result::Result<T, String>,
+    ) -> Result<T> {
+        let mut look = look;
+        poll::until(limit, poll::SLOW, || look(self))
+            .map_err(|seen| self.timeout(what, limit, seen))
+    }
+
+    /// Looks for the whole of `time`; every look must give `Ok`.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] with the first other observation.
+    pub fn holds_for(
+        &self,
+        what: &str,
+        time: Duration,
+        look: impl FnMut(&Self) -> std::result::Result<(), String>,
+    ) -> Result<()> {
+        let mut look = look;
+        let start = Instant::now();
+        while start.elapsed() < time {
+            if let Err(seen) = look(self) {
+                return Err(Error::Broken {
+                    what: what.to_owned(),
+                    after: start.elapsed(),
+                    seen,
+                    evidence: self.evidence(),
+                });
+            }
+            poll::rest(poll::SLOW);
+        }
+        Ok(())
+    }
+
+    /// Waits for one primary that holds the writer's address, all other powered nodes as standbys that stream (in sync
+    /// mode one of them synchronous), and the reader's address on one of them.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] naming what was missing.
+    pub fn wait_healthy(&self, limit: Duration) -> Result<()> {
+        let expect = Expectation::of(self);
+        self.eventually("a healthy cluster", limit, |cluster| {
+            let status = cluster.status().map_err(|error| error.to_string())?;
+            expect
+                .check(&status)
+                .map_err(|missing| format!("{missing}\n{status}"))
+        })?;
+        note("healthy");
+        Ok(())
+    }
+
+    pub(crate) fn timeout(&self, what: &str, limit: Duration, seen: impl Into<String>) -> Error {
+        Error::Timeout {
+            what: what.to_owned(),
+            limit,
+            seen: seen.into(),
+            evidence: self.evidence(),
+        }
+    }
+
+    /// Tails of the logs that explain a failure: what the agent told Pacemaker, and PostgreSQL.
+    pub fn evidence(&self) -> String {
+        self.nodes()
+            .iter()
+            .map(|node| format!("--- {}\n{}", node.name(), evidence(node)))
+            .collect()
+    }
+}
+
+fn evidence(node: &Node) -> String {
+    if !node.is_on() {
+        return "powered off\n".to_owned();
+    }
+    // Agents' lines, whoever wrote them, and what Pacemaker itself found worth a notice.
+    let filter = format!(
+        "grep -aE '(pgsql|pgsqlms|expgsql|IPaddr2)\\(|log_list_item|warning:|error:' {} | grep -avE ' (info|debug|trace):|crm_mon|threshold_reached' | cut -c 1-400 | tail -n {EVIDENCE_LINES}",
+        corosync::LOG
+    );
+    let agent = node
+        .sh(&filter)
+        .map(|output| output.stdout)
+        .unwrap_or_default();
+    format!(
+        "{agent}--- {} postgresql\n{}",
+        node.name(),
+        node.tail(postgres::LOG, EVIDENCE_LINES)
+    )
+}
+
+/// What a healthy cluster of this make looks like.
+struct Expectation {
+    /// The nodes that are powered on.
+    nodes: Vec<String>,
+    mode: RepMode,
+    /// PAF has no node attributes that tell the replication state.
+    attributes: bool,
+}
+
+impl Expectation {
+    fn of(cluster: &Cluster) -> Self {
+        let spec = cluster.spec();
+        Self {
+            nodes: cluster
+                .nodes()
+                .iter()
+                .filter(|node| node.is_on())
+                .map(|node| node.name().to_owned())
+                .collect(),
+            mode: spec.mode,
+            attributes: spec.agent != Agent::Paf && spec.mode != RepMode::None,
+        }
+    }
+
+    fn check(&self, status: &Status) -> std::result::Result<(), String> {
+        if let Some(missing) = self.nodes.iter().find(|node| !status.is_online(node)) {
+            return Err(format!("{missing} is not online"));
+        }
+        let [primary] = status.promoted()[..] else {
+            return Err(format!("promoted: {:?}", status.promoted()));
+        };
+        if status.writer() != Some(primary) {
+            return Err(format!("the writer's address is on {:?}", status.writer()));
+        }
+        let standbys: Vec<&String> = self.nodes.iter().filter(|node| *node != primary).collect();
+        let unpromoted = status.of(RESOURCE, Role::Unpromoted);
+        if let Some(missing) = standbys
+            .iter()
+            .find(|node| !unpromoted.contains(&node.as_str()))
+        {
+            return Err(format!("{missing} runs no standby"));
+        }
+        if !standbys.is_empty() && !status.location(READER).is_some_and(|node| node != primary) {
+            return Err(format!(
+                "the reader's address is on {:?}",
+                status.location(READER)
+            ));
+        }
+        if self.attributes {
+            self.check_attributes(status, primary, &standbys)?;
+        }
+        Ok(())
+    }
+
+    fn check_attributes(
+        &self,
+        status: &Status,
+        primary: &str,
+        standbys: &[&String],
+    ) -> std::result::Result<(), String> {
+        let state = |node: &str| {
+            status
+                .attribute(node, "pgsql-status")
+                .unwrap_or_default()
+                .to_owned()
+        };
+        if state(primary) != "PRI" {
+            return Err(format!("pgsql-status of {primary} is {:?}", state(primary)));
+        }
+        let working = ["HS:sync", "HS:quorum", "HS:potential", "HS:async"];
+        if let Some(other) = standbys
+            .iter()
+            .find(|node| !working.contains(&state(node).as_str()))
+        {
+            return Err(format!("pgsql-status of {other} is {:?}", state(other)));
+        }
+        let synchronous = standbys
+            .iter()
+            .any(|node| ["HS:sync", "HS:quorum"].contains(&state(node).as_str()));
+        if self.mode == RepMode::Sync && !standbys.is_empty() && !synchronous {
+            return Err("no standby is synchronous".into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,415 @@
+//! PostgreSQL on the hosts: the data directory every host starts with, its settings, and the server by hand.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::host::Node;
+use crate::poll;
+use crate::process::{Cmd, Output};
+use crate::progress::note;
+use crate::spec::{Agent, Spec};
+
+/// The replication role, and its application's database is `postgres`.
+pub const REPLICATION_USER: &str = "repl";
+/// Directory for the agent's own files.
+pub const TMPDIR: &str = "/var/lib/pgsql/tmp";
+/// The server's log on every host.
+pub const LOG: &str = "/var/log/postgresql/lab.log";
+/// Raised when the template's content changes, so that an old cached one is not used.
+const TEMPLATE_VERSION: u32 = 1;
+
+/// Where the configuration files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub enum ConfigStyle {
+    /// postgresql.conf in the data directory, `/var/lib/pgsql/data`.
+    DataDirectory,
+    /// As Debian has it: `/etc/postgresql/VERSION/lab/postgresql.conf`, data in `/var/lib/postgresql/VERSION/lab`.
+    Debian,
+}
+
+/// Paths of the installed PostgreSQL and of the lab's instance on each host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Directory of `postgres`, `pg_ctl`, `psql`.
+    pub bin: PathBuf,
+    /// Major version.
+    pub version: u32,
+    /// Data directory.
+    pub data: PathBuf,
+    /// postgresql.conf.
+    pub config: PathBuf,
+}
+
+impl Layout {
+    /// The newest PostgreSQL installed, in this style.
+    ///
+    /// # Errors
+    /// [`Error::Other`] when there is none.
+    pub fn find(style: ConfigStyle) -> Result<Self> {
+        let installed = std::fs::read_dir("/usr/lib/postgresql")
+            .map_err(Error::io("list /usr/lib/postgresql"))?;
+        let version = installed
+            .flatten()
+            .filter(|entry| entry.path().join("bin/postgres").exists())
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+            .max()
+            .ok_or_else(|| Error::Other("no PostgreSQL server in /usr/lib/postgresql".into()))?;
+        let bin = PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"));
+        let (data, config) = match style {
+            ConfigStyle::DataDirectory => (
+                "/var/lib/pgsql/data".into(),
+                "/var/lib/pgsql/data/postgresql.conf".into(),
+            ),
+            ConfigStyle::Debian => (
+                PathBuf::from(format!("/var/lib/postgresql/{version}/lab")),
+                PathBuf::from(format!("/etc/postgresql/{version}/lab/postgresql.conf")),
+            ),
+        };
+        Ok(Self {
+            bin,
+            version,
+            data,
+            config,
+        })
+    }
+
+    /// Path of one of PostgreSQL's programs.
+    pub fn program(&self, name: &str) -> String {
+        self.bin.join(name).display().to_string()
+    }
+
+    fn hba(&self) -> PathBuf {
+        self.config.with_file_name("pg_hba.conf")
+    }
+}
+
+/// The data directory all hosts get a copy of, so that they have one system identifier, as standbys made by
+/// pg_basebackup would. Made once per PostgreSQL version and kept beside the labs.
+pub(crate) fn template(base: &Path, layout: &Layout) -> Result<PathBuf> {
+    let done = base.join(format!(".template-{}-{TEMPLATE_VERSION}", layout.version));
+    let lock = std::fs::File::create(base.join(".template.lock"))
+        .map_err(Error::io("create the template's lock"))?;
+    // Two labs may start at once; the second waits for the first one's initdb.
+    let _held = Flock::lock(lock, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| Error::sys("lock the template")(errno))?;
+    if done.exists() {
+        return Ok(done);
+    }
+    note("initdb, once: later labs copy the result");
+    let making = base.join(".template-making");
+    crate::place::remove(&making)?;
+    std::fs::create_dir(&making).map_err(Error::io("create the template"))?;
+    std::fs::set_permissions(&making, std::fs::Permissions::from_mode(0o700))
+        .map_err(Error::io("close the template"))?;
+    let dir = making.display().to_string();
+    Cmd::new(&["chown", "postgres:postgres", &dir]).ok()?;
+    as_postgres(&[
+        &layout.program("initdb"),
+        "-D",
+        &dir,
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        "--no-sync",
+    ])
+    .ok()?;
+    // Single-user mode: roles without a server, so without a port on the machine.
+    as_postgres(&[
+        &layout.program("postgres"),
+        "--single",
+        "-D",
+        &dir,
+        "postgres",
+    ])
+    .input(format!(
+        "create role {REPLICATION_USER} with login superuser replication;\n"
+    ))
+    .ok()?;
+    std::fs::rename(&making, &done).map_err(Error::io("name the template"))?;
+    Ok(done)
+}
+
+fn as_postgres(argv: &[&str]) -> Cmd {
+    Cmd::new(argv).behind(
+        ["runuser", "-u", "postgres", "--"]
+            .map(str::to_owned)
+            .to_vec(),
+    )
+}
+
+/// Lays a copy of the template, with this host's settings, on the disk of a host that is off.
+pub(crate) fn lay_out(node: &Node, layout: &Layout, template: &Path, spec: &Spec) -> Result<()> {
+    let on_disk = |path: &Path| -> Result<PathBuf> {
+        let mut parts = path
+            .strip_prefix("/")
+            .map_err(|_| Error::Other(format!("{} is not absolute", path.display())))?
+            .components();
+        let top = parts
+            .next()
+            .map(|c| c.as_os_str().to_string_lossy().into_owned())
+            .unwrap_or_default();
+        Ok(node.disk(&top).join(parts.as_path()))
+    };
+    let (data, config, hba) = (
+        on_disk(&layout.data)?,
+        on_disk(&layout.config)?,
+        on_disk(&layout.hba())?,
+    );
+    let tmpdir = on_disk(Path::new(TMPDIR))?;
+    let show = |path: &Path| path.display().to_string();
+    let make = r#"set -e
+umask 022
+mkdir -p "$(dirname "$2")" "$4"
+chown postgres:postgres "$(dirname "$2")" "$4"
+cp -a --reflink=auto "$1" "$2"
+mkdir -p "$(dirname "$3")"
+"#;
+    Cmd::new(&[
+        "sh",
+        "-c",
+        make,
+        "sh",
+        &show(template),
+        &show(&data),
+        &show(&config),
+        &show(&tmpdir),
+    ])
+    .ok()?;
+    let write = |path: &Path, text: String| -> Result<()> {
+        std::fs::write(path, text).map_err(Error::io(format!("write {}", path.display())))?;
+        Cmd::new(&["chown", "postgres:postgres", &show(path)])
+            .ok()
+            .map(drop)
+    };
+    write(&config, settings(node, layout, spec))?;
+    write(&hba, access())?;
+    if spec.agent == Agent::Paf && node.name() != "node1" {
+        // PAF leaves the roles of the first start to the administrator: node1 is the primary.
+        write(&data.join("standby.signal"), String::new())?;
+    }
+    Ok(())
+}
+
+fn settings(node: &Node, layout: &Layout, spec: &Spec) -> String {
+    let mut lines = vec![
+        "listen_addresses = '*'".to_owned(),
+        "port = 5432".to_owned(),
+        "unix_socket_directories = '/run/postgresql'".to_owned(),
+        // Commits are what the lab counts: they must be as durable as on a real server.
+        "fsync = on".to_owned(),
+        "shared_buffers = 32MB".to_owned(),
+        "max_wal_size = 256MB".to_owned(),
+        "wal_level = replica".to_owned(),
+        "wal_log_hints = on".to_owned(),
+        "wal_keep_size = 128MB".to_owned(),
+        "max_wal_senders = 10".to_owned(),
+        "max_replication_slots = 10".to_owned(),
+        "hot_standby = on".to_owned(),
+        "hot_standby_feedback = on".to_owned(),
+        // With the default, on, a crashed backend makes the postmaster recover by itself, behind the agent's back.
+        "restart_after_crash = off".to_owned(),
+        "wal_sender_timeout = 5s".to_owned(),
+        "wal_receiver_status_interval = 2s".to_owned(),
+        "log_line_prefix = '%m [%p] %a '".to_owned(),
+        "log_replication_commands = on".to_owned(),
+        // Nothing in the lab needs the statistics of minutes, and five clusters share two cores.
+        "autovacuum = off".to_owned(),
+        "jit = off".to_owned(),
+    ];
+    if layout.config.parent() != Some(&layout.data) {
+        lines.push(format!("data_directory = '{}'", layout.data.display()));
+        lines.push(format!("hba_file = '{}'", layout.hba().display()));
+        lines.push(format!(
+            "ident_file = '{}'",
+            layout.data.join("pg_ident.conf").display()
+        ));
+    }
+    if spec.agent == Agent::Paf {
+        let address = crate::network::WRITER_ADDRESS;
+        lines.push(format!("primary_conninfo = 'host={address} port=5432 user={REPLICATION_USER} application_name={}'", node.name()));
+        lines.push("recovery_target_timeline = 'latest'".to_owned());
+    }
+    lines.extend(spec.settings.iter().cloned());
+    lines.join("\n") + "\n"
+}
+
+/// Trust, but only for addresses that exist in no other place than this lab's namespaces.
+fn access() -> String {
+    let net = crate::network::NET;
+    format!(
+        "local all all trust
+local replication all trust
+host all all 127.0.0.1/32 trust
+host all all {net}.0/24 trust
+host replication all {net}.0/24 trust
+"
+    )
+}
+
+/// PostgreSQL on one host, by hand: without the cluster, or behind its back.
+#[derive(Clone, Copy, Debug)]
+pub struct Postgres<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) layout: &'a Layout,
+}
+
+impl Postgres<'_> {
+    /// Runs SQL through psql on the host itself, as the superuser, and gives the bare values: `|` between columns, a
+    /// line a row.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with the server's message; [`Error::Overran`] after ten seconds.
+    pub fn sql(&self, sql: &str) -> Result<String> {
+        self.psql("/run/postgresql", 5432, sql)
+    }
+
+    /// As [`Postgres::sql`], against any server that this host reaches.
+    ///
+    /// # Errors
+    /// As [`Postgres::sql`].
+    pub fn psql(&self, host: &str, port: u16, sql: &str) -> Result<String> {
+        let conninfo =
+            format!("host={host} port={port} dbname=postgres user=postgres connect_timeout=3");
+        self.node
+            .as_user(
+                "postgres",
+                &[
+                    &self.layout.program("psql"),
+                    &conninfo,
+                    "-XAtq",
+                    "-v",
+                    "ON_ERROR_STOP=1",
+                    "-c",
+                    sql,
+                ],
+            )?
+            .limit(Duration::from_secs(10))
+            .ok()
+    }
+
+    /// Runs one of PostgreSQL's programs as the postgres user.
+    ///
+    /// # Errors
+    /// As [`Node::run`].
+    pub fn program(&self, name: &str, args: &[&str]) -> Result<Output> {
+        let program = self.layout.program(name);
+        self.node
+            .as_user("postgres", &[&[program.as_str()], args].concat())?
+            .run()
+    }
+
+    fn data(&self) -> String {
+        self.layout.data.display().to_string()
+    }
+
+    /// Starts the server and waits until it takes connections (or, as a standby, has started).
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with pg_ctl's output.
+    pub fn start(&self) -> Result<()> {
+        let options = format!("-c config_file={}", self.layout.config.display());
+        self.program(
+            "pg_ctl",
+            &[
+                "-D",
+                &self.data(),
+                "-w",
+                "-t",
+                "50",
+                "-l",
+                LOG,
+                "-o",
+                &options,
+                "start",
+            ],
+        )?
+        .ok()
+        .map(drop)
+    }
+
+    /// Stops the server: shutdown checkpoint, disconnects.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with pg_ctl's output.
+    pub fn stop(&self) -> Result<()> {
+        self.program(
+            "pg_ctl",
+            &["-D", &self.data(), "-w", "-t", "50", "-m", "fast", "stop"],
+        )?
+        .ok()
+        .map(drop)
+    }
+
+    /// Gives this host more WAL than the others have, before the cluster runs: the node an election must choose.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`] and [`Postgres::sql`].
+    pub fn plant_wal(&self, rows: u32) -> Result<()> {
+        self.start()?;
+        self.sql("create table if not exists planted(n int)")?;
+        self.sql(&format!(
+            "insert into planted select generate_series(1, {rows})"
+        ))?;
+        self.stop()
+    }
+
+    /// Number of the postmaster inside the host; `None`: no server process.
+    pub fn postmaster(&self) -> Option<i32> {
+        let file = format!("{}/postmaster.pid", self.data());
+        let pid = self
+            .node
+            .read_file(&file)
+            .ok()?
+            .lines()
+            .next()?
+            .trim()
+            .parse()
+            .ok()?;
+        self.node
+            .run(&["test", "-d", &format!("/proc/{pid}")])
+            .ok()?
+            .success()
+            .then_some(pid)
+    }
+
+    /// Sends a signal to the postmaster.
+    ///
+    /// # Errors
+    /// [`Error::Other`] when there is none.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        let pid = self
+            .postmaster()
+            .ok_or_else(|| Error::Other(format!("no postmaster runs on {}", self.node.name())))?;
+        self.node
+            .run(&["kill", &format!("-{signal}"), &pid.to_string()])?
+            .ok()
+            .map(drop)
+    }
+
+    /// Whether it takes writes; `None`: it gave no answer.
+    pub fn is_writable(&self) -> Option<bool> {
+        self.sql("select not pg_is_in_recovery()")
+            .ok()
+            .map(|answer| answer == "t")
+    }
+
+    /// Waits until the server takes connections.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] with the server's last answer.
+    pub fn wait_ready(&self, limit: Duration) -> Result<()> {
+        poll::until(limit, poll::SLOW, || self.sql("select 1").map(drop)).map_err(|error| {
+            Error::Timeout {
+                what: format!("PostgreSQL on {} takes connections", self.node.name()),
+                limit,
+                seen: error.to_string(),
+                evidence: self.node.tail(LOG, 20),
+            }
+        })
+    }
+}

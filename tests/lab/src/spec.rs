@@ -1,0 +1,103 @@
+//! What a cluster is to be: everything the builder sets.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::postgres::ConfigStyle;
+
+/// Replication mode of the resource: the agents' `rep_mode` parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RepMode {
+    /// No replication.
+    None,
+    /// Standby of something outside the cluster.
+    Slave,
+    /// Commits don't wait for standbys.
+    Async,
+    /// Commits wait for a standby.
+    Sync,
+}
+
+impl RepMode {
+    /// The parameter's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Slave => "slave",
+            Self::Async => "async",
+            Self::Sync => "sync",
+        }
+    }
+}
+
+/// The resource agent that runs PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Agent {
+    /// This project's agent, copied into every node as `ocf:heartbeat:expgsql`.
+    Expgsql {
+        /// The executable.
+        binary: PathBuf,
+    },
+    /// `ocf:heartbeat:pgsql` of the resource-agents package, with the one edit it needs on Pacemaker 2.1.5
+    /// (see [`crate::agent`]).
+    StockPgsql,
+    /// `ocf:heartbeat:pgsqlms` (PAF) of the resource-agents-paf package; always asynchronous.
+    Paf,
+}
+
+impl Agent {
+    /// The agent's file name, which is the last part of its OCF type.
+    pub fn ocf_name(&self) -> &'static str {
+        match self {
+            Self::Expgsql { .. } => "expgsql",
+            Self::StockPgsql => "pgsql",
+            Self::Paf => "pgsqlms",
+        }
+    }
+}
+
+/// Everything a cluster is made from. Kept in the state file, so that an attached cluster knows it too.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Spec {
+    /// Number of cluster nodes, 1 to 5.
+    pub nodes: u8,
+    /// Corosync's token timeout.
+    pub token: Duration,
+    /// The agent under test.
+    pub agent: Agent,
+    /// Its replication mode.
+    pub mode: RepMode,
+    /// Where PostgreSQL's configuration lies.
+    pub style: ConfigStyle,
+    /// Agent parameters beside or in place of the lab's own.
+    pub params: Vec<(String, String)>,
+    /// Cluster properties beside or in place of the lab's own.
+    pub properties: Vec<(String, String)>,
+    /// Lines appended to postgresql.conf.
+    pub settings: Vec<String>,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            nodes: 3,
+            token: Duration::from_millis(3000),
+            agent: Agent::StockPgsql,
+            mode: RepMode::Sync,
+            style: ConfigStyle::DataDirectory,
+            params: Vec::new(),
+            properties: Vec::new(),
+            settings: Vec::new(),
+        }
+    }
+}
+
+impl Spec {
+    /// Names of the cluster nodes: node1, node2, …
+    pub fn node_names(&self) -> Vec<String> {
+        (1..=self.nodes).map(|i| format!("node{i}")).collect()
+    }
+}

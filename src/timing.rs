@@ -16,6 +16,10 @@ pub const CIB_READ: Duration = Duration::from_secs(10);
 /// How often a starting or promoting server is asked whether it is ready.
 pub const READY_POLL: Duration = Duration::from_millis(40);
 
+/// How long after pg_ctl a postmaster may take to write its pid file. It takes milliseconds; past
+/// this the server is taken to have ended at once.
+pub const LAUNCH: Duration = Duration::from_secs(5);
+
 /// How often replication is looked at while a step of the contract takes effect.
 pub const CONTRACT_POLL: Duration = Duration::from_millis(25);
 

@@ -4,7 +4,7 @@ use crate::ocf::{OcfCode, Outcome};
 use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::session::{Session, SqlError};
 use crate::postgres::views::{self, ServerState};
-use crate::sys::poll_until;
+use crate::sys::{Deadline, poll_until};
 use crate::timing;
 
 use super::context::Context;
@@ -24,9 +24,16 @@ pub(super) fn wait(
     mut accept: impl FnMut(&ServerState) -> bool,
 ) -> Step<Server> {
     let mut last = "it was not asked".to_owned();
+    let mut was_seen = false;
+    let launch = Deadline::after(timing::LAUNCH);
     let answer = poll_until(ctx.deadline, timing::READY_POLL, || {
         let running = match ctx.postmaster() {
-            Ok(Postmaster::Running(running)) => running,
+            Ok(Postmaster::Running(running)) => {
+                was_seen = true;
+                running
+            }
+            // pg_ctl returns before the postmaster has written its pid file.
+            Ok(Postmaster::Stopped) if !was_seen && !launch.is_past() => return None,
             Ok(Postmaster::Stopped) => {
                 let log = ctx.params.logfile.display();
                 return Some(Err(failed(format!(

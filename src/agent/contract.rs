@@ -71,6 +71,11 @@ pub(super) fn settle(
     result
 }
 
+/// Gives the server a moment.
+fn pause(time: Duration) {
+    poll_until(Deadline::after(time), time, || None::<()>);
+}
+
 impl Round<'_> {
     fn settle_sync(
         &mut self,
@@ -83,21 +88,19 @@ impl Round<'_> {
             let facts = self.facts(board, session)?;
             let steps = contract::next(&facts);
             let granted = self.apply(board, session, &facts, &steps)?;
-            self.write_marks(board, &granted)?;
             let is_moving = steps.iter().any(|s| !matches!(s, ContractStep::Hold(_)));
-            if is_moving && !self.ctx.deadline.is_past() {
-                continue;
+            let has_granted = steps.iter().any(|s| matches!(s, ContractStep::Grant(_)));
+            // Somebody may be connecting or catching up at this moment.
+            let stays = is_moving || (self.awaits_standby(&facts) && !until.is_past());
+            if has_granted || !stays {
+                self.write_marks(board, &granted)?;
             }
-            // Nothing to do right now; but somebody connects or catches up at this moment.
-            let awaited = self.awaits_standby(&facts);
-            if !awaited || until.is_past() {
+            if !stays || self.ctx.deadline.is_past() {
                 return Ok(());
             }
-            poll_until(
-                Deadline::after(timing::CONTRACT_POLL),
-                timing::CONTRACT_POLL,
-                || None::<()>,
-            );
+            if !is_moving {
+                pause(timing::CONTRACT_POLL);
+            }
         }
     }
 
@@ -230,9 +233,12 @@ impl Round<'_> {
                     granted.insert(name.clone());
                 }
                 ContractStep::Hold(why) => {
-                    let reason = why.to_string();
-                    tracing::warn!(contract = %self.in_force, %reason, "hold");
-                    hold = Some(reason);
+                    // The same reason without its figures, which change all the time.
+                    let kind = format!("{:?}", std::mem::discriminant(why));
+                    if self.state.hold.as_ref() != Some(&kind) {
+                        tracing::warn!(contract = %self.in_force, reason = %why, "hold");
+                    }
+                    hold = Some(kind);
                 }
             }
         }

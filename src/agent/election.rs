@@ -86,6 +86,16 @@ fn reported(board: &Board<'_, '_>, node: &NodeName) -> Step<Option<WalPosition>>
     Ok(Some(WalPosition { lineage, end }))
 }
 
+/// Reports for the log: `node1=2@0/5000060 node2=silent`.
+pub(super) fn shown(reports: &BTreeMap<NodeName, Report>) -> String {
+    let one = |(node, report): (&NodeName, &Report)| match report {
+        Report::At(position) => format!("{node}={position}"),
+        Report::Silent => format!("{node}=silent"),
+        Report::Absent => format!("{node}=absent"),
+    };
+    reports.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
 /// Holds the election among `reports`, with the patience that earlier calls have used up.
 pub(super) fn hold(
     board: &Board<'_, '_>,
@@ -97,7 +107,7 @@ pub(super) fn hold(
     let boot = boot_clock().map_err(failed)?;
     let old = State::load(ctx, boot.boot_id());
     let mut state = old.clone();
-    let fingerprint = format!("{reports:?}");
+    let fingerprint = shown(reports);
     let seen = match &state.election {
         Some(rounds) if rounds.reports == fingerprint => rounds.seen,
         _ => 0,

@@ -166,7 +166,7 @@ pub(super) fn stand_for_election(
         return board.set_score(&ctx.me, Score::Never);
     }
     let outcome = election::hold(board, &reports, counting)?;
-    tracing::info!(?reports, %outcome, "election");
+    tracing::info!(reports = election::shown(&reports), %outcome, "election");
     match outcome {
         Elected::Won => board.set_score(&ctx.me, Score::Must),
         Elected::Lost { .. } | Elected::Wait { .. } | Elected::Unrankable { .. } => Ok(()),

@@ -1,5 +1,8 @@
 //! Writing to the cluster what differs from what it has.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use crate::decide::contract::StandbyName;
 use crate::model::cluster_view::{ClusterView, PermanentAttribute, TransientAttribute};
 use crate::model::node_name::NodeName;
@@ -15,6 +18,8 @@ use super::{Step, failed};
 pub(super) struct Board<'a, 'b> {
     pub(super) ctx: &'a Context<'b>,
     pub(super) view: ClusterView,
+    /// What this call has written, which the CIB shows some time later.
+    written: RefCell<BTreeMap<(NodeName, String), Option<String>>>,
 }
 
 impl<'a, 'b> Board<'a, 'b> {
@@ -22,6 +27,7 @@ impl<'a, 'b> Board<'a, 'b> {
         Ok(Self {
             ctx,
             view: ctx.cluster()?,
+            written: RefCell::default(),
         })
     }
 
@@ -39,17 +45,26 @@ impl<'a, 'b> Board<'a, 'b> {
         attribute: TransientAttribute,
         value: Option<&str>,
     ) -> Step<()> {
-        if self.transient(node, attribute) == value {
+        let name = attribute.name(&self.ctx.resource);
+        let key = (node.clone(), name.clone());
+        let is_same = match self.written.borrow().get(&key) {
+            Some(written) => written.as_deref() == value,
+            None => self.transient(node, attribute) == value,
+        };
+        if is_same {
             return Ok(());
         }
-        let name = attribute.name(&self.ctx.resource);
         tracing::info!(%node, attribute = name, value = value.unwrap_or("(removed)"), "attribute");
         let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
         match value {
             Some(value) => attributes::set_transient(node, &name, value, deadline),
             None => attributes::delete_transient(node, &name, deadline),
         }
-        .map_err(failed)
+        .map_err(failed)?;
+        self.written
+            .borrow_mut()
+            .insert(key, value.map(str::to_owned));
+        Ok(())
     }
 
     pub(super) fn set_own(&self, attribute: TransientAttribute, value: Option<&str>) -> Step<()> {

@@ -139,12 +139,12 @@ impl fmt::Display for Hold {
             Self::Strict => f.write_str("no standby streams, and sync_strict=true: commits wait"),
             Self::Unknown => f.write_str("corosync's state could not be read: commits go on waiting"),
             Self::Settling { standby, remaining } => {
-                write!(f, "{standby} is gone; quorum must hold for {:.1} s more before commits stop waiting for it", remaining.as_secs_f32())
+                write!(f, "{standby} does not stream; quorum must hold for {:.1} s more before commits stop waiting for it", remaining.as_secs_f32())
             }
             Self::NoSettleTime => f.write_str("corosync's timing could not be read (set settle_time): commits go on waiting"),
             Self::NoQuorum => f.write_str("this node's partition has no quorum, another may be promoting: commits go on waiting"),
             Self::NoArbiter { standby } => {
-                write!(f, "{standby} is out of reach and with two votes neither side can prove it is alone: commits go on waiting (add a third vote or a quorum device, or set unsafe_relax=true)")
+                write!(f, "{standby} is out of reach, and with two votes neither side can prove it is alone: commits go on waiting (add a third vote or a quorum device, or set unsafe_relax=true)")
             }
         }
     }

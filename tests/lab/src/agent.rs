@@ -12,7 +12,7 @@ use crate::network::WRITER_ADDRESS;
 use crate::postgres::{LOG, Layout, REPLICATION_USER, TMPDIR};
 use crate::spec::{Agent, Spec};
 
-const DIRECTORY: &str = "/usr/lib/ocf/resource.d/heartbeat";
+pub(crate) const DIRECTORY: &str = "/usr/lib/ocf/resource.d/heartbeat";
 
 /// Puts the agent on the disk of a node that is off.
 pub(crate) fn lay_out(node: &Node, agent: &Agent) -> Result<()> {

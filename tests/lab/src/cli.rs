@@ -22,6 +22,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         make: Make,
     },
+    /// Breaks a cluster in six ways while a client writes, and tells what happens, second by second.
+    Demo {
+        #[command(flatten)]
+        lab: Name,
+        #[command(flatten)]
+        make: Make,
+        /// Leaves the cluster up afterwards.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Shows nodes, roles and attributes.
     Status {
         #[command(flatten)]
@@ -183,7 +193,18 @@ pub(crate) enum Fault {
     Partition { node: String, other: String },
     /// Cuts one way: nothing of NODE's reaches OTHER.
     Cut { node: String, other: String },
-    /// Opens every connection again.
+    /// Makes a node's line bad: DELAY in milliseconds, LOSS in percent, both ways.
+    Weather {
+        node: String,
+        #[arg(long, default_value_t = 0)]
+        delay: u64,
+        #[arg(long, default_value_t = 0.0)]
+        loss: f64,
+        /// Bandwidth in kbit/s.
+        #[arg(long)]
+        rate: Option<u32>,
+    },
+    /// Opens every connection again and makes every line good.
     Heal,
     /// Moves the primary by hand.
     Switchover,

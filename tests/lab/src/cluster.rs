@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -120,9 +119,11 @@ impl Builder {
         let name = self.name.unwrap_or_else(unused_name);
         let dir = place::of(&name)?;
         // create_dir, not create_dir_all: of two that start under one name, one is told.
-        std::fs::create_dir(&dir).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::AlreadyUp(name.clone()),
-            _ => Error::io(format!("create {}", dir.display()))(error),
+        std::fs::create_dir(&dir).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::AlreadyExists {
+                return Error::AlreadyUp(name.clone());
+            }
+            Error::io(format!("create {}", dir.display()))(error)
         })?;
         note(format!(
             "lab {name}: booting {} nodes and a client in {}",

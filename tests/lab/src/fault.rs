@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::host::Node;
 use crate::network::Cut;
 use crate::progress::note;
+use crate::spec::Agent;
 
 impl Cluster {
     /// SIGKILL to the postmaster: PostgreSQL crashes, the node lives.
@@ -236,6 +237,75 @@ impl Cluster {
         ])?
         .ok()?;
         self.node(&moved?)
+    }
+
+    /// Gives a node a fresh copy of the primary's data, as an operator would: standby mode, pg_basebackup, back again.
+    /// Its configuration files stay its own.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the node's PostgreSQL does not stop, [`Error::Failed`] from pg_basebackup.
+    pub fn rebuild(&self, node: &Node, limit: Duration) -> Result<()> {
+        note(format!("rebuilding {}", node.name()));
+        let name = node.name();
+        let postgres = self.postgres(node);
+        let standby = [
+            "crm_attribute",
+            "--node",
+            name,
+            "--name",
+            "standby",
+            "--lifetime",
+            "forever",
+        ];
+        node.run(&[&standby[..], &["--update=on"]].concat())?.ok()?;
+        self.eventually(
+            &format!("PostgreSQL on {name} is stopped"),
+            limit,
+            |_| match postgres.postmaster() {
+                Some(pid) => Err(format!("postmaster {pid} runs")),
+                None => Ok(()),
+            },
+        )?;
+        let (data, config) = (
+            self.layout().data.display().to_string(),
+            self.layout().config.display().to_string(),
+        );
+        let hba = self.layout().hba().display().to_string();
+        let keep =
+            [&config, &hba].map(|path| node.read_file(path).map(|text| (path.clone(), text)));
+        node.run(&[
+            "rm",
+            "-rf",
+            &data,
+            &format!("{}/PGSQL.lock", crate::postgres::TMPDIR),
+        ])?
+        .ok()?;
+        let source = [
+            "-h",
+            crate::network::WRITER_ADDRESS,
+            "-U",
+            crate::postgres::REPLICATION_USER,
+        ];
+        postgres
+            .program(
+                "pg_basebackup",
+                &[&source[..], &["-D", &data, "-X", "stream", "-c", "fast"]].concat(),
+            )?
+            .ok()?;
+        for kept in keep {
+            let (path, text) = kept?;
+            node.write_file(&path, text + "\n", "postgres:postgres", "600")?;
+        }
+        if self.spec().agent == Agent::Paf {
+            node.write_file(
+                &format!("{data}/standby.signal"),
+                "",
+                "postgres:postgres",
+                "600",
+            )?;
+        }
+        node.run(&[&standby[..], &["--delete"]].concat())?.ok()?;
+        self.clean_up(node)
     }
 
     /// Removes what the stock agent leaves after a crash or a switchover, PGSQL.lock, and the failures; for comparing.

@@ -2,7 +2,8 @@
 //!
 //! Its pid 1 is `cat`, reading the lab's lifeline, a pipe nobody writes to. When the last holder of the writing end is
 //! gone, the lab process above all, however it ended, `cat` sees the end of the stream, exits, and the kernel
-//! kills everything else in the pid namespace. SIGCHLD is ignored in it, so orphans need no reaping.
+//! kills everything else in the pid namespace. SIGCHLD is ignored in it, so orphans need no reaping; a dead postmaster
+//! left as a zombie would count as running for every agent that asks `kill -0`.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -184,8 +185,7 @@ install -d -o hacluster -g haclient /run/crm
 ip link set lo up
 : > ready
 cd /
-trap '' CHLD
-exec cat >/dev/null 2>&1
+exec env --ignore-signal=CHLD cat >/dev/null 2>&1
 ",
             name = self.name
         )

@@ -1,6 +1,8 @@
 //! `cargo lab`: a cluster to break and to watch.
 
 mod cli;
+mod demo;
+mod watch;
 
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Up { lab, make } => up(&lab.name, &make)?,
+        Command::Demo { lab, make, keep } => demo::demo(&lab.name, &make, keep)?,
         Command::Status { lab } => print!("{}", Cluster::attach(&lab.name)?.status()?),
         Command::Shell { lab, node } => return Err(shell(&lab.name, &node)),
         Command::Exec { lab, node, argv } => return exec(&lab.name, &node, &argv),
@@ -55,24 +58,42 @@ fn up(name: &str, make: &Make) -> Result<()> {
     // Kept before it is healthy: a cluster that does not become so is the one its maker wants to look into.
     cluster.keep()?;
     let healthy = cluster.wait_healthy(HEALTHY);
+    if let Ok(status) = cluster.status() {
+        print!("{status}");
+    }
+    println!("\n{}", hints(name));
+    healthy
+}
+
+/// What can be done with a lab that is up.
+fn hints(name: &str) -> String {
     let option = if name == "lab" {
         String::new()
     } else {
         format!(" --name {name}")
     };
-    if let Ok(status) = cluster.status() {
-        print!("{status}");
-    }
-    println!(
-        "
-cargo lab status{option}                     what Pacemaker says
-cargo lab shell{option} node1                a shell in a node (crm_mon, pcs, psql -h {writer} -U postgres …)
-cargo lab fault{option} kill node1           break something: `cargo lab fault --help` lists all
-cargo lab log{option} node1                  its logs
-cargo lab down{option}                       end it",
-        writer = lab::network::WRITER_ADDRESS
-    );
-    healthy
+    let lines = [
+        ("status", "", "what Pacemaker says"),
+        (
+            "shell",
+            " node1",
+            "a shell in a node (crm_mon, pcs, psql -h 10.77.0.100 -U postgres)",
+        ),
+        (
+            "fault",
+            " kill node1",
+            "break something; `cargo lab fault --help` lists all",
+        ),
+        ("log", " node1", "a node's logs"),
+        ("down", "", "end it"),
+    ];
+    let line = |(command, rest, what): &(&str, &str, &str)| {
+        format!(
+            "  {:<34} {what}",
+            format!("cargo lab {command}{option}{rest}")
+        )
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Becomes a shell in the node; comes back only with an error.
@@ -121,7 +142,27 @@ fn inflict(cluster: &Cluster, fault: &Fault) -> Result<()> {
         Fault::Isolate { node: n } => cluster.isolate(node(n)?),
         Fault::Partition { node: n, other } => cluster.partition(&[node(n)?], &[node(other)?]),
         Fault::Cut { node: n, other } => cluster.cut(node(n)?, node(other)?),
-        Fault::Heal => cluster.heal(),
+        Fault::Weather {
+            node: n,
+            delay,
+            loss,
+            rate,
+        } => cluster.weather(
+            node(n)?,
+            lab::Weather {
+                delay: Duration::from_millis(*delay),
+                loss: *loss,
+                rate: *rate,
+            },
+        ),
+        Fault::Heal => {
+            cluster
+                .nodes()
+                .iter()
+                .filter(|node| node.is_on())
+                .try_for_each(|node| cluster.clear_weather(node))?;
+            cluster.heal()
+        }
         Fault::Switchover => cluster.switchover(Duration::from_secs(120)).map(drop),
         Fault::Cleanup { node: n } => cluster.clean_up(node(n)?),
     }

@@ -149,18 +149,19 @@ impl Cluster {
     pub fn evidence(&self) -> String {
         self.nodes()
             .iter()
-            .map(|node| format!("--- {}\n{}", node.name(), evidence(node)))
+            .map(|node| format!("--- {}\n{}", node.name(), logs(node, EVIDENCE_LINES)))
             .collect()
     }
 }
 
-fn evidence(node: &Node) -> String {
+/// The last `lines` of what the agents said on a node, with Pacemaker's own warnings, errors and decisions, and of
+/// PostgreSQL's log.
+pub fn logs(node: &Node, lines: usize) -> String {
     if !node.is_on() {
         return "powered off\n".to_owned();
     }
-    // Agents' lines, whoever wrote them, and what Pacemaker itself found worth a notice.
     let filter = format!(
-        "grep -aE '(pgsql|pgsqlms|expgsql|IPaddr2)\\(|log_list_item|warning:|error:' {} | grep -avE ' (info|debug|trace):|crm_mon|threshold_reached' | cut -c 1-400 | tail -n {EVIDENCE_LINES}",
+        "grep -aE '(pgsql|pgsqlms|expgsql|IPaddr2)[(]|log_list_item|warning:|error:' {} | grep -avE ' (info|debug|trace):|crm_mon|threshold_reached' | cut -c 1-400 | tail -n {lines}",
         corosync::LOG
     );
     let agent = node
@@ -170,7 +171,7 @@ fn evidence(node: &Node) -> String {
     format!(
         "{agent}--- {} postgresql\n{}",
         node.name(),
-        node.tail(postgres::LOG, EVIDENCE_LINES)
+        node.tail(postgres::LOG, lines)
     )
 }
 
@@ -216,7 +217,7 @@ impl Expectation {
         {
             return Err(format!("{missing} runs no standby"));
         }
-        if !standbys.is_empty() && !status.location(READER).is_some_and(|node| node != primary) {
+        if !standbys.is_empty() && status.location(READER).is_none_or(|node| node == primary) {
             return Err(format!(
                 "the reader's address is on {:?}",
                 status.location(READER)

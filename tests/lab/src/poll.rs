@@ -7,12 +7,12 @@ pub(crate) const SLOW: Duration = Duration::from_millis(250);
 /// How long to rest between two looks at something local (a process, a file).
 pub(crate) const QUICK: Duration = Duration::from_millis(10);
 
-/// Rests. For use between two looks at a condition.
+/// Rests. For use between two looks at a condition; a wait without a condition is a defect of the scenario.
 #[allow(
     clippy::disallowed_methods,
     reason = "the one sleep of the lab: every wait has its condition and limit in this file or at the caller"
 )]
-pub(crate) fn rest(time: Duration) {
+pub fn rest(time: Duration) {
     std::thread::sleep(time);
 }
 

@@ -83,7 +83,7 @@ impl Layout {
         self.bin.join(name).display().to_string()
     }
 
-    fn hba(&self) -> PathBuf {
+    pub(crate) fn hba(&self) -> PathBuf {
         self.config.with_file_name("pg_hba.conf")
     }
 }
@@ -188,7 +188,7 @@ mkdir -p "$(dirname "$3")"
     };
     write(&config, settings(node, layout, spec))?;
     write(&hba, access())?;
-    if spec.agent == Agent::Paf && node.name() != "node1" {
+    if spec.agent == Agent::Paf && !["node1", crate::cluster::CLIENT].contains(&node.name()) {
         // PAF leaves the roles of the first start to the administrator: node1 is the primary.
         write(&data.join("standby.signal"), String::new())?;
     }

@@ -71,6 +71,8 @@ pub enum Role {
     Unpromoted,
     /// The primary, for PostgreSQL.
     Promoted,
+    /// On the way from one of these to another: an operation runs.
+    Changing,
 }
 
 impl Role {
@@ -81,6 +83,7 @@ impl Role {
             "Started" => Ok(Self::Started),
             "Unpromoted" | "Slave" => Ok(Self::Unpromoted),
             "Promoted" | "Master" => Ok(Self::Promoted),
+            "Starting" | "Stopping" | "Promoting" | "Demoting" | "Migrating" => Ok(Self::Changing),
             other => Err(Error::Other(format!("crm_mon: unknown role {other:?}"))),
         }
     }

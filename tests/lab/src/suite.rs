@@ -1,0 +1,201 @@
+//! Runs scenarios as a test program of its own (`harness = false`): one after the other, each with its time, and a
+//! closing line that also says how many were left out. Libtest can't do that: there a skipped scenario looks like a
+//! passed one.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::error::Error;
+use crate::packages;
+
+/// A scenario: its claim as a name, and what to do. It fails by panicking or by an error.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Its name, in the form of a claim.
+    pub name: &'static str,
+    /// The scenario itself.
+    pub run: fn() -> crate::Result<()>,
+}
+
+/// Names and functions of one module's scenarios: `scenarios![kill_is_survived, split_loses_nothing]`.
+#[macro_export]
+macro_rules! scenarios {
+    ($($name:path),* $(,)?) => { &[$($crate::Scenario { name: stringify!($name), run: $name }),*] };
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    left_out: usize,
+    filtered: usize,
+}
+
+impl Tally {
+    fn line(self) -> String {
+        let Self {
+            passed,
+            failed,
+            left_out,
+            filtered,
+        } = self;
+        let result = if failed > 0 { "FAILED" } else { "ok" };
+        format!(
+            "scenarios: {result}. {passed} passed; {failed} failed; {left_out} left out; {filtered} filtered out"
+        )
+    }
+}
+
+/// The words on the command line, as `cargo test` passes them on.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Arguments {
+    list: bool,
+    exact: bool,
+    filters: Vec<String>,
+}
+
+impl Arguments {
+    fn parse(words: impl Iterator<Item = String>) -> Self {
+        let mut arguments = Self::default();
+        let mut words = words;
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--list" => arguments.list = true,
+                "--exact" => arguments.exact = true,
+                // libtest's options with a value: without their value it would be taken for a filter.
+                "--format" | "--test-threads" | "--skip" | "--color" => drop(words.next()),
+                flag if flag.starts_with('-') => {}
+                filter => arguments.filters.push(filter.to_owned()),
+            }
+        }
+        arguments
+    }
+
+    fn selects(&self, name: &str) -> bool {
+        let matches = |filter: &String| {
+            if self.exact {
+                filter == name
+            } else {
+                name.contains(filter.as_str())
+            }
+        };
+        self.filters.is_empty() || self.filters.iter().any(matches)
+    }
+}
+
+/// Runs the scenarios that the command line selects (filters as with libtest; `--exact`, `--list`).
+///
+/// With `EXPGSQL_LAB=skip` every one is left out, and the closing line says so; without root every one fails.
+pub fn suite(scenarios: &[Scenario]) -> ExitCode {
+    let arguments = Arguments::parse(std::env::args().skip(1));
+    let chosen: Vec<&Scenario> = scenarios
+        .iter()
+        .filter(|s| arguments.selects(s.name))
+        .collect();
+    if arguments.list {
+        chosen
+            .iter()
+            .for_each(|scenario| println!("{}: test", scenario.name));
+        return ExitCode::SUCCESS;
+    }
+    let mut tally = Tally {
+        filtered: scenarios.len() - chosen.len(),
+        ..Tally::default()
+    };
+    let mut failures = Vec::new();
+    for scenario in chosen {
+        println!("scenario {} ...", scenario.name);
+        let start = Instant::now();
+        match attempt(scenario) {
+            Ok(()) => {
+                tally.passed += 1;
+                println!(
+                    "scenario {} ... ok, {:.1} s",
+                    scenario.name,
+                    start.elapsed().as_secs_f64()
+                );
+            }
+            Err(Failure::LeftOut(why)) => {
+                tally.left_out += 1;
+                println!("scenario {} ... left out: {why}", scenario.name);
+            }
+            Err(Failure::Failed(why)) => {
+                tally.failed += 1;
+                println!(
+                    "scenario {} ... FAILED, {:.1} s\n{why}",
+                    scenario.name,
+                    start.elapsed().as_secs_f64()
+                );
+                failures.push(scenario.name);
+            }
+        }
+    }
+    failures.iter().for_each(|name| println!("failed: {name}"));
+    println!("{}", tally.line());
+    if tally.failed > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+enum Failure {
+    LeftOut(String),
+    Failed(String),
+}
+
+fn attempt(scenario: &Scenario) -> Result<(), Failure> {
+    let outcome =
+        packages::available().and_then(|()| match catch_unwind(AssertUnwindSafe(scenario.run)) {
+            Ok(result) => result,
+            // The panic hook has printed message and place.
+            Err(_) => Err(Error::Other("it panicked, see above".into())),
+        });
+    outcome.map_err(|error| {
+        if matches!(error, Error::Skipped) {
+            Failure::LeftOut(error.to_string())
+        } else {
+            Failure::Failed(error.to_string())
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Arguments {
+        Arguments::parse(words.iter().map(|w| (*w).to_owned()))
+    }
+
+    #[test]
+    fn a_filter_selects_by_part_of_the_name_and_exact_by_the_whole() {
+        assert!(parse(&["split"]).selects("split_loses_nothing"));
+        assert!(!parse(&["split", "--exact"]).selects("split_loses_nothing"));
+        assert!(parse(&[]).selects("anything"));
+    }
+
+    #[test]
+    fn the_value_of_a_libtest_option_is_no_filter() {
+        assert_eq!(
+            parse(&["--test-threads", "1", "--nocapture"]),
+            Arguments::default()
+        );
+    }
+
+    #[test]
+    fn the_closing_line_tells_what_was_left_out() {
+        let line = Tally {
+            passed: 2,
+            left_out: 3,
+            ..Tally::default()
+        }
+        .line();
+        assert_eq!(
+            line,
+            "scenarios: ok. 2 passed; 0 failed; 3 left out; 0 filtered out"
+        );
+    }
+}

@@ -1,0 +1,127 @@
+//! The lab itself, without Pacemaker: hosts are apart, cuts hold, power comes and goes, nothing is left behind.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use lab::{Cluster, Error, Result, scenarios};
+
+fn main() -> ExitCode {
+    lab::suite(scenarios![
+        hosts_have_their_own_names_files_and_processes,
+        a_cut_stops_one_way_or_both_and_healing_ends_it,
+        a_power_cycle_keeps_the_disk_and_nothing_else,
+        a_kept_lab_is_found_by_name_and_ended,
+        a_command_past_its_limit_is_killed,
+    ])
+}
+
+fn two_hosts() -> Result<Cluster> {
+    Cluster::builder().nodes(2).boot()
+}
+
+fn hosts_have_their_own_names_files_and_processes() -> Result<()> {
+    let lab = two_hosts()?;
+    let [node1, node2] = lab.nodes() else {
+        panic!("two nodes")
+    };
+    assert_eq!(node1.run(&["hostname"])?.ok()?, "node1");
+    node1.write_file("/etc/only-here", "x", "root", "644")?;
+    assert!(node1.run(&["test", "-e", "/etc/only-here"])?.success());
+    assert!(!node2.run(&["test", "-e", "/etc/only-here"])?.success());
+    assert!(!Path::new("/etc/only-here").exists());
+    // An orphan that died must not stay as a zombie: agents take one for a running postmaster.
+    let orphan = node1.sh("setsid --fork sh -c 'exit 0'; for i in 1 2 3 4 5 6 7 8 9; do sleep 0.1; grep -ls '^State:.Z' /proc/[0-9]*/status || exit 0; done; exit 1")?;
+    assert!(orphan.success(), "{}", orphan.text());
+    Ok(())
+}
+
+fn a_cut_stops_one_way_or_both_and_healing_ends_it() -> Result<()> {
+    let lab = two_hosts()?;
+    let [node1, node2] = lab.nodes() else {
+        panic!("two nodes")
+    };
+    lab.postgres(node2).start()?;
+    let reaches = || {
+        lab.postgres(node1)
+            .psql(node2.address(), 5432, "select 1")
+            .is_ok()
+    };
+    assert!(reaches());
+    lab.cut(node2, node1)?;
+    assert!(!reaches(), "answers pass though one way is cut");
+    assert_eq!(lab.cuts()?, [("node2".to_owned(), "node1".to_owned())]);
+    lab.heal()?;
+    assert!(reaches());
+    lab.isolate(node2)?;
+    assert!(!reaches());
+    assert!(
+        lab.postgres(lab.client())
+            .psql(node2.address(), 5432, "select 1")
+            .is_err()
+    );
+    lab.heal()?;
+    lab.split(node2)?;
+    assert!(!reaches());
+    assert!(
+        lab.postgres(lab.client())
+            .psql(node2.address(), 5432, "select 1")
+            .is_ok(),
+        "a split node serves its clients"
+    );
+    Ok(())
+}
+
+fn a_power_cycle_keeps_the_disk_and_nothing_else() -> Result<()> {
+    let lab = two_hosts()?;
+    let client = lab.client();
+    client.write_file("/var/kept", "on disk", "root", "644")?;
+    client.write_file("/run/gone", "in memory", "root", "644")?;
+    let mut sleeper = client.spawn("sleeper", &["sleep", "600"])?;
+    lab.power_off(client)?;
+    assert!(!client.is_on());
+    assert!(matches!(client.run(&["true"]), Err(Error::PoweredOff(_))));
+    sleeper.wait(std::time::Duration::from_secs(5))?;
+    lab.power_on(client)?;
+    assert_eq!(client.read_file("/var/kept")?, "on disk");
+    assert!(!client.run(&["test", "-e", "/run/gone"])?.success());
+    lab.postgres(client).start()?;
+    assert!(
+        lab.postgres(&lab.nodes()[0])
+            .psql(client.address(), 5432, "select 1")
+            .is_ok(),
+        "the cable is plugged in again"
+    );
+    Ok(())
+}
+
+fn a_kept_lab_is_found_by_name_and_ended() -> Result<()> {
+    let name = format!("kept-{}", std::process::id());
+    let first = Cluster::builder().nodes(1).name(&name).boot()?;
+    assert!(matches!(
+        Cluster::builder().name(&name).boot(),
+        Err(Error::AlreadyUp(_))
+    ));
+    first.keep()?;
+    drop(first);
+    let again = Cluster::attach(&name)?;
+    assert_eq!(again.node("node1")?.run(&["hostname"])?.ok()?, "node1");
+    again.power_off(again.node("node1")?)?;
+    again.power_on(again.client())?;
+    again.down()?;
+    assert!(matches!(Cluster::attach(&name), Err(Error::NotUp { .. })));
+    Ok(())
+}
+
+fn a_command_past_its_limit_is_killed() -> Result<()> {
+    let lab = Cluster::builder().nodes(1).boot()?;
+    let node = lab.node("node1")?;
+    let outcome = node
+        .command(&["sleep", "600"])?
+        .limit(std::time::Duration::from_millis(300))
+        .run();
+    assert!(matches!(outcome, Err(Error::Overran { .. })), "{outcome:?}");
+    // A zombie is dead: its parent outside is gone, and this machine's pid 1 may not reap.
+    let alive = node.sh(r#"cat /proc/[0-9]*/stat | awk '$2 == "(sleep)" && $3 != "Z"'"#)?;
+    assert_eq!(alive.text(), "", "the sleeper lives on");
+    Ok(())
+}

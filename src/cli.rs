@@ -67,6 +67,12 @@ enum Command {
         #[arg(long)]
         markdown: bool,
     },
+    /// Turn a standby to a new primary as soon as that can be reached; started by notify
+    #[command(hide = true)]
+    FollowPrimary {
+        /// Process id of the WAL receiver that followed the old primary
+        old_receiver: Option<i32>,
+    },
     #[command(external_subcommand)]
     Action(Vec<OsString>),
 }
@@ -86,6 +92,10 @@ pub enum Request {
     /// OCF: answered with "unimplemented", whatever else is wrong.
     UnknownAction(String),
     Parameters(Format),
+    /// What notify leaves to a process of its own, because Pacemaker waits for notify.
+    FollowPrimary {
+        old_receiver: Option<i32>,
+    },
     /// `--help` or `--version`: the text for standard output.
     Show(String),
     /// No action, or options that don't exist: the text for standard error.
@@ -112,6 +122,7 @@ impl From<Cli> for Request {
             Some(Command::Parameters { json: true, .. }) => Self::Parameters(Format::Json),
             Some(Command::Parameters { markdown: true, .. }) => Self::Parameters(Format::Markdown),
             Some(Command::Parameters { .. }) => Self::Parameters(Format::Text),
+            Some(Command::FollowPrimary { old_receiver }) => Self::FollowPrimary { old_receiver },
             // OCF 1.1: arguments after the action are to be ignored.
             Some(Command::Action(words)) => {
                 let name = words

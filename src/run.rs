@@ -112,6 +112,13 @@ fn respond(
             OcfCode::ErrUnimplemented,
             format!("{name:?} is not an action of expgsql; expgsql methods lists them"),
         )),
+        Request::FollowPrimary { old_receiver } => match OcfEnv::from_vars(vars) {
+            Ok(env) => {
+                let Resolved { params, .. } = Params::resolve(vars);
+                streams.conclude(&agent::follow_primary(&env, &params, *old_receiver))
+            }
+            Err(error) => streams.conclude(&Outcome::because(error.ocf_code(), error)),
+        },
         Request::Parameters(format) => streams.print(&cli::parameters(*format)?),
         Request::Show(text) => streams.print(text),
         // The older agents end with 1 here. OCF has a code for a wrong command line: 2.

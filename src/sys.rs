@@ -327,6 +327,33 @@ impl Command {
             .block_on(self.output_async(deadline))
     }
 
+    /// Starts it and lets it go: in a session of its own, so that neither the end of this process nor its killing
+    /// ends it, without standard streams, which whoever called the agent waits on. It has to end by itself.
+    ///
+    /// # Errors
+    /// [`RunError::NotFound`] or [`RunError::Spawn`].
+    pub fn spawn_detached(&self) -> Result<(), RunError> {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.args).current_dir("/");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // SAFETY: setsid is async-signal-safe and touches no memory.
+        unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from)) };
+        command
+            .spawn()
+            .map(drop)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => RunError::NotFound(self.name()),
+                _ => RunError::Spawn {
+                    program: self.name(),
+                    source,
+                },
+            })
+    }
+
     /// [`Command::output`] for asynchronous code, for example to ask several nodes at once.
     ///
     /// The program leads a process group of its own. At the deadline the group gets SIGKILL; a process that has left

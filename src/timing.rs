@@ -43,7 +43,15 @@ pub const ELECTION_WAIT: Duration = Duration::from_secs(3);
 /// A checkpoint ahead of a demotion shortens the shutdown; past this it only delays it.
 pub const CHECKPOINT: Duration = Duration::from_secs(30);
 
-/// Added to the settle time that corosync's timing gives: a clock tick and a CIB write.
-pub const SETTLE_POLL: Duration = Duration::from_millis(100);
+/// How long a standby tries to reach a new primary's address before it leaves that to PostgreSQL.
+/// The address comes up after the promotion; Pacemaker's own work on it takes seconds at most.
+pub const FOLLOW: Duration = Duration::from_secs(30);
+
+/// How often the new primary's address is tried. It is a fresh connection each time, because a lost
+/// SYN is repeated by the kernel only after 1, 3 and 7 s.
+pub const FOLLOW_POLL: Duration = Duration::from_millis(150);
+
+/// How long a WAL receiver that was just started is given to begin streaming.
+pub const RECEIVER_START: Duration = Duration::from_secs(1);
 
 const _: () = assert!(READY_POLL.as_millis() < CONTRACT_WAIT.as_millis());

@@ -200,6 +200,13 @@ impl<'a> Context<'a> {
         .transpose()
     }
 
+    /// Whether one of `nodes`, as Pacemaker lists them, is this one.
+    pub(super) fn is_among(&self, nodes: &[String]) -> bool {
+        nodes
+            .iter()
+            .any(|node| node.eq_ignore_ascii_case(self.me.as_str()))
+    }
+
     /// Every node this resource replicates among, this one included: node_list, or all nodes of
     /// the cluster.
     pub(super) fn replicas(&self, view: &ClusterView) -> Vec<NodeName> {

@@ -18,14 +18,8 @@ pub(super) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
         stop::stop_server(ctx)?;
     }
     // Certain here: no server runs, so nothing is acknowledged any more.
-    if will_be_stopped(ctx) {
-        // Starting a standby that Pacemaker stops at once would only lengthen the outage.
-        if let Err(failure) = stop::tell(ctx) {
-            tracing::warn!(
-                reason = failure.reason,
-                "demoted; the cluster could not be told"
-            );
-        }
+    if ctx.is_among(&ctx.env.notify.stop) {
+        // The same transition stops this node: a standby would only lengthen the outage.
         return Ok(Outcome::of(OcfCode::Success));
     }
     let board = Board::read(ctx)?;
@@ -42,13 +36,4 @@ fn is_standby(ctx: &Context<'_>) -> Step<bool> {
     signal
         .try_exists()
         .map_err(|e| super::failed(format!("{}: {e}", signal.display())))
-}
-
-/// The same transition stops this node after demoting it.
-fn will_be_stopped(ctx: &Context<'_>) -> bool {
-    ctx.env
-        .notify
-        .stop
-        .iter()
-        .any(|node| node.eq_ignore_ascii_case(ctx.me.as_str()))
 }

@@ -4,6 +4,7 @@ mod context;
 mod contract;
 mod demote;
 mod election;
+mod follow;
 mod monitor;
 mod notify;
 mod promote;
@@ -41,6 +42,12 @@ pub(crate) fn dispatch(action: Action, env: &OcfEnv, params: &Params) -> Outcome
         Action::MetaData | Action::Methods | Action::Usage => Ok(Outcome::of(OcfCode::Success)),
     };
     result.unwrap_or_else(|failure| failure)
+}
+
+/// The process that [`Action::Notify`] leaves behind after a promotion elsewhere.
+pub(crate) fn follow_primary(env: &OcfEnv, params: &Params, old_receiver: Option<i32>) -> Outcome {
+    let result = Context::new(env, params).and_then(|ctx| follow::follow(&ctx, old_receiver));
+    result.map_or_else(|failure| failure, |()| Outcome::of(OcfCode::Success))
 }
 
 /// The result of a step: what it found, or what the action comes to because of it.

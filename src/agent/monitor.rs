@@ -2,8 +2,9 @@
 
 use crate::decide::election::Outcome as Elected;
 use crate::decide::right::{Right, right};
-use crate::model::cluster_view::{PermanentAttribute, TransientAttribute};
+use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{DataStatus, NodeStatus, Score};
+use crate::model::timeline::Lineage;
 use crate::ocf::{OcfCode, Outcome};
 use crate::pacemaker::change_set::ChangeSet;
 use crate::params::RepMode;
@@ -130,19 +131,20 @@ fn standby(ctx: &Context<'_>, server: Server) -> Step<Outcome> {
             return ok;
         }
     };
-    receiver_status(&board, &server)?;
+    tolerate(receiver_status(&board, &server));
     if board.primary().is_some() {
-        election::withdraw(&board)?;
-        let disconnected = ctx.data_status(&board.view, &ctx.me)? == Some(DataStatus::Disconnected);
+        tolerate(election::withdraw(&board));
+        let recorded = ctx.data_status(&board.view, &ctx.me);
+        let disconnected = recorded == Ok(Some(DataStatus::Disconnected));
         if disconnected || board.status(&ctx.me).is_none() {
-            board.set_status(&ctx.me, NodeStatus::Alone)?;
+            tolerate(board.set_status(&ctx.me, NodeStatus::Alone));
         }
         return ok;
     }
     if ctx.env.is_probe() {
         return ok;
     }
-    stand_for_election(&board, &server, Counting::NewRound)?;
+    tolerate(stand_for_election(&board, &server, Counting::NewRound));
     ok
 }
 
@@ -185,14 +187,19 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
             return promoted;
         }
     };
-    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
-    let boot = boot_clock().map_err(failed)?;
-    let epoch = State::load(ctx, boot.boot_id()).epoch;
-    match right(&ctx.me, ctx.record(&board.view)?.as_ref(), &lineage, epoch) {
+    let (lineage, right) = match judge(&board, &server) {
+        Ok(judgement) => judgement,
+        // An unreadable record says nothing against this primary.
+        Err(failure) => {
+            tolerate(Err(failure));
+            return promoted;
+        }
+    };
+    match right {
         Right::Keep => {}
         Right::Correct(stale) => {
             tracing::warn!(%stale, timeline = %lineage, "correcting the promotion record");
-            promote::correct_record(&mut board, &lineage)?;
+            tolerate(promote::correct_record(&mut board, &lineage));
         }
         lost @ Right::Lost { .. } => {
             // R4: not one more commit is acknowledged; Pacemaker does the rest.
@@ -204,17 +211,29 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
             ));
         }
     }
-    let latest = ChangeSet::default().permanent(
-        &ctx.me,
-        PermanentAttribute::DataStatus.name(&ctx.resource),
-        Some(&DataStatus::Latest.to_string()),
-    );
-    board.change(&latest)?;
+    tolerate(look_after(ctx, &mut board, &mut server));
+    promoted
+}
+
+/// Its own history held against the promotion record.
+fn judge(board: &Board<'_, '_>, server: &Server) -> Step<(Lineage, Right)> {
+    let ctx = board.ctx;
+    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
+    let boot = boot_clock().map_err(failed)?;
+    let epoch = State::load(ctx, boot.boot_id()).epoch;
+    let right = right(&ctx.me, ctx.record(&board.view)?.as_ref(), &lineage, epoch);
+    Ok((lineage, right))
+}
+
+/// What a primary does for its cluster in each monitor.
+fn look_after(ctx: &Context<'_>, board: &mut Board<'_, '_>, server: &mut Server) -> Step<()> {
+    let latest = ChangeSet::default();
+    board.change(&board.data_status(latest, &ctx.me, DataStatus::Latest))?;
     board.set_score(&ctx.me, Score::Must)?;
     board.set_status(&ctx.me, NodeStatus::Primary)?;
-    receiver_status(&board, &server)?;
+    receiver_status(board, server)?;
     if ctx.env.is_probe() {
-        return promoted;
+        return Ok(());
     }
     if let Some(prefix) = &ctx.params.replication_slot_name {
         let peers = ctx.peers(&board.view);
@@ -222,6 +241,14 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
             slots::create_missing(&mut server.session, prefix, peers.iter().map(|n| n.lower()));
         missing.map_err(|e| ready::refused(&e))?;
     }
-    contract::settle(ctx, &mut board, &mut server, timing::FIRST_STANDBY)?;
-    promoted
+    contract::settle(ctx, board, server, timing::FIRST_STANDBY)
+}
+
+/// The server is well; what the cluster could not be told, it is told by the next monitor. While
+/// a node goes down every write waits for the new membership: a monitor that failed because of it
+/// would restart a healthy primary, which is what happened.
+fn tolerate(result: Step<()>) {
+    if let Err(failure) = result {
+        tracing::warn!(reason = failure.reason, "monitor: left to the next one");
+    }
 }

@@ -1,16 +1,14 @@
 //! notify: what other nodes' steps ask of this one. Pacemaker ignores the result, so a failure is
 //! only logged.
 
-use nix::sys::signal::Signal;
-
 use crate::decide::election::{Outcome as Elected, Patience, elect};
 use crate::decide::eligibility::Promise;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::node_name::NodeName;
-use crate::model::status::{NodeStatus, Score};
+use crate::model::status::Score;
 use crate::ocf::{NotifyKind, NotifyOperation, OcfCode, Outcome};
-use crate::postgres::process::{self, Postmaster};
-use crate::postgres::{server, views};
+use crate::postgres::process::Postmaster;
+use crate::postgres::views;
 use crate::sys::poll_until;
 use crate::timing;
 
@@ -18,7 +16,7 @@ use super::context::Context;
 use super::election::{self, Counting};
 use super::ready::Server;
 use super::record::Board;
-use super::{Step, contract, failed, monitor, promote, slots};
+use super::{Step, contract, failed, follow, monitor, promote, slots};
 
 pub(super) fn notify(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable() {
@@ -36,15 +34,12 @@ fn react(ctx: &Context<'_>) -> Step<()> {
         return Ok(());
     };
     match (kind, operation) {
-        (NotifyKind::Pre, NotifyOperation::Demote) if concerns(ctx, &notify.demote) => {
+        (NotifyKind::Pre, NotifyOperation::Demote) if ctx.is_among(&notify.demote) => {
             checkpoint(ctx)
         }
         (NotifyKind::Pre, NotifyOperation::Promote) => before_promotion(ctx, &notify.promote),
-        (NotifyKind::Post, NotifyOperation::Promote) if !concerns(ctx, &notify.promote) => {
-            follow(ctx)
-        }
-        (NotifyKind::Post, NotifyOperation::Demote) if !concerns(ctx, &notify.demote) => {
-            after_demotion(ctx)
+        (NotifyKind::Post, NotifyOperation::Promote) if !ctx.is_among(&notify.promote) => {
+            turn_to_new_primary(ctx)
         }
         (NotifyKind::Post, NotifyOperation::Start | NotifyOperation::Stop) => {
             after_start_or_stop(ctx)
@@ -57,12 +52,6 @@ fn react(ctx: &Context<'_>) -> Step<()> {
             | NotifyOperation::Demote,
         ) => Ok(()),
     }
-}
-
-fn concerns(ctx: &Context<'_>, nodes: &[String]) -> bool {
-    nodes
-        .iter()
-        .any(|node| node.eq_ignore_ascii_case(ctx.me.as_str()))
 }
 
 /// A server that answers now; a notification waits for none.
@@ -124,7 +113,7 @@ fn before_promotion(ctx: &Context<'_>, candidates: &[String]) -> Step<()> {
         end,
     };
     election::publish(&board, &own)?;
-    if concerns(ctx, candidates) {
+    if ctx.is_among(candidates) {
         return Ok(());
     }
     promote::await_reports(&mut board, &own)?;
@@ -161,43 +150,21 @@ fn before_promotion(ctx: &Context<'_>, candidates: &[String]) -> Step<()> {
     Ok(())
 }
 
-/// Another node was promoted: turn to it at once. PostgreSQL by itself would notice after
-/// wal_receiver_timeout that the old primary is gone.
-fn follow(ctx: &Context<'_>) -> Step<()> {
+/// Another node was promoted.
+fn turn_to_new_primary(ctx: &Context<'_>) -> Step<()> {
+    let server = answering(ctx)?.filter(|s| s.state.in_recovery);
+    if let Some(server) = &server {
+        // First, as commits wait for it.
+        follow::begin(ctx, server)?;
+    }
     let board = Board::read(ctx)?;
     election::withdraw(&board)?;
     board.set_own(TransientAttribute::MasterBaseline, None)?;
-    let Some(server) = answering(ctx)?.filter(|s| s.state.in_recovery) else {
-        return Ok(());
-    };
-    if let Some(receiver) = &server.state.receiver {
-        tracing::info!(
-            pid = receiver.pid,
-            "ending the WAL receiver of the old primary"
-        );
-        process::signal(receiver.pid, Signal::SIGTERM).map_err(failed)?;
-    }
-    // Wakes the startup process where it sleeps before its next try.
-    server::reload(&server.running).map_err(failed)?;
-    if let Some(prefix) = &ctx.params.replication_slot_name {
+    if let (Some(prefix), Some(server)) = (&ctx.params.replication_slot_name, &server) {
         let mut session = ctx.connect_as_owner(&server.running).map_err(failed)?;
         slots::drop_stale(&mut session, prefix).map_err(failed)?;
     }
     Ok(())
-}
-
-fn after_demotion(ctx: &Context<'_>) -> Step<()> {
-    let Some(server) = answering(ctx)?.filter(|s| s.state.in_recovery) else {
-        return Ok(());
-    };
-    let board = Board::read(ctx)?;
-    if let Some(end) = server.state.end {
-        board.set_own(
-            TransientAttribute::MasterBaseline,
-            Some(&end.to_attribute()),
-        )?;
-    }
-    board.set_status(&ctx.me, NodeStatus::Alone)
 }
 
 /// A primary looks after its standbys; a standby without one may have been waiting for this

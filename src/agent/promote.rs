@@ -22,6 +22,21 @@ use super::state::State;
 use super::{Step, election, failed, slots, start};
 
 pub(super) fn promote(ctx: &Context<'_>) -> Step<Outcome> {
+    let outcome = try_promote(ctx);
+    if !matches!(
+        &outcome,
+        Ok(Outcome {
+            code: OcfCode::Success,
+            ..
+        })
+    ) {
+        // An earlier time as primary may still stand there.
+        let _ = Board::read(ctx).and_then(|board| board.set_status(&ctx.me, NodeStatus::Alone));
+    }
+    outcome
+}
+
+fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
     let mut board = Board::read(ctx)?;
     let server = ready::wait(ctx, "ready", |_| true)?;
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;

@@ -22,7 +22,10 @@ pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
     match ctx.params.rep_mode {
         RepMode::None => start_plain(ctx),
         RepMode::Slave => start_follower(ctx),
-        RepMode::Async | RepMode::Sync => start_standby(ctx),
+        RepMode::Async | RepMode::Sync => start_standby(ctx).inspect_err(|_| {
+            // The stop that came before may have left this to the start.
+            let _ = stop::tell(ctx);
+        }),
     }?;
     Ok(Outcome::of(OcfCode::Success))
 }
@@ -141,13 +144,19 @@ fn refuse_diverged(board: &Board<'_, '_>) -> Step<()> {
 /// Tells the cluster that a standby runs here, and how far it reaches where nobody is primary.
 fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
     let ctx = board.ctx;
-    board.set_status(&ctx.me, NodeStatus::Alone)?;
-    board.set_own(TransientAttribute::MasterBaseline, None)?;
     let is_recorded = ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me);
     if is_recorded {
-        // Nobody was promoted since this node was.
+        // Nobody was promoted since this node was: no election.
         board.set_score(&ctx.me, Score::Must)?;
-    } else if board
+        if ctx.is_among(&ctx.env.notify.promote) {
+            // The promotion is on its way and says the rest; see stop for why not twice.
+            return Ok(());
+        }
+        return board.set_status(&ctx.me, NodeStatus::Alone);
+    }
+    board.set_status(&ctx.me, NodeStatus::Alone)?;
+    board.set_own(TransientAttribute::MasterBaseline, None)?;
+    if board
         .transient(&ctx.me, TransientAttribute::PromotionScore)
         .is_none()
     {

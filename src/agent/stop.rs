@@ -19,8 +19,11 @@ pub(super) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
         }
         return Err(failure);
     }
+    // Every attribute that changes makes Pacemaker plan anew, and a plan that begins between a
+    // stop and the start that belongs to it may move the other instances about.
+    let comes_back = ctx.is_among(&ctx.env.notify.start);
     // The server is down, and that is what counts: a stop that fails gets the node fenced.
-    if let Err(failure) = tell(ctx) {
+    if !comes_back && let Err(failure) = tell(ctx) {
         tracing::warn!(
             reason = failure.reason,
             "stopped; the cluster could not be told"

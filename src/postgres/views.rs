@@ -28,6 +28,7 @@ pub struct ServerState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receiver {
     pub pid: i32,
+    /// Connected and receiving; one that is still connecting is not.
     pub is_streaming: bool,
 }
 
@@ -58,7 +59,7 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
              ELSE pg_current_wal_flush_lsn() END, \
         current_setting('synchronous_standby_names'), \
         (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), \
-        (SELECT pid FROM pg_stat_wal_receiver), \
+        (SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'), \
         (SELECT status FROM pg_stat_wal_receiver) \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(QUERY)?;

@@ -434,6 +434,22 @@ impl Cluster {
             .ok_or_else(|| Error::NoSuchHost(name.to_owned()))
     }
 
+    /// Starts a PostgreSQL on the client host, outside the cluster, for the lock service, and gives its connection
+    /// string. Again: the same string. [`Postgres::stop`] of the client, a power failure or a cut makes it fail.
+    ///
+    /// # Errors
+    /// Those of [`Postgres::start`].
+    pub fn start_lock_service(&self) -> Result<String> {
+        let postgres = self.postgres(&self.client);
+        if postgres.postmaster().is_none() {
+            postgres.start()?;
+        }
+        Ok(format!(
+            "host={} port=5432 dbname=postgres user=postgres",
+            self.client.address()
+        ))
+    }
+
     pub(crate) fn switch(&self) -> &Switch {
         &self.switch
     }

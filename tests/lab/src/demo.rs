@@ -186,7 +186,7 @@ fn play(
             &format!("{} is back: power on, network whole", target.name()),
         );
     }
-    let by_hand = recover(cluster, target, timeline)?;
+    let by_hand = recover(cluster, timeline)?;
     let pause = client.score().longest_gap_since(begin);
     timeline.say(
         Tone::Good,
@@ -240,29 +240,33 @@ fn wait_for_writes(cluster: &Cluster, client: &ScoreClient, begin: Duration) -> 
 }
 
 /// Waits for a healthy cluster; helps as an operator would when it does not get there by itself, and tells how.
-fn recover(cluster: &Cluster, target: &Node, timeline: &Timeline) -> Result<&'static str> {
+fn recover(cluster: &Cluster, timeline: &Timeline) -> Result<&'static str> {
     if cluster.wait_healthy(SELF_HELP).is_ok() {
         return Ok("-");
     }
-    timeline.say(
-        Tone::Broken,
-        &format!(
-            "{} does not come back by itself: removing its lock file and failures",
-            target.name()
-        ),
-    );
-    cluster.clean_up(target)?;
+    for node in cluster.unhealthy()? {
+        timeline.say(
+            Tone::Broken,
+            &format!(
+                "{} does not come back by itself: removing its lock file and failures",
+                node.name()
+            ),
+        );
+        cluster.clean_up(node)?;
+    }
     if cluster.wait_healthy(SELF_HELP).is_ok() {
         return Ok("cleanup");
     }
-    timeline.say(
-        Tone::Broken,
-        &format!(
-            "still not: a new copy of the primary's data for {}",
-            target.name()
-        ),
-    );
-    cluster.rebuild(target, PATIENCE)?;
+    for node in cluster.unhealthy()? {
+        timeline.say(
+            Tone::Broken,
+            &format!(
+                "still not: a new copy of the primary's data for {}",
+                node.name()
+            ),
+        );
+        cluster.rebuild(node, PATIENCE)?;
+    }
     cluster.wait_healthy(PATIENCE)?;
     Ok("new copy")
 }

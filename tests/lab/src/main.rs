@@ -41,11 +41,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Log { lab, node, lines } => {
             let cluster = Cluster::attach(&lab.name)?;
             let node = cluster.node(&node)?;
-            println!(
-                "{}\n{}",
-                node.tail(lab::corosync::LOG, lines),
-                node.tail(lab::postgres::LOG, lines)
-            );
+            print!("{}", lab::logs(node, lines));
         }
         Command::List => lab::labs()?.iter().for_each(|line| println!("{line}")),
         Command::Down { lab } => Cluster::attach(&lab.name)?.down()?,
@@ -57,6 +53,7 @@ fn up(name: &str, make: &Make) -> Result<()> {
     let cluster = make.builder()?.name(name).up()?;
     // Kept before it is healthy: a cluster that does not become so is the one its maker wants to look into.
     cluster.keep()?;
+    eprintln!("lab: it stays up from here on, whatever becomes of this command");
     let healthy = cluster.wait_healthy(HEALTHY);
     if let Ok(status) = cluster.status() {
         print!("{status}");
@@ -89,7 +86,7 @@ fn hints(name: &str) -> String {
     ];
     let line = |(command, rest, what): &(&str, &str, &str)| {
         format!(
-            "  {:<34} {what}",
+            "  {:<40} {what}",
             format!("cargo lab {command}{option}{rest}")
         )
     };

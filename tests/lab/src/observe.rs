@@ -136,6 +136,23 @@ impl Cluster {
         Ok(())
     }
 
+    /// The powered nodes that are neither the primary nor a standby that streams.
+    ///
+    /// # Errors
+    /// Those of [`Cluster::status`].
+    pub fn unhealthy(&self) -> Result<Vec<&Node>> {
+        let expect = Expectation::of(self);
+        let status = self.status()?;
+        let works = |name: &str| {
+            status.promoted().contains(&name) || expect.check_standby(&status, name).is_ok()
+        };
+        Ok(self
+            .nodes()
+            .iter()
+            .filter(|node| node.is_on() && !works(node.name()))
+            .collect())
+    }
+
     pub(crate) fn timeout(&self, what: &str, limit: Duration, seen: impl Into<String>) -> Error {
         Error::Timeout {
             what: what.to_owned(),
@@ -210,13 +227,9 @@ impl Expectation {
             return Err(format!("the writer's address is on {:?}", status.writer()));
         }
         let standbys: Vec<&String> = self.nodes.iter().filter(|node| *node != primary).collect();
-        let unpromoted = status.of(RESOURCE, Role::Unpromoted);
-        if let Some(missing) = standbys
+        standbys
             .iter()
-            .find(|node| !unpromoted.contains(&node.as_str()))
-        {
-            return Err(format!("{missing} runs no standby"));
-        }
+            .try_for_each(|node| self.check_standby(status, node))?;
         if !standbys.is_empty() && status.location(READER).is_none_or(|node| node == primary) {
             return Err(format!(
                 "the reader's address is on {:?}",
@@ -225,6 +238,18 @@ impl Expectation {
         }
         if self.attributes {
             self.check_attributes(status, primary, &standbys)?;
+        }
+        Ok(())
+    }
+
+    fn check_standby(&self, status: &Status, node: &str) -> std::result::Result<(), String> {
+        if !status.of(RESOURCE, Role::Unpromoted).contains(&node) {
+            return Err(format!("{node} runs no standby"));
+        }
+        let state = status.attribute(node, "pgsql-status").unwrap_or_default();
+        if self.attributes && !["HS:sync", "HS:quorum", "HS:potential", "HS:async"].contains(&state)
+        {
+            return Err(format!("pgsql-status of {node} is {state:?}"));
         }
         Ok(())
     }
@@ -243,13 +268,6 @@ impl Expectation {
         };
         if state(primary) != "PRI" {
             return Err(format!("pgsql-status of {primary} is {:?}", state(primary)));
-        }
-        let working = ["HS:sync", "HS:quorum", "HS:potential", "HS:async"];
-        if let Some(other) = standbys
-            .iter()
-            .find(|node| !working.contains(&state(node).as_str()))
-        {
-            return Err(format!("pgsql-status of {other} is {:?}", state(other)));
         }
         let synchronous = standbys
             .iter()

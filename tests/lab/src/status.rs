@@ -332,3 +332,58 @@ pub(crate) fn of(node: &Node) -> Result<Status> {
         .ok()?;
     Status::parse(&xml)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Taken from Pacemaker 2.1.5 while the stock agent started on node3; a fail-count and a failure were added.
+    const CAPTURED: &str = include_str!("../testdata/crm_mon.xml");
+
+    #[test]
+    fn crm_mon_is_read_into_roles_places_and_attributes() {
+        let status = Status::parse(CAPTURED).unwrap();
+        assert!(status.quorum);
+        assert_eq!(status.dc.as_deref(), Some("node1"));
+        assert!(status.is_online("node3"));
+        assert!(!status.is_online("node"), "names are compared whole");
+        assert_eq!(status.promoted(), ["node1"]);
+        assert_eq!(status.of(RESOURCE, Role::Unpromoted), ["node2"]);
+        assert_eq!(status.of(RESOURCE, Role::Changing), ["node3"]);
+        assert_eq!(status.writer(), Some("node1"));
+        assert_eq!(
+            status.attribute("node2", "pgsql-data-status"),
+            Some("STARTUP|ASYNC")
+        );
+        assert_eq!(status.attribute("node2", "absent"), None);
+        let count = FailCount {
+            node: "node3".into(),
+            resource: "pgsql".into(),
+            count: "1".into(),
+        };
+        assert_eq!(status.fail_counts, [count]);
+        assert_eq!(
+            status.failures,
+            ["pgsql_start_0 on node2: error My data may be inconsistent."]
+        );
+    }
+
+    #[test]
+    fn old_role_names_mean_the_same() {
+        let old = CAPTURED
+            .replace("role=\"Promoted\"", "role=\"Master\"")
+            .replace("role=\"Unpromoted\"", "role=\"Slave\"");
+        assert_eq!(
+            Status::parse(&old).unwrap(),
+            Status::parse(CAPTURED).unwrap()
+        );
+    }
+
+    #[test]
+    fn an_unknown_role_and_broken_xml_are_errors() {
+        assert!(
+            Status::parse(&CAPTURED.replace("role=\"Promoted\"", "role=\"Sovereign\"")).is_err()
+        );
+        assert!(Status::parse("<pacemaker-result>").is_err());
+    }
+}

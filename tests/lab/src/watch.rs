@@ -19,7 +19,8 @@ struct Picture {
 }
 
 impl Picture {
-    fn of(status: &Status) -> Self {
+    /// While an operation runs on a node, its word stays the earlier picture's.
+    fn of(status: &Status, before: &Self) -> Self {
         let word = |name: &str| {
             if !status.is_online(name) {
                 return "gone".to_owned();
@@ -30,6 +31,12 @@ impl Picture {
                 "primary".to_owned()
             } else if has(Role::Unpromoted) {
                 format!("standby {detail}").trim_end().to_owned()
+            } else if has(Role::Changing) {
+                before
+                    .nodes
+                    .get(name)
+                    .cloned()
+                    .unwrap_or_else(|| "starting".to_owned())
             } else {
                 "no PostgreSQL".to_owned()
             }
@@ -77,7 +84,7 @@ pub(crate) fn watch(
     let mut paused: Option<Duration> = None;
     while !over.load(Ordering::Relaxed) {
         if let Ok(status) = cluster.status() {
-            let now = Picture::of(&status);
+            let now = Picture::of(&status, &picture);
             now.changes(&picture)
                 .iter()
                 .for_each(|line| timeline.say(Tone::Change, line));

@@ -342,16 +342,16 @@ impl Command {
             .stderr(Stdio::null());
         // SAFETY: setsid is async-signal-safe and touches no memory.
         unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from)) };
-        command
-            .spawn()
-            .map(drop)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::NotFound => RunError::NotFound(self.name()),
-                _ => RunError::Spawn {
-                    program: self.name(),
-                    source,
-                },
-            })
+        match command.spawn() {
+            Ok(_runs_on) => Ok(()),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                Err(RunError::NotFound(self.name()))
+            }
+            Err(source) => Err(RunError::Spawn {
+                program: self.name(),
+                source,
+            }),
+        }
     }
 
     /// [`Command::output`] for asynchronous code, for example to ask several nodes at once.

@@ -11,6 +11,7 @@ use crate::decide::contract::{
 use crate::decide::eligibility::Promise;
 use crate::decide::marks::{Seen, marks};
 use crate::model::cluster_view::NoQuorumPolicy;
+use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::status::{DataStatus, NodeStatus, SenderState, SyncState};
 use crate::model::sync_names::SyncNames;
@@ -35,6 +36,8 @@ const ELIGIBLE: DataStatus = DataStatus::Replicating(SenderState::Streaming, Syn
 
 /// One look at replication, with everything the decisions need.
 struct Round<'r> {
+    /// Where the primary's WAL ended when this call began.
+    began_at: Option<Lsn>,
     ctx: &'r Context<'r>,
     running: &'r Running,
     state: State,
@@ -54,6 +57,7 @@ pub(super) fn settle(
     let state = State::load(ctx, boot.boot_id());
     let before = state.clone();
     let mut round = Round {
+        began_at: None,
         ctx,
         running: &server.running,
         state,
@@ -83,6 +87,7 @@ impl Round<'_> {
         session: &mut Session,
         until: Deadline,
     ) -> Step<()> {
+        self.began_at = Some(views::flushed(session).map_err(|e| ready::refused(&e))?);
         loop {
             self.look(session)?;
             let facts = self.facts(board, session)?;
@@ -135,7 +140,9 @@ impl Round<'_> {
             standbys.entry(name).or_insert(Place::Outside);
         }
         let standby = |(name, place): (StandbyName, Place)| {
+            let began_at = self.began_at;
             let link = self.senders.get(&name).map(|s| Link {
+                keeps_up: contract::caught_up(s.flushed, began_at),
                 state: s.state,
                 sync: s.sync,
                 caught_up: contract::caught_up(s.flushed, barrier),
@@ -165,7 +172,7 @@ impl Round<'_> {
     }
 
     /// R2: where the WAL ended at a moment when the contract was in force.
-    fn barrier(&mut self, session: &mut Session) -> Step<Option<crate::model::lsn::Lsn>> {
+    fn barrier(&mut self, session: &mut Session) -> Step<Option<Lsn>> {
         let contract = self.in_force.to_string();
         if let Some(barrier) = self
             .state
@@ -316,24 +323,20 @@ impl Round<'_> {
         })
     }
 
-    /// A member of the contract that streams and is not granted yet, or a contract that still
-    /// leaves the choice to PostgreSQL: both are settled within moments after a promotion.
+    /// Somebody who streams is not granted yet, or a contract still leaves the choice to PostgreSQL:
+    /// both are settled within moments after a promotion.
     fn awaits_standby(&self, facts: &Facts) -> bool {
+        let streams = |s: &Standby| s.link.is_some_and(|l| l.state == SenderState::Streaming);
         let Some(members) = facts.in_force.certain() else {
             return true;
         };
-        members
-            .iter()
-            .filter_map(|name| facts.standbys.get(name))
-            .any(|s| {
-                matches!(
-                    s.place,
-                    Place::Node {
-                        eligible: false,
-                        ..
-                    }
-                ) && s.link.is_some_and(|l| l.state == SenderState::Streaming)
-            })
+        let mut candidates = facts.standbys.iter().filter(|(_, s)| streams(s));
+        candidates.any(|(name, s)| match s.place {
+            Place::Node { eligible, .. } => {
+                !eligible && (members.is_empty() || members.contains(name))
+            }
+            Place::Outside => false,
+        })
     }
 
     fn write_marks(&self, board: &mut Board<'_, '_>, granted: &BTreeSet<StandbyName>) -> Step<()> {

@@ -70,6 +70,9 @@ pub enum Place {
 pub struct Link {
     pub state: SenderState,
     pub sync: SyncState,
+    /// It has flushed what the primary had flushed a moment ago. One that streams, but far behind,
+    /// or on a timeline that was left, would let commits wait for as long.
+    pub keeps_up: bool,
     /// It has flushed everything acknowledged before the contract with it was in force (R2).
     pub caught_up: bool,
 }
@@ -238,6 +241,11 @@ fn is_streaming(facts: &Facts, name: &str) -> bool {
     link.is_some_and(|l| l.state == SenderState::Streaming)
 }
 
+fn keeps_up(facts: &Facts, name: &str) -> bool {
+    let link = facts.standbys.get(name).and_then(|s| s.link);
+    link.is_some_and(|l| l.state == SenderState::Streaming && l.keeps_up)
+}
+
 fn is_proven(facts: &Facts, name: &str) -> bool {
     let Some(standby) = facts.standbys.get(name) else {
         return false;
@@ -249,19 +257,18 @@ fn is_proven(facts: &Facts, name: &str) -> bool {
 
 /// The standbys that commits should wait for.
 fn wanted(facts: &Facts, members: &BTreeSet<StandbyName>) -> BTreeSet<StandbyName> {
-    let streaming = || {
-        facts
-            .standbys
-            .keys()
-            .filter(|name| is_streaming(facts, name))
-    };
+    // Whoever is waited for stays while it streams: changing the contract costs a pause.
+    let kept = members
+        .iter()
+        .filter(|name| is_streaming(facts, name))
+        .cloned();
+    let joining = facts.standbys.keys().filter(|name| keeps_up(facts, name));
     if facts.options.everyone {
-        return streaming().cloned().collect();
+        return kept.chain(joining.cloned()).collect();
     }
-    // Whoever is waited for stays: changing the contract costs a pause without a successor.
-    let kept = members.iter().find(|name| is_streaming(facts, name));
-    let first = || streaming().find(|name| can_be_promoted(facts, name));
-    kept.or_else(first).cloned().into_iter().collect()
+    let mut joining = joining.filter(|name| can_be_promoted(facts, name)).cloned();
+    let mut kept = kept;
+    kept.next().or_else(|| joining.next()).into_iter().collect()
 }
 
 /// R1 (a) to (d): what keeps it from ever being certain that `name` can't be promoted elsewhere.
@@ -338,21 +345,25 @@ mod tests {
     const STREAMING: Option<Link> = Some(Link {
         state: SenderState::Streaming,
         sync: SyncState::Async,
+        keeps_up: true,
         caught_up: false,
     });
     const SYNC: Option<Link> = Some(Link {
         state: SenderState::Streaming,
         sync: SyncState::Sync,
+        keeps_up: true,
         caught_up: true,
     });
     const LAGGING: Option<Link> = Some(Link {
         state: SenderState::Streaming,
         sync: SyncState::Sync,
+        keeps_up: true,
         caught_up: false,
     });
     const CATCHUP: Option<Link> = Some(Link {
         state: SenderState::Catchup,
         sync: SyncState::Async,
+        keeps_up: true,
         caught_up: false,
     });
     const S: fn(u64) -> Duration = Duration::from_secs;
@@ -474,6 +485,31 @@ mod tests {
             ("node3", node(false, STREAMING)),
         ];
         assert_eq!(next(&facts("node2", &granted)), vec![]);
+    }
+
+    #[test]
+    fn a_standby_far_behind_is_not_waited_for_but_one_that_falls_behind_is() {
+        let far = Some(Link {
+            keeps_up: false,
+            ..STREAMING.unwrap()
+        });
+        assert_eq!(next(&facts("", &[("node2", node(false, far))])), vec![]);
+        let both = [
+            ("node2", node(false, far)),
+            ("node3", node(false, STREAMING)),
+        ];
+        assert_eq!(
+            next(&facts("ANY 1 (node2, node3)", &both)),
+            contract("node3")
+        );
+        let fell_behind = Some(Link {
+            keeps_up: false,
+            ..SYNC.unwrap()
+        });
+        assert_eq!(
+            next(&facts("node2", &[("node2", node(true, fell_behind))])),
+            vec![]
+        );
     }
 
     #[test]

@@ -73,9 +73,11 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
         ),
         params.chain(operations).collect(),
     );
+    // An instance must hold to its node more than the reader's address prefers another (below): otherwise Pacemaker
+    // 2.1.5 moves standbys about, that is, restarts them, when one of them was stopped.
     pcs(
         &format!(
-            "resource promotable {RESOURCE} {CLONE} promoted-max=1 promoted-node-max=1 clone-max={} clone-node-max=1 notify=true migration-threshold=3",
+            "resource promotable {RESOURCE} {CLONE} promoted-max=1 promoted-node-max=1 clone-max={} clone-node-max=1 notify=true migration-threshold=3 resource-stickiness=1000",
             spec.nodes
         ),
         vec![],

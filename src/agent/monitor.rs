@@ -11,14 +11,12 @@ use crate::params::RepMode;
 use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::session::SqlError;
 use crate::postgres::{views, wal};
-use crate::sys::boot_clock;
 use crate::timing;
 
 use super::context::Context;
 use super::election::Counting;
 use super::ready::{self, Server};
 use super::record::Board;
-use super::state::State;
 use super::{Step, contract, election, failed, promote, slots, stop};
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
@@ -202,13 +200,13 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
             tolerate(promote::correct_record(&mut board, &lineage));
         }
         lost @ Right::Lost { .. } => {
-            // R4: not one more commit is acknowledged; Pacemaker does the rest.
+            // R4: not one more commit is acknowledged; Pacemaker does the rest. A probe only looks:
+            // a person may have asked, or the cluster may be in maintenance.
             drop(server);
-            stop::stop_server(ctx)?;
-            return Ok(Outcome::because(
-                OcfCode::FailedPromoted,
-                format!("stopped: {lost}"),
-            ));
+            if !ctx.env.is_probe() {
+                stop::stop_server(ctx)?;
+            }
+            return Ok(Outcome::because(OcfCode::FailedPromoted, lost));
         }
     }
     tolerate(look_after(ctx, &mut board, &mut server));
@@ -219,8 +217,7 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
 fn judge(board: &Board<'_, '_>, server: &Server) -> Step<(Lineage, Right)> {
     let ctx = board.ctx;
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
-    let boot = boot_clock().map_err(failed)?;
-    let epoch = State::load(ctx, boot.boot_id()).epoch;
+    let epoch = promote::own_epoch(ctx)?;
     let right = right(&ctx.me, ctx.record(&board.view)?.as_ref(), &lineage, epoch);
     Ok((lineage, right))
 }

@@ -3,7 +3,8 @@
 use crate::decide::contract::Revocation;
 use crate::decide::election::{Outcome as Elected, Patience, elect};
 use crate::decide::eligibility::{Ground, ground};
-use crate::decide::promote::{self as decide, Facts, Method, Verdict};
+use crate::decide::promote::{self as decide, Facts, Method, Refusal, Verdict};
+use crate::decide::right::right;
 use crate::model::cluster_view::{ClusterProperty, PermanentAttribute, TransientAttribute};
 use crate::model::repl_info::{Origin, ReplInfo};
 use crate::model::status::{DataStatus, NodeStatus, Score};
@@ -19,7 +20,7 @@ use super::context::Context;
 use super::ready::{self, Server};
 use super::record::Board;
 use super::state::State;
-use super::{Step, election, failed, slots, start};
+use super::{Step, election, failed, slots, start, stop};
 
 pub(super) fn promote(ctx: &Context<'_>) -> Step<Outcome> {
     let outcome = try_promote(ctx);
@@ -42,8 +43,10 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
     let record = ctx.record(&board.view)?;
     let recorded = ctx.data_status(&board.view, &ctx.me)?;
+    let epoch = own_epoch(ctx)?;
     let facts = Facts {
-        is_primary: !server.state.in_recovery,
+        running_primary: (!server.state.in_recovery)
+            .then(|| right(&ctx.me, record.as_ref(), &lineage, epoch)),
         ground: ground(ctx.promise(), &ctx.me, record.as_ref(), recorded),
         election: compare_positions(&mut board, &server)?,
         record: record.as_ref(),
@@ -53,6 +56,10 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
     tracing::info!(?verdict, record = record.as_ref().map(ToString::to_string), data_status = recorded.map(|s| s.to_string()), timeline = %lineage, "promote");
     let server = match verdict {
         Verdict::Refuse(refusal) => {
+            if matches!(refusal, Refusal::LostRight(_)) {
+                drop(server);
+                stop::stop_server(ctx)?;
+            }
             board.set_score(&ctx.me, Score::Never)?;
             return Ok(Outcome::because(
                 OcfCode::ErrGeneric,
@@ -61,7 +68,7 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
         }
         Verdict::Complete => server,
         Verdict::Go(Method::SameTimeline) => {
-            take_over(&mut board, record.as_ref(), record.clone())?;
+            take_over(&mut board, record.clone())?;
             drop(server);
             start::restart_as_primary(ctx)?
         }
@@ -70,11 +77,8 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
                 timeline: server.state.timeline,
                 end,
             });
-            take_over(
-                &mut board,
-                record.as_ref(),
-                Some(next_record(ctx, record.as_ref(), fork)?),
-            )?;
+            let next = next_record(ctx, record.as_ref(), fork)?;
+            take_over(&mut board, Some(next))?;
             drop(server);
             server::promote(&ctx.params.pgctl, ctx.pgdata(), &ctx.owner, ctx.deadline)
                 .map_err(failed)?;
@@ -142,11 +146,16 @@ pub(super) fn await_reports(board: &mut Board<'_, '_>, own: &WalPosition) -> Ste
     failure.map_or(Ok(()), Err)
 }
 
+/// The epoch this node was last promoted with, where it knows.
+pub(super) fn own_epoch(ctx: &Context<'_>) -> Step<Option<u64>> {
+    let boot = boot_clock().map_err(failed)?;
+    Ok(State::load(ctx, boot.boot_id()).epoch)
+}
+
 /// The record of a promotion that takes place now. The exact end of the old timeline is known only
 /// afterwards; see [`finish`].
 fn next_record(ctx: &Context<'_>, old: Option<&ReplInfo>, fork: Option<Switch>) -> Step<ReplInfo> {
-    let boot = boot_clock().map_err(failed)?;
-    let own = State::load(ctx, boot.boot_id()).epoch;
+    let own = own_epoch(ctx)?;
     let epoch = old.and_then(|r| r.epoch).max(own).unwrap_or(0) + 1;
     Ok(ReplInfo {
         node: ctx.me.clone(),
@@ -158,13 +167,10 @@ fn next_record(ctx: &Context<'_>, old: Option<&ReplInfo>, fork: Option<Switch>) 
 /// Writes down that this node is the primary and that no other may be promoted, in one change,
 /// before the server is promoted: were it the other way round, an agent that dies in between
 /// would leave the old primary with the right to come back.
-fn take_over(
-    board: &mut Board<'_, '_>,
-    seen: Option<&ReplInfo>,
-    record: Option<ReplInfo>,
-) -> Step<()> {
+fn take_over(board: &mut Board<'_, '_>, record: Option<ReplInfo>) -> Step<()> {
     let ctx = board.ctx;
     let property = ClusterProperty::ReplInfo.name(&ctx.resource);
+    let seen = board.view.property(&property).map(str::to_owned);
     let record_text = record.as_ref().map(ToString::to_string);
     let mut change = ChangeSet::default().property(&property, record_text.as_deref());
     change = board.data_status(change, &ctx.me, DataStatus::Latest);
@@ -174,7 +180,7 @@ fn take_over(
     // Nobody else was promoted since the record was read.
     change = change.only_if(Condition::Property {
         name: property,
-        is: seen.map(ToString::to_string),
+        is: seen,
     });
     let membership = quorum::read(ctx.deadline.min(ctx.params.crm_attr_timeout)).map_err(failed)?;
     if membership.quorate {
@@ -248,8 +254,7 @@ pub(super) fn correct_record(
         .last_switch()
         .map_or(Origin::NoHistory, Origin::Forked);
     let record = ctx.record(&board.view)?;
-    let boot = boot_clock().map_err(failed)?;
-    let own = State::load(ctx, boot.boot_id()).epoch;
+    let own = own_epoch(ctx)?;
     let epoch = match &record {
         Some(record) if record.node == ctx.me => record.epoch.max(own),
         Some(record) => record.epoch.max(own).map(|e| e.max(1)),

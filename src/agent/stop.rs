@@ -6,6 +6,7 @@ use crate::model::status::NodeStatus;
 use crate::ocf::{OcfCode, Outcome};
 use crate::postgres::process::Running;
 use crate::postgres::server::{self, Ended};
+use crate::postgres::session::SqlError;
 
 use super::context::Context;
 use super::record::Board;
@@ -60,6 +61,8 @@ pub(super) fn plan(ctx: &Context<'_>, running: &Running) -> Escalation {
     };
     let responds = if running.frozen {
         Responds::Frozen
+    } else if matches!(ctx.connect(running), Err(SqlError::TimedOut(_))) {
+        Responds::Hangs
     } else {
         Responds::Runs
     };

@@ -4,14 +4,15 @@ use std::fmt;
 
 use crate::decide::election::Outcome;
 use crate::decide::eligibility::{Ground, Ineligible};
+use crate::decide::right::Right;
 use crate::model::repl_info::{Origin, ReplInfo};
 use crate::model::timeline::Lineage;
 
 /// What promote has seen.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// The server already accepts writes.
-    pub is_primary: bool,
+    /// The server already accepts writes, with this right to; `None` for a standby.
+    pub running_primary: Option<Right>,
     /// R3, as the CIB has it.
     pub ground: Result<Ground, Ineligible>,
     /// The election; looked at where the ground alone does not single out one node.
@@ -46,6 +47,8 @@ pub enum Refusal {
     Ineligible(Ineligible),
     /// Another node has more WAL, or not everybody has said how much it has.
     Election(Outcome),
+    /// The server runs as a primary, and another was promoted since.
+    LostRight(Right),
 }
 
 impl fmt::Display for Refusal {
@@ -53,6 +56,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Ineligible(why) => why.fmt(f),
             Self::Election(outcome) => outcome.fmt(f),
+            Self::LostRight(right) => right.fmt(f),
         }
     }
 }
@@ -60,8 +64,13 @@ impl fmt::Display for Refusal {
 /// Decides on a promotion that Pacemaker asks for. A score is only a hint; this is the rule.
 #[must_use]
 pub fn promote(facts: &Facts<'_>) -> Verdict {
-    if facts.is_primary {
-        return Verdict::Complete;
+    match &facts.running_primary {
+        Some(Right::Keep | Right::Correct(_)) => return Verdict::Complete,
+        // Left over from before another node was promoted: R4.
+        Some(lost @ Right::Lost { .. }) => {
+            return Verdict::Refuse(Refusal::LostRight(lost.clone()));
+        }
+        None => {}
     }
     let ground = match &facts.ground {
         Ok(ground) => *ground,
@@ -94,6 +103,7 @@ fn method(ground: Ground, record: Option<&ReplInfo>, lineage: &Lineage) -> Metho
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::right::{Loss, Stale};
     use crate::model::node_name::NodeName;
     use crate::model::status::DataStatus;
 
@@ -106,7 +116,7 @@ mod tests {
         let record: Option<ReplInfo> = record.map(|r| r.parse().unwrap());
         let lineage = lineage.parse().unwrap();
         promote(&Facts {
-            is_primary: false,
+            running_primary: None,
             ground,
             election,
             record: record.as_ref(),
@@ -191,15 +201,26 @@ mod tests {
     }
 
     #[test]
-    fn a_promotion_that_was_interrupted_after_the_fact_is_completed() {
+    fn a_running_primary_is_completed_only_with_the_right_to_be_one() {
         let lineage = "1".parse().unwrap();
-        let facts = Facts {
-            is_primary: true,
-            ground: Ok(Ground::RecordedPrimary),
-            election: Outcome::Won,
-            record: None,
-            lineage: &lineage,
+        let verdict = |right| {
+            promote(&Facts {
+                running_primary: Some(right),
+                ground: Ok(Ground::RecordedPrimary),
+                election: Outcome::Won,
+                record: None,
+                lineage: &lineage,
+            })
         };
-        assert_eq!(promote(&facts), Verdict::Complete);
+        assert_eq!(verdict(Right::Keep), Verdict::Complete);
+        assert_eq!(verdict(Right::Correct(Stale::Missing)), Verdict::Complete);
+        let lost = Right::Lost {
+            primary: NodeName::new("node2").unwrap(),
+            why: Loss::NewerEpoch,
+        };
+        assert_eq!(
+            verdict(lost.clone()),
+            Verdict::Refuse(Refusal::LostRight(lost))
+        );
     }
 }

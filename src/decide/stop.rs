@@ -15,6 +15,8 @@ pub struct Escalation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Postmaster {
     Runs,
+    /// It takes a connection and says nothing.
+    Hangs,
     /// Stopped by a signal (state T): it will not act on any request but SIGKILL.
     Frozen,
 }
@@ -22,6 +24,10 @@ pub enum Postmaster {
 /// An immediate shutdown needs this long to end its children; PostgreSQL itself sends them
 /// SIGKILL after 5 s (`SIGKILL_CHILDREN_AFTER_SECS` in postmaster.c).
 const IMMEDIATE: Duration = Duration::from_secs(6);
+
+/// What a hanging server gets for a fast shutdown: enough for one that is merely slow to accept
+/// connections, and little against the outage that goes on meanwhile.
+const HANGING: Duration = Duration::from_secs(5);
 
 /// SIGKILL, reaping and clearing up.
 const RESERVE: Duration = Duration::from_secs(3);
@@ -34,12 +40,16 @@ pub fn escalation(
     stop_escalate: Duration,
     postmaster: Postmaster,
 ) -> Escalation {
+    let stop_escalate = match postmaster {
+        Postmaster::Runs | Postmaster::Frozen => stop_escalate,
+        Postmaster::Hangs => stop_escalate.min(HANGING),
+    };
     match postmaster {
         Postmaster::Frozen => Escalation {
             fast: Duration::ZERO,
             immediate: Duration::ZERO,
         },
-        Postmaster::Runs => {
+        Postmaster::Runs | Postmaster::Hangs => {
             // In a short operation each step still gets its share: SIGKILL must come before
             // Pacemaker's own timeout, or the node counts as unstoppable.
             let reserve = RESERVE.min(available / 4);
@@ -71,6 +81,14 @@ mod tests {
                 "{available:?} {wish:?}"
             );
             assert!(got.fast + got.immediate <= available);
+        }
+    }
+
+    #[test]
+    fn a_hanging_server_is_not_given_the_whole_operation() {
+        let s = Duration::from_secs;
+        for (wish, fast) in [(s(90), s(5)), (s(2), s(2)), (s(0), s(0))] {
+            assert_eq!(escalation(s(60), wish, Postmaster::Hangs).fast, fast);
         }
     }
 

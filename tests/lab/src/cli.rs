@@ -206,6 +206,10 @@ pub(crate) enum Fault {
     },
     /// Opens every connection again and makes every line good.
     Heal,
+    /// Fills the agent's directory.
+    Fill { node: String },
+    /// Ends that.
+    Unfill { node: String },
     /// Moves the primary by hand.
     Switchover,
     /// Removes PGSQL.lock (the stock agent's) and the failures.

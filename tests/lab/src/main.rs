@@ -160,6 +160,8 @@ fn inflict(cluster: &Cluster, fault: &Fault) -> Result<()> {
                 .try_for_each(|node| cluster.clear_weather(node))?;
             cluster.heal()
         }
+        Fault::Fill { node: n } => cluster.fill_tmpdir(node(n)?),
+        Fault::Unfill { node: n } => cluster.empty_tmpdir(node(n)?),
         Fault::Switchover => cluster.switchover(Duration::from_secs(120)).map(drop),
         Fault::Cleanup { node: n } => cluster.clean_up(node(n)?),
     }

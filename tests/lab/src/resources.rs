@@ -102,12 +102,14 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
     );
     pcs(
         &format!(
-            "constraint order promote {CLONE} then start {WRITER} symmetrical=false score=INFINITY"
+            "constraint order promote {CLONE} then start {WRITER} kind=Mandatory symmetrical=false"
         ),
         vec![],
     );
     pcs(
-        &format!("constraint order demote {CLONE} then stop {WRITER} symmetrical=false score=0"),
+        &format!(
+            "constraint order demote {CLONE} then stop {WRITER} kind=Optional symmetrical=false"
+        ),
         vec![],
     );
     if spec.nodes > 1 {
@@ -117,12 +119,14 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
         );
         pcs(
             &format!(
-                "constraint order promote {CLONE} then start {READER} symmetrical=false score=INFINITY"
+                "constraint order promote {CLONE} then start {READER} kind=Mandatory symmetrical=false"
             ),
             vec![],
         );
         pcs(
-            &format!("constraint order stop {CLONE} then stop {READER} symmetrical=false score=0"),
+            &format!(
+                "constraint order stop {CLONE} then stop {READER} kind=Optional symmetrical=false"
+            ),
             vec![],
         );
         // The reader's address prefers a standby that is up to date. The preference must stay below the distance of

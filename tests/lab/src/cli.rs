@@ -80,6 +80,16 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 40)]
         lines: usize,
     },
+    /// Measures one call of the agent: processes, wall time, CPU time.
+    Cost {
+        #[command(flatten)]
+        lab: Name,
+        /// node1, node2, …
+        node: String,
+        /// Which action; it is run six times, outside Pacemaker.
+        #[arg(long, default_value = "monitor")]
+        action: String,
+    },
     /// Lists the labs that are up.
     List,
     /// Ends a cluster and removes its disks.

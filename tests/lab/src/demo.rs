@@ -248,7 +248,7 @@ fn recover(cluster: &Cluster, timeline: &Timeline) -> Result<&'static str> {
         timeline.say(
             Tone::Broken,
             &format!(
-                "{} does not come back by itself: removing its lock file and failures",
+                "{} does not come back by itself: clearing its failures",
                 node.name()
             ),
         );

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::host::Node;
 use crate::network::{READER_ADDRESS, WRITER_ADDRESS};
 use crate::postgres::Layout;
+use crate::process::Cmd;
 use crate::spec::{Agent, Spec};
 
 /// The PostgreSQL resource.
@@ -141,7 +142,7 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
 }
 
 /// What `pcs` makes of the commands: the `<configuration>` element. The dozen `pcs` runs take seconds, so the
-/// result is kept beside the labs, by a hash of the commands and of the agent they were checked against.
+/// result is kept beside the labs, by a hash of the commands and of the agent's metadata they were checked against.
 ///
 /// # Errors
 /// [`Error::Failed`] with pcs's complaint.
@@ -150,9 +151,9 @@ pub(crate) fn build(node: &Node, spec: &Spec, layout: &Layout, base: &Path) -> R
     let mut hasher = DefaultHasher::new();
     commands.hash(&mut hasher);
     if let Agent::Expgsql { binary } = &spec.agent {
-        std::fs::read(binary)
-            .map_err(Error::io(format!("read {}", binary.display())))?
-            .hash(&mut hasher);
+        // pcs sees nothing else of the agent: a rebuilt one with the same metadata gives the same result.
+        let metadata = Cmd::new(&[&binary.display().to_string(), "meta-data"]).run()?;
+        metadata.stdout.hash(&mut hasher);
     }
     let cached = base.join(format!(".configuration-{:016x}.xml", hasher.finish()));
     if let Ok(xml) = std::fs::read_to_string(&cached) {

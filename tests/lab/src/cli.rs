@@ -80,6 +80,16 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 40)]
         lines: usize,
     },
+    /// Measures one call of the agent: processes, wall time, CPU time.
+    Cost {
+        #[command(flatten)]
+        lab: Name,
+        /// node1, node2, …
+        node: String,
+        /// Which action; it is run six times, outside Pacemaker.
+        #[arg(long, default_value = "monitor")]
+        action: String,
+    },
     /// Lists the labs that are up.
     List,
     /// Ends a cluster and removes its disks.
@@ -206,6 +216,10 @@ pub(crate) enum Fault {
     },
     /// Opens every connection again and makes every line good.
     Heal,
+    /// Fills the agent's directory.
+    Fill { node: String },
+    /// Ends that.
+    Unfill { node: String },
     /// Moves the primary by hand.
     Switchover,
     /// Removes PGSQL.lock (the stock agent's) and the failures.

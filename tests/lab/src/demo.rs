@@ -241,20 +241,20 @@ fn wait_for_writes(cluster: &Cluster, client: &ScoreClient, begin: Duration) -> 
 
 /// Waits for a healthy cluster; helps as an operator would when it does not get there by itself, and tells how.
 fn recover(cluster: &Cluster, timeline: &Timeline) -> Result<&'static str> {
-    if cluster.wait_healthy(SELF_HELP).is_ok() {
+    if mends_itself(cluster)? {
         return Ok("-");
     }
     for node in cluster.unhealthy()? {
         timeline.say(
             Tone::Broken,
             &format!(
-                "{} does not come back by itself: removing its lock file and failures",
+                "{} does not come back by itself: clearing its failures",
                 node.name()
             ),
         );
         cluster.clean_up(node)?;
     }
-    if cluster.wait_healthy(SELF_HELP).is_ok() {
+    if mends_itself(cluster)? {
         return Ok("cleanup");
     }
     for node in cluster.unhealthy()? {
@@ -269,6 +269,28 @@ fn recover(cluster: &Cluster, timeline: &Timeline) -> Result<&'static str> {
     }
     cluster.wait_healthy(PATIENCE)?;
     Ok("new copy")
+}
+
+/// Waits until the cluster is healthy; not any longer once Pacemaker has given a node up.
+fn mends_itself(cluster: &Cluster) -> Result<bool> {
+    let start = Instant::now();
+    loop {
+        if cluster.health().is_ok() {
+            return Ok(true);
+        }
+        let status = cluster.status()?;
+        let unhealthy = cluster.unhealthy()?;
+        let given_up = |node: &&Node| {
+            status.fail_counts.iter().any(|f| {
+                f.node == node.name() && f.resource == lab::resources::RESOURCE && f.is_infinite()
+            })
+        };
+        if start.elapsed() > SELF_HELP || (!unhealthy.is_empty() && unhealthy.iter().all(given_up))
+        {
+            return Ok(false);
+        }
+        lab::rest(Duration::from_millis(500));
+    }
 }
 
 /// The table, and the verdict; gives the number of lost commits.

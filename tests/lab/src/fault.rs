@@ -203,6 +203,40 @@ impl Cluster {
         self.switch().cuts()
     }
 
+    /// Leaves no room in the agent's directory for its own files: a small tmpfs over it, filled. What was in it stays
+    /// readable.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from mount.
+    pub fn fill_tmpdir(&self, node: &Node) -> Result<()> {
+        note(format!(
+            "no space left in the agent's directory on {}",
+            node.name()
+        ));
+        let line = format!(
+            "set -e; cd {dir}; mount -t tmpfs -o size=256k,mode=755 tmpfs {dir}; cp -a . {dir}/; chown postgres:postgres {dir}; \
+             dd if=/dev/zero of={dir}/ballast bs=4k 2>/dev/null || :",
+            dir = crate::postgres::TMPDIR
+        );
+        node.sh(&line)?.ok().map(drop)
+    }
+
+    /// Ends [`Cluster::fill_tmpdir`]; files that changed meanwhile keep their newer content.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from umount.
+    pub fn empty_tmpdir(&self, node: &Node) -> Result<()> {
+        note(format!(
+            "space again in the agent's directory on {}",
+            node.name()
+        ));
+        let line = format!(
+            "set -e; cd {dir}; rm -f ballast; saved=$(mktemp -d); cp -a . $saved; cd /; umount {dir}; cp -a $saved/. {dir}/; rm -rf $saved",
+            dir = crate::postgres::TMPDIR
+        );
+        node.sh(&line)?.ok().map(drop)
+    }
+
     /// Moves the primary: bans it from its node until another is promoted, then lifts the ban. Gives the new primary.
     ///
     /// # Errors

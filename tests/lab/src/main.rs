@@ -43,6 +43,17 @@ fn run(command: Command) -> Result<ExitCode> {
             let node = cluster.node(&node)?;
             print!("{}", lab::logs(node, lines));
         }
+        Command::Cost { lab, node, action } => {
+            let cluster = Cluster::attach(&lab.name)?;
+            let cost = cluster.measure_agent(cluster.node(&node)?, &action)?;
+            println!(
+                "{} processes, {:.1} ms wall, {:.1} ms CPU, exit code {}",
+                cost.processes,
+                cost.wall.as_secs_f64() * 1e3,
+                cost.cpu.as_secs_f64() * 1e3,
+                cost.status
+            );
+        }
         Command::List => lab::labs()?.iter().for_each(|line| println!("{line}")),
         Command::Down { lab } => Cluster::attach(&lab.name)?.down()?,
     }
@@ -160,6 +171,8 @@ fn inflict(cluster: &Cluster, fault: &Fault) -> Result<()> {
                 .try_for_each(|node| cluster.clear_weather(node))?;
             cluster.heal()
         }
+        Fault::Fill { node: n } => cluster.fill_tmpdir(node(n)?),
+        Fault::Unfill { node: n } => cluster.empty_tmpdir(node(n)?),
         Fault::Switchover => cluster.switchover(Duration::from_secs(120)).map(drop),
         Fault::Cleanup { node: n } => cluster.clean_up(node(n)?),
     }

@@ -120,20 +120,46 @@ impl Cluster {
     }
 
     /// Waits for one primary that holds the writer's address, all other powered nodes as standbys that stream (in sync
-    /// mode one of them synchronous), and the reader's address on one of them.
+    /// mode one of them synchronous), and the reader's address on one of them. The servers themselves are asked, too:
+    /// Pacemaker believes in a dead one until the next monitor.
     ///
     /// # Errors
     /// [`Error::Timeout`] naming what was missing.
     pub fn wait_healthy(&self, limit: Duration) -> Result<()> {
-        let expect = Expectation::of(self);
-        self.eventually("a healthy cluster", limit, |cluster| {
-            let status = cluster.status().map_err(|error| error.to_string())?;
-            expect
-                .check(&status)
-                .map_err(|missing| format!("{missing}\n{status}"))
-        })?;
+        self.eventually("a healthy cluster", limit, Self::health)?;
         note("healthy");
         Ok(())
+    }
+
+    /// What [`Cluster::wait_healthy`] waits for, looked at once.
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    pub fn health(&self) -> std::result::Result<(), String> {
+        let expect = Expectation::of(self);
+        let status = self.status().map_err(|error| error.to_string())?;
+        expect
+            .check(&status)
+            .and_then(|()| self.check_servers(&expect))
+            .map_err(|missing| format!("{missing}\n{status}"))
+    }
+
+    /// Exactly one server takes writes, and every other answers.
+    fn check_servers(&self, expect: &Expectation) -> std::result::Result<(), String> {
+        let mut writable = Vec::new();
+        for name in &expect.nodes {
+            let node = self.node(name).map_err(|error| error.to_string())?;
+            match self.postgres(node).is_writable() {
+                Some(true) => writable.push(name),
+                Some(false) => {}
+                None => return Err(format!("PostgreSQL on {name} does not answer")),
+            }
+        }
+        if writable.len() == 1 {
+            Ok(())
+        } else {
+            Err(format!("these take writes: {writable:?}"))
+        }
     }
 
     /// The powered nodes that are neither the primary nor a standby that streams.
@@ -171,18 +197,31 @@ impl Cluster {
     }
 }
 
+/// What explains a node's doings in Pacemaker's log: the shell agents' own lines, what an agent wrote to its standard
+/// error, Pacemaker's decisions, warnings and errors. Not the information base's differences, which quote all of them.
+const TELLING: &str = r"^[^)]*(pgsql|pgsqlms|expgsql|IPaddr2)[(]|\((log_op_output|log_list_item)\)|\)[[:space:]]+(warning|error|crit):";
+/// Said at every start or every transition, and never the cause of anything here.
+const NOISE: &str = "Blind faith|threshold_reached|crm_mon|pcmk__force_args";
+
 /// The last `lines` of what the agents said on a node, with Pacemaker's own warnings, errors and decisions, and of
 /// PostgreSQL's log.
 pub fn logs(node: &Node, lines: usize) -> String {
     if !node.is_on() {
         return "powered off\n".to_owned();
     }
-    let filter = format!(
-        "grep -aE '(pgsql|pgsqlms|expgsql|IPaddr2)[(]|log_list_item|warning:|error:' {} | grep -avE ' (info|debug|trace):|crm_mon|threshold_reached' | cut -c 1-400 | tail -n {lines}",
-        corosync::LOG
-    );
+    let filter = r#"grep -aE "$1" "$2" | grep -avE "$3" | cut -c 1-600 | tail -n "$4""#;
+    let argv = [
+        "sh",
+        "-c",
+        filter,
+        "sh",
+        TELLING,
+        corosync::LOG,
+        NOISE,
+        &lines.to_string(),
+    ];
     let agent = node
-        .sh(&filter)
+        .run(&argv)
         .map(|output| output.stdout)
         .unwrap_or_default();
     format!(

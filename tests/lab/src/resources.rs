@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::host::Node;
 use crate::network::{READER_ADDRESS, WRITER_ADDRESS};
 use crate::postgres::Layout;
+use crate::process::Cmd;
 use crate::spec::{Agent, Spec};
 
 /// The PostgreSQL resource.
@@ -104,12 +105,14 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
     );
     pcs(
         &format!(
-            "constraint order promote {CLONE} then start {WRITER} symmetrical=false score=INFINITY"
+            "constraint order promote {CLONE} then start {WRITER} kind=Mandatory symmetrical=false"
         ),
         vec![],
     );
     pcs(
-        &format!("constraint order demote {CLONE} then stop {WRITER} symmetrical=false score=0"),
+        &format!(
+            "constraint order demote {CLONE} then stop {WRITER} kind=Optional symmetrical=false"
+        ),
         vec![],
     );
     if spec.nodes > 1 {
@@ -119,12 +122,14 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
         );
         pcs(
             &format!(
-                "constraint order promote {CLONE} then start {READER} symmetrical=false score=INFINITY"
+                "constraint order promote {CLONE} then start {READER} kind=Mandatory symmetrical=false"
             ),
             vec![],
         );
         pcs(
-            &format!("constraint order stop {CLONE} then stop {READER} symmetrical=false score=0"),
+            &format!(
+                "constraint order stop {CLONE} then stop {READER} kind=Optional symmetrical=false"
+            ),
             vec![],
         );
         // The reader's address prefers a standby that is up to date. The preference must stay below the distance of
@@ -139,7 +144,7 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
 }
 
 /// What `pcs` makes of the commands: the `<configuration>` element. The dozen `pcs` runs take seconds, so the
-/// result is kept beside the labs, by a hash of the commands and of the agent they were checked against.
+/// result is kept beside the labs, by a hash of the commands and of the agent's metadata they were checked against.
 ///
 /// # Errors
 /// [`Error::Failed`] with pcs's complaint.
@@ -148,9 +153,9 @@ pub(crate) fn build(node: &Node, spec: &Spec, layout: &Layout, base: &Path) -> R
     let mut hasher = DefaultHasher::new();
     commands.hash(&mut hasher);
     if let Agent::Expgsql { binary } = &spec.agent {
-        std::fs::read(binary)
-            .map_err(Error::io(format!("read {}", binary.display())))?
-            .hash(&mut hasher);
+        // pcs sees nothing else of the agent: a rebuilt one with the same metadata gives the same result.
+        let metadata = Cmd::new(&[&binary.display().to_string(), "meta-data"]).run()?;
+        metadata.stdout.hash(&mut hasher);
     }
     let cached = base.join(format!(".configuration-{:016x}.xml", hasher.finish()));
     if let Ok(xml) = std::fs::read_to_string(&cached) {

@@ -96,8 +96,15 @@ pub struct FailCount {
     pub node: String,
     /// Resource name.
     pub resource: String,
-    /// Number, or `INFINITY`.
+    /// Number, or `INFINITY`, which crm_mon also writes as 1000000.
     pub count: String,
+}
+
+impl FailCount {
+    /// Whether Pacemaker has given the resource up on this node.
+    pub fn is_infinite(&self) -> bool {
+        self.count == "INFINITY" || self.count == "1000000"
+    }
 }
 
 impl Status {

@@ -13,7 +13,7 @@ use crate::decide::marks::{Seen, marks};
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
-use crate::model::status::{DataStatus, NodeStatus, SenderState, SyncState};
+use crate::model::status::{NodeStatus, SenderState, SyncState};
 use crate::model::sync_names::SyncNames;
 use crate::pacemaker::change_set::ChangeSet;
 use crate::pacemaker::{corosync, quorum};
@@ -26,13 +26,10 @@ use crate::timing;
 
 use super::context::Context;
 use super::ready::{self, Server};
-use super::record::Board;
+use super::record::{Board, ELIGIBLE};
 use super::standby;
 use super::state::{Barrier, State};
 use super::{Step, failed};
-
-/// The data status that a promoter reads as the right to be promoted.
-const ELIGIBLE: DataStatus = DataStatus::Replicating(SenderState::Streaming, SyncState::Sync);
 
 /// One look at replication, with everything the decisions need.
 struct Round<'r> {

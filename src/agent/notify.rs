@@ -8,7 +8,7 @@ use crate::model::node_name::NodeName;
 use crate::model::status::Score;
 use crate::ocf::{NotifyKind, NotifyOperation, OcfCode, Outcome};
 use crate::postgres::process::Postmaster;
-use crate::postgres::views;
+use crate::postgres::{server, views};
 use crate::sys::poll_until;
 use crate::timing;
 
@@ -16,7 +16,7 @@ use super::context::Context;
 use super::election::{self, Counting};
 use super::ready::Server;
 use super::record::Board;
-use super::{Step, contract, failed, follow, monitor, promote, slots};
+use super::{Step, contract, failed, follow, monitor, promote, slots, standby};
 
 pub(super) fn notify(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable() {
@@ -158,6 +158,14 @@ fn turn_to_new_primary(ctx: &Context<'_>) -> Step<()> {
         follow::begin(ctx, server)?;
     }
     let board = Board::read(ctx)?;
+    if let Some(server) = &server {
+        // What this node waited for as a primary is not what it would wait for as the next one.
+        let contract = standby::initial_contract(&board)?;
+        if server.state.sync_names != contract {
+            standby::write_contract(ctx, &contract)?;
+            server::reload(&server.running).map_err(failed)?;
+        }
+    }
     election::withdraw(&board)?;
     board.set_own(TransientAttribute::MasterBaseline, None)?;
     if let (Some(prefix), Some(server)) = (&ctx.params.replication_slot_name, &server) {

@@ -41,7 +41,7 @@ fn start_plain(ctx: &Context<'_>) -> Step<()> {
 /// rep_mode=slave: a standby of a primary that this cluster does not manage.
 fn start_follower(ctx: &Context<'_>) -> Step<()> {
     if ctx.postmaster()? == Postmaster::Stopped {
-        standby::prepare(ctx, &[])?;
+        standby::prepare(ctx, None)?;
         standby::launch(ctx)?;
     }
     let server = ready::wait(ctx, "a standby", |_| true)?;
@@ -89,15 +89,10 @@ fn already_running(ctx: &Context<'_>) -> Step<Option<Server>> {
 /// Writes the files, starts the server, waits until it answers, and looks at what is in force.
 pub(super) fn start_as_standby(board: &Board<'_, '_>) -> Step<Server> {
     let ctx = board.ctx;
-    let peers: Vec<String> = ctx
-        .peers(&board.view)
-        .iter()
-        .map(|n| n.lower().to_owned())
-        .collect();
-    standby::prepare(ctx, &peers)?;
+    let expected = standby::initial_contract(board)?;
+    standby::prepare(ctx, Some(&expected))?;
     standby::launch(ctx)?;
     let server = ready::wait(ctx, "a standby", |_| true)?;
-    let expected = standby::initial_contract(ctx, &peers);
     let problem = if !server.state.in_recovery {
         Some("it came up as a primary although standby.signal was there".to_owned())
     } else if server.state.sync_names != expected {

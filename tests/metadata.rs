@@ -143,3 +143,15 @@ fn the_process_ends_with_the_code_of_the_answer() {
         );
     }
 }
+
+#[test]
+fn the_documentation_holds_the_generated_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/parameters.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let table = expgsql::cli::parameters(expgsql::cli::Format::Markdown).unwrap();
+    assert!(
+        text.ends_with(&table),
+        "{} is not up to date: replace its table by the output of `cargo run -p expgsql -- parameters --markdown`",
+        path.display()
+    );
+}

@@ -15,7 +15,7 @@ use crate::timing;
 
 use super::context::Context;
 use super::election::Counting;
-use super::ready::{self, Server};
+use super::ready::Server;
 use super::record::Board;
 use super::{Step, contract, election, failed, promote, slots, stop};
 
@@ -232,12 +232,8 @@ fn look_after(ctx: &Context<'_>, board: &mut Board<'_, '_>, server: &mut Server)
     if ctx.env.is_probe() {
         return Ok(());
     }
-    if let Some(prefix) = &ctx.params.replication_slot_name {
-        let peers = ctx.peers(&board.view);
-        let missing =
-            slots::create_missing(&mut server.session, prefix, peers.iter().map(|n| n.lower()));
-        missing.map_err(|e| ready::refused(&e))?;
-    }
+    let peers = ctx.peers(&board.view);
+    slots::create_missing(ctx, &server.running, &mut server.session, &peers)?;
     contract::settle(ctx, board, server, timing::FIRST_STANDBY)
 }
 

@@ -222,14 +222,8 @@ fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
     let ctx = board.ctx;
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
     tracing::info!(timeline = %lineage, "primary");
-    if let Some(prefix) = &ctx.params.replication_slot_name {
-        let peers = ctx.peers(&board.view);
-        let mut session = ctx
-            .connect_as_owner(&server.running)
-            .map_err(|e| ready::refused(&e))?;
-        slots::create_missing(&mut session, prefix, peers.iter().map(|n| n.lower()))
-            .map_err(|e| ready::refused(&e))?;
-    }
+    let peers = ctx.peers(&board.view);
+    slots::create_missing(ctx, &server.running, &mut server.session, &peers)?;
     board.set_score(&ctx.me, Score::Must)?;
     board.set_status(&ctx.me, NodeStatus::Primary)?;
     correct_record(board, &lineage)?;
@@ -247,14 +241,12 @@ fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
         if board
             .transient(&peer, TransientAttribute::PromotionScore)
             .is_some()
-            && board.view.node(&peer).is_some_and(|n| n.in_membership)
+            && board.view.node(&peer).is_some_and(|n| n.is_online)
         {
             board.set_score(&peer, Score::Never)?;
         }
     }
-    election::withdraw(board)?;
-    server.state.in_recovery = false;
-    Ok(())
+    election::withdraw(board)
 }
 
 /// Makes the record say that this node is the primary, and where its timeline began.

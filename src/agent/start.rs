@@ -121,8 +121,10 @@ fn overridden(expected: &SyncNames, seen: &SyncNames) -> String {
 fn refuse_diverged(board: &Board<'_, '_>) -> Step<()> {
     let ctx = board.ctx;
     let record = ctx.record(&board.view)?;
-    // A base backup is made consistent by its own start; its control file is the primary's.
-    if record.is_none() || ctx.pgdata().join("backup_label").exists() {
+    // The recorded primary is what the others are held against. A base backup is made consistent
+    // by its own start; its control file is the primary's.
+    let is_other = record.as_ref().is_some_and(|r| r.node != ctx.me);
+    if !is_other || ctx.pgdata().join("backup_label").exists() {
         return Ok(());
     }
     let bindir = ctx.bindir();

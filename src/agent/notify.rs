@@ -3,6 +3,7 @@
 
 use crate::decide::election::{Outcome as Elected, Patience, elect};
 use crate::decide::eligibility::Promise;
+use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::node_name::NodeName;
 use crate::model::status::Score;
@@ -22,7 +23,13 @@ pub(super) fn notify(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable() {
         let (kind, operation) = (ctx.env.notify.kind, ctx.env.notify.operation);
         if let Err(failure) = react(ctx) {
-            tracing::warn!(?kind, ?operation, reason = failure.reason, "notify");
+            say!(
+                WARN,
+                "notify",
+                kind = format_args!("{:?}", kind),
+                operation = format_args!("{:?}", operation),
+                reason = failure.text()
+            );
         }
     }
     Ok(Outcome::of(OcfCode::Success))
@@ -129,7 +136,12 @@ fn before_promotion(ctx: &Context<'_>, candidates: &[String]) -> Step<()> {
     if !chosen.clone().any(|c| is_behind(&c)) {
         return Ok(());
     }
-    tracing::warn!(candidates = candidates.join(" "), position = %own, "this standby has more WAL than the one to be promoted: asking to be promoted instead");
+    say!(
+        WARN,
+        "this standby has more WAL than the one to be promoted: asking to be promoted instead",
+        candidates = candidates.join(" "),
+        position = own
+    );
     for candidate in chosen {
         board.set_score(&candidate, Score::May)?;
     }

@@ -5,6 +5,7 @@ use crate::decide::election::{Outcome as Elected, Patience, elect};
 use crate::decide::eligibility::{Ground, ground};
 use crate::decide::promote::{self as decide, Facts, Method, Refusal, Verdict};
 use crate::decide::right::right;
+use crate::log::say;
 use crate::model::cluster_view::{ClusterProperty, PermanentAttribute, TransientAttribute};
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::{Origin, ReplInfo};
@@ -54,7 +55,14 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
         lineage: &lineage,
     };
     let verdict = decide::promote(&facts);
-    tracing::info!(?verdict, record = record.as_ref().map(ToString::to_string), data_status = recorded.map(|s| s.to_string()), timeline = %lineage, "promote");
+    say!(
+        INFO,
+        "promote",
+        verdict = verdict,
+        record = shown(record.as_ref()),
+        data_status = shown(recorded.as_ref()),
+        timeline = lineage
+    );
     let server = match verdict {
         Verdict::Refuse(refusal) => {
             if matches!(refusal, Refusal::LostRight(_)) {
@@ -88,6 +96,11 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
     };
     finish(&mut board, server)?;
     Ok(Outcome::of(OcfCode::Success))
+}
+
+/// A fact for the log, or that there is none.
+fn shown(fact: Option<&impl ToString>) -> String {
+    fact.map_or_else(|| "none".to_owned(), ToString::to_string)
 }
 
 /// The election as far as this node can hold it now: nobody who has reported may be better.
@@ -221,7 +234,7 @@ fn take_over(
 fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
     let ctx = board.ctx;
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
-    tracing::info!(timeline = %lineage, "primary");
+    say!(INFO, "primary", timeline = lineage);
     let peers = ctx.peers(&board.view);
     slots::create_missing(ctx, &server.running, &mut server.session, &peers)?;
     board.set_score(&ctx.me, Score::Must)?;

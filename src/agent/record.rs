@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::contract::StandbyName;
+use crate::log::say;
 use crate::model::cluster_view::{ClusterView, PermanentAttribute, TransientAttribute};
 use crate::model::node_name::NodeName;
 use crate::model::status::{DataStatus, NodeStatus, Score, SenderState, SyncState};
@@ -58,7 +59,13 @@ impl<'a, 'b> Board<'a, 'b> {
         if is_same {
             return Ok(());
         }
-        tracing::info!(%node, attribute = name, value = value.unwrap_or("(removed)"), "attribute");
+        say!(
+            INFO,
+            "attribute",
+            node = node,
+            attribute = name,
+            value = value.unwrap_or("(removed)")
+        );
         let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
         match value {
             Some(value) => attributes::set_transient(node, &name, value, deadline),

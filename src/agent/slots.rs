@@ -1,5 +1,6 @@
 //! Replication slots, one for each standby, under a common prefix.
 
+use crate::log::say;
 use crate::model::node_name::NodeName;
 use crate::postgres::process::Running;
 use crate::postgres::session::{Session, SqlError, literal};
@@ -40,7 +41,7 @@ pub(super) fn create_missing(
         .connect_as_owner(running)
         .map_err(|e| ready::refused(&e))?;
     for slot in missing {
-        tracing::info!(slot, "creating replication slot");
+        say!(INFO, "creating replication slot", slot = slot);
         let create = format!(
             "SELECT pg_create_physical_replication_slot({}, true)",
             literal(&slot)
@@ -56,7 +57,11 @@ pub(super) fn drop_stale(session: &mut Session, prefix: &str) -> Result<(), SqlE
     for (slot, active) in views::slots(session, &format!("{prefix}_"))? {
         // An active one feeds a cascading standby.
         if !active {
-            tracing::info!(slot, "dropping replication slot of an earlier primary");
+            say!(
+                INFO,
+                "dropping replication slot of an earlier primary",
+                slot = slot
+            );
             session.execute(&format!(
                 "SELECT pg_drop_replication_slot({})",
                 literal(&slot)

@@ -1,6 +1,7 @@
 //! start: always as a standby where there is a primary to promote; R6 first.
 
 use crate::decide::divergence::divergence;
+use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{NodeStatus, Score};
 use crate::model::sync_names::SyncNames;
@@ -78,7 +79,8 @@ fn already_running(ctx: &Context<'_>) -> Step<Option<Server>> {
     if server.state.in_recovery {
         return Ok(Some(server));
     }
-    tracing::warn!(
+    say!(
+        WARN,
         "the server runs as a primary that the cluster did not promote: it is stopped and started as a standby"
     );
     drop(server);
@@ -131,7 +133,7 @@ fn refuse_diverged(board: &Board<'_, '_>) -> Step<()> {
     let control = control::read(&bindir, ctx.pgdata(), &ctx.owner, ctx.deadline).map_err(failed)?;
     let local =
         wal::end(&bindir, ctx.pgdata(), &control, &ctx.owner, ctx.deadline).map_err(failed)?;
-    tracing::info!(state = %control.state, %local, "local WAL");
+    say!(INFO, "local WAL", state = control.state, local = local);
     match divergence(&ctx.me, record.as_ref(), &local) {
         None => Ok(()),
         Some(divergence) => Err(failed(divergence)),

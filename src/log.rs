@@ -4,39 +4,59 @@ use std::io;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::filter::{FilterExt as _, FilterFn};
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::ocf::reason;
 
-/// Sets up logging for this process. Lines are `key=value` texts at INFO and above.
+/// Logs `text key=value …`, with the values in the text, where a person reads them, and as fields of
+/// their own, where a script looks for them (`journalctl F_REASON=…`).
+macro_rules! say {
+    ($level:ident, $text:literal $(, $key:ident = $value:expr)* $(,)?) => {
+        tracing::event!(
+            tracing::Level::$level,
+            $($key = %$value,)*
+            "{}",
+            format_args!(concat!($text $(, " ", stringify!($key), "={}")*) $(, $value)*)
+        )
+    };
+}
+pub(crate) use say;
+
+/// Sets up logging for this process, at INFO and above, under the name `expgsql-ACTION`.
 ///
-/// Without a journal they go to standard error; the exit reason does so by itself and is left out
-/// there. A person who runs the agent on a terminal gets them there, too.
-pub fn init() {
+/// Without a journal it is standard error; the exit reason goes there by itself and is left out. A
+/// person who runs the agent on a terminal gets it there, too.
+pub fn init(action: &str) {
     let is_person = io::IsTerminal::is_terminal(&io::stderr());
     let journal = if is_person {
         None
     } else {
         tracing_journald::layer().ok()
     };
-    // Fails only where a subscriber is set already, which then does the work.
-    let _ = match journal {
-        Some(journal) => tracing_subscriber::registry()
+    // Setting it up fails only where a subscriber is set already, which then does the work.
+    if let Some(journal) = journal {
+        let journal = journal.with_syslog_identifier(format!("expgsql-{action}"));
+        let _ = tracing_subscriber::registry()
             .with(journal.with_filter(LevelFilter::INFO))
-            .try_init(),
-        None => {
-            let plain = tracing_subscriber::fmt::layer()
-                .with_writer(io::stderr)
-                .without_time()
-                .with_ansi(is_person)
-                .with_target(false);
-            let is_told_otherwise = FilterFn::new(|meta| meta.target() == reason::LOG_TARGET);
-            let filter = tracing_subscriber::filter::FilterExt::not(is_told_otherwise);
-            tracing_subscriber::registry()
-                .with(plain.with_filter(filter).with_filter(LevelFilter::INFO))
-                .try_init()
-        }
-    };
+            .try_init();
+        return;
+    }
+    let message_only = debug_fn(|writer, field, value| match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        _ => Ok(()),
+    });
+    let plain = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(false)
+        .with_ansi(is_person)
+        .fmt_fields(message_only);
+    let is_reason = FilterFn::new(|meta| meta.target() == reason::LOG_TARGET);
+    let filtered = plain
+        .with_filter(is_reason.not())
+        .with_filter(LevelFilter::INFO);
+    let _ = tracing_subscriber::registry().with(filtered).try_init();
 }

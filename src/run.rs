@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::agent;
 use crate::cli::{self, Request};
+use crate::log::say;
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome, Vars, metadata, reason};
 use crate::params::{ParamError, Params, Resolved, check_consistency};
 
@@ -201,7 +202,12 @@ const fn on_problem(action: Action) -> OnProblem {
 /// "degraded" answers are listed in crm_mon with their reason, and Pacemaker recovers nothing. What the action itself
 /// has to say matters more.
 fn despite(problem: &ParamError, action: Action, env: &OcfEnv, outcome: Outcome) -> Outcome {
-    tracing::warn!(%action, %problem, "going on with the parameters that can be read");
+    say!(
+        WARN,
+        "going on with the parameters that can be read",
+        action = action,
+        problem = problem
+    );
     let is_recurring_monitor = action == Action::Monitor && !env.is_probe();
     if !is_recurring_monitor || outcome.code.degraded() == outcome.code {
         return outcome;

@@ -56,6 +56,10 @@ fn the_checked_in_metadata_is_what_the_tables_say() {
 
 #[test]
 fn the_metadata_is_valid_by_the_document_type_of_resource_agents() {
+    // On a fresh machine the DTD and xmllint come with the lab's packages. Elsewhere they must be there.
+    if nix::unistd::geteuid().is_root() {
+        lab::install().expect("the lab's packages");
+    }
     assert!(
         Path::new(DTD_DIRECTORY).join("ra-api-1.dtd").exists(),
         "{DTD_DIRECTORY}/ra-api-1.dtd is missing, and this test needs it: install the package resource-agents"
@@ -142,4 +146,16 @@ fn the_process_ends_with_the_code_of_the_answer() {
             "{args:?} {vars:?}: {output:?}"
         );
     }
+}
+
+#[test]
+fn the_documentation_holds_the_generated_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/parameters.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let table = expgsql::cli::parameters(expgsql::cli::Format::Markdown).unwrap();
+    assert!(
+        text.ends_with(&table),
+        "{} is not up to date: replace its table by the output of `cargo run -p expgsql -- parameters --markdown`",
+        path.display()
+    );
 }

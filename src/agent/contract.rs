@@ -10,10 +10,11 @@ use crate::decide::contract::{
 };
 use crate::decide::eligibility::Promise;
 use crate::decide::marks::{Seen, marks};
+use crate::log::say;
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
-use crate::model::status::{DataStatus, NodeStatus, SenderState, SyncState};
+use crate::model::status::{NodeStatus, SenderState, SyncState};
 use crate::model::sync_names::SyncNames;
 use crate::pacemaker::change_set::ChangeSet;
 use crate::pacemaker::{corosync, quorum};
@@ -26,13 +27,10 @@ use crate::timing;
 
 use super::context::Context;
 use super::ready::{self, Server};
-use super::record::Board;
+use super::record::{Board, ELIGIBLE};
 use super::standby;
 use super::state::{Barrier, State};
 use super::{Step, failed};
-
-/// The data status that a promoter reads as the right to be promoted.
-const ELIGIBLE: DataStatus = DataStatus::Replicating(SenderState::Streaming, SyncState::Sync);
 
 /// One look at replication, with everything the decisions need.
 struct Round<'r> {
@@ -198,11 +196,11 @@ impl Round<'_> {
     fn partition(&self, board: &Board<'_, '_>) -> Option<Partition> {
         let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
         let membership = quorum::read(deadline)
-            .inspect_err(|error| tracing::warn!(%error, "quorum"))
+            .inspect_err(|error| say!(WARN, "quorum", error = error))
             .ok()?;
         let settle = self.ctx.params.settle_time.or_else(|| {
             corosync::settle_time(deadline)
-                .inspect_err(|error| tracing::warn!(%error, "settle time"))
+                .inspect_err(|error| say!(WARN, "settle time", error = error))
                 .ok()
         });
         Some(Partition {
@@ -235,7 +233,12 @@ impl Round<'_> {
                 }
                 ContractStep::Contract(names) => self.put_in_force(session, names)?,
                 ContractStep::Grant(name) => {
-                    tracing::info!(standby = name, contract = %self.in_force, "grant: it has every acknowledged commit and may be promoted");
+                    say!(
+                        INFO,
+                        "grant: it has every acknowledged commit and may be promoted",
+                        standby = name,
+                        contract = self.in_force
+                    );
                     self.state.revoked.remove(name);
                     granted.insert(name.clone());
                 }
@@ -243,7 +246,7 @@ impl Round<'_> {
                     // The same reason without its figures, which change all the time.
                     let kind = format!("{:?}", std::mem::discriminant(why));
                     if self.state.hold.as_ref() != Some(&kind) {
-                        tracing::warn!(contract = %self.in_force, reason = %why, "hold");
+                        say!(WARN, "hold", contract = self.in_force, reason = why);
                     }
                     hold = Some(kind);
                 }
@@ -265,7 +268,12 @@ impl Round<'_> {
             let Some(node) = board.node_named(name) else {
                 continue;
             };
-            tracing::warn!(standby = name, contract = %self.in_force, "revoke: it may not be promoted any more");
+            say!(
+                WARN,
+                "revoke: it may not be promoted any more",
+                standby = name,
+                contract = self.in_force
+            );
             let link = facts
                 .standbys
                 .get(name)
@@ -306,7 +314,12 @@ impl Round<'_> {
     }
 
     fn put_in_force(&mut self, session: &mut Session, names: &SyncNames) -> Step<()> {
-        tracing::info!(from = %self.in_force, to = %names, "contract: what a commit waits for");
+        say!(
+            INFO,
+            "contract: what a commit waits for",
+            from = self.in_force,
+            to = names
+        );
         standby::write_contract(self.ctx, names)?;
         server::reload(self.running).map_err(failed)?;
         self.state.barrier = None;

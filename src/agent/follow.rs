@@ -9,6 +9,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 
 use nix::sys::signal::Signal;
 
+use crate::log::say;
 use crate::postgres::process::{self, Postmaster};
 use crate::postgres::{server, views};
 use crate::sys::{Command, Deadline, poll_until};
@@ -24,7 +25,11 @@ pub(super) fn begin(ctx: &Context<'_>, server: &Server) -> Step<()> {
     let old = server.state.receiver.as_ref().map(|r| r.pid);
     let mut command = Command::new(std::env::current_exe().map_err(failed)?).arg("follow-primary");
     if let Some(pid) = old {
-        tracing::info!(pid, "ending the WAL receiver of the old primary");
+        say!(
+            INFO,
+            "ending the WAL receiver of the old primary",
+            pid = pid
+        );
         process::signal(pid, Signal::SIGTERM).map_err(failed)?;
         command = command.arg(pid.to_string());
     }

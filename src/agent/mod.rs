@@ -29,7 +29,6 @@ pub(crate) fn dispatch(action: Action, env: &OcfEnv, params: &Params) -> Outcome
         Ok(ctx) => ctx,
         Err(failure) => return without_account(action, params, failure),
     };
-    let _span = tracing::info_span!("agent", %action, node = %ctx.me).entered();
     let result = match action {
         Action::Start => start::start(&ctx),
         Action::Stop => stop::stop(&ctx),

@@ -2,6 +2,7 @@
 
 use crate::decide::election::Outcome as Elected;
 use crate::decide::right::{Right, right};
+use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{DataStatus, NodeStatus, Score};
 use crate::model::timeline::Lineage;
@@ -15,7 +16,7 @@ use crate::timing;
 
 use super::context::Context;
 use super::election::Counting;
-use super::ready::{self, Server};
+use super::ready::Server;
 use super::record::Board;
 use super::{Step, contract, election, failed, promote, slots, stop};
 
@@ -89,7 +90,11 @@ fn look(ctx: &Context<'_>, running: Running) -> Result<Server, Unwell> {
 fn recovering(ctx: &Context<'_>, what: &str) -> Step<Outcome> {
     let is_standby = ctx.pgdata().join("standby.signal").exists();
     if ctx.params.rep_mode.is_replicated() && is_standby {
-        tracing::info!(what, "the standby does not take connections yet");
+        say!(
+            INFO,
+            "the standby does not take connections yet",
+            what = what
+        );
         return Ok(Outcome::of(OcfCode::Success));
     }
     Ok(failed(format!(
@@ -122,9 +127,10 @@ fn standby(ctx: &Context<'_>, server: Server) -> Step<Outcome> {
         Ok(board) => board,
         // Nothing is concluded from it; the server itself is well.
         Err(failure) => {
-            tracing::warn!(
-                reason = failure.reason,
-                "monitor: the cluster's state is unknown"
+            say!(
+                WARN,
+                "monitor: the cluster's state is unknown",
+                reason = failure.text()
             );
             return ok;
         }
@@ -166,7 +172,12 @@ pub(super) fn stand_for_election(
         return board.set_score(&ctx.me, Score::Never);
     }
     let outcome = election::hold(board, &reports, counting)?;
-    tracing::info!(reports = election::shown(&reports), %outcome, "election");
+    say!(
+        INFO,
+        "election",
+        reports = election::shown(&reports),
+        outcome = outcome
+    );
     match outcome {
         Elected::Won => board.set_score(&ctx.me, Score::Must),
         Elected::Lost { .. } | Elected::Wait { .. } | Elected::Unrankable { .. } => Ok(()),
@@ -178,9 +189,10 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
     let mut board = match Board::read(ctx) {
         Ok(board) => board,
         Err(failure) => {
-            tracing::warn!(
-                reason = failure.reason,
-                "monitor: the cluster's state is unknown, nothing is relaxed"
+            say!(
+                WARN,
+                "monitor: the cluster's state is unknown, nothing is relaxed",
+                reason = failure.text()
             );
             return promoted;
         }
@@ -196,7 +208,12 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
     match right {
         Right::Keep => {}
         Right::Correct(stale) => {
-            tracing::warn!(%stale, timeline = %lineage, "correcting the promotion record");
+            say!(
+                WARN,
+                "correcting the promotion record",
+                stale = stale,
+                timeline = lineage
+            );
             tolerate(promote::correct_record(&mut board, &lineage));
         }
         lost @ Right::Lost { .. } => {
@@ -232,12 +249,8 @@ fn look_after(ctx: &Context<'_>, board: &mut Board<'_, '_>, server: &mut Server)
     if ctx.env.is_probe() {
         return Ok(());
     }
-    if let Some(prefix) = &ctx.params.replication_slot_name {
-        let peers = ctx.peers(&board.view);
-        let missing =
-            slots::create_missing(&mut server.session, prefix, peers.iter().map(|n| n.lower()));
-        missing.map_err(|e| ready::refused(&e))?;
-    }
+    let peers = ctx.peers(&board.view);
+    slots::create_missing(ctx, &server.running, &mut server.session, &peers)?;
     contract::settle(ctx, board, server, timing::FIRST_STANDBY)
 }
 
@@ -246,6 +259,10 @@ fn look_after(ctx: &Context<'_>, board: &mut Board<'_, '_>, server: &mut Server)
 /// would restart a healthy primary, which is what happened.
 fn tolerate(result: Step<()>) {
     if let Err(failure) = result {
-        tracing::warn!(reason = failure.reason, "monitor: left to the next one");
+        say!(
+            WARN,
+            "monitor: left to the next one",
+            reason = failure.text()
+        );
     }
 }

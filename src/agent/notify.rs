@@ -3,12 +3,13 @@
 
 use crate::decide::election::{Outcome as Elected, Patience, elect};
 use crate::decide::eligibility::Promise;
+use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::node_name::NodeName;
 use crate::model::status::Score;
 use crate::ocf::{NotifyKind, NotifyOperation, OcfCode, Outcome};
 use crate::postgres::process::Postmaster;
-use crate::postgres::views;
+use crate::postgres::{server, views};
 use crate::sys::poll_until;
 use crate::timing;
 
@@ -16,13 +17,19 @@ use super::context::Context;
 use super::election::{self, Counting};
 use super::ready::Server;
 use super::record::Board;
-use super::{Step, contract, failed, follow, monitor, promote, slots};
+use super::{Step, contract, failed, follow, monitor, promote, slots, standby};
 
 pub(super) fn notify(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable() {
         let (kind, operation) = (ctx.env.notify.kind, ctx.env.notify.operation);
         if let Err(failure) = react(ctx) {
-            tracing::warn!(?kind, ?operation, reason = failure.reason, "notify");
+            say!(
+                WARN,
+                "notify",
+                kind = format_args!("{:?}", kind),
+                operation = format_args!("{:?}", operation),
+                reason = failure.text()
+            );
         }
     }
     Ok(Outcome::of(OcfCode::Success))
@@ -129,7 +136,12 @@ fn before_promotion(ctx: &Context<'_>, candidates: &[String]) -> Step<()> {
     if !chosen.clone().any(|c| is_behind(&c)) {
         return Ok(());
     }
-    tracing::warn!(candidates = candidates.join(" "), position = %own, "this standby has more WAL than the one to be promoted: asking to be promoted instead");
+    say!(
+        WARN,
+        "this standby has more WAL than the one to be promoted: asking to be promoted instead",
+        candidates = candidates.join(" "),
+        position = own
+    );
     for candidate in chosen {
         board.set_score(&candidate, Score::May)?;
     }
@@ -158,6 +170,14 @@ fn turn_to_new_primary(ctx: &Context<'_>) -> Step<()> {
         follow::begin(ctx, server)?;
     }
     let board = Board::read(ctx)?;
+    if let Some(server) = &server {
+        // What this node waited for as a primary is not what it would wait for as the next one.
+        let contract = standby::initial_contract(&board)?;
+        if server.state.sync_names != contract {
+            standby::write_contract(ctx, &contract)?;
+            server::reload(&server.running).map_err(failed)?;
+        }
+    }
     election::withdraw(&board)?;
     board.set_own(TransientAttribute::MasterBaseline, None)?;
     if let (Some(prefix), Some(server)) = (&ctx.params.replication_slot_name, &server) {

@@ -1,11 +1,13 @@
 //! promote: the record first, then the server, then the rest of the cluster.
 
-use crate::decide::contract::Revocation;
+use crate::decide::contract::{Revocation, kept_at_promotion};
 use crate::decide::election::{Outcome as Elected, Patience, elect};
 use crate::decide::eligibility::{Ground, ground};
 use crate::decide::promote::{self as decide, Facts, Method, Refusal, Verdict};
 use crate::decide::right::right;
+use crate::log::say;
 use crate::model::cluster_view::{ClusterProperty, PermanentAttribute, TransientAttribute};
+use crate::model::node_name::NodeName;
 use crate::model::repl_info::{Origin, ReplInfo};
 use crate::model::status::{DataStatus, NodeStatus, Score};
 use crate::model::timeline::{Switch, WalPosition};
@@ -53,7 +55,14 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
         lineage: &lineage,
     };
     let verdict = decide::promote(&facts);
-    tracing::info!(?verdict, record = record.as_ref().map(ToString::to_string), data_status = recorded.map(|s| s.to_string()), timeline = %lineage, "promote");
+    say!(
+        INFO,
+        "promote",
+        verdict = verdict,
+        record = shown(record.as_ref()),
+        data_status = shown(recorded.as_ref()),
+        timeline = lineage
+    );
     let server = match verdict {
         Verdict::Refuse(refusal) => {
             if matches!(refusal, Refusal::LostRight(_)) {
@@ -68,7 +77,7 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
         }
         Verdict::Complete => server,
         Verdict::Go(Method::SameTimeline) => {
-            take_over(&mut board, record.clone())?;
+            take_over(&mut board, Method::SameTimeline, &server, record.clone())?;
             drop(server);
             start::restart_as_primary(ctx)?
         }
@@ -78,7 +87,7 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
                 end,
             });
             let next = next_record(ctx, record.as_ref(), fork)?;
-            take_over(&mut board, Some(next))?;
+            take_over(&mut board, Method::NewTimeline, &server, Some(next))?;
             drop(server);
             server::promote(&ctx.params.pgctl, ctx.pgdata(), &ctx.owner, ctx.deadline)
                 .map_err(failed)?;
@@ -87,6 +96,11 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
     };
     finish(&mut board, server)?;
     Ok(Outcome::of(OcfCode::Success))
+}
+
+/// A fact for the log, or that there is none.
+fn shown(fact: Option<&impl ToString>) -> String {
+    fact.map_or_else(|| "none".to_owned(), ToString::to_string)
 }
 
 /// The election as far as this node can hold it now: nobody who has reported may be better.
@@ -167,15 +181,23 @@ fn next_record(ctx: &Context<'_>, old: Option<&ReplInfo>, fork: Option<Switch>) 
 /// Writes down that this node is the primary and that no other may be promoted, in one change,
 /// before the server is promoted: were it the other way round, an agent that dies in between
 /// would leave the old primary with the right to come back.
-fn take_over(board: &mut Board<'_, '_>, record: Option<ReplInfo>) -> Step<()> {
+fn take_over(
+    board: &mut Board<'_, '_>,
+    method: Method,
+    server: &Server,
+    record: Option<ReplInfo>,
+) -> Step<()> {
     let ctx = board.ctx;
+    let kept = kept_at_promotion(method, &server.state.sync_names, &board.eligible()?);
+    let peers = ctx.peers(&board.view);
+    let revoked: Vec<_> = peers.iter().filter(|n| !kept.contains(n.lower())).collect();
     let property = ClusterProperty::ReplInfo.name(&ctx.resource);
     let seen = board.view.property(&property).map(str::to_owned);
     let record_text = record.as_ref().map(ToString::to_string);
     let mut change = ChangeSet::default().property(&property, record_text.as_deref());
     change = board.data_status(change, &ctx.me, DataStatus::Latest);
-    for peer in ctx.peers(&board.view) {
-        change = board.data_status(change, &peer, DataStatus::Disconnected);
+    for peer in &revoked {
+        change = board.data_status(change, peer, DataStatus::Disconnected);
     }
     // Nobody else was promoted since the record was read.
     change = change.only_if(Condition::Property {
@@ -195,15 +217,15 @@ fn take_over(board: &mut Board<'_, '_>, record: Option<ReplInfo>) -> Step<()> {
     state.epoch = record.and_then(|r| r.epoch);
     state.barrier = None;
     state.election = None;
-    // R1: a promotion revokes all others; from here the settle time runs.
+    // R1: a promotion revokes the others; from here the settle time runs.
     let note = Revocation {
         at: now.since_boot(),
         ring: membership.ring,
     };
-    state.revoked = ctx
-        .peers(&board.view)
+    let name = |peer: &&NodeName| peer.lower().to_owned();
+    state.revoked = revoked
         .iter()
-        .map(|peer| (peer.lower().to_owned(), note.clone()))
+        .map(|peer| (name(peer), note.clone()))
         .collect();
     state.save(ctx, &old)
 }
@@ -212,15 +234,9 @@ fn take_over(board: &mut Board<'_, '_>, record: Option<ReplInfo>) -> Step<()> {
 fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
     let ctx = board.ctx;
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
-    tracing::info!(timeline = %lineage, "primary");
-    if let Some(prefix) = &ctx.params.replication_slot_name {
-        let peers = ctx.peers(&board.view);
-        let mut session = ctx
-            .connect_as_owner(&server.running)
-            .map_err(|e| ready::refused(&e))?;
-        slots::create_missing(&mut session, prefix, peers.iter().map(|n| n.lower()))
-            .map_err(|e| ready::refused(&e))?;
-    }
+    say!(INFO, "primary", timeline = lineage);
+    let peers = ctx.peers(&board.view);
+    slots::create_missing(ctx, &server.running, &mut server.session, &peers)?;
     board.set_score(&ctx.me, Score::Must)?;
     board.set_status(&ctx.me, NodeStatus::Primary)?;
     correct_record(board, &lineage)?;
@@ -230,18 +246,20 @@ fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
             Some(&switch.end.to_attribute()),
         )?;
     }
+    let eligible = board.eligible()?;
     for peer in ctx.peers(&board.view) {
+        if eligible.contains(peer.lower()) {
+            continue;
+        }
         if board
             .transient(&peer, TransientAttribute::PromotionScore)
             .is_some()
-            && board.view.node(&peer).is_some_and(|n| n.in_membership)
+            && board.view.node(&peer).is_some_and(|n| n.is_online)
         {
             board.set_score(&peer, Score::Never)?;
         }
     }
-    election::withdraw(board)?;
-    server.state.in_recovery = false;
-    Ok(())
+    election::withdraw(board)
 }
 
 /// Makes the record say that this node is the primary, and where its timeline began.

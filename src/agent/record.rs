@@ -1,18 +1,23 @@
 //! Writing to the cluster what differs from what it has.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::contract::StandbyName;
+use crate::log::say;
 use crate::model::cluster_view::{ClusterView, PermanentAttribute, TransientAttribute};
 use crate::model::node_name::NodeName;
-use crate::model::status::{DataStatus, NodeStatus, Score};
+use crate::model::status::{DataStatus, NodeStatus, Score, SenderState, SyncState};
 use crate::pacemaker::attributes;
 use crate::pacemaker::change_set::ChangeSet;
 use crate::pacemaker::cib::Cib;
 
 use super::context::Context;
 use super::{Step, failed};
+
+/// The data status that a promoter reads as the right to be promoted.
+pub(super) const ELIGIBLE: DataStatus =
+    DataStatus::Replicating(SenderState::Streaming, SyncState::Sync);
 
 /// The cluster's notice board: attributes as they were read, and writes that keep it current.
 pub(super) struct Board<'a, 'b> {
@@ -54,7 +59,13 @@ impl<'a, 'b> Board<'a, 'b> {
         if is_same {
             return Ok(());
         }
-        tracing::info!(%node, attribute = name, value = value.unwrap_or("(removed)"), "attribute");
+        say!(
+            INFO,
+            "attribute",
+            node = node,
+            attribute = name,
+            value = value.unwrap_or("(removed)")
+        );
         let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
         match value {
             Some(value) => attributes::set_transient(node, &name, value, deadline),
@@ -123,6 +134,17 @@ impl<'a, 'b> Board<'a, 'b> {
         self.transient(node, TransientAttribute::Status)?
             .parse()
             .ok()
+    }
+
+    /// The standbys that may be promoted, by their recorded data status.
+    pub(super) fn eligible(&self) -> Step<BTreeSet<StandbyName>> {
+        let mut eligible = BTreeSet::new();
+        for node in self.ctx.peers(&self.view) {
+            if self.ctx.data_status(&self.view, &node)? == Some(ELIGIBLE) {
+                eligible.insert(node.lower().to_owned());
+            }
+        }
+        Ok(eligible)
     }
 
     /// The node whose standby connects as `name`.

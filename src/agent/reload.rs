@@ -5,6 +5,7 @@ use crate::postgres::process::Postmaster;
 use crate::postgres::server;
 
 use super::context::Context;
+use super::record::Board;
 use super::{Step, failed, standby};
 
 /// Writes the standby's settings anew. On a primary they wait in the file for its next start, and
@@ -20,12 +21,8 @@ pub(super) fn reload(ctx: &Context<'_>) -> Step<Outcome> {
     standby::write_recovery(ctx)?;
     let is_standby = ctx.pgdata().join("standby.signal").exists();
     if is_standby && ctx.is_promotable() {
-        let peers: Vec<String> = ctx
-            .peers(&ctx.cluster()?)
-            .iter()
-            .map(|n| n.lower().to_owned())
-            .collect();
-        standby::write_contract(ctx, &standby::initial_contract(ctx, &peers))?;
+        let contract = standby::initial_contract(&Board::read(ctx)?)?;
+        standby::write_contract(ctx, &contract)?;
     }
     server::reload(&running).map_err(failed)?;
     done

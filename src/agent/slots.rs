@@ -1,7 +1,13 @@
 //! Replication slots, one for each standby, under a common prefix.
 
+use crate::log::say;
+use crate::model::node_name::NodeName;
+use crate::postgres::process::Running;
 use crate::postgres::session::{Session, SqlError, literal};
 use crate::postgres::views;
+
+use super::context::Context;
+use super::{Step, ready};
 
 /// The slot of the standby named `node`: `prefix_node`, with `-` and `.` as `_`.
 pub(super) fn name(prefix: &str, node: &str) -> String {
@@ -12,21 +18,35 @@ pub(super) fn name(prefix: &str, node: &str) -> String {
     format!("{prefix}_{node}")
 }
 
-/// On a primary: makes the slots that are missing. Those that exist keep the WAL they hold.
-pub(super) fn create_missing<'n>(
+/// On a primary: makes the slots that are missing. Those that exist keep the WAL they hold. It takes
+/// the owner's right to make one; to see what is there, any session's will do.
+pub(super) fn create_missing(
+    ctx: &Context<'_>,
+    running: &Running,
     session: &mut Session,
-    prefix: &str,
-    standbys: impl Iterator<Item = &'n str>,
-) -> Result<(), SqlError> {
-    let present = views::slots(session, prefix)?;
-    for slot in standbys.map(|node| name(prefix, node)) {
-        if !present.iter().any(|(name, _)| *name == slot) {
-            tracing::info!(slot, "creating replication slot");
-            session.execute(&format!(
-                "SELECT pg_create_physical_replication_slot({}, true)",
-                literal(&slot)
-            ))?;
-        }
+    nodes: &[NodeName],
+) -> Step<()> {
+    let Some(prefix) = &ctx.params.replication_slot_name else {
+        return Ok(());
+    };
+    let present = views::slots(session, prefix).map_err(|e| ready::refused(&e))?;
+    let wanted = nodes.iter().map(|node| name(prefix, node.lower()));
+    let missing: Vec<String> = wanted
+        .filter(|slot| !present.iter().any(|(name, _)| name == slot))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut owner = ctx
+        .connect_as_owner(running)
+        .map_err(|e| ready::refused(&e))?;
+    for slot in missing {
+        say!(INFO, "creating replication slot", slot = slot);
+        let create = format!(
+            "SELECT pg_create_physical_replication_slot({}, true)",
+            literal(&slot)
+        );
+        owner.execute(&create).map_err(|e| ready::refused(&e))?;
     }
     Ok(())
 }
@@ -37,7 +57,11 @@ pub(super) fn drop_stale(session: &mut Session, prefix: &str) -> Result<(), SqlE
     for (slot, active) in views::slots(session, &format!("{prefix}_"))? {
         // An active one feeds a cascading standby.
         if !active {
-            tracing::info!(slot, "dropping replication slot of an earlier primary");
+            say!(
+                INFO,
+                "dropping replication slot of an earlier primary",
+                slot = slot
+            );
             session.execute(&format!(
                 "SELECT pg_drop_replication_slot({})",
                 literal(&slot)

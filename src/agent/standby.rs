@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::decide::contract::at_start;
 use crate::model::sync_names::SyncNames;
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
@@ -13,6 +14,7 @@ use crate::postgres::owner::as_owner;
 use crate::postgres::{config, files, server};
 
 use super::context::Context;
+use super::record::Board;
 use super::slots;
 use super::{Step, failed};
 
@@ -30,24 +32,31 @@ pub(super) fn includes(ctx: &Context<'_>) -> Vec<PathBuf> {
     }
 }
 
-/// What a server started here waits for if it becomes a primary: R1, any one of the standbys it
-/// knows. It stands in the file from the start, because a setting that is changed at promotion
-/// reaches the running processes some time later. On a standby it has no effect.
-pub(super) fn initial_contract(ctx: &Context<'_>, peers: &[String]) -> SyncNames {
+/// What a server started here waits for if it becomes a primary.
+pub(super) fn initial_contract(board: &Board<'_, '_>) -> Step<SyncNames> {
+    let ctx = board.ctx;
     match ctx.params.rep_mode {
-        RepMode::Sync => SyncNames::any_one(peers.iter().cloned().chain(ctx.outside())),
-        RepMode::Async | RepMode::Slave | RepMode::None => SyncNames::Nobody,
+        RepMode::Sync => {
+            let is_recorded = ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me);
+            let peers = ctx.peers(&board.view);
+            let others = peers
+                .iter()
+                .map(|n| n.lower().to_owned())
+                .chain(ctx.outside());
+            Ok(at_start(is_recorded, &board.eligible()?, others))
+        }
+        RepMode::Async | RepMode::Slave | RepMode::None => Ok(SyncNames::Nobody),
     }
 }
 
 /// Writes everything that makes the next start one of a standby. Idempotent; `standby.signal`
 /// comes last but one, so that a call that dies on the way leaves a server that either starts as
 /// before or as a standby.
-pub(super) fn prepare(ctx: &Context<'_>, peers: &[String]) -> Step<()> {
+pub(super) fn prepare(ctx: &Context<'_>, contract: Option<&SyncNames>) -> Step<()> {
     prepare_places(ctx)?;
     write_recovery(ctx)?;
-    if ctx.is_promotable() {
-        write_contract(ctx, &initial_contract(ctx, peers))?;
+    if let Some(contract) = contract {
+        write_contract(ctx, contract)?;
     }
     let signal = ctx.pgdata().join("standby.signal");
     let obsolete = ctx.pgdata().join("recovery.signal");

@@ -1,6 +1,7 @@
 //! start: always as a standby where there is a primary to promote; R6 first.
 
 use crate::decide::divergence::divergence;
+use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{NodeStatus, Score};
 use crate::model::sync_names::SyncNames;
@@ -41,7 +42,7 @@ fn start_plain(ctx: &Context<'_>) -> Step<()> {
 /// rep_mode=slave: a standby of a primary that this cluster does not manage.
 fn start_follower(ctx: &Context<'_>) -> Step<()> {
     if ctx.postmaster()? == Postmaster::Stopped {
-        standby::prepare(ctx, &[])?;
+        standby::prepare(ctx, None)?;
         standby::launch(ctx)?;
     }
     let server = ready::wait(ctx, "a standby", |_| true)?;
@@ -78,7 +79,8 @@ fn already_running(ctx: &Context<'_>) -> Step<Option<Server>> {
     if server.state.in_recovery {
         return Ok(Some(server));
     }
-    tracing::warn!(
+    say!(
+        WARN,
         "the server runs as a primary that the cluster did not promote: it is stopped and started as a standby"
     );
     drop(server);
@@ -89,15 +91,10 @@ fn already_running(ctx: &Context<'_>) -> Step<Option<Server>> {
 /// Writes the files, starts the server, waits until it answers, and looks at what is in force.
 pub(super) fn start_as_standby(board: &Board<'_, '_>) -> Step<Server> {
     let ctx = board.ctx;
-    let peers: Vec<String> = ctx
-        .peers(&board.view)
-        .iter()
-        .map(|n| n.lower().to_owned())
-        .collect();
-    standby::prepare(ctx, &peers)?;
+    let expected = standby::initial_contract(board)?;
+    standby::prepare(ctx, Some(&expected))?;
     standby::launch(ctx)?;
     let server = ready::wait(ctx, "a standby", |_| true)?;
-    let expected = standby::initial_contract(ctx, &peers);
     let problem = if !server.state.in_recovery {
         Some("it came up as a primary although standby.signal was there".to_owned())
     } else if server.state.sync_names != expected {
@@ -126,15 +123,17 @@ fn overridden(expected: &SyncNames, seen: &SyncNames) -> String {
 fn refuse_diverged(board: &Board<'_, '_>) -> Step<()> {
     let ctx = board.ctx;
     let record = ctx.record(&board.view)?;
-    // A base backup is made consistent by its own start; its control file is the primary's.
-    if record.is_none() || ctx.pgdata().join("backup_label").exists() {
+    // The recorded primary is what the others are held against. A base backup is made consistent
+    // by its own start; its control file is the primary's.
+    let is_other = record.as_ref().is_some_and(|r| r.node != ctx.me);
+    if !is_other || ctx.pgdata().join("backup_label").exists() {
         return Ok(());
     }
     let bindir = ctx.bindir();
     let control = control::read(&bindir, ctx.pgdata(), &ctx.owner, ctx.deadline).map_err(failed)?;
     let local =
         wal::end(&bindir, ctx.pgdata(), &control, &ctx.owner, ctx.deadline).map_err(failed)?;
-    tracing::info!(state = %control.state, %local, "local WAL");
+    say!(INFO, "local WAL", state = control.state, local = local);
     match divergence(&ctx.me, record.as_ref(), &local) {
         None => Ok(()),
         Some(divergence) => Err(failed(divergence)),

@@ -1,6 +1,7 @@
 //! stop: the server down, whatever it takes, inside the operation's timeout.
 
 use crate::decide::stop::{Escalation, Postmaster as Responds, escalation};
+use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::NodeStatus;
 use crate::ocf::{OcfCode, Outcome};
@@ -25,9 +26,10 @@ pub(super) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
     let comes_back = ctx.is_among(&ctx.env.notify.start);
     // The server is down, and that is what counts: a stop that fails gets the node fenced.
     if !comes_back && let Err(failure) = tell(ctx) {
-        tracing::warn!(
-            reason = failure.reason,
-            "stopped; the cluster could not be told"
+        say!(
+            WARN,
+            "stopped; the cluster could not be told",
+            reason = failure.text()
         );
     }
     Ok(Outcome::of(OcfCode::Success))
@@ -43,9 +45,13 @@ pub(super) fn stop_server(ctx: &Context<'_>) -> Step<Ended> {
     )
     .map_err(failed)?;
     match ended {
-        Ended::Already | Ended::Fast => tracing::info!(%ended, "server stopped"),
+        Ended::Already | Ended::Fast => say!(INFO, "server stopped", ended = ended),
         Ended::Immediate | Ended::Killed => {
-            tracing::warn!(%ended, "server stopped, but not in order: it recovers at its next start, and standbys miss its last checkpoint");
+            say!(
+                WARN,
+                "server stopped, but not in order: it recovers at its next start, and standbys miss its last checkpoint",
+                ended = ended
+            );
         }
     }
     Ok(ended)

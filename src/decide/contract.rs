@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use crate::decide::promote::Method;
 use crate::model::lsn::Lsn;
 use crate::model::status::{SenderState, SyncState};
 use crate::model::sync_names::SyncNames;
@@ -150,6 +151,40 @@ impl fmt::Display for Hold {
                 write!(f, "{standby} is out of reach, and with two votes neither side can prove it is alone: commits go on waiting (add a third vote or a quorum device, or set unsafe_relax=true)")
             }
         }
+    }
+}
+
+/// What a server that is being started waits for, should it become a primary. It stands in its
+/// configuration from the start, because a setting that is changed at promotion reaches the running
+/// processes some time later; on a standby it has no effect.
+///
+/// R1 for a restart: the recorded primary goes on waiting for whom it waited for before, who stay
+/// eligible. To wait for any one of the standbys instead would be to stop waiting for those, with
+/// nothing certain about them: cut off from the cluster, and not yet aware of it, the primary
+/// would acknowledge with one standby while another, still eligible, is being promoted.
+#[must_use]
+pub fn at_start(
+    is_recorded_primary: bool,
+    eligible: &BTreeSet<StandbyName>,
+    others: impl IntoIterator<Item = StandbyName>,
+) -> SyncNames {
+    if is_recorded_primary && !eligible.is_empty() {
+        return SyncNames::all(eligible.iter().cloned());
+    }
+    SyncNames::any_one(others)
+}
+
+/// Who stays eligible when this node becomes the primary by `method`: at a restart those for whom
+/// every commit waits from the first one on; at a promotion nobody.
+#[must_use]
+pub fn kept_at_promotion(
+    method: Method,
+    in_force: &SyncNames,
+    eligible: &BTreeSet<StandbyName>,
+) -> BTreeSet<StandbyName> {
+    match (method, in_force.certain()) {
+        (Method::SameTimeline, Some(members)) => eligible.intersection(&members).cloned().collect(),
+        (Method::SameTimeline, None) | (Method::NewTimeline, _) => BTreeSet::new(),
     }
 }
 
@@ -690,6 +725,41 @@ mod tests {
             S(50),
         );
         assert_eq!(next(&settled), contract(""));
+    }
+
+    #[test]
+    fn a_restarted_primary_waits_for_whom_it_waited_before() {
+        let others = || ["node2".to_owned(), "node3".to_owned()];
+        for (recorded, eligible, expected) in [
+            (true, set(&["node3"]), "node3"),
+            (true, set(&["dr1", "node3"]), "FIRST 2 (dr1, node3)"),
+            (true, set(&[]), "ANY 1 (node2, node3)"),
+            // Another node's standbys are not this one's.
+            (false, set(&["node3"]), "ANY 1 (node2, node3)"),
+        ] {
+            let got = at_start(recorded, &eligible, others());
+            assert_eq!(got, expected.parse().unwrap(), "{recorded} {eligible:?}");
+        }
+        assert_eq!(at_start(false, &set(&[]), []), SyncNames::Nobody);
+    }
+
+    #[test]
+    fn only_a_restart_keeps_standbys_eligible_and_only_those_waited_for() {
+        for (method, in_force, expected) in [
+            (Method::SameTimeline, "node3", set(&["node3"])),
+            (
+                Method::SameTimeline,
+                "FIRST 2 (node2, node3)",
+                set(&["node3"]),
+            ),
+            (Method::SameTimeline, "node2", set(&[])),
+            (Method::SameTimeline, "ANY 1 (node2, node3)", set(&[])),
+            (Method::SameTimeline, "", set(&[])),
+            (Method::NewTimeline, "node3", set(&[])),
+        ] {
+            let got = kept_at_promotion(method, &in_force.parse().unwrap(), &set(&["node3"]));
+            assert_eq!(got, expected, "{method:?} {in_force}");
+        }
     }
 
     #[test]

@@ -51,6 +51,16 @@ pub enum Refusal {
     LostRight(Right),
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Complete => f.write_str("complete"),
+            Self::Go(method) => write!(f, "go, {method}"),
+            Self::Refuse(refusal) => write!(f, "refuse, {refusal}"),
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

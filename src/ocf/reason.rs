@@ -31,6 +31,11 @@ impl Outcome {
         Self { code, reason: None }
     }
 
+    /// Why; empty where there is nothing to say.
+    pub fn text(&self) -> &str {
+        self.reason.as_deref().unwrap_or_default()
+    }
+
     /// An outcome and why.
     pub fn because(code: OcfCode, reason: impl ToString) -> Self {
         Self {

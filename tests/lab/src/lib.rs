@@ -43,7 +43,7 @@ pub use error::{Error, Result};
 pub use host::Node;
 pub use measure::Cost;
 pub use observe::logs;
-pub use packages::available;
+pub use packages::{available, install};
 pub use place::labs;
 pub use poll::rest;
 pub use postgres::{ConfigStyle, Layout, Postgres};

@@ -2,18 +2,18 @@
 
 use lab::{Ack, Node, RepMode, Result};
 
-use super::stage::{LIMIT, Loss, Stage, expect, watching_for_two_writable};
+use super::stage::{LIMIT, Stage, Toll, expect, watching_for_two_writable};
 
 pub(crate) fn a_sync_cluster_survives_partitions_and_splits() -> Result<()> {
     let stage = Stage::set(RepMode::Sync, |builder| builder)?;
     stage.step(
         "the primary is cut off from everything",
-        Loss::None,
+        Toll::Nothing,
         partition,
     )?;
     stage.step(
         "the primary is cut off from the nodes, not the clients",
-        Loss::None,
+        Toll::Nothing,
         split,
     )
 }
@@ -22,7 +22,7 @@ pub(crate) fn an_async_cluster_survives_partitions() -> Result<()> {
     let stage = Stage::set(RepMode::Async, |builder| builder)?;
     stage.step(
         "the primary is cut off from everything",
-        Loss::InAsyncMode,
+        Toll::Failover,
         partition,
     )
 }
@@ -79,5 +79,5 @@ fn taken_over_and_healed(stage: &Stage, old: &Node) -> Result<()> {
         },
     )?;
     lab.heal()?;
-    stage.comes_back(old)
+    stage.recovers()
 }

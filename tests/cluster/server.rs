@@ -3,7 +3,7 @@
 use lab::resources::RESOURCE;
 use lab::{RepMode, Result};
 
-use super::stage::{LIMIT, Loss, Stage, expect};
+use super::stage::{LIMIT, Stage, Toll, expect};
 
 pub(crate) fn a_sync_cluster_survives_what_happens_to_its_servers() -> Result<()> {
     story(RepMode::Sync)
@@ -15,14 +15,22 @@ pub(crate) fn an_async_cluster_survives_what_happens_to_its_servers() -> Result<
 
 fn story(mode: RepMode) -> Result<()> {
     let stage = Stage::set(mode, |builder| builder)?;
-    stage.step("the node with the most WAL is elected", Loss::None, elected)?;
-    stage.step("kill -9 once: restarted in place", Loss::None, killed_once)?;
-    stage.step("switchover there", Loss::None, switchover)?;
-    stage.step("and back again", Loss::None, switchover)?;
-    stage.step("a hung postmaster is found", Loss::InAsyncMode, hung)?;
+    stage.step(
+        "the node with the most WAL is elected",
+        Toll::Nothing,
+        elected,
+    )?;
+    stage.step(
+        "kill -9 once: restarted in place",
+        Toll::Nothing,
+        killed_once,
+    )?;
+    stage.step("switchover there", Toll::Nothing, switchover)?;
+    stage.step("and back again", Toll::Nothing, switchover)?;
+    stage.step("a hung postmaster is found", Toll::Failover, hung)?;
     stage.step(
         "kill -9 migration-threshold times: failover",
-        Loss::InAsyncMode,
+        Toll::Failover,
         killed_three_times,
     )
 }
@@ -147,5 +155,5 @@ fn killed_three_times(stage: &Stage) -> Result<()> {
         format!("fail-count is {counted} after three kills")
     })?;
     stage.forgive(old)?;
-    stage.comes_back(old)
+    stage.recovers()
 }

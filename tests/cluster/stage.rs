@@ -46,11 +46,13 @@ pub(crate) fn expect(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<
     }
 }
 
-/// Whether a step may cost acknowledged commits. Never in sync mode.
+/// What a step may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
-    None,
-    InAsyncMode,
+pub(crate) enum Toll {
+    Nothing,
+    /// In async mode, the last commits before the failover. In either mode, a new copy for a node that had written or
+    /// received more than the new primary.
+    Failover,
 }
 
 /// A running cluster and its client.
@@ -93,7 +95,7 @@ impl Stage {
     pub(crate) fn step(
         &self,
         name: &str,
-        loss: Loss,
+        toll: Toll,
         act: impl FnOnce(&Self) -> Result<()>,
     ) -> Result<()> {
         let (start, begin) = (Instant::now(), self.client.now());
@@ -109,7 +111,7 @@ impl Stage {
             ))
         };
         act(self)
-            .and_then(|()| self.afterwards(loss))
+            .and_then(|()| self.afterwards(toll))
             .map_err(blame)
             .map(|lost| {
                 println!(
@@ -121,20 +123,23 @@ impl Stage {
             })
     }
 
-    fn afterwards(&self, loss: Loss) -> Result<usize> {
-        self.lab.wait_healthy(LIMIT)?;
+    fn afterwards(&self, toll: Toll) -> Result<usize> {
+        match toll {
+            Toll::Nothing => self.lab.wait_healthy(LIMIT)?,
+            Toll::Failover => self.recovers()?,
+        }
         self.writes_go_on()?;
         self.lab
             .eventually("the attributes are what they must be", LIMIT, |lab| {
                 attributes::check(lab, self.mode)
             })?;
-        self.newly_lost(loss)
+        self.newly_lost(toll)
     }
 
-    fn newly_lost(&self, loss: Loss) -> Result<usize> {
+    fn newly_lost(&self, toll: Toll) -> Result<usize> {
         let all: BTreeSet<u64> = self.client.score().lost(&self.lab)?.into_iter().collect();
         let new: Vec<u64> = all.difference(&self.lost.borrow()).copied().collect();
-        let allowed = loss == Loss::InAsyncMode && self.mode == RepMode::Async;
+        let allowed = toll == Toll::Failover && self.mode == RepMode::Async;
         expect(allowed || new.is_empty(), || {
             format!("{} acknowledged commits are lost: {new:?}", new.len())
         })?;
@@ -177,33 +182,38 @@ impl Stage {
         self.lab.node(&name)
     }
 
-    /// Waits until a node that was gone is a standby again, or its start was refused because its WAL passed the fork;
-    /// then the reason must say both positions, and the node gets a new copy, as the reason says.
-    pub(crate) fn comes_back(&self, node: &Node) -> Result<()> {
-        let refusal = self.lab.eventually(
-            &format!("{} is back, or refused with a reason", node.name()),
-            LIMIT,
-            |lab| {
-                let health = lab.health();
-                if health.is_ok() {
-                    return Ok(None);
-                }
-                let status = lab.status().map_err(|error| error.to_string())?;
-                refusal(&status, node)
-                    .map(Some)
-                    .ok_or_else(|| health.err().unwrap_or_default())
-            },
-        )?;
-        let Some(reason) = refusal else {
-            println!("         {} came back by itself", node.name());
-            return Ok(());
-        };
-        println!("         {} was refused: {reason}", node.name());
-        expect(positions(&reason) >= 2, || {
-            format!("the refusal does not say both positions: {reason}")
-        })?;
-        self.lab.rebuild(node, LIMIT)?;
-        self.lab.wait_healthy(LIMIT)
+    /// Waits until the cluster is healthy. A node whose start was refused because its WAL passed the fork must have
+    /// been told both positions; it gets a new copy, as the reason asks for.
+    pub(crate) fn recovers(&self) -> Result<()> {
+        loop {
+            let refused = self.lab.eventually(
+                "a healthy cluster, or a refusal with a reason",
+                LIMIT,
+                |lab| {
+                    let Err(missing) = lab.health() else {
+                        return Ok(None);
+                    };
+                    let status = lab.status().map_err(|error| error.to_string())?;
+                    refusal(&status).map(Some).ok_or(missing)
+                },
+            )?;
+            let Some((name, reason)) = refused else {
+                return Ok(());
+            };
+            println!("         {name} was refused: {reason}");
+            expect(positions(&reason) >= 2, || {
+                format!("the refusal does not say both positions: {reason}")
+            })?;
+            self.lab.rebuild(self.lab.node(&name)?, LIMIT)?;
+            self.lab
+                .eventually("the refusal is forgiven", LIMIT, |lab| {
+                    let status = lab.status().map_err(|error| error.to_string())?;
+                    match refusal(&status) {
+                        Some((same, _)) if same == name => Err(status.to_string()),
+                        _ => Ok(()),
+                    }
+                })?;
+        }
     }
 
     /// Pacemaker's account of a node's failures; 0 where there is none.
@@ -238,14 +248,14 @@ impl Stage {
     }
 }
 
-/// The reason for which a node's last start failed.
-fn refusal(status: &Status, node: &Node) -> Option<String> {
-    let start = format!("{RESOURCE}_start_0 on {}:", node.name());
-    status
+/// A node whose last start failed, and the reason.
+fn refusal(status: &Status) -> Option<(String, String)> {
+    let start = format!("{RESOURCE}_start_0 on ");
+    let (name, reason) = status
         .failures
         .iter()
-        .find(|failure| failure.starts_with(&start))
-        .cloned()
+        .find_map(|failure| failure.strip_prefix(&start)?.split_once(": "))?;
+    Some((name.to_owned(), reason.to_owned()))
 }
 
 /// How many WAL positions (`16/B374D848`) a text names.

@@ -1,3 +1,206 @@
-pub(crate) fn slots_receivers_edited_and_outside_standbys_are_looked_after() -> lab::Result<()> {
+//! Replication slots, receivers, standbys outside the cluster, and an operator's hand in the agent's file.
+
+use lab::network::WRITER_ADDRESS;
+use lab::postgres::{REPLICATION_USER, TMPDIR};
+use lab::resources::RESOURCE;
+use lab::{Cluster, Node, RepMode, Result};
+
+use super::stage::{LIMIT, Stage, Toll, expect, wrong};
+
+/// `application_name` of the standby outside.
+const OUTSIDE: &str = "dr1";
+
+pub(crate) fn slots_receivers_edited_and_outside_standbys_are_looked_after() -> Result<()> {
+    let stage = Stage::set(RepMode::Sync, |builder| {
+        builder
+            .param("replication_slot_name", "exp")
+            .param("check_wal_receiver", "true")
+    })?;
+    stage.step(
+        "slots and receivers are as they should be",
+        Toll::Nothing,
+        |stage| looked_after(&stage.lab),
+    )?;
+    stage.step("so they are after a switchover", Toll::Nothing, |stage| {
+        stage.lab.switchover(LIMIT)?;
+        stage.lab.wait_healthy(LIMIT)?;
+        looked_after(&stage.lab)
+    })?;
+    stage.step(
+        "the agent follows an operator's contract",
+        Toll::Nothing,
+        edited,
+    )?;
+    // Last: from here on more than one standby is synchronous.
+    outside(&stage)
+}
+
+fn looked_after(lab: &Cluster) -> Result<()> {
+    lab.eventually("slots and receivers are as they should be", LIMIT, |lab| {
+        let status = lab.status().map_err(|error| error.to_string())?;
+        let primary = lab.primary().map_err(|error| error.to_string())?;
+        for node in lab.nodes() {
+            let is_primary = node.name() == primary.name();
+            let query = "select slot_name, active from pg_replication_slots order by 1";
+            let slots = lab
+                .postgres(node)
+                .sql(query)
+                .map_err(|error| error.to_string())?;
+            let others = lab
+                .nodes()
+                .iter()
+                .filter(|other| is_primary && other.name() != node.name());
+            let expected: Vec<String> = others
+                .map(|other| format!("exp_{}|t", other.name()))
+                .collect();
+            if slots != expected.join("\n") {
+                return Err(format!(
+                    "slots of {}: {slots:?}, expected {expected:?}",
+                    node.name()
+                ));
+            }
+            let receiver = status.attribute(node.name(), "pgsql-receiver-status");
+            if receiver
+                != Some(if is_primary {
+                    "normal (master)"
+                } else {
+                    "normal"
+                })
+            {
+                return Err(format!(
+                    "pgsql-receiver-status of {}: {receiver:?}",
+                    node.name()
+                ));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Commits wait for `one` alone, and the cluster shows it.
+fn only_one_counts(lab: &Cluster, one: &str) -> std::result::Result<(), String> {
+    let status = lab.status().map_err(|error| error.to_string())?;
+    let shown = status
+        .nodes
+        .iter()
+        .filter(|node| status.attribute(&node.name, "pgsql-status") == Some("HS:sync"));
+    let shown: Vec<&str> = shown.map(|node| node.name.as_str()).collect();
+    let in_force = contract(lab).map_err(|error| error.to_string())?;
+    if shown == [one] && in_force.replace('"', "") == one {
+        Ok(())
+    } else {
+        Err(format!("{in_force} is in force, {shown:?} are HS:sync"))
+    }
+}
+
+fn contract(lab: &Cluster) -> Result<String> {
+    lab.postgres(lab.primary()?)
+        .sql("show synchronous_standby_names")
+}
+
+fn edited(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let (primary, status) = (lab.primary()?, lab.status()?);
+    let standbys = lab.standbys()?;
+    let is_sync = |node: &&&Node| status.attribute(node.name(), "pgsql-status") == Some("HS:sync");
+    let other = standbys
+        .iter()
+        .find(|node| !is_sync(node))
+        .ok_or_else(|| wrong("every standby is HS:sync"))?;
+    let line = format!("synchronous_standby_names = '{}'\n", other.name());
+    primary.write_file(
+        &format!("{TMPDIR}/rep_mode.conf"),
+        line,
+        "postgres:postgres",
+        "600",
+    )?;
+    lab.postgres(primary).signal("HUP")?;
+    lab.eventually("HS:sync moves", LIMIT, |lab| {
+        only_one_counts(lab, other.name())
+    })?;
+    // The agent looks every three seconds: it must not want its own choice back.
+    lab.holds_for("HS:sync stays", std::time::Duration::from_secs(7), |lab| {
+        only_one_counts(lab, other.name())
+    })
+}
+
+fn outside(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let primary = lab.primary()?;
+    let postmaster = lab.postgres(primary).postmaster();
+    let set = [
+        "crm_resource",
+        "--resource",
+        RESOURCE,
+        "--set-parameter=external_standby_node_list",
+    ];
+    primary
+        .run(&[&set[..], &["--parameter-value", OUTSIDE]].concat())?
+        .ok()?;
+    let mut names: Vec<&str> = lab.standbys()?.iter().map(|node| node.name()).collect();
+    names.sort_unstable();
+    in_force(
+        stage,
+        "every standby of the cluster belongs to the contract",
+        &names,
+    )?;
+
+    let directory = "/var/tmp/dr1";
+    let client = lab.client();
+    client
+        .run(&["install", "-d", "-o", "postgres", directory])?
+        .ok()?;
+    let conninfo =
+        format!("host={WRITER_ADDRESS} user={REPLICATION_USER} application_name={OUTSIDE}");
+    let program = lab.layout().program("pg_receivewal");
+    let receive = [
+        "runuser",
+        "-u",
+        "postgres",
+        "--",
+        &program,
+        "--synchronous",
+        "-D",
+        directory,
+        "-d",
+        &conninfo,
+    ];
+    let receiver = client.spawn(OUTSIDE, &receive)?;
+    let mut with_outside = vec![OUTSIDE];
+    with_outside.extend(&names);
+    in_force(stage, "the outside standby joins", &with_outside)?;
+    drop(receiver);
+    in_force(stage, "the outside standby leaves", &names)?;
+
+    let now = lab.postgres(primary).postmaster();
+    expect(postmaster.is_some() && postmaster == now, || {
+        format!("the primary was restarted: {postmaster:?} became {now:?}")
+    })?;
+    let lost = stage.client.score().lost(lab)?;
+    expect(lost.is_empty(), || {
+        format!("{} acknowledged commits are lost", lost.len())
+    })
+}
+
+/// Waits until commits wait for all of `names`, and go on.
+fn in_force(stage: &Stage, what: &str, names: &[&str]) -> Result<()> {
+    let expected = format!("FIRST {} ({})", names.len(), names.join(", "));
+    let begin = stage.client.now();
+    stage
+        .lab
+        .eventually(&format!("{what}: {expected} in force"), LIMIT, |lab| {
+            let seen = contract(lab)
+                .map_err(|error| error.to_string())?
+                .replace('"', "");
+            if seen == expected { Ok(()) } else { Err(seen) }
+        })?;
+    stage.writes_go_on()?;
+    let pause = stage.client.score().longest_gap_since(begin);
+    println!(
+        "  {:<6} {:<52} writes paused {:>5.1} s",
+        stage.mode.as_str(),
+        format!("{what}: {expected}"),
+        pause.as_secs_f64()
+    );
     Ok(())
 }

@@ -69,9 +69,10 @@ fn standby_ahead(stage: &Stage) -> Result<()> {
         }
     })?;
     lab.power_off(old)?;
+    let new = stage.taken_over_from(old)?;
+    // Not before: a dead host's kernel may still deliver what was on its way.
     next.sh(&format!("iptables -D {rule} && iptables -D {virtual_too}"))?
         .ok()?;
-    let new = stage.taken_over_from(old)?;
     expect(new.name() == next.name(), || {
         format!("{} was promoted", new.name())
     })?;

@@ -276,6 +276,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Has the configuration ready, so that [`Cluster::configure`] only gives it to the cluster: for those who measure.
+    /// It takes `pcs` seconds to make a new one.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from pcs.
+    pub fn prepare_configuration(&self) -> Result<()> {
+        resources::build(&self.nodes[0], &self.spec(), &self.layout, &place::base()?).map(drop)
+    }
+
     /// Gives the cluster its resources.
     ///
     /// # Errors

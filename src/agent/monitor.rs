@@ -1,11 +1,12 @@
 //! monitor: is it well, is it what it should be, and what do the others have to know.
 
+use crate::decide::divergence::{Divergence, divergence};
 use crate::decide::election::Outcome as Elected;
 use crate::decide::right::{Right, right};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{DataStatus, NodeStatus, Score};
-use crate::model::timeline::Lineage;
+use crate::model::timeline::{Lineage, WalPosition};
 use crate::ocf::{OcfCode, Outcome};
 use crate::pacemaker::change_set::ChangeSet;
 use crate::params::RepMode;
@@ -137,6 +138,11 @@ fn standby(ctx: &Context<'_>, server: Server) -> Step<Outcome> {
     };
     tolerate(receiver_status(&board, &server));
     if board.primary().is_some() {
+        match passed_the_fork(&board, &server) {
+            Ok(None) => {}
+            Ok(Some(divergence)) => return Ok(failed(divergence)),
+            Err(failure) => tolerate(Err(failure)),
+        }
         tolerate(election::withdraw(&board));
         let recorded = ctx.data_status(&board.view, &ctx.me);
         let disconnected = recorded == Ok(Some(DataStatus::Disconnected));
@@ -150,6 +156,28 @@ fn standby(ctx: &Context<'_>, server: Server) -> Step<Outcome> {
     }
     tolerate(stand_for_election(&board, &server, Counting::NewRound));
     ok
+}
+
+/// R6 for a standby that runs. Where one standby received a little more than the one that was
+/// promoted, PostgreSQL asks the new primary for its WAL twice a second, for ever, and every time
+/// is told that the timeline ended earlier; the cluster would have a standby that is none.
+fn passed_the_fork(board: &Board<'_, '_>, server: &Server) -> Step<Option<Divergence>> {
+    let ctx = board.ctx;
+    let is_streaming = server
+        .state
+        .receiver
+        .as_ref()
+        .is_some_and(|r| r.is_streaming);
+    let (false, Some(end)) = (is_streaming, server.state.end) else {
+        return Ok(None);
+    };
+    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
+    let record = ctx.record(&board.view)?;
+    Ok(divergence(
+        &ctx.me,
+        record.as_ref(),
+        &WalPosition { lineage, end },
+    ))
 }
 
 /// Without a primary: report the own position, and ask for promotion where it is the best.

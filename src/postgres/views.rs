@@ -49,10 +49,20 @@ pub struct Sender {
 /// # Errors
 /// See [`SqlError`].
 pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
+    // No function tells the timeline that a standby replays. The control file follows a switch only
+    // at the next restartpoint, minutes later, and the receiver is gone with the primary: a standby
+    // that reported the timeline before would lose the election to one that is behind, or count as
+    // diverged. So without a receiver the newest segment that it has begun says it.
     const QUERY: &str = "SELECT pg_is_in_recovery(), \
         CASE WHEN pg_is_in_recovery() \
              THEN greatest(c.timeline_id, r.min_recovery_end_timeline, \
-                           (SELECT received_tli FROM pg_stat_wal_receiver)) \
+                           coalesce((SELECT received_tli FROM pg_stat_wal_receiver), \
+                                    (SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) FROM pg_ls_waldir() \
+                                     WHERE name ~ '^[0-9A-F]{24}$' \
+                                       AND ('x' || substr(name, 9, 8))::bit(32)::bigint * 4294967296 \
+                                         + ('x' || substr(name, 17, 8))::bit(32)::bigint \
+                                           * pg_size_bytes(current_setting('wal_segment_size')) \
+                                        <= greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'))) \
              ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END, \
         CASE WHEN pg_is_in_recovery() \
              THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \

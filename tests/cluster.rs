@@ -1,0 +1,32 @@
+//! The agent on a real cluster: three nodes of Corosync, Pacemaker and PostgreSQL, and a client that writes all the
+//! time and remembers what was acknowledged to it.
+//!
+//! A scenario is a story in named steps on one cluster, because a cluster takes a quarter of a minute to come up; the
+//! step that fails is named. `cargo test --test cluster -- sync` runs those with `sync` in their name.
+
+use std::process::ExitCode;
+
+mod cluster {
+    pub(crate) mod attributes;
+    pub(crate) mod compare;
+    pub(crate) mod features;
+    pub(crate) mod machines;
+    pub(crate) mod network;
+    pub(crate) mod server;
+    pub(crate) mod stage;
+}
+
+use cluster::{compare, features, machines, network, server};
+
+fn main() -> ExitCode {
+    lab::suite(lab::scenarios![
+        server::a_sync_cluster_survives_what_happens_to_its_servers,
+        machines::a_sync_cluster_survives_the_loss_of_machines,
+        network::a_sync_cluster_survives_partitions_and_splits,
+        server::an_async_cluster_survives_what_happens_to_its_servers,
+        machines::an_async_cluster_survives_the_loss_of_machines,
+        network::an_async_cluster_survives_partitions,
+        features::slots_receivers_edited_and_outside_standbys_are_looked_after,
+        compare::it_is_up_sooner_and_costs_less_than_the_stock_agent,
+    ])
+}

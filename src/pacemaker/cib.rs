@@ -46,7 +46,7 @@ pub struct Cib {
 pub enum CibError {
     /// No CIB daemon answers on this node.
     #[error(
-        "Pacemaker does not run on this node, so the cluster's state is not known ({0}): start the cluster"
+        "Pacemaker does not run on this node, so the cluster's state is not known: start the cluster ({0})"
     )]
     NotConnected(String),
     /// The daemon is there but gave no answer in time.

@@ -413,7 +413,11 @@ mod tests {
                 Kind::Names => "a,b",
             };
             let error = Params::from_env(&vars(&[(param.name, bad)])).unwrap_err();
-            assert_eq!(error.ocf_code(), OcfCode::ErrConfigured);
+            let code = match param.name {
+                "pgctl" | "psql" => OcfCode::ErrInstalled,
+                _ => OcfCode::ErrConfigured,
+            };
+            assert_eq!(error.ocf_code(), code);
             let expected = format!(
                 "{}={bad:?} is not {}",
                 param.name,

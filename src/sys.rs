@@ -267,8 +267,8 @@ impl Command {
         self
     }
 
-    /// Runs under this account: its user, its groups, its HOME, USER and LOGNAME, in `/` (the agent's own directory
-    /// may be closed to it, and PostgreSQL's tools complain then). Where the agent runs under that account already,
+    /// Runs under this account: its user, its groups, its HOME, USER and LOGNAME, without Pacemaker's variables, in `/`
+    /// (the agent's own directory may be closed to it, and PostgreSQL's tools complain then). Where the agent runs under that account already,
     /// nothing is switched.
     #[must_use]
     pub fn as_owner(mut self, owner: &Owner) -> Self {
@@ -447,6 +447,13 @@ impl Command {
         if let Some(owner) = &self.owner {
             command.current_dir("/").env("HOME", &owner.home);
             command.env("USER", &owner.name).env("LOGNAME", &owner.name);
+            // The parameters, passwords among them, are not for the server: its archive_command and every library it
+            // loads would see them as long as it runs.
+            for (name, _) in std::env::vars_os() {
+                if name.as_encoded_bytes().starts_with(b"OCF_") {
+                    command.env_remove(name);
+                }
+            }
         }
         let switch_to = self.owner.clone().filter(|owner| geteuid() != owner.uid);
         let before_exec = move || {

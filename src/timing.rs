@@ -13,6 +13,10 @@ pub const BY_HAND: Duration = Duration::from_secs(120);
 /// the agent has better things to do than to wait for it.
 pub const CIB_READ: Duration = Duration::from_secs(10);
 
+/// One read of another node's copy of the CIB. It takes 25 ms; a node that dies at this moment costs
+/// the whole of it.
+pub const CIB_COPY: Duration = Duration::from_secs(1);
+
 /// How often a starting or promoting server is asked whether it is ready.
 pub const READY_POLL: Duration = Duration::from_millis(40);
 

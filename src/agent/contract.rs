@@ -17,6 +17,7 @@ use crate::model::node_name::NodeName;
 use crate::model::status::{NodeStatus, SenderState, SyncState};
 use crate::model::sync_names::SyncNames;
 use crate::pacemaker::change_set::ChangeSet;
+use crate::pacemaker::cib::Cib;
 use crate::pacemaker::{corosync, quorum};
 use crate::postgres::process::Running;
 use crate::postgres::server;
@@ -151,6 +152,7 @@ impl Round<'_> {
             in_force: self.in_force.clone(),
             standbys: standbys.into_iter().map(standby).collect(),
             partition: None,
+            copies: BTreeMap::new(),
             revoked: self.state.revoked.clone(),
             options: Options {
                 strict: ctx.params.sync_strict,
@@ -165,6 +167,10 @@ impl Round<'_> {
         for name in contract::outdated(&facts) {
             self.state.revoked.remove(&name);
             facts.revoked.remove(&name);
+        }
+        let is_settling = |s: &ContractStep| matches!(s, ContractStep::Hold(Hold::Settling { .. }));
+        if contract::next(&facts).iter().any(is_settling) {
+            facts.copies = self.copies(board);
         }
         Ok(facts)
     }
@@ -193,6 +199,28 @@ impl Round<'_> {
         Ok(Some(lsn))
     }
 
+    /// Who may be promoted, as each node's own copy of the CIB has it.
+    fn copies(&self, board: &Board<'_, '_>) -> BTreeMap<StandbyName, BTreeSet<StandbyName>> {
+        let mut copies = BTreeMap::new();
+        let online = board.view.nodes.values().filter(|n| n.is_online);
+        for node in online {
+            let deadline = self.ctx.deadline.min(timing::CIB_COPY);
+            let copy = Cib::live().read_at(&node.name, deadline).map_err(failed);
+            match copy.and_then(|view| Board::of(self.ctx, view).eligible()) {
+                Ok(eligible) => {
+                    copies.insert(node.name.lower().to_owned(), eligible);
+                }
+                Err(failure) => say!(
+                    INFO,
+                    "no copy of the CIB",
+                    node = node.name,
+                    reason = failure.text()
+                ),
+            }
+        }
+        copies
+    }
+
     fn partition(&self, board: &Board<'_, '_>) -> Option<Partition> {
         let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
         let membership = quorum::read(deadline)
@@ -207,6 +235,7 @@ impl Round<'_> {
             quorate: membership.quorate,
             ring: membership.ring,
             voters: membership.expected_votes,
+            one_vote_each: membership.one_vote_each,
             others_stop_without_quorum: board.view.no_quorum_policy() != NoQuorumPolicy::Ignore,
             now: boot_clock().ok()?.since_boot(),
             settle,
@@ -289,10 +318,9 @@ impl Round<'_> {
             );
             change = board.data_status(change, &node, marks.data);
         }
-        // R5: a node that is away must not bring its old right back with its CIB.
-        let anybody_away = board.view.nodes.values().any(|n| !n.in_membership);
+        // R5: a node that is away, now or in a moment, must not bring its old right back with its CIB.
         let quorate = facts.partition.as_ref().is_some_and(|p| p.quorate);
-        if anybody_away && quorate {
+        if quorate {
             change = change.raise_admin_epoch();
         }
         board.change(&change)?;

@@ -29,11 +29,15 @@ pub(super) struct Board<'a, 'b> {
 
 impl<'a, 'b> Board<'a, 'b> {
     pub(super) fn read(ctx: &'a Context<'b>) -> Step<Self> {
-        Ok(Self {
+        Ok(Self::of(ctx, ctx.cluster()?))
+    }
+
+    pub(super) fn of(ctx: &'a Context<'b>, view: ClusterView) -> Self {
+        Self {
             ctx,
-            view: ctx.cluster()?,
+            view,
             written: RefCell::default(),
-        })
+        }
     }
 
     /// A node's transient attribute; `None` where it is not set.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::decide::contract::at_start;
@@ -23,12 +23,17 @@ use super::{Step, failed};
 pub(super) const RECOVERY_CONF: &str = "recovery.conf";
 pub(super) const REP_MODE_CONF: &str = "rep_mode.conf";
 
+/// Our files, whichever mode they are for.
+pub(super) fn files(ctx: &Context<'_>) -> [PathBuf; 2] {
+    [ctx.tmp(RECOVERY_CONF), ctx.tmp(REP_MODE_CONF)]
+}
+
 /// Our files that this mode includes.
 pub(super) fn includes(ctx: &Context<'_>) -> Vec<PathBuf> {
     match ctx.params.rep_mode {
         RepMode::None => Vec::new(),
         RepMode::Slave => vec![ctx.tmp(RECOVERY_CONF)],
-        RepMode::Async | RepMode::Sync => vec![ctx.tmp(RECOVERY_CONF), ctx.tmp(REP_MODE_CONF)],
+        RepMode::Async | RepMode::Sync => files(ctx).to_vec(),
     }
 }
 
@@ -141,37 +146,61 @@ fn primary_conninfo(ctx: &Context<'_>) -> String {
     text.trim_end().to_owned()
 }
 
+/// What to do where the include lines can't be added.
+pub(super) fn by_hand(ctx: &Context<'_>) -> String {
+    let lines: Vec<String> = includes(ctx)
+        .iter()
+        .map(|i| format!("include_if_exists '{}'", i.display()))
+        .collect();
+    format!("add to it: {}", lines.join("; "))
+}
+
 /// Adds the include lines to the server's configuration file.
 fn add_includes(ctx: &Context<'_>) -> Step<()> {
     let file = &ctx.params.config;
-    let by_hand = || {
-        format!(
-            "add to {}: {}",
-            file.display(),
-            includes(ctx)
-                .iter()
-                .map(|i| format!("include_if_exists '{}'", i.display()))
-                .collect::<Vec<_>>()
-                .join("; ")
-        )
-    };
     let text =
         as_owner(&ctx.owner, || config::with_includes(file, &includes(ctx))).map_err(failed)?;
     let Some(text) = text.map_err(|e| Outcome::because(OcfCode::ErrInstalled, e))? else {
         return Ok(());
     };
-    let written = as_owner(&ctx.owner, || files::rewrite(file, &text)).map_err(failed)?;
+    let written = as_owner(&ctx.owner, || files::rewrite(file, &text, None)).map_err(failed)?;
     match written {
-        // A directory the owner cannot write to is root's, and nobody can have put a link there.
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => files::rewrite(file, &text),
+        // Root's directory, or a file with another owner in the owner's own.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            let within = (!is_out_of_reach(ctx, file)?).then_some(ctx.owner.uid);
+            files::rewrite(file, &text, within)
+        }
         other => other,
     }
     .map_err(|e| {
         Outcome::because(
             OcfCode::ErrPerm,
-            format!("{}: {e}; {}", file.display(), by_hand()),
+            format!("{}: {e}; {}", file.display(), by_hand(ctx)),
         )
     })
+}
+
+/// Is `file` in a directory where the owner can put nothing? Root may write there: anywhere else a broken-into database
+/// could exchange the file for a link to one of root's while the agent looks at it.
+fn is_out_of_reach(ctx: &Context<'_>, file: &Path) -> Step<bool> {
+    let dir = file.parent().unwrap_or(Path::new("/"));
+    let may_write = || {
+        let flags = nix::unistd::AccessFlags::W_OK;
+        let at = nix::fcntl::AtFlags::AT_EACCESS;
+        nix::unistd::faccessat(nix::fcntl::AT_FDCWD, dir, flags, at).is_ok()
+    };
+    Ok(!as_owner(&ctx.owner, may_write).map_err(failed)?)
+}
+
+/// rep_mode was async or sync, and is no more; the include line is still in the configuration. A server that went on to
+/// wait for standbys that nobody starts would never commit again.
+pub(super) fn retire_contract(ctx: &Context<'_>) -> Step<()> {
+    let path = ctx.tmp(REP_MODE_CONF);
+    if !path.exists() {
+        return Ok(());
+    }
+    let text = "# rep_mode waits for no standby.\n";
+    owner_files(ctx, &path, || files::write(&path, text, 0o600))
 }
 
 /// tmpdir, the log file and the socket directory.
@@ -184,20 +213,42 @@ pub(super) fn prepare_places(ctx: &Context<'_>) -> Step<()> {
         make_dir(ctx, dir, 0o2775)?;
     }
     if p.logfile != Path::new("/dev/null") {
-        let opened = as_owner(&ctx.owner, || {
-            fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(&p.logfile)
-        })
-        .map_err(failed)?;
-        opened.map_err(|e| not_writable(&p.logfile, &e, ctx))?;
+        let made = as_owner(&ctx.owner, || open_log(&p.logfile)).map_err(failed)?;
+        let made = match made {
+            Err(e)
+                if e.kind() == io::ErrorKind::PermissionDenied
+                    && is_out_of_reach(ctx, &p.logfile)? =>
+            {
+                make_log(&p.logfile, ctx)
+            }
+            other => other.map(drop),
+        };
+        made.map_err(|e| not_writable(&p.logfile, &e, ctx))?;
     }
     Ok(())
 }
 
+/// Statements are logged, and passwords in them: the file is for nobody else.
+fn open_log(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600).open(path)
+}
+
+/// In a directory of root's.
+fn make_log(path: &Path, ctx: &Context<'_>) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let file = options
+        .append(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let (uid, gid) = (ctx.owner.uid.as_raw(), ctx.owner.gid.as_raw());
+    std::os::unix::fs::fchown(&file, Some(uid), Some(gid))
+}
+
 fn make_dir(ctx: &Context<'_>, dir: &Path, mode: u32) -> Step<()> {
     let error = |e: io::Error| not_writable(dir, &e, ctx);
+    let mut is_new = false;
     if !dir.is_dir() {
         let made = as_owner(&ctx.owner, || files::ensure_dir(dir, mode)).map_err(failed)?;
         if made.is_err() {
@@ -210,11 +261,11 @@ fn make_dir(ctx: &Context<'_>, dir: &Path, mode: u32) -> Step<()> {
             )
             .map_err(error)?;
         }
+        is_new = true;
     }
-    // PostgreSQL's settings may hold a password.
+    // PostgreSQL's settings may hold a password, so tmpdir is closed also when it was there.
     let is_ours = fs::metadata(dir).map_err(error)?.uid() == ctx.owner.uid.as_raw();
-    if is_ours && mode == 0o700 {
-        use std::os::unix::fs::PermissionsExt;
+    if is_ours && (is_new || mode == 0o700) {
         let set = as_owner(&ctx.owner, || {
             fs::set_permissions(dir, fs::Permissions::from_mode(mode))
         })

@@ -34,6 +34,7 @@ pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
 fn start_plain(ctx: &Context<'_>) -> Step<()> {
     if ctx.postmaster()? == Postmaster::Stopped {
         standby::prepare_places(ctx)?;
+        standby::retire_contract(ctx)?;
         standby::launch(ctx)?;
     }
     ready::wait(ctx, "ready", |_| true).map(drop)
@@ -42,6 +43,7 @@ fn start_plain(ctx: &Context<'_>) -> Step<()> {
 /// rep_mode=slave: a standby of a primary that this cluster does not manage.
 fn start_follower(ctx: &Context<'_>) -> Step<()> {
     if ctx.postmaster()? == Postmaster::Stopped {
+        standby::retire_contract(ctx)?;
         standby::prepare(ctx, None)?;
         standby::launch(ctx)?;
     }

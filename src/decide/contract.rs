@@ -28,6 +28,9 @@ pub struct Facts {
     pub standbys: BTreeMap<StandbyName, Standby>,
     /// The cluster as corosync has it; `None` where it could not be read.
     pub partition: Option<Partition>,
+    /// Each node whose own copy of the CIB was read after that, and who may be promoted by it. Nodes
+    /// that gave no answer are not in it.
+    pub copies: BTreeMap<StandbyName, BTreeSet<StandbyName>>,
     /// Revocations written to the CIB and confirmed, with what was seen then.
     pub revoked: BTreeMap<StandbyName, Revocation>,
     pub options: Options,
@@ -84,8 +87,10 @@ pub struct Partition {
     pub quorate: bool,
     /// Changes whenever membership does (corosync's ring id).
     pub ring: String,
-    /// Nodes that have a vote, here or elsewhere.
+    /// Votes there are, here and elsewhere.
     pub voters: usize,
+    /// Every node here has one vote, so nodes can be counted.
+    pub one_vote_each: bool,
     /// A partition without quorum stops its resources (no-quorum-policy is not `ignore`).
     pub others_stop_without_quorum: bool,
     /// Time since the machine started.
@@ -238,7 +243,14 @@ pub fn next(facts: &Facts) -> Vec<Step> {
     if !unrevoked.is_empty() {
         return vec![Step::Revoke(unrevoked)];
     }
-    match dropped.iter().find_map(|name| settling(facts, name)) {
+    // To be alone is no change of standbys but the loss of the last one: the settle time is also
+    // the time in which one may come back, as all do after a promotion.
+    let haste = if wanted.is_empty() {
+        Haste::Settle
+    } else {
+        Haste::Known
+    };
+    match dropped.iter().find_map(|name| settling(facts, name, haste)) {
         Some(hold) => vec![Step::Hold(hold)],
         None => vec![Step::Contract(SyncNames::all(wanted))],
     }
@@ -330,12 +342,22 @@ fn obstacle(facts: &Facts, name: &str) -> Option<Hold> {
     partition.settle.is_none().then_some(Hold::NoSettleTime)
 }
 
+/// Whether seen copies of the CIB make the settle time needless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    Known,
+    Settle,
+}
+
 /// How long quorum and membership must still hold before a revocation can be believed.
-fn settling(facts: &Facts, name: &str) -> Option<Hold> {
+fn settling(facts: &Facts, name: &str, haste: Haste) -> Option<Hold> {
     if facts.options.unsafe_relax {
         return None;
     }
     let partition = facts.partition.as_ref()?;
+    if haste == Haste::Known && is_known_to_be_out(facts, partition, name) {
+        return None;
+    }
     let settle = partition.settle?;
     let remaining = match facts.revoked.get(name) {
         // A note of another membership, or from the future: then of an earlier boot.
@@ -347,6 +369,26 @@ fn settling(facts: &Facts, name: &str) -> Option<Hold> {
         standby: name.to_owned(),
         remaining,
     })
+}
+
+/// R1 (e): no waiting where the copies themselves were seen. Either `name`'s own node has the
+/// revocation, and refuses by it; or a majority of all votes has it, so that every partition that
+/// could promote holds a node that has it, and its CIB, with the raised admin_epoch, is the one that
+/// stays. What the settle time makes certain is exactly this: that a write which was confirmed here
+/// has reached the others.
+fn is_known_to_be_out(facts: &Facts, partition: &Partition, name: &str) -> bool {
+    let has_it = |eligible: &BTreeSet<StandbyName>| !eligible.contains(name);
+    if facts.copies.get(name).is_some_and(has_it) {
+        return true;
+    }
+    let informed = facts
+        .copies
+        .values()
+        .filter(|eligible| has_it(eligible))
+        .count();
+    partition.others_stop_without_quorum
+        && partition.one_vote_each
+        && informed * 2 > partition.voters
 }
 
 /// Revocation notes that no longer say anything: their ring or boot is over. The caller makes
@@ -442,10 +484,12 @@ mod tests {
                 quorate: true,
                 ring: "1.4".to_owned(),
                 voters: 3,
+                one_vote_each: true,
                 others_stop_without_quorum: true,
                 now: S(100),
                 settle: Some(S(7)),
             }),
+            copies: BTreeMap::new(),
             revoked: BTreeMap::new(),
             options: Options {
                 strict: false,
@@ -657,6 +701,58 @@ mod tests {
                 standby: "node2".to_owned()
             }
         );
+    }
+
+    #[test]
+    fn the_copies_of_a_majority_or_the_standbys_own_make_waiting_needless() {
+        let lost = || [("node2", absent(false)), ("node3", node(false, STREAMING))];
+        let copies = |facts: Facts, read: &[(&str, &[&str])]| Facts {
+            copies: read
+                .iter()
+                .map(|(n, e)| ((*n).to_owned(), set(e)))
+                .collect(),
+            ..facts
+        };
+        let early = || revoked(facts("node2", &lost()), "node2", S(100));
+        let is_certain = |facts: &Facts| next(facts) == contract("node3");
+        assert!(!is_certain(&early()), "the base case must wait");
+        assert!(is_certain(&copies(
+            early(),
+            &[("node1", &[]), ("node3", &[])]
+        )));
+        assert!(is_certain(&copies(
+            early(),
+            &[("node1", &[]), ("node3", &["dr1"])]
+        )));
+        assert!(
+            !is_certain(&copies(early(), &[("node1", &[])])),
+            "one of three"
+        );
+        assert!(
+            !is_certain(&copies(early(), &[("node1", &[]), ("node3", &["node2"])])),
+            "node3 has not got it"
+        );
+        let both = &[("node1", &[][..]), ("node3", &[][..])];
+        let of_five = partition(copies(early(), both), |p| p.voters = 5);
+        assert!(!is_certain(&of_five), "two of five");
+        let weighted = partition(copies(early(), both), |p| p.one_vote_each = false);
+        assert!(!is_certain(&weighted));
+        let nobody = [("node2", absent(false)), ("node3", node(false, None))];
+        let alone = revoked(facts("node2", &nobody), "node2", S(100));
+        let alone = copies(alone, &[("node1", &[]), ("node3", &[])]);
+        assert!(
+            matches!(hold(&alone), Hold::Settling { .. }),
+            "to be alone takes its time"
+        );
+        // Its own node has it, in a hang of its receiver, say: no vote is needed.
+        let here = [
+            ("node2", node(false, None)),
+            ("node3", node(false, STREAMING)),
+        ];
+        let here = revoked(facts("node2", &here), "node2", S(100));
+        let here = partition(here, |p| p.voters = 2);
+        assert!(is_certain(&copies(here.clone(), &[("node2", &[])])));
+        assert!(!is_certain(&copies(here, &[("node2", &["node2"])])));
     }
 
     #[test]

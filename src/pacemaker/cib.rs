@@ -46,7 +46,7 @@ pub struct Cib {
 pub enum CibError {
     /// No CIB daemon answers on this node.
     #[error(
-        "Pacemaker does not run on this node, so the cluster's state is not known ({0}): start the cluster"
+        "Pacemaker does not run on this node, so the cluster's state is not known: start the cluster ({0})"
     )]
     NotConnected(String),
     /// The daemon is there but gave no answer in time.
@@ -105,8 +105,26 @@ impl Cib {
     /// # Errors
     /// See [`CibError`]. There is no empty view for "could not read".
     pub fn read(&self, deadline: Deadline) -> Result<ClusterView, CibError> {
+        self.query(None, deadline)
+    }
+
+    /// Reads `node`'s own copy: what that node would go by, were it alone from now on. A daemon that hangs or is gone
+    /// gives no answer until the deadline (tried with 2.1.5: `--node` is answered by that node's daemon, not by this
+    /// one).
+    ///
+    /// # Errors
+    /// See [`CibError`].
+    pub fn read_at(&self, node: &NodeName, deadline: Deadline) -> Result<ClusterView, CibError> {
+        self.query(Some(node), deadline)
+    }
+
+    fn query(&self, node: Option<&NodeName>, deadline: Deadline) -> Result<ClusterView, CibError> {
         let limit = deadline.remaining();
         let query = self.cibadmin(deadline).arg("--query");
+        let query = match node {
+            Some(node) => query.arg(format!("--node={node}")),
+            None => query,
+        };
         let output = query
             .run(deadline)
             .map_err(|error| CibError::from_run(error, limit))?;

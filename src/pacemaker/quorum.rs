@@ -11,6 +11,8 @@ pub struct Membership {
     pub ring: String,
     /// Votes in the whole cluster.
     pub expected_votes: usize,
+    /// Each member listed has exactly one vote, so that members can be counted instead.
+    pub one_vote_each: bool,
 }
 
 /// Quorum could not be read, which is not the same as "no quorum".
@@ -57,7 +59,20 @@ fn parse(text: &str) -> Result<Membership, QuorumError> {
         expected_votes: field("Expected votes")?
             .parse()
             .map_err(|_| QuorumError::Missing("Expected votes"))?,
+        one_vote_each: one_vote_each(text),
     })
+}
+
+/// From the table under `Nodeid Votes Name`; false where there is none.
+fn one_vote_each(text: &str) -> bool {
+    let mut rows = text
+        .lines()
+        .skip_while(|line| !line.contains("Nodeid"))
+        .skip(1)
+        .filter(|line| !line.trim().is_empty())
+        .peekable();
+    let is_one = |line: &str| line.split_whitespace().nth(1) == Some("1");
+    rows.peek().is_some() && rows.all(is_one)
 }
 
 #[cfg(test)]
@@ -82,6 +97,12 @@ Highest expected: 3
 Total votes:      3
 Quorum:           2
 Flags:            Quorate
+
+Membership information
+----------------------
+    Nodeid      Votes Name
+         1          1 node1 (local)
+         2          1 node2
 ";
 
     #[test]
@@ -90,9 +111,14 @@ Flags:            Quorate
             quorate: true,
             ring: "1.c".to_owned(),
             expected_votes: 3,
+            one_vote_each: true,
         };
         assert_eq!(parse(PRINTED).unwrap(), expected);
         assert!(!parse(&PRINTED.replace("Yes", "No")).unwrap().quorate);
+        let weighted = PRINTED.replace("2          1 node2", "2          0 node2");
+        assert!(!parse(&weighted).unwrap().one_vote_each);
+        let no_table = PRINTED.split("Membership").next().unwrap();
+        assert!(!parse(no_table).unwrap().one_vote_each);
     }
 
     #[test]

@@ -17,16 +17,16 @@ pub enum ParamError {
         expected: Expected,
     },
     #[error(
-        "rep_mode={rep_mode}, but master_ip is not set, so a standby can't find its primary; set it to the virtual address \
-         that follows the primary"
+        "rep_mode={rep_mode}, but master_ip is not set: set it to the virtual address that follows the primary, so that \
+         standbys find it"
     )]
     MasterIpMissing { rep_mode: RepMode },
     #[error(
-        "replication_slot_name={seen:?} has {bad:?} in it; PostgreSQL allows a-z, 0-9 and _ in the name of a slot, so rename it"
+        "replication_slot_name={seen:?} has {bad:?} in it: rename it, PostgreSQL allows a-z, 0-9 and _ in the name of a slot"
     )]
     SlotName { seen: String, bad: char },
     #[error(
-        "external_standby_node_list is set, but rep_mode={rep_mode} waits for no standby; use rep_mode=sync or unset the list"
+        "external_standby_node_list is set, but rep_mode={rep_mode} waits for no standby: use rep_mode=sync or unset the list"
     )]
     ExternalStandbysUnused { rep_mode: RepMode },
     #[error(
@@ -39,8 +39,7 @@ pub enum ParamError {
     )]
     LockServiceAbsent,
     #[error(
-        "sync_strict=true (commits wait for a standby, always) contradicts unsafe_relax=true (they may stop waiting without \
-         proof); unset one of them"
+        "sync_strict=true contradicts unsafe_relax=true, unset one: commits wait for a standby always, or may stop waiting without proof"
     )]
     StrictAndUnsafe,
     #[error(
@@ -48,8 +47,8 @@ pub enum ParamError {
     )]
     NotPromotable { rep_mode: RepMode },
     #[error(
-        "rep_mode={rep_mode}, but the resource is a promotable clone, whose instances would be independent databases; use \
-         rep_mode=sync or async, or a plain resource"
+        "rep_mode={rep_mode}, but the resource is a promotable clone: use rep_mode=sync or async, or a plain resource; its \
+         instances would be independent databases"
     )]
     NothingToPromote { rep_mode: RepMode },
     #[error(
@@ -60,8 +59,13 @@ pub enum ParamError {
 
 impl ParamError {
     /// What the agent answers.
-    pub const fn ocf_code(&self) -> OcfCode {
+    pub fn ocf_code(&self) -> OcfCode {
         match self {
+            // resource-agents' own tests (tools/ocft/pgsql) demand of pgctl=no_such what they demand of /no/such.
+            Self::Unparsable {
+                name: "pgctl" | "psql",
+                ..
+            } => OcfCode::ErrInstalled,
             // Fatal: the parameters are the same on every node, so no other node would do better.
             Self::NotUtf8 { .. }
             | Self::Unparsable { .. }

@@ -2,8 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, getegid, geteuid};
 
 /// Replaces `path` by `contents`: written beside it, on disk, then renamed, so that neither a
 /// power cut nor a full disk leaves a half-written file. Does nothing where the contents are the
@@ -35,35 +38,56 @@ pub fn write(path: &Path, contents: &str, mode: u32) -> io::Result<()> {
 }
 
 /// As [`write`], keeping the old file's owner and permissions, and following a symbolic link to
-/// the file it names: for files that belong to the operator.
+/// the file it names: for files that belong to the operator. `dir_owner`: only where the file's
+/// directory belongs to this user, so that root may write for it and be led nowhere else.
 ///
 /// # Errors
 /// As [`write`].
-pub fn rewrite(path: &Path, contents: &str) -> io::Result<()> {
+pub fn rewrite(path: &Path, contents: &str, dir_owner: Option<Uid>) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
-    let old = fs::metadata(&path)?;
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let name = path
-        .file_name()
-        .ok_or(io::ErrorKind::InvalidInput)?
-        .to_string_lossy();
-    let draft = dir.join(format!(".{name}.expgsql"));
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let dir = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW)
+        .open(dir)?;
+    if dir_owner.is_some_and(|owner| dir.metadata().map(|d| d.uid()).ok() != Some(owner.as_raw())) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    // From here on this very directory is meant, whatever is put in the place of its name.
+    let pinned = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
+    let target = pinned.join(name);
+    let old = fs::symlink_metadata(&target)?;
+    if !old.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let draft = pinned.join(format!(".{}.expgsql", name.to_string_lossy()));
     remove(&draft)?;
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&draft)?;
-    file.write_all(contents.as_bytes())?;
-    let same_owner = nix::unistd::geteuid().as_raw() == old.uid()
-        && nix::unistd::getegid().as_raw() == old.gid();
-    if !same_owner {
-        std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+    let written = file
+        .write_all(contents.as_bytes())
+        .and_then(|()| own_alike(&file, &old))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&draft, &target));
+    if written.is_err() {
+        // The operator's directory is left as it was.
+        let _ = remove(&draft);
     }
-    file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
-    file.sync_all()?;
-    fs::rename(&draft, &path)?;
-    sync_dir(dir)
+    written?;
+    dir.sync_all()
+}
+
+fn own_alike(file: &File, old: &fs::Metadata) -> io::Result<()> {
+    let same_owner = geteuid().as_raw() == old.uid() && getegid().as_raw() == old.gid();
+    if !same_owner {
+        std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()))?;
+    }
+    // Never a set-user-id bit: root may be writing words of the owner's here.
+    file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o777))
 }
 
 /// Removes `path`, which may be gone already, and makes that last.
@@ -134,7 +158,11 @@ mod tests {
         fs::write(&real, "a").unwrap();
         fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        rewrite(&link, "b").unwrap();
+        rewrite(&link, "b", None).unwrap();
+        rewrite(&link, "b", Some(geteuid())).unwrap();
+        let other = Uid::from_raw(geteuid().as_raw() + 1);
+        assert!(rewrite(&link, "c", Some(other)).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         assert_eq!(fs::read_to_string(&real).unwrap(), "b");
         assert_eq!(fs::metadata(&real).unwrap().mode() & 0o777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());

@@ -1,10 +1,10 @@
 //! Acting as the operating system user that owns the instance.
 
-use nix::unistd::{geteuid, setegid, seteuid};
+use nix::unistd::{Gid, getegid, geteuid, getgroups, getuid, setegid, seteuid, setgroups};
 
 use crate::sys::Owner;
 
-/// Runs `action` with the owner's effective user and group, then takes root's back.
+/// Runs `action` with the owner's effective user and groups, then takes root's back.
 ///
 /// Files in directories that the owner may write are touched only like this: as root, a symbolic
 /// link planted there by a broken-into database would be followed anywhere. Peer authentication
@@ -21,19 +21,23 @@ pub fn as_owner<T>(owner: &Owner, action: impl FnOnce() -> T) -> nix::Result<T> 
 }
 
 struct Guard {
-    gid: nix::unistd::Gid,
+    gid: Gid,
+    groups: Vec<Gid>,
 }
 
 impl Guard {
     fn enter(owner: &Owner) -> nix::Result<Self> {
         let guard = Self {
-            gid: nix::unistd::getegid(),
+            gid: getegid(),
+            groups: getgroups()?,
         };
-        // Group first: without root's user id it could not be changed any more.
+        // All of them, or files that only root's groups may read would seem readable to the server, too. Groups first:
+        // without root's user id they could not be changed any more.
+        setgroups(&owner.groups)?;
         setegid(owner.gid)?;
         match seteuid(owner.uid) {
             Ok(()) => Ok(guard),
-            Err(error) => Err(error), // the guard's drop gives the group back
+            Err(error) => Err(error), // the guard's drop gives the groups back
         }
     }
 }
@@ -42,7 +46,8 @@ impl Drop for Guard {
     fn drop(&mut self) {
         // The real and saved user ids are still root's, so this can't fail; if it did, the agent
         // would go on with fewer rights, never with more.
-        let _ = seteuid(nix::unistd::getuid());
+        let _ = seteuid(getuid());
         let _ = setegid(self.gid);
+        let _ = setgroups(&self.groups);
     }
 }

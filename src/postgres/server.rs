@@ -14,6 +14,10 @@ use crate::sys::{self, Deadline, Owner, RunError, poll_until};
 /// time: several of these waits follow one another in a failover.
 const POLL: Duration = Duration::from_millis(20);
 
+/// How long a process of a server that has stopped in order may take to end by itself. It takes milliseconds; what
+/// lives longer is stuck.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// How to start this instance.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -22,6 +26,7 @@ pub struct Launch {
     pub config: PathBuf,
     pub logfile: PathBuf,
     pub port: u16,
+    /// An address, or the absolute path of a directory for the socket, as libpq has it.
     pub host: Option<String>,
     pub socket_dir: Option<PathBuf>,
     /// Further words for the server, as the operator wrote them.
@@ -55,11 +60,13 @@ pub fn launch(launch: &Launch, owner: &Owner, deadline: Deadline) -> Result<(), 
         "-p".to_owned(),
         launch.port.to_string(),
     ];
-    if let Some(host) = &launch.host {
+    let host_dir = launch.host.as_ref().filter(|host| host.starts_with('/'));
+    if let Some(host) = launch.host.as_ref().filter(|_| host_dir.is_none()) {
         words.extend(["-h".to_owned(), host.clone()]);
     }
-    if let Some(dir) = &launch.socket_dir {
-        words.extend(["-k".to_owned(), dir.display().to_string()]);
+    let socket_dir = launch.socket_dir.as_ref().map(|d| d.display().to_string());
+    if let Some(dir) = host_dir.cloned().or(socket_dir) {
+        words.extend(["-k".to_owned(), dir]);
     }
     let options = format!("{} {}", shell_words::join(&words), launch.start_opt);
     let mut libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
@@ -150,6 +157,7 @@ pub fn stop(
         }
         process::signal(running.pid, signal)?;
         if wait_gone(pgdata, running.pid, deadline.min(time))? {
+            wait_for_last_words(pgdata, owner, deadline)?;
             kill_orphans(pgdata, owner, deadline)?;
             return Ok(ended);
         }
@@ -171,6 +179,19 @@ fn wait_gone(pgdata: &Path, pid: i32, deadline: Deadline) -> io::Result<bool> {
         }
     });
     failure.map_or(Ok(gone.is_some()), Err)
+}
+
+/// After an orderly end some processes are on their way out: the postmaster itself, which removes its pid file before
+/// it exits, and the logging collector, which still writes what is in its pipe.
+fn wait_for_last_words(pgdata: &Path, owner: &Owner, deadline: Deadline) -> io::Result<()> {
+    let gone = poll_until(deadline.min(LAST_WORDS), POLL, || {
+        match process::orphans(pgdata, owner.uid) {
+            Ok(pids) if pids.is_empty() => Some(Ok(())),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        }
+    });
+    gone.unwrap_or(Ok(()))
 }
 
 /// Ends what a dead postmaster left behind: it could not be stopped in order any more, and while

@@ -174,7 +174,7 @@ fn play(
     timeline.say(Tone::Act, &format!("{} ({})", act.title, target.name()));
     let begin = client.now();
     (act.inflict)(cluster, target)?;
-    timeline.say(Tone::Broken, &format!("done to {}", target.name()));
+    timeline.say(Tone::Broken, &format!("now, to {}", target.name()));
     wait_for_writes(cluster, client, begin)?;
     if target.is_on() && cluster.cuts()?.is_empty() {
         timeline.say(Tone::Aside, "nothing needs mending from outside");

@@ -1,0 +1,55 @@
+//! The agent as Pacemaker and an administrator see it: what each action answers, with which words, and what it leaves
+//! on disk. The real executable and a real PostgreSQL run in hosts of the lab, without a cluster.
+
+mod bad_input;
+mod follower;
+mod ocf;
+mod plain;
+mod secrets;
+mod site;
+
+use std::process::ExitCode;
+
+use lab::scenarios;
+
+fn main() -> ExitCode {
+    let outcome = lab::suite(scenarios![
+        ocf::describing_actions_need_neither_cluster_nor_postgresql,
+        ocf::a_probe_of_a_host_without_postgresql_says_not_running,
+        ocf::a_wrong_call_is_told_apart_from_a_wrong_configuration,
+        ocf::ocf_tester_passes,
+        ocf::every_case_of_the_ocft_suite_gives_its_code,
+        bad_input::unusable_parameters_are_refused_without_a_trace,
+        bad_input::an_unusable_machine_is_refused_without_a_trace,
+        bad_input::a_configuration_that_contradicts_the_agent_is_refused_without_a_trace,
+        bad_input::a_typing_error_does_not_take_down_a_running_server,
+        bad_input::replication_without_pacemaker_fails_and_says_so,
+        plain::every_action_may_be_repeated,
+        plain::monitor_sql_decides_whether_a_server_is_well,
+        plain::a_frozen_postmaster_is_found_and_stopped,
+        plain::a_frozen_backend_does_not_outlast_the_stop,
+        plain::what_a_killed_postmaster_left_behind_does_not_prevent_a_start,
+        plain::a_stop_ends_transactions_and_escalates_as_told,
+        plain::an_orderly_stop_is_logged_to_its_last_line,
+        plain::where_the_server_listens_is_where_it_is_watched,
+        plain::options_reach_the_server_word_for_word,
+        plain::files_that_are_missing_are_made_as_the_server_needs_them,
+        plain::the_monitoring_user_logs_in_with_its_password,
+        plain::the_owner_may_run_the_agent_and_a_stranger_may_not,
+        plain::a_server_that_was_replicated_waits_for_nobody,
+        follower::a_follower_streams_and_every_action_may_be_repeated,
+        follower::the_recovery_parameters_are_in_force,
+        follower::a_follower_logs_in_with_its_password_file,
+        follower::include_lines_are_added_once_and_change_nothing_else,
+        follower::a_promoted_follower_is_reported,
+        follower::a_follower_is_well_although_the_cluster_can_not_be_told,
+        secrets::no_secret_is_shown_to_others,
+    ]);
+    match site::close() {
+        Ok(()) => outcome,
+        Err(error) => {
+            eprintln!("the lab could not be taken down: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

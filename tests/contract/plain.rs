@@ -1,0 +1,374 @@
+//! rep_mode=none: one server.
+
+use std::time::Duration;
+
+use lab::Result;
+
+use crate::site::{AGENT, CONFIG, DATA, LOG, SOON, Site, TMPDIR};
+
+/// Smallest query_timeout, so that a hung server is found soon.
+const AT_ONCE: (&str, &str) = ("query_timeout", "1");
+
+pub(crate) fn every_action_may_be_repeated() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent();
+    for _round in ["first", "second"] {
+        for (action, code) in [
+            ("monitor", 7),
+            ("stop", 0),
+            ("start", 0),
+            ("start", 0),
+            ("monitor", 0),
+            ("monitor", 0),
+            ("status", 0),
+            ("reload-agent", 0),
+            ("reload", 0),
+            ("notify", 0),
+            ("validate-all", 0),
+            ("stop", 0),
+            ("stop", 0),
+            ("monitor", 7),
+        ] {
+            agent.gives(action, code);
+        }
+        agent.clone().once().gives("monitor", 7);
+        assert_eq!(site.server_processes()?, "");
+    }
+    agent
+        .var("OCF_CHECK_LEVEL", "10")
+        .param("check_wal_receiver", "yes")
+        .gives("validate-all", 0);
+    Ok(())
+}
+
+pub(crate) fn monitor_sql_decides_whether_a_server_is_well() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent().param("pgdb", "postgres");
+    agent.gives("start", 0);
+    let watch = |sql: &str| agent.clone().param("monitor_sql", sql);
+    site.postgres().sql("create table beats(n int)")?;
+    watch("insert into beats values (1)").gives("monitor", 0);
+    watch("select 'it''s'; select 1").gives("monitor", 0);
+    assert_eq!(site.postgres().sql("select count(*) from beats")?, "1");
+    watch("select * from no_such_table")
+        .gives("monitor", 1)
+        .says(&["monitor_sql", "no_such_table"]);
+    watch("select pg_sleep(100)")
+        .params(&[AT_ONCE])
+        .gives("monitor", 1)
+        .says(&["monitor_sql"]);
+    // The table is not in the database that pgdb names.
+    watch("select * from beats")
+        .param("pgdb", "template1")
+        .gives("monitor", 1);
+    // A standby is asked the agent's own question only: what writes would fail there.
+    agent.gives("stop", 0);
+    site.sh(&format!(
+        "runuser -u postgres -- touch {DATA}/standby.signal"
+    ))?;
+    agent.gives("start", 0);
+    watch("insert into beats values (2)").gives("monitor", 0);
+    Ok(())
+}
+
+pub(crate) fn a_frozen_postmaster_is_found_and_stopped() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent().params(&[AT_ONCE]);
+    agent.gives("start", 0);
+    site.postgres().signal("STOP")?;
+    agent.gives("monitor", 1).says(&["postmaster", "signal"]);
+    agent.clone().once().gives("monitor", 1);
+    agent.gives("stop", 0);
+    assert_eq!(site.server_processes()?, "");
+    agent.gives("monitor", 7);
+    agent.gives("start", 0);
+    Ok(())
+}
+
+pub(crate) fn a_frozen_backend_does_not_outlast_the_stop() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site
+        .agent()
+        .timeout(Duration::from_secs(8))
+        .param("stop_escalate", "1");
+    agent.gives("start", 0);
+    let _client = site.host().spawn("client", &sleeper(&site))?;
+    let backend = backend(&site)?;
+    site.sh(&format!("kill -STOP {backend}"))?;
+    agent.gives("stop", 0);
+    assert_eq!(site.server_processes()?, "");
+    Ok(())
+}
+
+/// A client in a transaction that does not end by itself.
+fn sleeper(site: &Site) -> [String; 7] {
+    let psql = site.lab().layout().program("psql");
+    let sql = "begin; create table unfinished(); select pg_sleep(600)";
+    ["runuser", "-u", "postgres", "--", &psql, "-c", sql].map(str::to_owned)
+}
+
+/// Waits for the backend of [`sleeper`] and gives its number.
+fn backend(site: &Site) -> Result<String> {
+    let query = "select pid from pg_stat_activity where wait_event = 'PgSleep'";
+    site.lab().eventually("the client waits", SOON, |_| {
+        match site.postgres().sql(query) {
+            Ok(pid) if !pid.is_empty() => Ok(pid),
+            Ok(_) => Err("there is no such backend".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+}
+
+pub(crate) fn what_a_killed_postmaster_left_behind_does_not_prevent_a_start() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent();
+    agent.gives("start", 0);
+    let _client = site.host().spawn("client", &sleeper(&site))?;
+    let backend = backend(&site)?;
+    // A frozen backend does not notice that its postmaster is gone.
+    site.sh(&format!("kill -STOP {backend}"))?;
+    site.postgres().signal("KILL")?;
+    agent.gives("monitor", 7);
+    assert_ne!(site.server_processes()?, "", "the backend is still there");
+    agent.gives("start", 0);
+    agent.gives("monitor", 0);
+    let alive = site
+        .host()
+        .run(&["test", "-d", &format!("/proc/{backend}")])?;
+    assert!(!alive.success(), "the old backend lives");
+
+    let _client = site.host().spawn("client", &sleeper(&site))?;
+    let left = self::backend(&site)?;
+    site.sh(&format!("kill -STOP {left}"))?;
+    site.postgres().signal("KILL")?;
+    agent.gives("stop", 0);
+    assert_eq!(site.server_processes()?, "");
+    Ok(())
+}
+
+pub(crate) fn a_stop_ends_transactions_and_escalates_as_told() -> Result<()> {
+    let site = Site::fresh()?;
+    let fast = "received fast shutdown request";
+    let immediate = "received immediate shutdown request";
+    for (escalate, heard, not_heard) in [("90", fast, immediate), ("0", immediate, fast)] {
+        let agent = site.agent().param("stop_escalate", escalate);
+        agent.gives("start", 0);
+        let _client = site.host().spawn("client", &sleeper(&site))?;
+        backend(&site)?;
+        site.host().write_file(LOG, "", "postgres", "600")?;
+        agent.gives("stop", 0);
+        assert_eq!(site.server_processes()?, "");
+        let log = site.host().read_file(LOG)?;
+        assert!(
+            log.contains(heard) && !log.contains(not_heard),
+            "stop_escalate={escalate}: {log}"
+        );
+    }
+    Ok(())
+}
+
+pub(crate) fn an_orderly_stop_is_logged_to_its_last_line() -> Result<()> {
+    let site = Site::fresh()?;
+    // The collector outlives the postmaster by a moment: it writes what is still in its pipe.
+    site.configure("logging_collector = on\nlog_directory = 'log'\nlog_filename = 'all.log'")?;
+    let agent = site.agent();
+    for _round in 0..3 {
+        agent.gives("start", 0);
+        agent.gives("stop", 0);
+        assert_eq!(site.server_processes()?, "");
+        let log = format!("{DATA}/log/all.log");
+        assert!(
+            site.host()
+                .tail(&log, 1)
+                .contains("database system is shut down"),
+            "{}",
+            site.host().tail(&log, 5)
+        );
+        site.sh(&format!("rm {log}"))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn where_the_server_listens_is_where_it_is_watched() -> Result<()> {
+    let site = Site::fresh()?;
+    let cycle = |params: &[(&str, &str)], check: &str| -> Result<()> {
+        let agent = site.agent().params(params);
+        agent.gives("start", 0);
+        agent.gives("monitor", 0);
+        assert_eq!(site.sh(check)?, "yes", "{params:?}: {check}");
+        agent.gives("stop", 0);
+        Ok(())
+    };
+    let listens =
+        |address: &str| format!("ss -Hltn | grep -q ' {address} ' && echo yes || ss -Hltn");
+    cycle(&[("pgport", "5433")], &listens("0.0.0.0:5433"))?;
+    cycle(&[("pghost", "127.0.0.1")], &listens("127.0.0.1:5432"))?;
+    cycle(
+        &[("pghost", site.host().address()), ("pgport", "5434")],
+        &listens(&format!("{}:5434", site.host().address())),
+    )?;
+    let socket = |dir: &str| format!("test -S {dir}/.s.PGSQL.5432 && echo yes || ls -la {dir}");
+    cycle(
+        &[("socketdir", "/run/contract-socket")],
+        &socket("/run/contract-socket"),
+    )?;
+    assert_eq!(
+        site.sh("stat -c '%a %U' /run/contract-socket")?,
+        "2775 postgres"
+    );
+    // A directory in pghost is one of sockets, as in libpq.
+    site.sh("install -d -o postgres /run/contract-host")?;
+    cycle(
+        &[("pghost", "/run/contract-host")],
+        &socket("/run/contract-host"),
+    )?;
+    site.sh("rm -r /run/contract-*")?;
+    // The port that the server really has counts, also where start_opt chose it.
+    cycle(&[("start_opt", "-p 5435")], &listens("0.0.0.0:5435"))?;
+    site.configure("unix_socket_directories = '/tmp'")?;
+    cycle(&[], "test -S /tmp/.s.PGSQL.5432 && echo yes")
+}
+
+pub(crate) fn options_reach_the_server_word_for_word() -> Result<()> {
+    let site = Site::fresh()?;
+    site.sh(&format!("cp -a {CONFIG} /var/lib/contract.conf && echo \"cluster_name = 'other file'\" >>/var/lib/contract.conf"))?;
+    let show = |name: &str| site.postgres().sql(&format!("show {name}"));
+
+    let agent = site
+        .agent()
+        .param(
+            "start_opt",
+            r#"-c work_mem=8MB -c "application_name=it's a $HOME; \`x\`""#,
+        )
+        .param("ctl_opt", "-w -t 25")
+        .param("config", "/var/lib/contract.conf")
+        .param("pglibs", "/opt/contract-libraries");
+    agent.gives("start", 0);
+    agent.gives("monitor", 0);
+    assert_eq!(show("work_mem")?, "8MB");
+    assert_eq!(show("cluster_name")?, "other file");
+    assert_eq!(show("config_file")?, "/var/lib/contract.conf");
+    let pid = site.postgres().postmaster().expect("it runs");
+    let words = site.sh(&format!("tr '\\0' '\\n' </proc/{pid}/cmdline"))?;
+    assert!(
+        words
+            .lines()
+            .any(|word| word == "application_name=it's a $HOME; `x`"),
+        "{words}"
+    );
+    let variables = site.sh(&format!("tr '\\0' '\\n' </proc/{pid}/environ"))?;
+    assert!(
+        variables
+            .lines()
+            .any(|line| line == "LD_LIBRARY_PATH=/opt/contract-libraries"),
+        "{variables}"
+    );
+    agent.gives("stop", 0);
+
+    // ctl_opt reaches pg_ctl: one that it does not know is refused in its words.
+    site.agent()
+        .param("ctl_opt", "--no-such-option")
+        .gives("start", 1)
+        .says(&["pg_ctl", "unrecognized option"]);
+    site.sh("rm /var/lib/contract.conf")?;
+    Ok(())
+}
+
+pub(crate) fn files_that_are_missing_are_made_as_the_server_needs_them() -> Result<()> {
+    let site = Site::fresh()?;
+    // In a directory that is root's alone, as in one that is the owner's.
+    site.sh("mkdir -p /var/lib/contract && umask 022")?;
+    for log in ["/var/lib/contract/server.log", "/var/lib/pgsql/server.log"] {
+        let agent = site.agent().param("logfile", log);
+        agent.gives("start", 0);
+        assert_eq!(
+            site.sh(&format!("stat -c '%a %U' {log}"))?,
+            "600 postgres",
+            "the log may hold statements, and those passwords"
+        );
+        assert!(!site.host().read_file(log)?.is_empty());
+        agent.gives("stop", 0);
+    }
+    let agent = site
+        .follower()
+        .param("tmpdir", "/var/lib/contract/deep/tmp");
+    agent.gives("start", 0);
+    assert_eq!(
+        site.sh(
+            "stat -c '%a %U' /var/lib/contract/deep/tmp /var/lib/contract/deep/tmp/recovery.conf"
+        )?,
+        "700 postgres\n600 postgres"
+    );
+    agent.gives("stop", 0);
+    // Another tmpdir would leave two includes that contradict each other.
+    site.restore(site.host())?;
+    // An own tmpdir that others may read is closed.
+    site.sh(&format!("chmod 755 {TMPDIR}"))?;
+    let agent = site.follower();
+    agent.gives("start", 0);
+    assert_eq!(site.sh(&format!("stat -c %a {TMPDIR}"))?, "700");
+    agent.gives("stop", 0);
+    Ok(())
+}
+
+pub(crate) fn the_monitoring_user_logs_in_with_its_password() -> Result<()> {
+    let site = Site::fresh()?;
+    let owner = site.agent();
+    owner.gives("start", 0);
+    site.postgres()
+        .sql("create role watcher login password 'pass word''s' in role pg_monitor")?;
+    let hba = format!("{DATA}/pg_hba.conf");
+    site.sh(&format!(
+        "sed -i '1i local all watcher scram-sha-256\\nhost all watcher samehost scram-sha-256' {hba}"
+    ))?;
+    site.postgres().sql("select pg_reload_conf()")?;
+    let watcher = owner.param("monitor_user", "watcher");
+    let known = watcher.clone().param("monitor_password", "pass word's");
+    let over_tcp = known.clone().param("pghost", site.host().address());
+    known.gives("monitor", 0);
+    over_tcp.gives("monitor", 0);
+    known.gives("start", 0);
+    watcher
+        .clone()
+        .param("monitor_password", "wrong")
+        .gives("monitor", 1)
+        .says(&["watcher"]);
+    watcher.gives("monitor", 1);
+    known.gives("stop", 0);
+    known.gives("start", 0);
+    Ok(())
+}
+
+pub(crate) fn the_owner_may_run_the_agent_and_a_stranger_may_not() -> Result<()> {
+    let site = Site::fresh()?;
+    let owner = site.agent().run_by("postgres");
+    for (action, code) in [("start", 0), ("monitor", 0), ("stop", 0), ("monitor", 7)] {
+        owner.gives(action, code);
+    }
+    let stranger = site.agent().run_by("nobody");
+    let before = site.snapshot()?;
+    stranger.gives("start", 1).says(&["root", "postgres"]);
+    before.assert_same(&site.snapshot()?, "a stranger's start");
+    assert_eq!(stranger.run(&[AGENT, "meta-data"])?.code(), 0);
+    Ok(())
+}
+
+/// rep_mode was sync, and is none now: the include line in postgresql.conf is still there.
+pub(crate) fn a_server_that_was_replicated_waits_for_nobody() -> Result<()> {
+    let site = Site::fresh()?;
+    site.configure(&format!(
+        "include '{TMPDIR}/rep_mode.conf' # added by pgsql RA"
+    ))?;
+    site.host().write_file(
+        &format!("{TMPDIR}/rep_mode.conf"),
+        "synchronous_standby_names = 'ANY 1 (\"node2\")'\n",
+        "postgres",
+        "600",
+    )?;
+    let agent = site.agent();
+    agent.gives("start", 0);
+    assert_eq!(site.postgres().sql("show synchronous_standby_names")?, "");
+    site.postgres().sql("create table acknowledged()")?;
+    agent.gives("stop", 0);
+    Ok(())
+}

@@ -128,6 +128,8 @@ fn outside(stage: &Stage) -> Result<()> {
     let lab = &stage.lab;
     let primary = lab.primary()?;
     let postmaster = lab.postgres(primary).postmaster();
+    let others = lab.nodes().iter().map(Node::name);
+    let names: Vec<&str> = others.filter(|name| *name != primary.name()).collect();
     let set = [
         "crm_resource",
         "--resource",
@@ -137,8 +139,6 @@ fn outside(stage: &Stage) -> Result<()> {
     primary
         .run(&[&set[..], &["--parameter-value", OUTSIDE]].concat())?
         .ok()?;
-    let mut names: Vec<&str> = lab.standbys()?.iter().map(|node| node.name()).collect();
-    names.sort_unstable();
     in_force(
         stage,
         "every standby of the cluster belongs to the contract",

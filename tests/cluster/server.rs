@@ -154,6 +154,9 @@ fn killed_three_times(stage: &Stage) -> Result<()> {
     expect(counted == "3", || {
         format!("fail-count is {counted} after three kills")
     })?;
+    for failure in stage.lab.status()?.failures {
+        println!("         {failure}");
+    }
     stage.forgive(old)?;
     stage.recovers()
 }

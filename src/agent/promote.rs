@@ -89,8 +89,7 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
             let next = next_record(ctx, record.as_ref(), fork)?;
             take_over(&mut board, Method::NewTimeline, &server, Some(next))?;
             drop(server);
-            server::promote(&ctx.params.pgctl, ctx.pgdata(), &ctx.owner, ctx.deadline)
-                .map_err(failed)?;
+            server::promote(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
             ready::wait(ctx, "a primary", |state| !state.in_recovery)?
         }
     };

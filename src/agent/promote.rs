@@ -93,7 +93,15 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
             ready::wait(ctx, "a primary", |state| !state.in_recovery)?
         }
     };
-    finish(&mut board, server)?;
+    // It takes writes. What could not be told now, the first monitor tells; to fail here would be
+    // to take it down again.
+    if let Err(failure) = finish(&mut board, server) {
+        say!(
+            WARN,
+            "promoted, and left to the monitor",
+            reason = failure.text()
+        );
+    }
     Ok(Outcome::of(OcfCode::Success))
 }
 

@@ -260,6 +260,17 @@ impl Command {
         self
     }
 
+    /// Looks for shared libraries in `dir`, too, after all other places that LD_LIBRARY_PATH names.
+    #[must_use]
+    pub fn libraries(self, dir: &std::path::Path) -> Self {
+        let mut path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        if !path.is_empty() {
+            path.push(":");
+        }
+        path.push(dir);
+        self.env("LD_LIBRARY_PATH", path)
+    }
+
     /// Takes a variable out of the inherited environment.
     #[must_use]
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {

@@ -76,8 +76,7 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
                 Some(next_record(ctx, record.as_ref(), fork)?),
             )?;
             drop(server);
-            server::promote(&ctx.params.pgctl, ctx.pgdata(), &ctx.owner, ctx.deadline)
-                .map_err(failed)?;
+            server::promote(&ctx.launch(), &ctx.owner, ctx.deadline).map_err(failed)?;
             ready::wait(ctx, "a primary", |state| !state.in_recovery)?
         }
     };

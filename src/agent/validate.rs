@@ -90,6 +90,7 @@ fn program_version(ctx: &Context<'_>, data: u32) -> Step<()> {
     let output = Command::new(&ctx.params.pgctl)
         .arg("--version")
         .env("LC_ALL", "C")
+        .libraries(&ctx.params.pglibs)
         .as_owner(&ctx.owner)
         .run(ctx.deadline)
         .map_err(installed)?;

@@ -69,11 +69,6 @@ pub fn launch(launch: &Launch, owner: &Owner, deadline: Deadline) -> Result<(), 
         words.extend(["-k".to_owned(), dir]);
     }
     let options = format!("{} {}", shell_words::join(&words), launch.start_opt);
-    let mut libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    if !libraries.is_empty() {
-        libraries.push(":");
-    }
-    libraries.push(&launch.libraries);
     let command = sys::Command::new(&launch.pgctl)
         .arg("start")
         .arg("-W")
@@ -85,7 +80,7 @@ pub fn launch(launch: &Launch, owner: &Owner, deadline: Deadline) -> Result<(), 
         .arg("-o")
         .arg(options.trim_end())
         .args(&launch.ctl_opt)
-        .env("LD_LIBRARY_PATH", libraries)
+        .libraries(&launch.libraries)
         .as_owner(owner);
     command.run(deadline)?;
     Ok(())
@@ -95,18 +90,14 @@ pub fn launch(launch: &Launch, owner: &Owner, deadline: Deadline) -> Result<(), 
 ///
 /// # Errors
 /// pg_ctl failed; its words are in the error.
-pub fn promote(
-    pgctl: &Path,
-    pgdata: &Path,
-    owner: &Owner,
-    deadline: Deadline,
-) -> Result<(), ServerError> {
-    sys::Command::new(pgctl)
+pub fn promote(launch: &Launch, owner: &Owner, deadline: Deadline) -> Result<(), ServerError> {
+    sys::Command::new(&launch.pgctl)
         .arg("promote")
         .arg("-W")
         .arg("-s")
         .arg("-D")
-        .arg(pgdata)
+        .arg(&launch.pgdata)
+        .libraries(&launch.libraries)
         .as_owner(owner)
         .run(deadline)?;
     Ok(())

@@ -15,6 +15,7 @@ use crate::ocf::{OcfCode, OcfEnv, Outcome};
 use crate::pacemaker::cib;
 use crate::params::{Params, RepMode};
 use crate::postgres::process::{self, Postmaster, Running};
+use crate::postgres::programs::Programs;
 use crate::postgres::server::Launch;
 use crate::postgres::session::{Address, Session, SqlError, Target};
 use crate::sys::{Deadline, Owner, OwnerError};
@@ -80,11 +81,9 @@ impl<'a> Context<'a> {
         &self.params.pgdata
     }
 
-    /// The directory of the server's other programs: pg_ctl may be a link out of it.
-    pub(super) fn bindir(&self) -> PathBuf {
-        let real = self.params.pgctl.canonicalize();
-        let pgctl = real.as_deref().unwrap_or(&self.params.pgctl);
-        pgctl.parent().unwrap_or(Path::new("/usr/bin")).to_owned()
+    /// The server's own programs.
+    pub(super) fn programs(&self) -> Programs {
+        Programs::new(&self.params.pgctl, &self.params.pglibs, &self.owner)
     }
 
     pub(super) fn tmp(&self, file: &str) -> PathBuf {
@@ -103,7 +102,6 @@ impl<'a> Context<'a> {
     pub(super) fn launch(&self) -> Launch {
         let p = self.params;
         Launch {
-            pgctl: p.pgctl.clone(),
             pgdata: p.pgdata.clone(),
             config: p.config.clone(),
             logfile: p.logfile.clone(),
@@ -112,7 +110,6 @@ impl<'a> Context<'a> {
             socket_dir: p.socketdir.clone(),
             start_opt: p.start_opt_quoted(),
             ctl_opt: p.ctl_opt.clone(),
-            libraries: p.pglibs.clone(),
         }
     }
 

@@ -89,12 +89,19 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
             let next = next_record(ctx, record.as_ref(), fork)?;
             take_over(&mut board, Method::NewTimeline, &server, Some(next))?;
             drop(server);
-            server::promote(&ctx.params.pgctl, ctx.pgdata(), &ctx.owner, ctx.deadline)
-                .map_err(failed)?;
+            server::promote(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
             ready::wait(ctx, "a primary", |state| !state.in_recovery)?
         }
     };
-    finish(&mut board, server)?;
+    // It takes writes. What could not be told now, the first monitor tells; to fail here would be
+    // to take it down again.
+    if let Err(failure) = finish(&mut board, server) {
+        say!(
+            WARN,
+            "promoted, and left to the monitor",
+            reason = failure.text()
+        );
+    }
     Ok(Outcome::of(OcfCode::Success))
 }
 

@@ -299,7 +299,7 @@ fn owner_files(
 /// Starts the server, after clearing away what a killed one left behind.
 pub(super) fn launch(ctx: &Context<'_>) -> Step<()> {
     server::kill_orphans(ctx.pgdata(), &ctx.owner, ctx.deadline).map_err(failed)?;
-    server::launch(&ctx.launch(), &ctx.owner, ctx.deadline).map_err(|e| {
+    server::launch(&ctx.programs(), &ctx.launch(), ctx.deadline).map_err(|e| {
         failed(format!(
             "{e}; the server's log says more: {}",
             ctx.params.logfile.display()

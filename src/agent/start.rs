@@ -131,10 +131,9 @@ fn refuse_diverged(board: &Board<'_, '_>) -> Step<()> {
     if !is_other || ctx.pgdata().join("backup_label").exists() {
         return Ok(());
     }
-    let bindir = ctx.bindir();
-    let control = control::read(&bindir, ctx.pgdata(), &ctx.owner, ctx.deadline).map_err(failed)?;
-    let local =
-        wal::end(&bindir, ctx.pgdata(), &control, &ctx.owner, ctx.deadline).map_err(failed)?;
+    let programs = ctx.programs();
+    let control = control::read(&programs, ctx.pgdata(), ctx.deadline).map_err(failed)?;
+    let local = wal::end(&programs, ctx.pgdata(), &control, ctx.deadline).map_err(failed)?;
     say!(INFO, "local WAL", state = control.state, local = local);
     match divergence(&ctx.me, record.as_ref(), &local) {
         None => Ok(()),

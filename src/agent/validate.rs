@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use nix::unistd::{AccessFlags, access};
 
 use crate::ocf::{OcfCode, Outcome};
-use crate::sys::Command;
 
 use super::context::Context;
 use super::{Step, places, settings};
@@ -87,10 +86,11 @@ fn data_directory(ctx: &Context<'_>) -> Step<u32> {
 
 fn program_version(ctx: &Context<'_>, data: u32) -> Step<()> {
     let pgctl = ctx.params.pgctl.display();
-    let output = Command::new(&ctx.params.pgctl)
+    let output = ctx
+        .programs()
+        .pg_ctl()
         .arg("--version")
         .env("LC_ALL", "C")
-        .as_owner(&ctx.owner)
         .run(ctx.deadline)
         .map_err(installed)?;
     // "pg_ctl (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", "… 17devel"

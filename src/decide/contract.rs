@@ -235,9 +235,11 @@ pub fn next(facts: &Facts) -> Vec<Step> {
     if let Some(hold) = dropped.iter().find_map(|name| obstacle(facts, name)) {
         return vec![Step::Hold(hold)];
     }
+    // A note of when is what the settle time is counted from; unsafe_relax counts nothing.
+    let is_noted = |n: &String| facts.options.unsafe_relax || facts.revoked.contains_key(n);
     let unrevoked: BTreeSet<_> = dropped
         .iter()
-        .filter(|n| eligible.contains(*n) || !facts.revoked.contains_key(*n))
+        .filter(|n| eligible.contains(*n) || !is_noted(n))
         .cloned()
         .collect();
     if !unrevoked.is_empty() {
@@ -774,9 +776,14 @@ mod tests {
                 standby: "node2".to_owned()
             }
         );
-        let mut allowed = two(absent(false));
-        allowed.options.unsafe_relax = true;
-        assert_eq!(next(&allowed), contract(""));
+        for partition in [two(absent(false)).partition, None] {
+            let mut allowed = facts("node2", &[("node2", absent(true))]);
+            allowed.options.unsafe_relax = true;
+            allowed.partition = partition;
+            assert_eq!(next(&allowed), revoke(&["node2"]));
+            allowed.standbys.insert("node2".to_owned(), absent(false));
+            assert_eq!(next(&allowed), contract(""), "without a note of when, too");
+        }
     }
 
     #[test]

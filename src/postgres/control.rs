@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::model::lsn::Lsn;
 use crate::model::timeline::TimelineId;
-use crate::sys::{self, Deadline, Owner, RunError};
+use crate::postgres::programs::Programs;
+use crate::sys::{Deadline, RunError};
 
 /// The parts of the control file that the agent uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,17 +55,11 @@ pub enum ControlError {
 /// # Errors
 /// The program failed, or printed something else.
 pub fn read(
-    bindir: &Path,
+    programs: &Programs,
     pgdata: &Path,
-    owner: &Owner,
     deadline: Deadline,
 ) -> Result<Control, ControlError> {
-    // Its words are translated otherwise.
-    let command = sys::Command::new(bindir.join("pg_controldata"))
-        .arg("-D")
-        .arg(pgdata)
-        .env("LC_ALL", "C")
-        .as_owner(owner);
+    let command = programs.tool("pg_controldata").arg("-D").arg(pgdata);
     parse(&command.run(deadline)?.stdout_text())
 }
 

@@ -6,6 +6,7 @@ pub mod control;
 pub mod files;
 pub mod owner;
 pub mod process;
+pub mod programs;
 pub mod server;
 pub mod session;
 pub mod views;

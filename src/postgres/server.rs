@@ -8,7 +8,8 @@ use nix::sys::signal::Signal;
 
 use crate::decide::stop::Escalation;
 use crate::postgres::process::{self, Postmaster, Running};
-use crate::sys::{self, Deadline, Owner, RunError, poll_until};
+use crate::postgres::programs::Programs;
+use crate::sys::{Deadline, Owner, RunError, poll_until};
 
 /// How often a state that changes soon is looked at. Shorter costs CPU, longer costs failover
 /// time: several of these waits follow one another in a failover.
@@ -21,7 +22,6 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How to start this instance.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    pub pgctl: PathBuf,
     pub pgdata: PathBuf,
     pub config: PathBuf,
     pub logfile: PathBuf,
@@ -33,8 +33,6 @@ pub struct Launch {
     pub start_opt: String,
     /// Further words for pg_ctl.
     pub ctl_opt: Vec<String>,
-    /// Appended to LD_LIBRARY_PATH.
-    pub libraries: PathBuf,
 }
 
 /// A step did not end as it should.
@@ -52,7 +50,7 @@ pub enum ServerError {
 ///
 /// # Errors
 /// pg_ctl failed; its words are in the error.
-pub fn launch(launch: &Launch, owner: &Owner, deadline: Deadline) -> Result<(), ServerError> {
+pub fn launch(programs: &Programs, launch: &Launch, deadline: Deadline) -> Result<(), ServerError> {
     // pg_ctl hands these words to a shell, so each value is quoted for one.
     let mut words = vec![
         "-c".to_owned(),
@@ -69,12 +67,8 @@ pub fn launch(launch: &Launch, owner: &Owner, deadline: Deadline) -> Result<(), 
         words.extend(["-k".to_owned(), dir]);
     }
     let options = format!("{} {}", shell_words::join(&words), launch.start_opt);
-    let mut libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    if !libraries.is_empty() {
-        libraries.push(":");
-    }
-    libraries.push(&launch.libraries);
-    let command = sys::Command::new(&launch.pgctl)
+    let command = programs
+        .pg_ctl()
         .arg("start")
         .arg("-W")
         .arg("-s")
@@ -84,9 +78,7 @@ pub fn launch(launch: &Launch, owner: &Owner, deadline: Deadline) -> Result<(), 
         .arg(&launch.logfile)
         .arg("-o")
         .arg(options.trim_end())
-        .args(&launch.ctl_opt)
-        .env("LD_LIBRARY_PATH", libraries)
-        .as_owner(owner);
+        .args(&launch.ctl_opt);
     command.run(deadline)?;
     Ok(())
 }
@@ -95,19 +87,14 @@ pub fn launch(launch: &Launch, owner: &Owner, deadline: Deadline) -> Result<(), 
 ///
 /// # Errors
 /// pg_ctl failed; its words are in the error.
-pub fn promote(
-    pgctl: &Path,
-    pgdata: &Path,
-    owner: &Owner,
-    deadline: Deadline,
-) -> Result<(), ServerError> {
-    sys::Command::new(pgctl)
+pub fn promote(programs: &Programs, pgdata: &Path, deadline: Deadline) -> Result<(), ServerError> {
+    programs
+        .pg_ctl()
         .arg("promote")
         .arg("-W")
         .arg("-s")
         .arg("-D")
         .arg(pgdata)
-        .as_owner(owner)
         .run(deadline)?;
     Ok(())
 }

@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::model::lsn::Lsn;
 use crate::model::timeline::{Lineage, LineageParseError, TimelineId, WalPosition};
 use crate::postgres::control::Control;
-use crate::sys::{self, Deadline, Owner, RunError};
+use crate::postgres::programs::Programs;
+use crate::sys::{Deadline, RunError};
 
 /// The end of WAL could not be determined.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +45,9 @@ pub fn lineage(pgdata: &Path, timeline: TimelineId) -> Result<Lineage, WalError>
 /// # Errors
 /// pg_waldump could not be run, or a history could not be read.
 pub fn end(
-    bindir: &Path,
+    programs: &Programs,
     pgdata: &Path,
     control: &Control,
-    owner: &Owner,
     deadline: Deadline,
 ) -> Result<WalPosition, WalError> {
     let (timeline, known) = match control.min_recovery {
@@ -58,16 +58,15 @@ pub fn end(
     };
     let lineage = lineage(pgdata, timeline)?;
     // Statistics only: printing each record would take the time of the recovery itself.
-    let command = sys::Command::new(bindir.join("pg_waldump"))
+    let command = programs
+        .tool("pg_waldump")
         .arg("--stats")
         .arg("--path")
         .arg(pgdata.join("pg_wal"))
         .arg("--timeline")
         .arg(timeline.to_string())
         .arg("--start")
-        .arg(control.redo.to_string())
-        .env("LC_ALL", "C")
-        .as_owner(owner);
+        .arg(control.redo.to_string());
     // It always ends with an error: the first position that holds no valid record.
     let printed = match command.run(deadline) {
         Ok(output) => output.stderr_text(),

@@ -197,6 +197,17 @@ fn the_lines_of_the_older_agents_are_enough(site: &Site) -> Result<()> {
     assert!(!site.postgres().sql("show primary_conninfo")?.is_empty());
     agent.gives("stop", 0);
     assert_eq!(site.host().read_file(CONFIG)?, before);
+    // rep_mode was sync before: what the agent wrote then is not the operator's contradiction.
+    site.configure(&format!("include '{TMPDIR}/rep_mode.conf'"))?;
+    site.host().write_file(
+        &format!("{TMPDIR}/rep_mode.conf"),
+        "synchronous_standby_names = 'node2'\n",
+        "postgres",
+        "600",
+    )?;
+    agent.gives("start", 0);
+    assert_eq!(site.postgres().sql("show synchronous_standby_names")?, "");
+    agent.gives("stop", 0);
     Ok(())
 }
 

@@ -78,6 +78,10 @@ pub(crate) fn a_wrong_call_is_told_apart_from_a_wrong_configuration() -> Result<
         agent.gives("demote", 3).says(&["rep_mode=none"]);
     }
     assert_eq!(agent.run(&[AGENT])?.code(), 2);
+    // A misspelled parameter is no parameter; Pacemaker passes it on without a word.
+    let misspelled = agent.clone().param("pgdatta", "/x").call("validate-all")?;
+    assert_eq!(misspelled.code(), 0, "{misspelled}");
+    assert!(misspelled.stderr().contains("pgdatta"), "{misspelled}");
     // OCF 1.1: additional arguments are ignored.
     let more = agent.run(&[AGENT, "monitor", "and", "more"])?;
     assert_eq!(more.code(), 7, "{more}");

@@ -11,7 +11,11 @@ const AT_ONCE: (&str, &str) = ("query_timeout", "1");
 
 pub(crate) fn every_action_may_be_repeated() -> Result<()> {
     let site = Site::fresh()?;
-    let agent = site.agent();
+    // No psql is needed, and restart_on_promote is for others.
+    let agent = site
+        .agent()
+        .param("psql", "/no/such/psql")
+        .param("restart_on_promote", "true");
     for _round in ["first", "second"] {
         for (action, code) in [
             ("monitor", 7),
@@ -263,6 +267,22 @@ pub(crate) fn options_reach_the_server_word_for_word() -> Result<()> {
             .any(|line| line == "LD_LIBRARY_PATH=/opt/contract-libraries"),
         "{variables}"
     );
+    agent.gives("stop", 0);
+
+    // A pg_ctl that finds its own libraries there only.
+    site.sh("mkdir -p /var/lib/contract")?;
+    let real = site.lab().layout().program("pg_ctl");
+    site.host().write_file(
+        "/var/lib/contract/pg_ctl",
+        format!("#!/bin/sh\ntest \"$LD_LIBRARY_PATH\" = /var/lib/contract || exit 127\nexec {real} \"$@\"\n"),
+        "root",
+        "755",
+    )?;
+    let agent = site
+        .agent()
+        .param("pgctl", "/var/lib/contract/pg_ctl")
+        .param("pglibs", "/var/lib/contract");
+    agent.gives("start", 0);
     agent.gives("stop", 0);
 
     // ctl_opt reaches pg_ctl: one that it does not know is refused in its words.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::election::{Outcome, Patience, Report, elect};
+use crate::decide::election::{Outcome, Patience, Report, Tie, elect};
 use crate::decide::eligibility;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::lsn::Lsn;
@@ -123,7 +123,10 @@ pub(super) fn hold(
     } else {
         Patience::WaitForAll
     };
-    Ok(elect(&ctx.me, reports, last_primary.as_ref(), patience))
+    let tie = Tie::Ranked {
+        last_primary: last_primary.as_ref(),
+    };
+    Ok(elect(&ctx.me, reports, tie, patience))
 }
 
 /// Whether this call is a further round of waiting. Only recurring monitors are: notifications

@@ -1,7 +1,7 @@
 //! notify: what other nodes' steps ask of this one. Pacemaker ignores the result, so a failure is
 //! only logged.
 
-use crate::decide::election::{Outcome as Elected, Patience, elect};
+use crate::decide::election::{Outcome as Elected, Patience, Tie, elect};
 use crate::decide::eligibility::Promise;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
@@ -125,7 +125,8 @@ fn before_promotion(ctx: &Context<'_>, candidates: &[String]) -> Step<()> {
     }
     promote::await_reports(&mut board, &own)?;
     let reports = election::reports(&board, Some(&own))?;
-    if elect(&ctx.me, &reports, None, Patience::Exhausted) != Elected::Won {
+    let ranked = Tie::Ranked { last_primary: None };
+    if elect(&ctx.me, &reports, ranked, Patience::Exhausted) != Elected::Won {
         return Ok(());
     }
     let chosen = candidates

@@ -1,7 +1,7 @@
 //! promote: the record first, then the server, then the rest of the cluster.
 
 use crate::decide::contract::{Revocation, kept_at_promotion};
-use crate::decide::election::{Outcome as Elected, Patience, Report, elect};
+use crate::decide::election::{Outcome as Elected, Patience, Report, Tie, elect};
 use crate::decide::eligibility::{Ground, ground};
 use crate::decide::promote::{self as decide, Facts, Method, Refusal, Verdict};
 use crate::decide::right::right;
@@ -130,17 +130,8 @@ fn compare_positions(board: &mut Board<'_, '_>, server: &Server) -> Step<Elected
     if ground(ctx.promise(), &ctx.me, record.as_ref(), recorded) == Ok(Ground::AsyncStandby) {
         await_reports(board, &own)?;
     }
-    let mut reports = election::reports(board, Some(&own))?;
-    // Among equals Pacemaker has chosen, and may know why: in a switchover the last primary has as
-    // much, would win the tie, and is the one that must not be promoted.
-    let equal = Report::At(own);
-    reports.retain(|node, report| *node == ctx.me || *report != equal);
-    Ok(elect(
-        &ctx.me,
-        &reports,
-        record.as_ref().map(|r| &r.node),
-        Patience::Exhausted,
-    ))
+    let reports = election::reports(board, Some(&own))?;
+    Ok(elect(&ctx.me, &reports, Tie::Chosen, Patience::Exhausted))
 }
 
 /// Reads the CIB until every member that may be promoted has said its position, or time is up.

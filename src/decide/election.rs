@@ -26,6 +26,17 @@ pub enum Patience {
     Exhausted,
 }
 
+/// Who is better among nodes with the same WAL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tie<'a> {
+    /// Where the election chooses: the last primary, which then need not change its timeline, else
+    /// the first by name. So every node that asks computes the same order, and one wins.
+    Ranked { last_primary: Option<&'a NodeName> },
+    /// Where Pacemaker has chosen already: whoever it chose. In a switchover the last primary has
+    /// as much WAL, and is the one that must not be promoted.
+    Chosen,
+}
+
 /// What the election says to the node that asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -66,16 +77,13 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Holds the election from the point of view of `me`.
-///
-/// Every node that asks computes the same order, so at most one can win: a tie goes to the first
-/// name, or to the last primary where it takes part, which then need not change its timeline. (The
-/// shell agents let every node of a tie win, and Pacemaker picks one.)
+/// Holds the election from the point of view of `me`. (The shell agents let every node of a tie
+/// win, and Pacemaker picks one.)
 #[must_use]
 pub fn elect(
     me: &NodeName,
     reports: &BTreeMap<NodeName, Report>,
-    last_primary: Option<&NodeName>,
+    tie: Tie<'_>,
     patience: Patience,
 ) -> Outcome {
     let Some(Report::At(mine)) = reports.get(me) else {
@@ -92,9 +100,12 @@ pub fn elect(
         };
         let loses = match mine.relate(theirs) {
             Relation::Behind => true,
-            Relation::Equal => {
-                last_primary == Some(name) || (last_primary != Some(me) && name < me)
-            }
+            Relation::Equal => match tie {
+                Tie::Ranked { last_primary } => {
+                    last_primary == Some(name) || (last_primary != Some(me) && name < me)
+                }
+                Tie::Chosen => false,
+            },
             Relation::Ahead => false,
             Relation::Diverged {
                 newer: Newer::Other,
@@ -129,6 +140,8 @@ mod tests {
     use super::*;
     use crate::model::lsn::Lsn;
 
+    const RANKED: Tie<'static> = Tie::Ranked { last_primary: None };
+
     fn node(name: &str) -> NodeName {
         NodeName::new(name).unwrap()
     }
@@ -143,7 +156,7 @@ mod tests {
     fn election(reports: &[(&str, Report)], patience: Patience) -> Vec<(String, Outcome)> {
         let map: BTreeMap<_, _> = reports.iter().map(|(n, r)| (node(n), r.clone())).collect();
         map.keys()
-            .map(|n| (n.to_string(), elect(n, &map, None, patience)))
+            .map(|n| (n.to_string(), elect(n, &map, RANKED, patience)))
             .collect()
     }
 
@@ -175,13 +188,47 @@ mod tests {
     }
 
     #[test]
+    fn whom_pacemaker_chose_loses_to_more_wal_only() {
+        let map = |theirs| {
+            BTreeMap::from([
+                (node("node1"), at("1", theirs)),
+                (node("node2"), at("1", 0x70)),
+            ])
+        };
+        let chosen = |theirs| {
+            elect(
+                &node("node2"),
+                &map(theirs),
+                Tie::Chosen,
+                Patience::Exhausted,
+            )
+        };
+        assert_eq!(chosen(0x70), Outcome::Won);
+        assert_eq!(
+            chosen(0x71),
+            Outcome::Lost {
+                better: node("node1")
+            }
+        );
+    }
+
+    #[test]
     fn a_tie_goes_to_the_last_primary() {
         let last = node("node2");
         let map: BTreeMap<_, _> = ["node1", "node2", "node3"]
             .iter()
             .map(|n| (node(n), at("1", 0x70)))
             .collect();
-        let won = |n: &&NodeName| elect(n, &map, Some(&last), Patience::WaitForAll) == Outcome::Won;
+        let won = |n: &&NodeName| {
+            elect(
+                n,
+                &map,
+                Tie::Ranked {
+                    last_primary: Some(&last),
+                },
+                Patience::WaitForAll,
+            ) == Outcome::Won
+        };
         assert_eq!(map.keys().filter(won).collect::<Vec<_>>(), [&last]);
     }
 

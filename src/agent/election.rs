@@ -7,6 +7,7 @@ use crate::decide::eligibility;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
+use crate::model::status::NodeStatus;
 use crate::model::timeline::{Lineage, WalPosition};
 use crate::postgres::wal;
 use crate::sys::boot_clock;
@@ -62,7 +63,7 @@ pub(super) fn reports(
         }
         let report = if node == ctx.me {
             mine.cloned().map_or(Report::Silent, Report::At)
-        } else if board.view.node(&node).is_none_or(|n| !n.in_membership) {
+        } else if !may_report(board, &node) {
             Report::Absent
         } else {
             reported(board, &node)?.map_or(Report::Silent, Report::At)
@@ -70,6 +71,13 @@ pub(super) fn reports(
         reports.insert(node, report);
     }
     Ok(reports)
+}
+
+/// A member whose server was stopped says nothing, and a promotion need not wait for it: it has
+/// failed too often to be started, say, and is the reason for the promotion.
+fn may_report(board: &Board<'_, '_>, node: &NodeName) -> bool {
+    let is_member = board.view.node(node).is_some_and(|n| n.in_membership);
+    is_member && board.status(node) != Some(NodeStatus::Stopped)
 }
 
 fn reported(board: &Board<'_, '_>, node: &NodeName) -> Step<Option<WalPosition>> {

@@ -9,7 +9,7 @@ use crate::model::timeline::{Newer, Relation, WalPosition};
 /// What is known of one node that may be promoted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// Not a member of this partition: its position cannot be known.
+    /// Not a member of this partition, or its server is stopped: its position cannot be known now.
     Absent,
     /// A member that has not said its position: not started, or still replaying.
     Silent,

@@ -123,7 +123,7 @@ fn receiver_status(board: &Board<'_, '_>, server: &Server) -> Step<()> {
     board.set_own(TransientAttribute::ReceiverStatus, Some(status))
 }
 
-fn standby(ctx: &Context<'_>, server: Server) -> Step<Outcome> {
+fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
     let ok = Ok(Outcome::of(OcfCode::Success));
     let board = match Board::read(ctx) {
         Ok(board) => board,
@@ -145,6 +145,11 @@ fn standby(ctx: &Context<'_>, server: Server) -> Step<Outcome> {
             Err(failure) => tolerate(Err(failure)),
         }
         tolerate(election::withdraw(&board));
+        if !ctx.env.is_probe() {
+            let peers = ctx.peers(&board.view);
+            let running = &server.running;
+            tolerate(slots::drop_stale(ctx, running, &mut server.session, &peers));
+        }
         let recorded = ctx.data_status(&board.view, &ctx.me);
         let disconnected = recorded == Ok(Some(DataStatus::Disconnected));
         if disconnected || board.status(&ctx.me).is_none() {

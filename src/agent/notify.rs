@@ -181,9 +181,9 @@ fn turn_to_new_primary(ctx: &Context<'_>) -> Step<()> {
     }
     election::withdraw(&board)?;
     board.set_own(TransientAttribute::MasterBaseline, None)?;
-    if let (Some(prefix), Some(server)) = (&ctx.params.replication_slot_name, &server) {
-        let mut session = ctx.connect_as_owner(&server.running).map_err(failed)?;
-        slots::drop_stale(&mut session, prefix).map_err(failed)?;
+    if let Some(mut server) = server {
+        let peers = ctx.peers(&board.view);
+        slots::drop_stale(ctx, &server.running, &mut server.session, &peers)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::log::say;
 use crate::model::node_name::NodeName;
 use crate::postgres::process::Running;
-use crate::postgres::session::{Session, SqlError, literal};
+use crate::postgres::session::{Session, literal};
 use crate::postgres::views;
 
 use super::context::Context;
@@ -51,22 +51,39 @@ pub(super) fn create_missing(
     Ok(())
 }
 
-/// On a standby: drops the slots of an earlier time as primary, which would hold back WAL until
-/// the disk is full.
-pub(super) fn drop_stale(session: &mut Session, prefix: &str) -> Result<(), SqlError> {
-    for (slot, active) in views::slots(session, &format!("{prefix}_"))? {
-        // An active one feeds a cascading standby.
-        if !active {
-            say!(
-                INFO,
-                "dropping replication slot of an earlier primary",
-                slot = slot
-            );
-            session.execute(&format!(
-                "SELECT pg_drop_replication_slot({})",
-                literal(&slot)
-            ))?;
-        }
+/// On a standby: drops the nodes' slots of an earlier time as primary, which would hold back WAL
+/// until the disk is full.
+///
+/// One that is in use is left: the others find this node at the primary's address until that has
+/// moved, and stream from it for a moment, as cascading standbys do. So one look at the time of the
+/// promotion is not enough.
+pub(super) fn drop_stale(
+    ctx: &Context<'_>,
+    running: &Running,
+    session: &mut Session,
+    nodes: &[NodeName],
+) -> Step<()> {
+    let Some(prefix) = &ctx.params.replication_slot_name else {
+        return Ok(());
+    };
+    let present = views::slots(session, prefix).map_err(|e| ready::refused(&e))?;
+    let ours: Vec<String> = nodes.iter().map(|n| name(prefix, n.lower())).collect();
+    let stale = |(slot, active): &(String, bool)| !active && ours.contains(slot);
+    let stale: Vec<_> = present.into_iter().filter(stale).collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let mut owner = ctx
+        .connect_as_owner(running)
+        .map_err(|e| ready::refused(&e))?;
+    for (slot, _) in stale {
+        say!(
+            INFO,
+            "dropping replication slot of an earlier primary",
+            slot = slot
+        );
+        let drop = format!("SELECT pg_drop_replication_slot({})", literal(&slot));
+        owner.execute(&drop).map_err(|e| ready::refused(&e))?;
     }
     Ok(())
 }

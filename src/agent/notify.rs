@@ -8,7 +8,7 @@ use crate::model::cluster_view::TransientAttribute;
 use crate::model::node_name::NodeName;
 use crate::model::status::Score;
 use crate::ocf::{NotifyKind, NotifyOperation, OcfCode, Outcome};
-use crate::postgres::process::Postmaster;
+use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::{server, views};
 use crate::sys::poll_until;
 use crate::timing;
@@ -61,9 +61,18 @@ fn react(ctx: &Context<'_>) -> Step<()> {
     }
 }
 
-/// A server that answers now; a notification waits for none.
+/// A postmaster that can answer. Everybody waits for the notifications: one that is stopped by a
+/// signal is not asked, which would take query_timeout out of the recovery from just that.
+fn postmaster(ctx: &Context<'_>) -> Step<Option<Running>> {
+    Ok(match ctx.postmaster()? {
+        Postmaster::Running(running) if !running.frozen => Some(running),
+        Postmaster::Running(_) | Postmaster::Stopped => None,
+    })
+}
+
+/// A server that answers now.
 fn answering(ctx: &Context<'_>) -> Step<Option<Server>> {
-    let Postmaster::Running(running) = ctx.postmaster()? else {
+    let Some(running) = postmaster(ctx)? else {
         return Ok(None);
     };
     let mut session = ctx.connect(&running).map_err(failed)?;
@@ -78,7 +87,7 @@ fn answering(ctx: &Context<'_>) -> Step<Option<Server>> {
 /// Ahead of a demotion: what is written now need not be written while everybody waits for the
 /// shutdown.
 fn checkpoint(ctx: &Context<'_>) -> Step<()> {
-    let Postmaster::Running(running) = ctx.postmaster()? else {
+    let Some(running) = postmaster(ctx)? else {
         return Ok(());
     };
     let mut session = ctx.connect_as_owner(&running).map_err(failed)?;

@@ -737,6 +737,8 @@ mod tests {
         let both = &[("node1", &[][..]), ("node3", &[][..])];
         let of_five = partition(copies(early(), both), |p| p.voters = 5);
         assert!(!is_certain(&of_five), "two of five");
+        let of_four = partition(copies(early(), both), |p| p.voters = 4);
+        assert!(!is_certain(&of_four), "half is no majority");
         let weighted = partition(copies(early(), both), |p| p.one_vote_each = false);
         assert!(!is_certain(&weighted));
         let nobody = [("node2", absent(false)), ("node3", node(false, None))];

@@ -1,0 +1,58 @@
+//! The rules of `decide`, tried in every order of events that a small cluster can meet.
+
+mod agent;
+mod cib;
+mod mutations;
+mod network;
+mod node;
+mod nodes;
+mod properties;
+mod rule;
+mod story;
+mod wal;
+mod world;
+
+use stateright::{Checker, HasDiscoveries, Model};
+
+use mutations::Mutation;
+use properties::KEPT;
+use world::{Hazards, World};
+
+fn check(world: World) {
+    let size = properties::size(&world);
+    let checker = world
+        .clone()
+        .checker()
+        .threads(2)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
+    println!(
+        "{size}: {} states, {} distinct, depth {}",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    let found: Vec<_> = checker.discoveries().into_keys().collect();
+    println!("{found:?}");
+    if let Some(path) = checker.discovery(KEPT) {
+        panic!("{size}:\n{}", story::tell(&world, path));
+    }
+}
+
+#[test]
+fn three_nodes() {
+    let _ = properties::initial;
+    check(World {
+        count: 3,
+        mutation: Mutation::None,
+        commits: std::env::var("COMMITS").map_or(2, |v| v.parse().expect("a number")),
+        promotions: std::env::var("PROMOTIONS").map_or(1, |v| v.parse().expect("a number")),
+        faults: std::env::var("FAULTS").map_or(1, |v| v.parse().expect("a number")),
+        hazards: Hazards {
+            cuts: true,
+            ..Hazards::default()
+        },
+        unsafe_relax: false,
+    });
+}

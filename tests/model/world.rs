@@ -1,0 +1,571 @@
+//! The whole: nodes, network, what clients were told; and what may happen next.
+
+use stateright::{Model, Property};
+
+use super::agent;
+use super::cib::{Content, Data, Record, Replica};
+use super::mutations::Mutation;
+use super::network::{Cut, Network, Which};
+use super::node::{Memory, Node, Note, Server, Task};
+use super::nodes::{Id, MAX, Set};
+use super::properties::{self, Wrong};
+use super::rule::Rule;
+use super::wal::{Commits, Wal};
+use expgsql::model::sync_names::SyncNames;
+
+/// How large a world is looked at, and by which rules it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) count: usize,
+    pub(crate) mutation: Mutation,
+    pub(crate) commits: u8,
+    pub(crate) promotions: u8,
+    /// Cuts of links, crashes of servers, and nodes that go down.
+    pub(crate) faults: u8,
+    /// Which of them.
+    pub(crate) hazards: Hazards,
+    pub(crate) unsafe_relax: bool,
+}
+
+/// What may go wrong in this world.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hazards {
+    pub(crate) cuts: bool,
+    /// Corosync and replication break apart from each other.
+    pub(crate) split_networks: bool,
+    pub(crate) pairs: bool,
+    pub(crate) crashes: bool,
+    pub(crate) power: bool,
+    /// Agents are killed between two steps.
+    pub(crate) kills: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct State {
+    pub(crate) nodes: [Node; MAX],
+    pub(crate) network: Network,
+    /// Commits that a client was told of.
+    pub(crate) acked: Commits,
+    pub(crate) commits: u8,
+    pub(crate) faults: u8,
+    pub(crate) promotions: u8,
+    /// Whose promotion was completed last.
+    pub(crate) latest: Id,
+    pub(crate) wrong: Option<Wrong>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Action {
+    /// A client commits.
+    Commit(Id),
+    Connect(Id, Id),
+    Disconnect(Id),
+    Receive(Id),
+    /// The configured contract reaches every process.
+    TakeEffect(Id),
+    /// Pacemaker's monitor of a primary begins: it reads the CIB.
+    Monitor(Id),
+    /// Pacemaker asks for a promotion.
+    Promote(Id),
+    /// The agent's next step.
+    Go(Id),
+    /// The agent is killed.
+    Kill(Id),
+    /// Pacemaker starts the server, as a standby.
+    Start(Id),
+    /// Pacemaker stops the server: no quorum, or another primary.
+    Stop(Id),
+    /// After a promotion elsewhere: what a standby would wait for as a primary.
+    Refresh(Id),
+    Cut(Which, Cut),
+    Heal,
+    /// A ring forms; the CIB of the second stays, where several differ.
+    Form(Set, Id),
+    /// A settle time with an unchanged ring.
+    Settle(Id),
+    Crash(Id),
+    PowerOff(Id),
+    PowerOn(Id),
+}
+
+impl World {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = Id> + use<> {
+        Set::first(self.count).iter()
+    }
+
+    pub(crate) fn everybody(&self) -> Set {
+        Set::first(self.count)
+    }
+
+    /// corosync's votequorum, with `two_node` and so `wait_for_all` for two.
+    pub(crate) fn is_quorate(&self, node: &Node) -> bool {
+        if self.count == 2 {
+            node.has_met_all
+        } else {
+            node.view.len() * 2 > self.count
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn node(&self, id: Id) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    pub(crate) fn node_mut(&mut self, id: Id) -> &mut Node {
+        &mut self.nodes[id.index()]
+    }
+
+    /// Standbys that receive from `primary`.
+    pub(crate) fn standbys_of(&self, primary: Id) -> Set {
+        let all = (0..MAX as u8).map(Id);
+        Set::of(all.filter(|n| self.node(*n).server == Server::Standby(Some(primary))))
+    }
+
+    pub(crate) fn stop_server(&mut self, id: Id) {
+        self.node_mut(id).stop_server();
+        for standby in self.standbys_of(id).iter() {
+            self.node_mut(standby).server = Server::Standby(None);
+        }
+    }
+
+    /// Those that believe to be in one ring with `id`.
+    pub(crate) fn ring_of(&self, id: Id) -> Set {
+        let view = self.node(id).view;
+        let same = |n: &Id| self.node(*n).is_up && self.node(*n).view == view;
+        Set::of(view.iter().filter(same))
+    }
+
+    /// The ring works: all members take part, and every write reaches all.
+    pub(crate) fn is_intact(&self, id: Id) -> bool {
+        let view = self.node(id).view;
+        let ring = self.ring_of(id);
+        ring == view
+            && self.network.corosync.joins_all(view)
+            && view.iter().all(|n| self.node(n).cib.heard == 0)
+    }
+
+    /// A ring that broke lets one more write through, confirmed to its writer.
+    pub(crate) fn can_write(&self, id: Id) -> bool {
+        let ring = self.ring_of(id);
+        self.is_intact(id) || ring.iter().all(|n| self.node(n).cib.heard == 0)
+    }
+
+    /// A change of the CIB, on condition that the record is still `expected`. The content afterwards
+    /// as the writer sees it, or that the condition failed.
+    pub(crate) fn write(
+        &mut self,
+        id: Id,
+        expected: Option<Record>,
+        raise: bool,
+        change: impl Fn(&mut Content),
+    ) -> Option<Content> {
+        if expected.is_some_and(|record| record != self.node(id).cib.content.record) {
+            return None;
+        }
+        let is_broken = !self.is_intact(id);
+        let ring = self.ring_of(id);
+        for member in ring.iter() {
+            if !self.network.corosync.joins(id, member) {
+                continue;
+            }
+            let cib = &mut self.node_mut(member).cib;
+            change(&mut cib.content);
+            cib.admin_epoch += u8::from(raise);
+            cib.heard = u8::from(is_broken);
+        }
+        Some(self.node(id).cib.content)
+    }
+
+    /// What the settle time makes certain: everyone outside has noticed that it is outside, and
+    /// everyone inside has every write.
+    pub(crate) fn is_settled(&self, id: Id, everybody: Set) -> bool {
+        let view = self.node(id).view;
+        let mut outside = everybody.minus(view).iter().map(|n| self.node(n));
+        self.is_intact(id) && outside.all(|n| !n.is_up || n.view.and(view).is_empty())
+    }
+
+    /// Only the order of the admin_epochs matters.
+    fn canonical(mut self, everybody: Set) -> Self {
+        let mut epochs: Vec<u8> = everybody
+            .iter()
+            .map(|n| self.node(n).cib.admin_epoch)
+            .collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        for id in everybody.iter() {
+            let cib = &mut self.node_mut(id).cib;
+            let rank = epochs.iter().position(|e| *e == cib.admin_epoch);
+            cib.admin_epoch = u8::try_from(rank.expect("it is one of them")).expect("few");
+        }
+        self
+    }
+
+    /// Answers every client that need not wait any longer. As early as possible is the worst case.
+    fn acknowledge(&mut self) {
+        for id in (0..MAX as u8).map(Id) {
+            let node = self.node(id);
+            if !node.is_primary() || node.pending == 0 {
+                continue;
+            }
+            let connected = self.standbys_of(id);
+            let pending = (0..8).filter(|c| node.pending & 1 << c != 0);
+            let mut told = 0;
+            for commit in pending {
+                let end = node.wal.position_of(commit).expect("it was written here");
+                let has_it = |s: &Id| self.node(*s).wal.len() >= end;
+                let flushed = Set::of(connected.iter().filter(has_it));
+                if node.in_force.is_met(connected, flushed) {
+                    told |= 1 << commit;
+                }
+            }
+            if told != 0 {
+                self.node_mut(id).pending &= !told;
+                self.acked |= told;
+                self.wrong = self.wrong.or_else(|| properties::after_answer(self, id));
+            }
+        }
+    }
+}
+
+impl World {
+    fn network_actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.faults < self.faults && self.hazards.cuts {
+            let kinds: &[Which] = if self.hazards.split_networks {
+                &[Which::Both, Which::Corosync, Which::Replication]
+            } else {
+                &[Which::Both]
+            };
+            for which in kinds {
+                for node in self.ids() {
+                    actions.push(Action::Cut(*which, Cut::Node(node)));
+                    let later = self.ids().filter(|other| *other > node);
+                    if self.hazards.pairs && self.count > 2 {
+                        actions.extend(later.map(|n| Action::Cut(*which, Cut::Pair(node, n))));
+                    }
+                }
+            }
+        }
+        if state.network != Network::whole(self.count) {
+            actions.push(Action::Heal);
+        }
+        self.rings(state, actions);
+    }
+
+    /// Rings that may form: whoever is left alone by a broken one, or all that reach each other.
+    fn rings(&self, state: &State, actions: &mut Vec<Action>) {
+        let up = Set::of(self.ids().filter(|n| state.node(*n).is_up));
+        let is_ring = |s: &Set| s.is_within(up) && state.network.corosync.joins_all(*s);
+        for set in Set::all(self.count).filter(is_ring) {
+            let mut larger = up.minus(set).iter().map(|n| set.with(n));
+            let is_largest = !larger.any(|s| is_ring(&s));
+            let mut members = set.iter();
+            let has_formed = members.all(|n| state.node(n).view == set && state.is_intact(n));
+            if has_formed || !(is_largest || set.len() == 1) {
+                continue;
+            }
+            self.winners(state, set, |winner| actions.push(Action::Form(set, winner)));
+        }
+    }
+
+    /// Whose CIB stays: a higher admin_epoch, else any. Members of one ring have the same messages
+    /// recovered, so among them it is the one that has heard more.
+    fn winners(&self, state: &State, set: Set, mut found: impl FnMut(Id)) {
+        let has_heard_most = |id: &Id| {
+            let ring = state.ring_of(*id).and(set);
+            let heard = |n: Id| state.node(n).cib.heard;
+            ring.iter().all(|n| heard(n) <= heard(*id))
+        };
+        let heads: Vec<Id> = set.iter().filter(has_heard_most).collect();
+        let highest = heads.iter().map(|n| state.node(*n).cib.admin_epoch).max();
+        let mut seen: Vec<Replica> = Vec::new();
+        for id in heads {
+            let mut cib = state.node(id).cib;
+            cib.heard = 0;
+            if Some(cib.admin_epoch) == highest && !seen.contains(&cib) {
+                seen.push(cib);
+                found(id);
+            }
+        }
+    }
+
+    fn node_actions(&self, state: &State, id: Id, actions: &mut Vec<Action>) {
+        let node = state.node(id);
+        if !node.is_up {
+            actions.push(Action::PowerOn(id));
+            return;
+        }
+        if state.faults < self.faults {
+            if self.hazards.power {
+                actions.push(Action::PowerOff(id));
+            }
+            if self.hazards.crashes && node.server != Server::Down {
+                actions.push(Action::Crash(id));
+            }
+        }
+        let settles = node.memory.notes.contains(&Note::Made);
+        if settles && state.is_settled(id, self.everybody()) {
+            actions.push(Action::Settle(id));
+        }
+        if node.task != Task::Idle {
+            if agent::can_go(state, id) {
+                actions.push(Action::Go(id));
+            }
+            if self.hazards.kills {
+                actions.push(Action::Kill(id));
+            }
+        }
+        match node.server {
+            Server::Down => {
+                if node.task == Task::Idle && self.is_quorate(node) && agent::may_start(state, id) {
+                    actions.push(Action::Start(id));
+                }
+            }
+            Server::Standby(from) => self.standby_actions(state, id, from, actions),
+            Server::Primary => {
+                if state.commits < self.commits {
+                    actions.push(Action::Commit(id));
+                }
+                if node.in_force != node.configured {
+                    actions.push(Action::TakeEffect(id));
+                }
+                if node.task == Task::Idle {
+                    actions.push(Action::Monitor(id));
+                }
+            }
+        }
+        if node.task == Task::Idle && node.server != Server::Down {
+            let is_rival = |n: Id| n != id && state.node(n).is_primary();
+            let has_rival = node.is_primary() && state.ring_of(id).iter().any(is_rival);
+            if !self.is_quorate(node) || has_rival {
+                actions.push(Action::Stop(id));
+            }
+        }
+    }
+
+    fn standby_actions(&self, state: &State, id: Id, from: Option<Id>, actions: &mut Vec<Action>) {
+        let node = state.node(id);
+        match from {
+            Some(primary) if !state.network.replication.joins(id, primary) => {
+                actions.push(Action::Disconnect(id));
+            }
+            Some(primary) => {
+                if state.node(primary).wal.len() > node.wal.len() {
+                    actions.push(Action::Receive(id));
+                }
+            }
+            None => {
+                let can_connect = |p: &Id| {
+                    let primary = state.node(*p);
+                    primary.is_primary()
+                        && state.network.replication.joins(id, *p)
+                        && node.wal.can_follow(&primary.wal)
+                };
+                let primaries = self.ids().filter(|p| *p != id).filter(can_connect);
+                actions.extend(primaries.map(|p| Action::Connect(id, p)));
+            }
+        }
+        if node.task != Task::Idle {
+            return;
+        }
+        if agent::initial_contract(self, state, id) != node.configured {
+            actions.push(Action::Refresh(id));
+        }
+        if state.promotions < self.promotions && self.may_be_asked(state, id) {
+            actions.push(Action::Promote(id));
+        }
+    }
+
+    /// Pacemaker promotes one node of a quorate partition, if none of its members is a primary.
+    /// The score is a hint that may be old, so any node may be asked.
+    fn may_be_asked(&self, state: &State, id: Id) -> bool {
+        let believed = state.node(id).view.without(id);
+        let mut others = believed.iter().map(|n| state.node(n));
+        let is_promoting = |task: &Task| {
+            matches!(
+                task,
+                Task::Promote { .. } | Task::TakeOver { .. } | Task::Server { .. }
+            )
+        };
+        self.is_quorate(state.node(id)) && others.all(|n| !n.is_primary() && !is_promoting(&n.task))
+    }
+}
+
+impl Model for World {
+    type State = State;
+    type Action = Action;
+
+    /// The first node is the primary, the second is waited for and eligible, the third receives, too.
+    fn init_states(&self) -> Vec<State> {
+        let first = Id(0);
+        let mut data = [Data::Other; MAX];
+        data[0] = Data::Latest;
+        data[1] = Data::Granted;
+        let content = Content {
+            record: Record {
+                node: first,
+                forks: 0,
+                end: 0,
+                epoch: 1,
+            },
+            data,
+        };
+        let node = |id: Id| Node {
+            is_up: id.index() < self.count,
+            view: self.everybody(),
+            has_met_all: true,
+            cib: Replica {
+                admin_epoch: 0,
+                heard: 0,
+                content,
+            },
+            server: if id == first {
+                Server::Primary
+            } else {
+                Server::Standby(Some(first))
+            },
+            wal: Wal::default(),
+            configured: Rule::NOBODY,
+            in_force: Rule::NOBODY,
+            pending: 0,
+            task: Task::Idle,
+            memory: Memory {
+                epoch: u8::from(id == first),
+                notes: [Note::None; MAX],
+                barrier: None,
+            },
+        };
+        let mut state = State {
+            nodes: [node(Id(0)), node(Id(1)), node(Id(2))],
+            network: Network::whole(self.count),
+            acked: 0,
+            commits: 0,
+            faults: 0,
+            promotions: 0,
+            latest: first,
+            wrong: None,
+        };
+        for id in (0..MAX as u8).map(Id) {
+            let contract = if id == first {
+                Rule::from(&SyncNames::all([Id(1).standby()]))
+            } else {
+                agent::initial_contract(self, &state, id)
+            };
+            let node = state.node_mut(id);
+            if !node.is_up {
+                node.stop_server();
+                continue;
+            }
+            node.configured = contract;
+            node.in_force = contract;
+        }
+        vec![state]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        // A story ends with what is wrong in it.
+        if state.wrong.is_some() {
+            return;
+        }
+        self.network_actions(state, actions);
+        for id in self.ids() {
+            self.node_actions(state, id, actions);
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = *state;
+        self.act(&mut next, action);
+        next.acknowledge();
+        let next = next.canonical(self.everybody());
+        (next != *state).then_some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        properties::all()
+    }
+}
+
+impl World {
+    fn act(&self, state: &mut State, action: Action) {
+        match action {
+            Action::Commit(id) => {
+                let commit = state.commits;
+                state.commits += 1;
+                let node = state.node_mut(id);
+                node.wal.append(commit);
+                node.pending |= 1 << commit;
+            }
+            Action::Connect(id, primary) => {
+                let history = state.node(primary).wal;
+                let node = state.node_mut(id);
+                node.server = Server::Standby(Some(primary));
+                node.wal.adopt(&history);
+            }
+            Action::Disconnect(id) => state.node_mut(id).server = Server::Standby(None),
+            Action::Receive(id) => {
+                if let Server::Standby(Some(primary)) = state.node(id).server {
+                    let history = state.node(primary).wal;
+                    state.node_mut(id).wal.receive(&history);
+                }
+            }
+            Action::TakeEffect(id) => {
+                let node = state.node_mut(id);
+                node.in_force = node.configured;
+            }
+            Action::Monitor(id) => agent::monitor(self, state, id),
+            Action::Promote(id) => agent::promote(self, state, id),
+            Action::Go(id) => agent::go(self, state, id),
+            Action::Kill(id) => state.node_mut(id).task = Task::Idle,
+            Action::Start(id) => agent::start(self, state, id),
+            Action::Stop(id) => state.stop_server(id),
+            Action::Refresh(id) => {
+                let contract = agent::initial_contract(self, state, id);
+                let node = state.node_mut(id);
+                node.configured = contract;
+                node.in_force = contract;
+            }
+            Action::Cut(which, cut) => {
+                state.faults += 1;
+                state.network.cut(which, cut, self.count);
+            }
+            Action::Heal => state.network = Network::whole(self.count),
+            Action::Form(ring, winner) => {
+                let cib = state.node(winner).cib;
+                for id in ring.iter() {
+                    let everybody = self.everybody();
+                    let node = state.node_mut(id);
+                    node.cib = cib;
+                    node.join(ring);
+                    node.has_met_all |= ring == everybody;
+                }
+            }
+            Action::Settle(id) => {
+                for note in &mut state.node_mut(id).memory.notes {
+                    if *note == Note::Made {
+                        *note = Note::Settled;
+                    }
+                }
+            }
+            Action::Crash(id) => {
+                state.faults += 1;
+                state.stop_server(id);
+            }
+            Action::PowerOff(id) => {
+                state.faults += 1;
+                state.stop_server(id);
+                let node = state.node_mut(id);
+                node.is_up = false;
+                node.task = Task::Idle;
+                node.memory.forget_ring();
+                node.memory.barrier = None;
+            }
+            Action::PowerOn(id) => {
+                let node = state.node_mut(id);
+                node.is_up = true;
+                node.has_met_all = false;
+                node.join(Set::of([id]));
+            }
+        }
+    }
+}

@@ -1,24 +1,27 @@
 //! The agent's actions, in its order of steps, between any two of which it may pause. Every choice
 //! is made by the functions that the agent itself calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use expgsql::decide::contract::{
-    self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, Step as ContractStep,
+    self, Facts, Hold, Link, Lock, Options, Partition, Place, Revocation, Standby,
+    Step as ContractStep,
 };
+use expgsql::decide::distrust;
 use expgsql::decide::divergence::divergence;
 use expgsql::decide::election::Outcome;
-use expgsql::decide::eligibility::Promise;
-use expgsql::decide::marks::{Seen, marks};
-use expgsql::decide::promote::{self as decide, Verdict};
+use expgsql::decide::eligibility::{Ground, Promise};
+use expgsql::decide::marks::{Grant, Seen, marks};
+use expgsql::decide::promote::{self as decide, Method, Verdict};
 use expgsql::decide::right::{Right, right};
-use expgsql::model::status::SenderState;
-use expgsql::model::sync_names::SyncNames;
+use expgsql::decide::witness::{Coverage, Statement, coverage};
+use expgsql::model::status::{SenderState, SyncState};
+use expgsql::model::sync_names::{self, StandbyName};
 
-use super::cib::{Content, Data, Record};
-use super::node::{Believed, Node, Note, Server, Step, Task};
-use super::nodes::{Id, MAX, Set};
+use super::cib::{Condition, Content, Data, Record, Sync};
+use super::node::{Believed, Method2, Node, Note, Server, Stated, Step, Task};
+use super::nodes::{Id, Set};
 use super::properties;
 use super::rule::Rule;
 use super::wal::lsn;
@@ -28,13 +31,20 @@ const NOW: Duration = Duration::from_secs(100);
 const SETTLE: Duration = Duration::from_secs(7);
 const RING: &str = "1";
 
+fn set<'a>(names: impl IntoIterator<Item = &'a StandbyName>) -> Set {
+    Set::of(names.into_iter().map(|n| Id::of(n)))
+}
+
 /// agent/standby.rs, `initial_contract`.
 pub(crate) fn initial_contract(world: &World, state: &State, id: Id) -> Rule {
     let content = state.node(id).cib.content;
     let others = world.everybody().without(id);
-    let eligible = content.eligible().without(id).names().collect();
-    let names = contract::at_start(content.record.node == id, &eligible, others.names());
-    Rule::from(&names)
+    let is_recorded = content.record.node == id;
+    Rule::from(&contract::at_start(
+        is_recorded,
+        &content.claim(),
+        others.names(),
+    ))
 }
 
 /// agent/start.rs, `refuse_diverged`.
@@ -51,10 +61,109 @@ pub(crate) fn start(world: &World, state: &mut State, id: Id) {
     node.server = Server::Standby(None);
     node.configured = contract;
     node.in_force = contract;
+    node.follows = may_follow(node);
+}
+
+/// agent/statement.rs, `whom_to_follow`.
+fn may_follow(node: &Node) -> bool {
+    let recorded = node.cib.content.record.epoch;
+    node.memory.detached.is_none_or(|epoch| recorded > epoch)
+}
+
+fn version(seen: &Content) -> (u64, u64) {
+    (u64::from(seen.sync.epoch), u64::from(seen.sync.seq))
+}
+
+/// agent/statement.rs, `is_trusted`: the note afterwards, and whether the grant is not to be believed.
+fn distrusted(node: &Node, seen: &Content, quorate: bool) -> (Option<(u8, u8)>, bool) {
+    let small = |n: u64| u8::try_from(n).expect("small");
+    let old = node
+        .memory
+        .distrust
+        .map(|(epoch, seq)| (u64::from(epoch), u64::from(seq)));
+    let record = seen.sync.record();
+    debug_assert_eq!(record.version(), version(seen));
+    let note = distrust::note(quorate, old, Some(&record));
+    (
+        note.map(|(epoch, seq)| (small(epoch), small(seq))),
+        distrust::is_distrusted(note, Some(&record)),
+    )
+}
+
+/// agent/monitor.rs, `standby`: what it notes and what it begins to do.
+pub(crate) fn watch(
+    world: &World,
+    state: &State,
+    id: Id,
+    has_primary: bool,
+) -> (Task, Option<(u8, u8)>) {
+    let node = state.node(id);
+    let seen = node.cib.content;
+    let quorate = world.is_quorate(node);
+    let (note, is_distrusted) = distrusted(node, &seen, quorate);
+    let is_claimed = seen.claimed().has(id);
+    let task = if is_distrusted && quorate && is_claimed && seen.data[id.index()] != Data::Other {
+        Task::Void { seen }
+    } else if has_primary && node.memory.detached.is_some() && may_follow(node) {
+        Task::Attach
+    } else {
+        Task::Idle
+    };
+    (task, note)
+}
+
+/// agent/statement.rs, `make`.
+fn make_statement(state: &mut State, id: Id, seen: Content, quorate: bool) -> Task {
+    let node = state.node(id);
+    if !node.is_standby() {
+        return Task::Idle;
+    }
+    let (note, is_distrusted) = distrusted(node, &seen, quorate);
+    let epoch = seen.record.epoch;
+    let stated = Stated {
+        epoch,
+        is_witness: seen.ground(id, is_distrusted) == Ok(Ground::Claimed),
+        wal: node.wal,
+    };
+    let node = state.node_mut(id);
+    node.memory.detached = node.memory.detached.max(Some(epoch));
+    node.memory.distrust = note;
+    node.follows = false;
+    node.server = Server::Standby(None);
+    node.stated = Some(stated);
+    Task::Idle
+}
+
+/// agent/statement.rs, `attach` and `take_back`.
+fn attach(state: &mut State, id: Id) -> Task {
+    let node = state.node_mut(id);
+    if node.is_standby() {
+        node.stated = None;
+        node.memory.detached = None;
+        node.follows = true;
+    }
+    Task::Idle
+}
+
+/// agent/statement.rs, `all`: what the other members of the ring state about `seen`'s epoch.
+fn statements(state: &State, id: Id, seen: &Content) -> BTreeMap<StandbyName, Statement> {
+    let ring = state.ring_of(id).without(id).iter();
+    let heard = ring.filter(|n| state.network.corosync.joins(id, *n));
+    heard
+        .filter_map(|n| Some((n, state.node(n).stated?)))
+        .filter(|(_, stated)| stated.epoch == seen.record.epoch)
+        .map(|(n, stated)| {
+            let statement = Statement {
+                position: stated.wal.position(),
+                is_witness: stated.is_witness,
+            };
+            (n.standby(), statement)
+        })
+        .collect()
 }
 
 /// agent/monitor.rs, `primary`: reads the board and judges its own right.
-pub(crate) fn monitor(_world: &World, state: &mut State, id: Id) {
+pub(crate) fn monitor(world: &World, state: &mut State, id: Id) {
     let node = *state.node(id);
     let seen = node.cib.content;
     let epoch = Some(u64::from(node.memory.epoch));
@@ -63,6 +172,7 @@ pub(crate) fn monitor(_world: &World, state: &mut State, id: Id) {
     let look = Task::Look {
         seen,
         present: node.view,
+        quorate: world.is_quorate(&node),
     };
     let task = match right(&id.name(), Some(&record), &node.wal.lineage(), epoch) {
         Right::Lost { .. } => Task::Quit,
@@ -83,24 +193,42 @@ fn correction(node: &Node, id: Id, seen: &Content) -> Option<Record> {
 }
 
 /// agent/promote.rs, `try_promote` up to the verdict.
-pub(crate) fn promote(_world: &World, state: &mut State, id: Id) {
-    let node = state.node_mut(id);
-    let seen = node.cib.content;
+fn decide_promotion(state: &mut State, id: Id, seen: Content, quorate: bool) -> Task {
+    let node = *state.node(id);
+    if !node.is_standby() {
+        return Task::Idle;
+    }
+    let (note, is_distrusted) = distrusted(&node, &seen, quorate);
+    state.node_mut(id).memory.distrust = note;
+    let ground = seen.ground(id, is_distrusted);
     let record = seen.record.info();
+    let coverage = if seen.record.node == id {
+        Coverage::NothingClaimed
+    } else {
+        let position = node.wal.position();
+        let own = Statement {
+            position: position.clone(),
+            is_witness: ground == Ok(Ground::Claimed),
+        };
+        let mut statements = statements(state, id, &seen);
+        statements.insert(id.standby(), own);
+        coverage(&position, &seen.claim(), &statements)
+    };
     let verdict = decide::promote(&decide::Facts {
         running_primary: None,
-        ground: seen.ground(id),
+        ground,
         // In sync mode it is held only where nothing was ever recorded.
         election: Outcome::Won,
+        coverage,
         record: Some(&record),
         lineage: &node.wal.lineage(),
     });
-    if let Verdict::Go(method) = verdict {
-        node.task = Task::Promote {
+    match verdict {
+        Verdict::Go(method) => Task::Promote {
             seen,
             method: method.into(),
-        };
-        state.promotions += 1;
+        },
+        Verdict::Complete | Verdict::Refuse(_) => Task::Idle,
     }
 }
 
@@ -109,12 +237,52 @@ pub(crate) fn can_go(state: &State, id: Id) -> bool {
     let node = state.node(id);
     match node.task {
         Task::Idle => false,
-        Task::Quit | Task::Look { .. } | Task::Promote { .. } | Task::Server { .. } => true,
+        Task::Quit
+        | Task::Look { .. }
+        | Task::Ask { .. }
+        | Task::State { .. }
+        | Task::Attach
+        | Task::Promote { .. }
+        | Task::Server { .. } => true,
         Task::Apply { step, .. } => match step {
             Step::Contract(_) => true,
-            Step::Revoke(_) | Step::Grant(_) | Step::Marks => state.can_write(id),
+            Step::Revoke(_) | Step::Grant(..) | Step::Marks => state.can_write(id),
         },
-        Task::Correct { .. } | Task::TakeOver { .. } | Task::Finish { .. } => state.can_write(id),
+        Task::Correct { .. }
+        | Task::Outlive { .. }
+        | Task::Void { .. }
+        | Task::TakeOver { .. }
+        | Task::Finish { .. } => state.can_write(id),
+    }
+}
+
+/// The call goes on to the next step before which a pause makes a difference.
+///
+/// Where `fine` is not set a step that only reads is done together with the one before, and a write
+/// on condition that nothing was written since together with what it was decided by.
+pub(crate) fn run(world: &World, state: &mut State, id: Id) {
+    while !world.fine && can_go(state, id) && !is_pause(&state.node(id).task) {
+        go(world, state, id);
+    }
+}
+
+/// Before these steps what was read may have become wrong.
+fn is_pause(task: &Task) -> bool {
+    match task {
+        Task::Idle
+        | Task::Correct { .. }
+        | Task::Apply { .. }
+        | Task::TakeOver { .. }
+        | Task::Server { .. } => true,
+        Task::Quit
+        | Task::Look { .. }
+        | Task::Outlive { .. }
+        | Task::State { .. }
+        | Task::Void { .. }
+        | Task::Attach
+        | Task::Ask { .. }
+        | Task::Promote { .. }
+        | Task::Finish { .. } => false,
     }
 }
 
@@ -128,22 +296,34 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
             Task::Idle
         }
         Task::Correct { record, .. } => {
-            let seen = state.write(id, None, false, |content| {
+            let seen = state.write(id, Condition::None, false, |content| {
                 content.record = record;
                 content.data[id.index()] = Data::Latest;
             });
-            seen.map_or(Task::Idle, |seen| Task::Look {
-                seen,
-                present: state.node(id).view,
-            })
+            seen.map_or(Task::Idle, |seen| looking(world, state, id, seen))
         }
-        Task::Look { seen, present } => look(world, state, id, seen, present),
+        Task::Look {
+            seen,
+            present,
+            quorate,
+        } => look(world, state, id, seen, present, quorate),
         Task::Apply {
             seen,
             present,
+            quorate,
             step,
             partition,
-        } => apply(world, state, id, seen, present, step, partition),
+        } => apply(world, state, id, seen, present, quorate, step, partition),
+        Task::Outlive { seen, quorate } => outlive(state, id, seen, quorate),
+        Task::State { seen, quorate } => make_statement(state, id, seen, quorate),
+        Task::Void { seen } => {
+            state.write(id, Condition::AsRead(seen), false, |content| {
+                content.data[id.index()] = Data::Other;
+            });
+            Task::Idle
+        }
+        Task::Attach => attach(state, id),
+        Task::Ask { seen, quorate } => decide_promotion(state, id, seen, quorate),
         Task::Promote { seen, method } => Task::TakeOver {
             seen,
             method,
@@ -157,22 +337,29 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
             method,
             partition,
         } => take_over(world, state, id, seen, method, partition),
-        Task::Server { method } => {
-            promote_server(state, id, method);
-            Task::Finish {
-                seen: state.node(id).cib.content,
-            }
-        }
+        Task::Server { method } => promote_server(state, id, method),
         Task::Finish { seen } => {
             if let Some(record) = correction(state.node(id), id, &seen) {
-                state.write(id, None, false, |content| {
+                state.write(id, Condition::None, false, |content| {
                     content.record = record;
                     content.data[id.index()] = Data::Latest;
                 });
             }
+            let node = state.node_mut(id);
+            node.stated = None;
+            node.memory.detached = None;
             Task::Idle
         }
     };
+}
+
+fn looking(world: &World, state: &State, id: Id, seen: Content) -> Task {
+    let node = state.node(id);
+    Task::Look {
+        seen,
+        present: node.view,
+        quorate: world.is_quorate(node),
+    }
 }
 
 /// agent/promote.rs, `take_over`.
@@ -181,30 +368,41 @@ fn take_over(
     state: &mut State,
     id: Id,
     seen: Content,
-    method: super::node::Method2,
+    method: Method2,
     partition: Believed,
 ) -> Task {
     let node = state.node(id);
     if !node.is_standby() {
         return Task::Idle;
     }
-    let in_force = SyncNames::from(node.configured);
-    let eligible = seen.eligible().without(id).names().collect();
-    let kept = contract::kept_at_promotion(method.into(), &in_force, &eligible);
-    let kept = Set::of(kept.iter().map(|n| Id::of(n)));
+    let in_force = node.configured;
+    let kept = contract::kept_at_promotion(method.into(), &in_force.into(), &seen.claim());
+    let kept = set(&kept.members);
     let peers = world.everybody().without(id);
     let revoked = peers.minus(kept);
-    let record = match method {
-        super::node::Method2::SameTimeline => seen.record,
-        super::node::Method2::NewTimeline => {
-            let mut wal = node.wal;
+    let epoch = seen.record.epoch.max(node.memory.epoch) + 1;
+    let mut wal = node.wal;
+    let record = match Method::from(method) {
+        Method::SameTimeline => Record {
+            epoch,
+            ..seen.record
+        },
+        Method::NewTimeline => {
             wal.fork();
-            let epoch = seen.record.epoch.max(node.memory.epoch) + 1;
             Record::of(id, &wal, epoch)
         }
     };
-    let written = state.write(id, Some(seen.record), partition.quorate, |content| {
+    let sync = Sync {
+        epoch,
+        seq: 1,
+        primary: id,
+        contract: in_force,
+        eligible: kept,
+    };
+    let condition = Condition::AsRead(seen);
+    let written = state.write(id, condition, partition.quorate, |content| {
         content.record = record;
+        content.sync = sync;
         content.data[id.index()] = Data::Latest;
         for peer in revoked.iter() {
             content.data[peer.index()] = Data::Other;
@@ -215,8 +413,9 @@ fn take_over(
     }
     let memory = &mut state.node_mut(id).memory;
     memory.epoch = record.epoch;
+    memory.seq = 1;
     memory.barrier = None;
-    memory.notes = [Note::None; MAX];
+    memory.forget_ring();
     if partition.holds {
         for peer in revoked.iter() {
             memory.notes[peer.index()] = Note::Made;
@@ -226,25 +425,35 @@ fn take_over(
 }
 
 /// agent/promote.rs: `server::promote`, or `restart_as_primary`.
-fn promote_server(state: &mut State, id: Id, method: super::node::Method2) {
+fn promote_server(state: &mut State, id: Id, method: Method2) -> Task {
     let node = state.node_mut(id);
     if !node.is_standby() {
-        return;
+        return Task::Idle;
     }
-    match method {
-        super::node::Method2::NewTimeline => node.wal.fork(),
-        super::node::Method2::SameTimeline => {}
+    if Method::from(method) == Method::NewTimeline {
+        node.wal.fork();
     }
     node.server = Server::Primary;
+    node.follows = true;
     node.pending = 0;
     state.latest = id;
     state.wrong = state
         .wrong
         .or_else(|| properties::after_promotion(state, id));
+    Task::Finish {
+        seen: state.node(id).cib.content,
+    }
 }
 
 /// agent/contract.rs, one round of `settle_sync` up to the decision.
-fn look(world: &World, state: &mut State, id: Id, seen: Content, present: Set) -> Task {
+fn look(
+    world: &World,
+    state: &mut State,
+    id: Id,
+    seen: Content,
+    present: Set,
+    quorate: bool,
+) -> Task {
     if !state.node(id).is_primary() {
         return Task::Idle;
     }
@@ -252,12 +461,13 @@ fn look(world: &World, state: &mut State, id: Id, seen: Content, present: Set) -
     let step = match contract::next(&facts).into_iter().next() {
         Some(ContractStep::Revoke(names)) => Step::Revoke(set(&names)),
         Some(ContractStep::Contract(names)) => Step::Contract(Rule::from(&names)),
-        Some(ContractStep::Grant(name)) => Step::Grant(set([&name])),
+        Some(ContractStep::Grant(names)) => {
+            let eligible = contract::eligible_after_grant(&facts, &names);
+            Step::Grant(set(&eligible), set(&names))
+        }
         Some(ContractStep::Hold(_)) | None => {
-            let others = world.everybody().without(id);
-            let stale = others.iter().any(|n| seen.data[n.index()] == Data::Latest);
-            if !stale {
-                return Task::Idle;
+            if marked(world, state, id, &seen) == seen.data {
+                return end(world, state, id, seen, present, quorate);
             }
             Step::Marks
         }
@@ -265,13 +475,37 @@ fn look(world: &World, state: &mut State, id: Id, seen: Content, present: Set) -
     Task::Apply {
         seen,
         present,
+        quorate,
         step,
         partition,
     }
 }
 
-fn set<'a>(names: impl IntoIterator<Item = &'a String>) -> Set {
-    Set::of(names.into_iter().map(|n| Id::of(n)))
+/// agent/contract.rs, `outlive_statements`.
+fn end(world: &World, state: &State, id: Id, seen: Content, present: Set, quorate: bool) -> Task {
+    let peers = world.everybody().without(id);
+    let silent = present.and(peers).minus(state.standbys_of(id));
+    let is_needed = !silent.is_empty() && !statements(state, id, &seen).is_empty();
+    if is_needed && seen.record.node == id {
+        Task::Outlive { seen, quorate }
+    } else {
+        Task::Idle
+    }
+}
+
+/// agent/promote.rs, `begin_epoch`.
+fn outlive(state: &mut State, id: Id, seen: Content, quorate: bool) -> Task {
+    let epoch = seen.record.epoch.max(state.node(id).memory.epoch) + 1;
+    let written = state.write(id, Condition::AsRead(seen), quorate, |content| {
+        content.record.epoch = epoch;
+        if content.sync.primary == id {
+            content.sync.epoch = epoch;
+        }
+    });
+    if written.is_some() {
+        state.node_mut(id).memory.epoch = epoch;
+    }
+    Task::Idle
 }
 
 /// agent/contract.rs, `facts`.
@@ -297,7 +531,7 @@ fn observe(
         });
         let place = Place::Node {
             present: present.has(peer),
-            eligible: seen.eligible().has(peer),
+            fenced: false,
         };
         (peer.standby(), Standby { place, link })
     };
@@ -313,6 +547,9 @@ fn observe(
     let mut facts = Facts {
         in_force: node.configured.into(),
         standbys: peers.iter().map(standby).collect(),
+        claim: seen.claim(),
+        doubts: doubts(&seen, peers),
+        lock: Lock::Unused,
         partition: None,
         copies: BTreeMap::new(),
         revoked: peers
@@ -323,6 +560,8 @@ fn observe(
             strict: false,
             unsafe_relax: world.unsafe_relax,
             everyone: false,
+            method: world.method,
+            count: 1,
         },
     };
     let mut believed = None;
@@ -346,13 +585,20 @@ fn observe(
     if contract::next(&facts).iter().any(is_settling) {
         let answers = |n: &Id| state.network.corosync.joins(id, *n);
         for member in state.ring_of(id).iter().filter(answers) {
-            let eligible = state.node(member).cib.content.eligible().without(id);
-            facts
-                .copies
-                .insert(member.standby(), eligible.names().collect());
+            let claimed = state.node(member).cib.content.claim().members;
+            facts.copies.insert(member.standby(), claimed);
         }
     }
     (facts, believed)
+}
+
+/// agent/contract.rs, `doubts`.
+fn doubts(seen: &Content, peers: Set) -> BTreeSet<StandbyName> {
+    if seen.method() == sync_names::Method::First {
+        return BTreeSet::new();
+    }
+    let doubted = peers.iter().filter(|n| seen.data[n.index()] != Data::Among);
+    doubted.map(Id::standby).collect()
 }
 
 /// agent/contract.rs, `barrier`.
@@ -364,26 +610,64 @@ fn barrier(state: &mut State, id: Id) -> Option<u8> {
     {
         return Some(position);
     }
-    let is_sync =
-        |s: Id| node.configured.state_of(s, connected) == expgsql::model::status::SyncState::Sync;
+    let counts = |s: Id| match node.configured.state_of(s, connected) {
+        SyncState::Sync | SyncState::Quorum => true,
+        SyncState::Async | SyncState::Potential => false,
+    };
     node.memory.barrier = connected
         .iter()
-        .any(is_sync)
+        .any(counts)
         .then(|| (node.configured, node.wal.len()));
     node.memory.barrier.map(|(_, position)| position)
 }
 
-/// agent/contract.rs, `apply`, `revoke`, `put_in_force` and `write_marks`.
+/// agent/contract.rs, `marks`.
+fn mark(state: &State, id: Id, peer: Id, grant: Grant) -> Data {
+    let connected = state.standbys_of(id);
+    let sync = state.node(id).configured.state_of(peer, connected);
+    let seen = Seen {
+        link: connected
+            .has(peer)
+            .then_some((SenderState::Streaming, sync)),
+        grant,
+        too_far_behind: false,
+    };
+    Data::of(marks(Promise::Sync, seen).data)
+}
+
+/// agent/contract.rs, `write_marks`.
+fn marked(world: &World, state: &State, id: Id, seen: &Content) -> [Data; super::nodes::MAX] {
+    let claimed = seen.claimed();
+    let mut data = seen.data;
+    for peer in world.everybody().without(id).iter() {
+        data[peer.index()] = mark(state, id, peer, grant_of(claimed, seen.method(), peer));
+    }
+    data
+}
+
+/// agent/contract.rs, `grant_of`.
+fn grant_of(claimed: Set, method: sync_names::Method, name: Id) -> Grant {
+    match (claimed.has(name), method) {
+        (false, _) => Grant::No,
+        (true, sync_names::Method::First) => Grant::Each,
+        (true, sync_names::Method::Any) => Grant::Among,
+    }
+}
+
+/// agent/contract.rs, `apply`, `revoke`, `grant`, `put_in_force` and `write_marks`.
+#[expect(clippy::too_many_arguments, reason = "the parts of one task")]
 fn apply(
     world: &World,
     state: &mut State,
     id: Id,
     seen: Content,
     present: Set,
+    quorate: bool,
     step: Step,
     partition: Option<Believed>,
 ) -> Task {
-    let peers = world.everybody().without(id);
+    let condition = Condition::AsRead(seen);
+    let seq = state.node(id).memory.seq.max(seen.sync.seq) + 1;
     match step {
         Step::Contract(rule) => {
             let node = state.node_mut(id);
@@ -392,51 +676,78 @@ fn apply(
             }
             node.configured = rule;
             node.memory.barrier = None;
-            Task::Look { seen, present }
+            Task::Look {
+                seen,
+                present,
+                quorate,
+            }
         }
         Step::Revoke(names) => {
+            state.node_mut(id).memory.seq = seq;
+            let left = seen.claim().without(&names.names().collect());
+            let sync = Sync {
+                seq,
+                eligible: set(&left.members),
+                ..seen.sync
+            };
+            let marks = |name: Id| mark(state, id, name, Grant::No);
+            let marks: Vec<(Id, Data)> = names.iter().map(|n| (n, marks(n))).collect();
             let raise = partition.is_some_and(|p| p.quorate);
-            let written = state.write(id, None, raise, |content| {
-                for name in names.iter() {
-                    content.data[name.index()] = mark(false);
+            let written = state.write(id, condition, raise, |content| {
+                content.sync = sync;
+                for (name, data) in &marks {
+                    content.data[name.index()] = *data;
                 }
             });
+            let Some(seen) = written else {
+                return Task::Idle;
+            };
             if partition.is_some_and(|p| p.holds) {
                 for name in names.iter() {
                     state.node_mut(id).memory.notes[name.index()] = Note::Made;
                 }
             }
-            written.map_or(Task::Idle, |seen| Task::Look {
-                seen,
-                present: state.node(id).view,
-            })
+            looking(world, state, id, seen)
         }
-        Step::Grant(_) | Step::Marks => {
-            let granted = match step {
-                Step::Grant(new) => Set::of(seen.eligible().iter().chain(new.iter())),
-                Step::Marks | Step::Revoke(_) | Step::Contract(_) => seen.eligible(),
-            };
-            // Only what differs from what was read is written.
-            let changes = |n: &Id| seen.data[n.index()] != mark(granted.has(*n));
-            let changed = Set::of(peers.iter().filter(changes));
+        Step::Grant(eligible, granted) => {
+            let node = state.node_mut(id);
+            node.memory.seq = seq;
             for name in granted.iter() {
-                state.node_mut(id).memory.notes[name.index()] = Note::None;
+                node.memory.notes[name.index()] = Note::None;
             }
-            state.write(id, None, false, |content| {
-                for name in changed.iter() {
-                    content.data[name.index()] = mark(granted.has(name));
+            let sync = Sync {
+                epoch: seen.record.epoch,
+                seq,
+                primary: id,
+                contract: node.configured,
+                eligible,
+            };
+            let record = sync.record();
+            let claimed = set(&record.claim().members);
+            let grant = |name: Id| grant_of(claimed, record.method, name);
+            let marks = |name: Id| mark(state, id, name, grant(name));
+            let marks: Vec<(Id, Data)> = granted.iter().map(|n| (n, marks(n))).collect();
+            let written = state.write(id, condition, false, |content| {
+                content.sync = sync;
+                for (name, data) in &marks {
+                    content.data[name.index()] = *data;
                 }
             });
-            Task::Idle
+            written.map_or(Task::Idle, |seen| looking(world, state, id, seen))
+        }
+        Step::Marks => {
+            let data = marked(world, state, id, &seen);
+            // Only what differs from what was read is written.
+            let written = state.write(id, condition, false, |content| {
+                for peer in world.everybody().without(id).iter() {
+                    if seen.data[peer.index()] != data[peer.index()] {
+                        content.data[peer.index()] = data[peer.index()];
+                    }
+                }
+            });
+            written.map_or(Task::Idle, |seen| {
+                end(world, state, id, seen, present, quorate)
+            })
         }
     }
-}
-
-fn mark(granted: bool) -> Data {
-    let seen = Seen {
-        link: None,
-        granted,
-        too_far_behind: false,
-    };
-    Data::of(marks(Promise::Sync, seen).data)
 }

@@ -1,11 +1,17 @@
 //! The CIB: what it holds, and each node's own copy of it.
 
-use expgsql::decide::eligibility::{Ground, Ineligible, Promise, ground};
+use std::collections::BTreeMap;
+
+use expgsql::decide::eligibility::{self, Ground, Ineligible, Promise, Standing, ground};
+use expgsql::model::claim::Claim;
 use expgsql::model::repl_info::{Origin, ReplInfo};
 use expgsql::model::status::{DataStatus, SenderState, SyncState};
+use expgsql::model::sync_names::Method;
+use expgsql::model::sync_record::SyncRecord;
 use expgsql::model::timeline::{Switch, TimelineId};
 
 use super::nodes::{Id, MAX, Set};
+use super::rule::Rule;
 use super::wal::{Wal, lsn};
 
 /// `RSC-data-status`, as far as anything is decided by it.
@@ -14,6 +20,8 @@ pub(crate) enum Data {
     Latest,
     /// `STREAMING|SYNC`.
     Granted,
+    /// `STREAMING|QUORUM`.
+    Among,
     /// `DISCONNECT`, or any other word that gives no right.
     Other,
 }
@@ -23,6 +31,7 @@ impl Data {
         match status {
             DataStatus::Latest => Self::Latest,
             DataStatus::Replicating(SenderState::Streaming, SyncState::Sync) => Self::Granted,
+            DataStatus::Replicating(SenderState::Streaming, SyncState::Quorum) => Self::Among,
             DataStatus::Disconnected | DataStatus::Replicating(..) => Self::Other,
         }
     }
@@ -31,6 +40,7 @@ impl Data {
         match self {
             Self::Latest => DataStatus::Latest,
             Self::Granted => DataStatus::Replicating(SenderState::Streaming, SyncState::Sync),
+            Self::Among => DataStatus::Replicating(SenderState::Streaming, SyncState::Quorum),
             Self::Other => DataStatus::Disconnected,
         }
     }
@@ -72,28 +82,84 @@ impl Record {
     }
 }
 
+/// `RSC_SYNC`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Sync {
+    pub(crate) epoch: u8,
+    pub(crate) seq: u8,
+    pub(crate) primary: Id,
+    pub(crate) contract: Rule,
+    pub(crate) eligible: Set,
+}
+
+impl Sync {
+    pub(crate) fn record(&self) -> SyncRecord {
+        SyncRecord::new(
+            (u64::from(self.epoch), u64::from(self.seq)),
+            &self.primary.name(),
+            &self.contract.into(),
+            self.eligible.names().collect(),
+        )
+    }
+}
+
 /// What the agents keep in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Content {
     pub(crate) record: Record,
+    pub(crate) sync: Sync,
     pub(crate) data: [Data; MAX],
 }
 
 impl Content {
-    pub(crate) fn eligible(&self) -> Set {
-        let ids = (0..MAX).filter(|i| self.data[*i] == Data::Granted);
-        Set::of(ids.map(|i| Id(u8::try_from(i).expect("few"))))
+    /// agent/record.rs, `claim`.
+    pub(crate) fn claim(&self) -> Claim {
+        let everybody = (0..MAX as u8).map(Id);
+        let statuses: BTreeMap<_, _> = everybody
+            .map(|n| (n.standby(), self.data[n.index()].status()))
+            .collect();
+        eligibility::claim(
+            Some(&self.record.info()),
+            Some(&self.sync.record()),
+            &statuses,
+        )
     }
 
-    /// R3, by the function that promote calls.
-    pub(crate) fn ground(&self, node: Id) -> Result<Ground, Ineligible> {
-        let recorded = Some(self.data[node.index()].status());
-        ground(
-            Promise::Sync,
-            &node.name(),
-            Some(&self.record.info()),
-            recorded,
-        )
+    pub(crate) fn claimed(&self) -> Set {
+        Set::of(self.claim().members.iter().map(|n| Id::of(n)))
+    }
+
+    pub(crate) fn method(&self) -> Method {
+        self.sync.record().method
+    }
+
+    /// R3, as promote has it.
+    pub(crate) fn ground(&self, node: Id, is_distrusted: bool) -> Result<Ground, Ineligible> {
+        ground(&Standing {
+            promise: Promise::Sync,
+            node: &node.name(),
+            record: Some(&self.record.info()),
+            recorded: Some(self.data[node.index()].status()),
+            claim: &self.claim(),
+            is_distrusted,
+        })
+    }
+}
+
+/// What must still be so for a change to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    None,
+    /// agent/record.rs, `as_it_was_read`.
+    AsRead(Content),
+}
+
+impl Condition {
+    pub(crate) fn holds(&self, content: &Content) -> bool {
+        match self {
+            Self::None => true,
+            Self::AsRead(seen) => seen.record == content.record && seen.sync == content.sync,
+        }
     }
 }
 

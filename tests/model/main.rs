@@ -12,6 +12,7 @@ mod story;
 mod wal;
 mod world;
 
+use expgsql::model::sync_names::Method;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use mutations::Mutation;
@@ -24,6 +25,7 @@ fn check(world: World) {
         .clone()
         .checker()
         .threads(2)
+        .target_max_depth(std::env::var("DEPTH").map_or(99, |v| v.parse().expect("a number")))
         .finish_when(HasDiscoveries::AnyFailures)
         .spawn_bfs()
         .join();
@@ -54,5 +56,7 @@ fn three_nodes() {
             ..Hazards::default()
         },
         unsafe_relax: false,
+        fine: std::env::var("FINE").is_ok(),
+        method: Method::First,
     });
 }

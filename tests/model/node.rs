@@ -31,6 +31,20 @@ pub(crate) struct Memory {
     pub(crate) notes: [Note; MAX],
     /// The contract that was in force, and the position taken then.
     pub(crate) barrier: Option<(Rule, u8)>,
+    /// R8: it has stopped receiving from the primary of this epoch.
+    pub(crate) detached: Option<u8>,
+    /// The number of its last record of the contract.
+    pub(crate) seq: u8,
+    /// R9: the version of the record that is not believed.
+    pub(crate) distrust: Option<(u8, u8)>,
+}
+
+/// A statement, as its node's attrd has it (R8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stated {
+    pub(crate) epoch: u8,
+    pub(crate) is_witness: bool,
+    pub(crate) wal: Wal,
 }
 
 impl Memory {
@@ -54,14 +68,38 @@ pub(crate) enum Task {
     Look {
         seen: Content,
         present: Set,
+        quorate: bool,
     },
+    /// monitor: a promotion was prepared that did not come about; a new epoch is to begin.
+    Outlive {
+        seen: Content,
+        quorate: bool,
+    },
+    /// A standby's monitor, or the notification ahead of a promotion: it is to stop receiving, and to
+    /// state how far it is.
+    State {
+        seen: Content,
+        quorate: bool,
+    },
+    /// A standby's monitor: its grant is to be taken back (R9).
+    Void {
+        seen: Content,
+    },
+    /// A standby's monitor: it is to follow a later primary.
+    Attach,
     /// monitor: a step is decided.
     Apply {
         seen: Content,
         present: Set,
+        quorate: bool,
         step: Step,
         /// What the facts said about this node's partition, where it was asked.
         partition: Option<Believed>,
+    },
+    /// promote: the board is read, statements are to be compared.
+    Ask {
+        seen: Content,
+        quorate: bool,
     },
     /// promote: decided to go ahead.
     Promote {
@@ -97,7 +135,8 @@ pub(crate) struct Believed {
 pub(crate) enum Step {
     Revoke(Set),
     Contract(Rule),
-    Grant(Set),
+    /// The new record, and whom it grants.
+    Grant(Set, Set),
     /// Nothing to decide; the marks of the others are to be written.
     Marks,
 }
@@ -143,6 +182,9 @@ pub(crate) struct Node {
     /// The contract that commits wait by. It follows the configured one some time later: each process
     /// reads the configuration by itself, and whether to wait at all is told by the checkpointer.
     pub(crate) in_force: Rule,
+    /// A standby receives from whoever is the primary; otherwise from nobody (R8).
+    pub(crate) follows: bool,
+    pub(crate) stated: Option<Stated>,
     /// Commits whose clients wait for an answer.
     pub(crate) pending: Commits,
     pub(crate) task: Task,
@@ -181,6 +223,11 @@ impl Node {
             | Task::Correct { .. }
             | Task::Quit
             | Task::Look { .. }
+            | Task::Outlive { .. }
+            | Task::State { .. }
+            | Task::Void { .. }
+            | Task::Attach
+            | Task::Ask { .. }
             | Task::Apply { .. }
             | Task::Promote { .. }
             | Task::Server { .. }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use expgsql::decide::contract::StandbyName;
 use expgsql::model::node_name::NodeName;
+use expgsql::model::sync_names::StandbyName;
 
 /// The largest cluster that is modelled.
 pub(crate) const MAX: usize = 3;

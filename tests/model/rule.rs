@@ -10,8 +10,8 @@ use super::nodes::{Id, Set};
 /// `synchronous_standby_names`. Nobody where `count` is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Rule {
-    any: bool,
-    count: u8,
+    pub(crate) any: bool,
+    pub(crate) count: u8,
     pub(crate) names: Set,
 }
 

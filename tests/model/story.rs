@@ -89,6 +89,16 @@ fn what(before: &State, action: Action, after: &State) -> String {
             after.node(id).configured
         ),
         Action::Stop(id) => format!("{id}: Pacemaker stops the server"),
+        Action::Watch(id) => format!(
+            "{id}: a standby's monitor reads {} -> {}",
+            content(&before.node(id).cib.content),
+            task(&after.node(id).task)
+        ),
+        Action::State(id) => format!(
+            "{id}: is told of a promotion, or finds no primary, reads {} -> {}",
+            content(&before.node(id).cib.content),
+            task(&after.node(id).task)
+        ),
         Action::Refresh(id) => format!(
             "{id}: would wait for {} as a primary",
             after.node(id).configured
@@ -124,7 +134,7 @@ fn content(content: &Content) -> String {
         "(primary {} epoch {}, eligible {})",
         content.record.node,
         content.record.epoch,
-        content.eligible()
+        content.claimed()
     )
 }
 
@@ -169,9 +179,14 @@ fn task(task: &Task) -> String {
         Task::Apply { step, .. } => match step {
             Step::Revoke(names) => format!("revoke {names}"),
             Step::Contract(rule) => format!("let commits wait for {rule}"),
-            Step::Grant(names) => format!("grant {names}"),
+            Step::Grant(_, names) => format!("grant {names}"),
             Step::Marks => "write marks".to_owned(),
         },
+        Task::Outlive { .. } => "begin a new epoch".to_owned(),
+        Task::State { .. } => "stop receiving, and state the position".to_owned(),
+        Task::Void { .. } => "take the own grant back".to_owned(),
+        Task::Attach => "follow the later primary".to_owned(),
+        Task::Ask { .. } => "compare statements".to_owned(),
         Task::Promote { method, .. } => format!("go, {method:?}"),
         Task::TakeOver { partition, .. } => format!(
             "write the promotion record (quorate: {})",

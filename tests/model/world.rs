@@ -3,7 +3,7 @@
 use stateright::{Model, Property};
 
 use super::agent;
-use super::cib::{Content, Data, Record, Replica};
+use super::cib::{Condition, Content, Data, Record, Replica, Sync};
 use super::mutations::Mutation;
 use super::network::{Cut, Network, Which};
 use super::node::{Memory, Node, Note, Server, Task};
@@ -11,7 +11,7 @@ use super::nodes::{Id, MAX, Set};
 use super::properties::{self, Wrong};
 use super::rule::Rule;
 use super::wal::{Commits, Wal};
-use expgsql::model::sync_names::SyncNames;
+use expgsql::model::sync_names::{Method, SyncNames};
 
 /// How large a world is looked at, and by which rules it runs.
 #[derive(Clone, Debug)]
@@ -25,6 +25,10 @@ pub(crate) struct World {
     /// Which of them.
     pub(crate) hazards: Hazards,
     pub(crate) unsafe_relax: bool,
+    /// Agents may pause before steps that only read, too.
+    pub(crate) fine: bool,
+    /// sync_method.
+    pub(crate) method: Method,
 }
 
 /// What may go wrong in this world.
@@ -75,6 +79,10 @@ pub(crate) enum Action {
     Start(Id),
     /// Pacemaker stops the server: no quorum, or another primary.
     Stop(Id),
+    /// Pacemaker's monitor of a standby begins, or a notification about a primary.
+    Watch(Id),
+    /// A standby is told of a promotion ahead of it, or finds no primary: it prepares to state its position.
+    State(Id),
     /// After a promotion elsewhere: what a standby would wait for as a primary.
     Refresh(Id),
     Cut(Which, Cut),
@@ -156,11 +164,11 @@ impl State {
     pub(crate) fn write(
         &mut self,
         id: Id,
-        expected: Option<Record>,
+        condition: Condition,
         raise: bool,
         change: impl Fn(&mut Content),
     ) -> Option<Content> {
-        if expected.is_some_and(|record| record != self.node(id).cib.content.record) {
+        if !condition.holds(&self.node(id).cib.content) {
             return None;
         }
         let is_broken = !self.is_intact(id);
@@ -185,8 +193,17 @@ impl State {
         self.is_intact(id) && outside.all(|n| !n.is_up || n.view.and(view).is_empty())
     }
 
-    /// Only the order of the admin_epochs matters.
+    /// Only the order of the admin_epochs matters; and what nobody will look at again is forgotten.
     fn canonical(mut self, everybody: Set) -> Self {
+        for id in everybody.iter() {
+            let node = self.node_mut(id);
+            let promotes = matches!(node.task, Task::Server { .. });
+            if !node.is_primary() && !promotes && node.task == Task::Idle {
+                node.memory.forget_ring();
+                node.memory.barrier = None;
+                node.memory.seq = 0;
+            }
+        }
         let mut epochs: Vec<u8> = everybody
             .iter()
             .map(|n| self.node(n).cib.admin_epoch)
@@ -354,6 +371,7 @@ impl World {
                     actions.push(Action::Receive(id));
                 }
             }
+            None if !node.follows => {}
             None => {
                 let can_connect = |p: &Id| {
                     let primary = state.node(*p);
@@ -367,6 +385,22 @@ impl World {
         }
         if node.task != Task::Idle {
             return;
+        }
+        let has_primary = node
+            .view
+            .iter()
+            .any(|n| n != id && state.node(n).is_primary());
+        if agent::watch(self, state, id, has_primary) != (Task::Idle, node.memory.distrust) {
+            actions.push(Action::Watch(id));
+        }
+        if !has_primary
+            && !(node.stated.is_some()
+                && !node.follows
+                && node
+                    .stated
+                    .is_some_and(|s| s.epoch == node.cib.content.record.epoch))
+        {
+            actions.push(Action::State(id));
         }
         if agent::initial_contract(self, state, id) != node.configured {
             actions.push(Action::Refresh(id));
@@ -384,7 +418,10 @@ impl World {
         let is_promoting = |task: &Task| {
             matches!(
                 task,
-                Task::Promote { .. } | Task::TakeOver { .. } | Task::Server { .. }
+                Task::Ask { .. }
+                    | Task::Promote { .. }
+                    | Task::TakeOver { .. }
+                    | Task::Server { .. }
             )
         };
         self.is_quorate(state.node(id)) && others.all(|n| !n.is_primary() && !is_promoting(&n.task))
@@ -398,15 +435,34 @@ impl Model for World {
     /// The first node is the primary, the second is waited for and eligible, the third receives, too.
     fn init_states(&self) -> Vec<State> {
         let first = Id(0);
+        let others = self.everybody().without(first);
+        let (contract, eligible, status) = match self.method {
+            Method::First => (
+                SyncNames::all([Id(1).standby()]),
+                Set::of([Id(1)]),
+                Data::Granted,
+            ),
+            Method::Any => (SyncNames::any_one(others.names()), others, Data::Among),
+        };
+        let contract = Rule::from(&contract);
         let mut data = [Data::Other; MAX];
         data[0] = Data::Latest;
-        data[1] = Data::Granted;
+        for id in eligible.iter() {
+            data[id.index()] = status;
+        }
         let content = Content {
             record: Record {
                 node: first,
                 forks: 0,
                 end: 0,
                 epoch: 1,
+            },
+            sync: Sync {
+                epoch: 1,
+                seq: 1,
+                primary: first,
+                contract,
+                eligible,
             },
             data,
         };
@@ -433,7 +489,12 @@ impl Model for World {
                 epoch: u8::from(id == first),
                 notes: [Note::None; MAX],
                 barrier: None,
+                detached: None,
+                seq: u8::from(id == first),
+                distrust: None,
             },
+            follows: true,
+            stated: None,
         };
         let mut state = State {
             nodes: [node(Id(0)), node(Id(1)), node(Id(2))],
@@ -447,7 +508,7 @@ impl Model for World {
         };
         for id in (0..MAX as u8).map(Id) {
             let contract = if id == first {
-                Rule::from(&SyncNames::all([Id(1).standby()]))
+                contract
             } else {
                 agent::initial_contract(self, &state, id)
             };
@@ -476,6 +537,14 @@ impl Model for World {
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
         let mut next = *state;
         self.act(&mut next, action);
+        if let Action::Monitor(id)
+        | Action::Promote(id)
+        | Action::Go(id)
+        | Action::Watch(id)
+        | Action::State(id) = action
+        {
+            agent::run(self, &mut next, id);
+        }
         next.acknowledge();
         let next = next.canonical(self.everybody());
         (next != *state).then_some(next)
@@ -514,9 +583,35 @@ impl World {
                 node.in_force = node.configured;
             }
             Action::Monitor(id) => agent::monitor(self, state, id),
-            Action::Promote(id) => agent::promote(self, state, id),
+            Action::Promote(id) => {
+                state.promotions += 1;
+                let quorate = self.is_quorate(state.node(id));
+                let node = state.node_mut(id);
+                node.task = Task::Ask {
+                    seen: node.cib.content,
+                    quorate,
+                };
+            }
             Action::Go(id) => agent::go(self, state, id),
             Action::Kill(id) => state.node_mut(id).task = Task::Idle,
+            Action::Watch(id) => {
+                let node = state.node(id);
+                let has_primary = node
+                    .view
+                    .iter()
+                    .any(|n| n != id && state.node(n).is_primary());
+                let (task, distrust) = agent::watch(self, state, id, has_primary);
+                state.node_mut(id).task = task;
+                state.node_mut(id).memory.distrust = distrust;
+            }
+            Action::State(id) => {
+                let quorate = self.is_quorate(state.node(id));
+                let node = state.node_mut(id);
+                node.task = Task::State {
+                    seen: node.cib.content,
+                    quorate,
+                };
+            }
             Action::Start(id) => agent::start(self, state, id),
             Action::Stop(id) => state.stop_server(id),
             Action::Refresh(id) => {
@@ -559,6 +654,8 @@ impl World {
                 node.task = Task::Idle;
                 node.memory.forget_ring();
                 node.memory.barrier = None;
+                node.memory.detached = None;
+                node.stated = None;
             }
             Action::PowerOn(id) => {
                 let node = state.node_mut(id);

@@ -8,6 +8,7 @@ pub mod contract;
 pub mod divergence;
 pub mod election;
 pub mod eligibility;
+pub mod lease;
 pub mod marks;
 pub mod promote;
 pub mod right;

@@ -1,6 +1,7 @@
 //! Values: what was read from PostgreSQL, Pacemaker and the operator, parsed once.
 
 pub mod cluster_view;
+pub mod lock;
 pub mod lsn;
 pub mod node_name;
 pub mod repl_info;

@@ -94,6 +94,17 @@ impl Service {
         })
     }
 
+    /// Of what the command line says; never relayed.
+    pub(super) fn of(conninfo: Conninfo, place: Place) -> Self {
+        Self {
+            given: (place.to_string(), Secret::default(), None),
+            conninfo,
+            around: Surroundings::of_process(None),
+            place,
+            open: RefCell::new(None),
+        }
+    }
+
     /// To be answered by `relay` on another node, which has the same files.
     pub(super) fn request(&self, question: Question) -> Request {
         let (lock, conninfo, passfile) = &self.given;

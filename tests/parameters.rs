@@ -11,7 +11,7 @@ const TRIED_IN: [&str; 4] = ["ocf.rs", "plain.rs", "follower.rs", "secrets.rs"];
 
 /// What those do not try, and why. That bad values are refused is shown for all, in `contract/bad_input.rs` and in the
 /// unit tests of `params`.
-const ELSEWHERE: [(&str, &str); 13] = [
+const ELSEWHERE: [(&str, &str); 15] = [
     (
         "node_list",
         "says who takes part in a cluster: cluster scenarios",
@@ -45,24 +45,29 @@ const ELSEWHERE: [(&str, &str); 13] = [
         "never relaxes: decide::contract and cluster scenarios",
     ),
     (
+        "sync_method",
+        "chooses the contract: decide::contract and cluster scenarios",
+    ),
+    ("sync_num", "counts the contract: decide::contract"),
+    (
         "enable_distlock",
-        "lets a lock decide: decide::lease, distlock.rs and cluster scenarios",
+        "lets a lock decide: decide::lease, tests/distlock and cluster scenarios",
     ),
     (
         "distlock_lockname",
-        "names the lock: distlock.rs and cluster scenarios",
+        "names the lock: tests/distlock and cluster scenarios",
     ),
     (
         "distlock_ttl",
-        "bounds a lease: distlock.rs and cluster scenarios",
+        "bounds a lease: tests/distlock and cluster scenarios",
     ),
     (
         "distlock_timeout",
-        "bounds a wait: distlock.rs and cluster scenarios",
+        "bounds a wait: tests/distlock and cluster scenarios",
     ),
     (
         "distlock_lockservice_deadcheck_nodelist",
-        "names who is asked by ssh: decide::lease, distlock.rs and cluster scenarios",
+        "names who is asked by ssh: decide::lease, tests/distlock and cluster scenarios",
     ),
 ];
 

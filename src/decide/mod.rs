@@ -5,11 +5,14 @@
 //! each function is the whole truth about it.
 
 pub mod contract;
+pub mod distrust;
 pub mod divergence;
 pub mod election;
 pub mod eligibility;
+pub mod health;
 pub mod lease;
 pub mod marks;
 pub mod promote;
 pub mod right;
 pub mod stop;
+pub mod witness;

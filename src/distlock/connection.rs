@@ -195,7 +195,8 @@ fn config(
         .application_name(conninfo.application_name.as_deref().unwrap_or("expgsql"))
         .connect_timeout(limit)
         .tcp_user_timeout(limit)
-        .keepalives_idle(limit)
+        // The kernel refuses less than a second.
+        .keepalives_idle(limit.max(Duration::from_secs(1)))
         .keepalives_interval(Duration::from_secs(1))
         .keepalives_retries(3)
         .ssl_negotiation(conninfo.ssl_negotiation)

@@ -1,5 +1,6 @@
 //! Values: what was read from PostgreSQL, Pacemaker and the operator, parsed once.
 
+pub mod claim;
 pub mod cluster_view;
 pub mod lock;
 pub mod lsn;
@@ -7,4 +8,5 @@ pub mod node_name;
 pub mod repl_info;
 pub mod status;
 pub mod sync_names;
+pub mod sync_record;
 pub mod timeline;

@@ -62,6 +62,7 @@ pub(crate) fn start(world: &World, state: &mut State, id: Id) {
     node.configured = contract;
     node.in_force = contract;
     node.follows = may_follow(node);
+    node.follows_since = node.cib.content.record.epoch;
 }
 
 /// agent/statement.rs, `whom_to_follow`.
@@ -141,6 +142,7 @@ fn attach(state: &mut State, id: Id) -> Task {
         node.stated = None;
         node.memory.detached = None;
         node.follows = true;
+        node.follows_since = node.cib.content.record.epoch;
     }
     Task::Idle
 }

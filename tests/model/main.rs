@@ -56,6 +56,9 @@ fn three_nodes() {
             ..Hazards::default()
         },
         unsafe_relax: false,
+        assumed: world::Assumed {
+            epoch_of_followers: true,
+        },
         fine: std::env::var("FINE").is_ok(),
         method: Method::First,
     });

@@ -184,6 +184,8 @@ pub(crate) struct Node {
     pub(crate) in_force: Rule,
     /// A standby receives from whoever is the primary; otherwise from nobody (R8).
     pub(crate) follows: bool,
+    /// The recorded epoch when it last began to follow.
+    pub(crate) follows_since: u8,
     pub(crate) stated: Option<Stated>,
     /// Commits whose clients wait for an answer.
     pub(crate) pending: Commits,

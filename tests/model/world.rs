@@ -25,10 +25,18 @@ pub(crate) struct World {
     /// Which of them.
     pub(crate) hazards: Hazards,
     pub(crate) unsafe_relax: bool,
+    pub(crate) assumed: Assumed,
     /// Agents may pause before steps that only read, too.
     pub(crate) fine: bool,
     /// sync_method.
     pub(crate) method: Method,
+}
+
+/// Rules that the agent does not have yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Assumed {
+    /// A primary does not count a standby that began to follow in a later epoch than its own.
+    pub(crate) epoch_of_followers: bool,
 }
 
 /// What may go wrong in this world.
@@ -375,7 +383,10 @@ impl World {
             None => {
                 let can_connect = |p: &Id| {
                     let primary = state.node(*p);
+                    let too_old = self.assumed.epoch_of_followers
+                        && primary.memory.epoch < node.follows_since;
                     primary.is_primary()
+                        && !too_old
                         && state.network.replication.joins(id, *p)
                         && node.wal.can_follow(&primary.wal)
                 };
@@ -494,6 +505,7 @@ impl Model for World {
                 distrust: None,
             },
             follows: true,
+            follows_since: 1,
             stated: None,
         };
         let mut state = State {

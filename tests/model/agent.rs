@@ -298,7 +298,7 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
             Task::Idle
         }
         Task::Correct { record, .. } => {
-            let seen = state.write(id, Condition::None, false, |content| {
+            let seen = state.write(id, Condition::None, 0, |content| {
                 content.record = record;
                 content.data[id.index()] = Data::Latest;
             });
@@ -319,7 +319,7 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
         Task::Outlive { seen, quorate } => outlive(state, id, seen, quorate),
         Task::State { seen, quorate } => make_statement(state, id, seen, quorate),
         Task::Void { seen } => {
-            state.write(id, Condition::AsRead(seen), false, |content| {
+            state.write(id, Condition::AsRead(seen), 0, |content| {
                 content.data[id.index()] = Data::Other;
             });
             Task::Idle
@@ -342,7 +342,7 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
         Task::Server { method } => promote_server(state, id, method),
         Task::Finish { seen } => {
             if let Some(record) = correction(state.node(id), id, &seen) {
-                state.write(id, Condition::None, false, |content| {
+                state.write(id, Condition::None, 0, |content| {
                     content.record = record;
                     content.data[id.index()] = Data::Latest;
                 });
@@ -402,7 +402,13 @@ fn take_over(
         eligible: kept,
     };
     let condition = Condition::AsRead(seen);
-    let written = state.write(id, condition, partition.quorate, |content| {
+    let by = if world.assumed.promotion_raises_more {
+        2
+    } else {
+        1
+    };
+    let raise = if partition.quorate { by } else { 0 };
+    let written = state.write(id, condition, raise, |content| {
         content.record = record;
         content.sync = sync;
         content.data[id.index()] = Data::Latest;
@@ -498,7 +504,7 @@ fn end(world: &World, state: &State, id: Id, seen: Content, present: Set, quorat
 /// agent/promote.rs, `begin_epoch`.
 fn outlive(state: &mut State, id: Id, seen: Content, quorate: bool) -> Task {
     let epoch = seen.record.epoch.max(state.node(id).memory.epoch) + 1;
-    let written = state.write(id, Condition::AsRead(seen), quorate, |content| {
+    let written = state.write(id, Condition::AsRead(seen), u8::from(quorate), |content| {
         content.record.epoch = epoch;
         if content.sync.primary == id {
             content.sync.epoch = epoch;
@@ -518,7 +524,7 @@ fn observe(
     seen: Content,
     present: Set,
 ) -> (Facts, Option<Believed>) {
-    let barrier = barrier(state, id);
+    let barrier = barrier(world, state, id);
     let node = state.node(id);
     let connected = state.standbys_of(id);
     let peers = world.everybody().without(id);
@@ -604,7 +610,7 @@ fn doubts(seen: &Content, peers: Set) -> BTreeSet<StandbyName> {
 }
 
 /// agent/contract.rs, `barrier`.
-fn barrier(state: &mut State, id: Id) -> Option<u8> {
+fn barrier(world: &World, state: &mut State, id: Id) -> Option<u8> {
     let connected = state.standbys_of(id);
     let node = state.node_mut(id);
     if let Some((contract, position)) = node.memory.barrier
@@ -616,10 +622,9 @@ fn barrier(state: &mut State, id: Id) -> Option<u8> {
         SyncState::Sync | SyncState::Quorum => true,
         SyncState::Async | SyncState::Potential => false,
     };
-    node.memory.barrier = connected
-        .iter()
-        .any(counts)
-        .then(|| (node.configured, node.wal.len()));
+    let is_everywhere = !world.assumed.barrier_in_force || node.in_force == node.configured;
+    node.memory.barrier =
+        (is_everywhere && connected.iter().any(counts)).then(|| (node.configured, node.wal.len()));
     node.memory.barrier.map(|(_, position)| position)
 }
 
@@ -694,7 +699,7 @@ fn apply(
             };
             let marks = |name: Id| mark(state, id, name, Grant::No);
             let marks: Vec<(Id, Data)> = names.iter().map(|n| (n, marks(n))).collect();
-            let raise = partition.is_some_and(|p| p.quorate);
+            let raise = u8::from(partition.is_some_and(|p| p.quorate));
             let written = state.write(id, condition, raise, |content| {
                 content.sync = sync;
                 for (name, data) in &marks {
@@ -729,7 +734,7 @@ fn apply(
             let grant = |name: Id| grant_of(claimed, record.method, name);
             let marks = |name: Id| mark(state, id, name, grant(name));
             let marks: Vec<(Id, Data)> = granted.iter().map(|n| (n, marks(n))).collect();
-            let written = state.write(id, condition, false, |content| {
+            let written = state.write(id, condition, 0, |content| {
                 content.sync = sync;
                 for (name, data) in &marks {
                     content.data[name.index()] = *data;
@@ -740,7 +745,7 @@ fn apply(
         Step::Marks => {
             let data = marked(world, state, id, &seen);
             // Only what differs from what was read is written.
-            let written = state.write(id, condition, false, |content| {
+            let written = state.write(id, condition, 0, |content| {
                 for peer in world.everybody().without(id).iter() {
                     if seen.data[peer.index()] != data[peer.index()] {
                         content.data[peer.index()] = data[peer.index()];

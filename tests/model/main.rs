@@ -16,6 +16,8 @@ use expgsql::model::sync_names::Method;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use mutations::Mutation;
+use network::{Cut, Which};
+use nodes::Id;
 use properties::KEPT;
 use world::{Hazards, World};
 
@@ -52,12 +54,27 @@ fn three_nodes() {
         promotions: std::env::var("PROMOTIONS").map_or(1, |v| v.parse().expect("a number")),
         faults: std::env::var("FAULTS").map_or(1, |v| v.parse().expect("a number")),
         hazards: Hazards {
-            cuts: true,
+            cuts: vec![(
+                Which::Both,
+                Cut::Node(Id(
+                    std::env::var("CUT").map_or(0, |v| v.parse().expect("a number"))
+                )),
+            )],
+            crashes: nodes::Set::of(
+                std::env::var("CRASH")
+                    .ok()
+                    .map(|v| Id(v.parse().expect("a number"))),
+            ),
+            restarts: std::env::var("RESTARTS").is_ok(),
+            watches: std::env::var("WATCHES").is_ok(),
+
             ..Hazards::default()
         },
         unsafe_relax: false,
         assumed: world::Assumed {
             epoch_of_followers: true,
+            barrier_in_force: true,
+            promotion_raises_more: std::env::var("NO3").is_err(),
         },
         fine: std::env::var("FINE").is_ok(),
         method: Method::First,

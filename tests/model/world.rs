@@ -37,19 +37,29 @@ pub(crate) struct World {
 pub(crate) struct Assumed {
     /// A primary does not count a standby that began to follow in a later epoch than its own.
     pub(crate) epoch_of_followers: bool,
+    /// R2's barrier is taken only when the contract is in force in every process.
+    pub(crate) barrier_in_force: bool,
+    /// A promotion raises admin_epoch by two: more than the one write that a broken ring lets through.
+    pub(crate) promotion_raises_more: bool,
 }
 
 /// What may go wrong in this world.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Hazards {
-    pub(crate) cuts: bool,
-    /// Corosync and replication break apart from each other.
-    pub(crate) split_networks: bool,
-    pub(crate) pairs: bool,
-    pub(crate) crashes: bool,
-    pub(crate) power: bool,
+    /// Links that may break.
+    pub(crate) cuts: Vec<(Which, Cut)>,
+    /// Servers that may crash.
+    pub(crate) crashes: Set,
+    /// Machines that may go down.
+    pub(crate) power: Set,
     /// Agents are killed between two steps.
     pub(crate) kills: bool,
+    /// Servers are started again.
+    pub(crate) restarts: bool,
+    /// Standbys' monitors notice that they are outside (R9). Without it the grants stand, which is the worse.
+    pub(crate) watches: bool,
+    /// A connection over a broken link is taken for a live one, for some time.
+    pub(crate) lingering: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +155,16 @@ impl State {
         }
     }
 
+    fn drop_connections(&mut self) {
+        for id in (0..MAX as u8).map(Id) {
+            if let Server::Standby(Some(primary)) = self.node(id).server
+                && !self.network.replication.joins(id, primary)
+            {
+                self.node_mut(id).server = Server::Standby(None);
+            }
+        }
+    }
+
     /// Those that believe to be in one ring with `id`.
     pub(crate) fn ring_of(&self, id: Id) -> Set {
         let view = self.node(id).view;
@@ -161,10 +181,12 @@ impl State {
             && view.iter().all(|n| self.node(n).cib.heard == 0)
     }
 
-    /// A ring that broke lets one more write through, confirmed to its writer.
+    /// A ring that broke lets one more write through, confirmed to its writer: that of the node which
+    /// had the token, before any other member has noticed.
     pub(crate) fn can_write(&self, id: Id) -> bool {
-        let ring = self.ring_of(id);
-        self.is_intact(id) || ring.iter().all(|n| self.node(n).cib.heard == 0)
+        let view = self.node(id).view;
+        let mut members = view.iter().map(|n| self.node(n));
+        self.is_intact(id) || members.all(|n| n.cib.heard == 0 && (!n.is_up || n.view == view))
     }
 
     /// A change of the CIB, on condition that the record is still `expected`. The content afterwards
@@ -173,7 +195,7 @@ impl State {
         &mut self,
         id: Id,
         condition: Condition,
-        raise: bool,
+        raise: u8,
         change: impl Fn(&mut Content),
     ) -> Option<Content> {
         if !condition.holds(&self.node(id).cib.content) {
@@ -187,7 +209,7 @@ impl State {
             }
             let cib = &mut self.node_mut(member).cib;
             change(&mut cib.content);
-            cib.admin_epoch += u8::from(raise);
+            cib.admin_epoch += raise;
             cib.heard = u8::from(is_broken);
         }
         Some(self.node(id).cib.content)
@@ -201,7 +223,7 @@ impl State {
         self.is_intact(id) && outside.all(|n| !n.is_up || n.view.and(view).is_empty())
     }
 
-    /// Only the order of the admin_epochs matters; and what nobody will look at again is forgotten.
+    /// Only the differences of the admin_epochs matter; and what nobody will look at again is forgotten.
     fn canonical(mut self, everybody: Set) -> Self {
         for id in everybody.iter() {
             let node = self.node_mut(id);
@@ -212,16 +234,9 @@ impl State {
                 node.memory.seq = 0;
             }
         }
-        let mut epochs: Vec<u8> = everybody
-            .iter()
-            .map(|n| self.node(n).cib.admin_epoch)
-            .collect();
-        epochs.sort_unstable();
-        epochs.dedup();
+        let least = everybody.iter().map(|n| self.node(n).cib.admin_epoch).min();
         for id in everybody.iter() {
-            let cib = &mut self.node_mut(id).cib;
-            let rank = epochs.iter().position(|e| *e == cib.admin_epoch);
-            cib.admin_epoch = u8::try_from(rank.expect("it is one of them")).expect("few");
+            self.node_mut(id).cib.admin_epoch -= least.unwrap_or(0);
         }
         self
     }
@@ -255,21 +270,9 @@ impl State {
 
 impl World {
     fn network_actions(&self, state: &State, actions: &mut Vec<Action>) {
-        if state.faults < self.faults && self.hazards.cuts {
-            let kinds: &[Which] = if self.hazards.split_networks {
-                &[Which::Both, Which::Corosync, Which::Replication]
-            } else {
-                &[Which::Both]
-            };
-            for which in kinds {
-                for node in self.ids() {
-                    actions.push(Action::Cut(*which, Cut::Node(node)));
-                    let later = self.ids().filter(|other| *other > node);
-                    if self.hazards.pairs && self.count > 2 {
-                        actions.extend(later.map(|n| Action::Cut(*which, Cut::Pair(node, n))));
-                    }
-                }
-            }
+        if state.faults < self.faults {
+            let cuts = self.hazards.cuts.iter();
+            actions.extend(cuts.map(|(which, cut)| Action::Cut(*which, *cut)));
         }
         if state.network != Network::whole(self.count) {
             actions.push(Action::Heal);
@@ -286,7 +289,8 @@ impl World {
             let is_largest = !larger.any(|s| is_ring(&s));
             let mut members = set.iter();
             let has_formed = members.all(|n| state.node(n).view == set && state.is_intact(n));
-            if has_formed || !(is_largest || set.len() == 1) {
+            let is_left = set.len() == 1 && set.iter().all(|n| !state.is_intact(n));
+            if has_formed || !(is_largest || is_left) {
                 continue;
             }
             self.winners(state, set, |winner| actions.push(Action::Form(set, winner)));
@@ -321,10 +325,10 @@ impl World {
             return;
         }
         if state.faults < self.faults {
-            if self.hazards.power {
+            if self.hazards.power.has(id) {
                 actions.push(Action::PowerOff(id));
             }
-            if self.hazards.crashes && node.server != Server::Down {
+            if self.hazards.crashes.has(id) && node.server != Server::Down {
                 actions.push(Action::Crash(id));
             }
         }
@@ -342,7 +346,8 @@ impl World {
         }
         match node.server {
             Server::Down => {
-                if node.task == Task::Idle && self.is_quorate(node) && agent::may_start(state, id) {
+                let may_run = self.hazards.restarts && self.is_quorate(node);
+                if node.task == Task::Idle && may_run && agent::may_start(state, id) {
                     actions.push(Action::Start(id));
                 }
             }
@@ -401,7 +406,9 @@ impl World {
             .view
             .iter()
             .any(|n| n != id && state.node(n).is_primary());
-        if agent::watch(self, state, id, has_primary) != (Task::Idle, node.memory.distrust) {
+        let watched = agent::watch(self, state, id, has_primary);
+        let notes = self.hazards.watches && watched.1 != node.memory.distrust;
+        if notes || watched.0 != Task::Idle {
             actions.push(Action::Watch(id));
         }
         if !has_primary
@@ -635,6 +642,9 @@ impl World {
             Action::Cut(which, cut) => {
                 state.faults += 1;
                 state.network.cut(which, cut, self.count);
+                if !self.hazards.lingering {
+                    state.drop_connections();
+                }
             }
             Action::Heal => state.network = Network::whole(self.count),
             Action::Form(ring, winner) => {

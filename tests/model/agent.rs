@@ -20,6 +20,7 @@ use expgsql::model::status::{SenderState, SyncState};
 use expgsql::model::sync_names::{self, StandbyName};
 
 use super::cib::{Condition, Content, Data, Record, Sync};
+use super::mutations::Mutation;
 use super::node::{Believed, Method2, Node, Note, Server, Stated, Step, Task};
 use super::nodes::{Id, Set};
 use super::properties;
@@ -39,7 +40,7 @@ fn set<'a>(names: impl IntoIterator<Item = &'a StandbyName>) -> Set {
 pub(crate) fn initial_contract(world: &World, state: &State, id: Id) -> Rule {
     let content = state.node(id).cib.content;
     let others = world.everybody().without(id);
-    let is_recorded = content.record.node == id;
+    let is_recorded = content.record.node == id && world.mutation != Mutation::RestartWithAnyOne;
     Rule::from(&contract::at_start(
         is_recorded,
         &content.claim(),
@@ -61,12 +62,15 @@ pub(crate) fn start(world: &World, state: &mut State, id: Id) {
     node.server = Server::Standby(None);
     node.configured = contract;
     node.in_force = contract;
-    node.follows = may_follow(node);
+    node.follows = may_follow(world, node);
     node.follows_since = node.cib.content.record.epoch;
 }
 
 /// agent/statement.rs, `whom_to_follow`.
-fn may_follow(node: &Node) -> bool {
+fn may_follow(world: &World, node: &Node) -> bool {
+    if world.mutation == Mutation::FollowTheSameEpoch {
+        return true;
+    }
     let recorded = node.cib.content.record.epoch;
     node.memory.detached.is_none_or(|epoch| recorded > epoch)
 }
@@ -76,7 +80,15 @@ fn version(seen: &Content) -> (u64, u64) {
 }
 
 /// agent/statement.rs, `is_trusted`: the note afterwards, and whether the grant is not to be believed.
-fn distrusted(node: &Node, seen: &Content, quorate: bool) -> (Option<(u8, u8)>, bool) {
+fn distrusted(
+    world: &World,
+    node: &Node,
+    seen: &Content,
+    quorate: bool,
+) -> (Option<(u8, u8)>, bool) {
+    if world.mutation == Mutation::NoDistrust {
+        return (None, false);
+    }
     let small = |n: u64| u8::try_from(n).expect("small");
     let old = node
         .memory
@@ -101,11 +113,11 @@ pub(crate) fn watch(
     let node = state.node(id);
     let seen = node.cib.content;
     let quorate = world.is_quorate(node);
-    let (note, is_distrusted) = distrusted(node, &seen, quorate);
+    let (note, is_distrusted) = distrusted(world, node, &seen, quorate);
     let is_claimed = seen.claimed().has(id);
     let task = if is_distrusted && quorate && is_claimed && seen.data[id.index()] != Data::Other {
         Task::Void { seen }
-    } else if has_primary && node.memory.detached.is_some() && may_follow(node) {
+    } else if has_primary && node.memory.detached.is_some() && may_follow(world, node) {
         Task::Attach
     } else {
         Task::Idle
@@ -114,12 +126,12 @@ pub(crate) fn watch(
 }
 
 /// agent/statement.rs, `make`.
-fn make_statement(state: &mut State, id: Id, seen: Content, quorate: bool) -> Task {
+fn make_statement(world: &World, state: &mut State, id: Id, seen: Content, quorate: bool) -> Task {
     let node = state.node(id);
     if !node.is_standby() {
         return Task::Idle;
     }
-    let (note, is_distrusted) = distrusted(node, &seen, quorate);
+    let (note, is_distrusted) = distrusted(world, node, &seen, quorate);
     let epoch = seen.record.epoch;
     let stated = Stated {
         epoch,
@@ -129,8 +141,10 @@ fn make_statement(state: &mut State, id: Id, seen: Content, quorate: bool) -> Ta
     let node = state.node_mut(id);
     node.memory.detached = node.memory.detached.max(Some(epoch));
     node.memory.distrust = note;
-    node.follows = false;
-    node.server = Server::Standby(None);
+    if world.mutation != Mutation::StateWhileReceiving {
+        node.follows = false;
+        node.server = Server::Standby(None);
+    }
     node.stated = Some(stated);
     Task::Idle
 }
@@ -176,7 +190,8 @@ pub(crate) fn monitor(world: &World, state: &mut State, id: Id) {
         present: node.view,
         quorate: world.is_quorate(&node),
     };
-    let task = match right(&id.name(), Some(&record), &node.wal.lineage(), epoch) {
+    let right = right(&id.name(), Some(&record), &node.wal.lineage(), epoch);
+    let task = match world.mutation.right(id, seen.record.node, right) {
         Right::Lost { .. } => Task::Quit,
         Right::Correct(_) => correction(&node, id, &seen).map_or(look, correct),
         // look_after: the own data status.
@@ -195,14 +210,20 @@ fn correction(node: &Node, id: Id, seen: &Content) -> Option<Record> {
 }
 
 /// agent/promote.rs, `try_promote` up to the verdict.
-fn decide_promotion(state: &mut State, id: Id, seen: Content, quorate: bool) -> Task {
+fn decide_promotion(
+    world: &World,
+    state: &mut State,
+    id: Id,
+    seen: Content,
+    quorate: bool,
+) -> Task {
     let node = *state.node(id);
     if !node.is_standby() {
         return Task::Idle;
     }
-    let (note, is_distrusted) = distrusted(&node, &seen, quorate);
+    let (note, is_distrusted) = distrusted(world, &node, &seen, quorate);
     state.node_mut(id).memory.distrust = note;
-    let ground = seen.ground(id, is_distrusted);
+    let ground = world.mutation.ground(seen.ground(id, is_distrusted));
     let record = seen.record.info();
     let coverage = if seen.record.node == id {
         Coverage::NothingClaimed
@@ -214,7 +235,11 @@ fn decide_promotion(state: &mut State, id: Id, seen: Content, quorate: bool) -> 
         };
         let mut statements = statements(state, id, &seen);
         statements.insert(id.standby(), own);
-        coverage(&position, &seen.claim(), &statements)
+        world.mutation.statements(&position, &mut statements);
+        let claim = world.mutation.claim(seen.claim());
+        world
+            .mutation
+            .coverage(coverage(&position, &claim, &statements))
     };
     let verdict = decide::promote(&decide::Facts {
         running_primary: None,
@@ -226,6 +251,11 @@ fn decide_promotion(state: &mut State, id: Id, seen: Content, quorate: bool) -> 
         lineage: &node.wal.lineage(),
     });
     match verdict {
+        Verdict::Go(Method::NewTimeline)
+            if world.assumed.promotion_confirmed && seen.record.node == id =>
+        {
+            Task::Idle
+        }
         Verdict::Go(method) => Task::Promote {
             seen,
             method: method.into(),
@@ -245,6 +275,7 @@ pub(crate) fn can_go(state: &State, id: Id) -> bool {
         | Task::State { .. }
         | Task::Attach
         | Task::Promote { .. }
+        | Task::Confirm { .. }
         | Task::Server { .. } => true,
         Task::Apply { step, .. } => match step {
             Step::Contract(_) => true,
@@ -284,6 +315,7 @@ fn is_pause(task: &Task) -> bool {
         | Task::Attach
         | Task::Ask { .. }
         | Task::Promote { .. }
+        | Task::Confirm { .. }
         | Task::Finish { .. } => false,
     }
 }
@@ -317,7 +349,7 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
             partition,
         } => apply(world, state, id, seen, present, quorate, step, partition),
         Task::Outlive { seen, quorate } => outlive(state, id, seen, quorate),
-        Task::State { seen, quorate } => make_statement(state, id, seen, quorate),
+        Task::State { seen, quorate } => make_statement(world, state, id, seen, quorate),
         Task::Void { seen } => {
             state.write(id, Condition::AsRead(seen), 0, |content| {
                 content.data[id.index()] = Data::Other;
@@ -325,7 +357,7 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
             Task::Idle
         }
         Task::Attach => attach(state, id),
-        Task::Ask { seen, quorate } => decide_promotion(state, id, seen, quorate),
+        Task::Ask { seen, quorate } => decide_promotion(world, state, id, seen, quorate),
         Task::Promote { seen, method } => Task::TakeOver {
             seen,
             method,
@@ -339,6 +371,7 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
             method,
             partition,
         } => take_over(world, state, id, seen, method, partition),
+        Task::Confirm { method } => confirm(world, state, id, method),
         Task::Server { method } => promote_server(state, id, method),
         Task::Finish { seen } => {
             if let Some(record) = correction(state.node(id), id, &seen) {
@@ -401,13 +434,15 @@ fn take_over(
         contract: in_force,
         eligible: kept,
     };
-    let condition = Condition::AsRead(seen);
+    let condition = world.mutation.promotion_condition(seen);
     let by = if world.assumed.promotion_raises_more {
         2
     } else {
         1
     };
-    let raise = if partition.quorate { by } else { 0 };
+    let raise = world
+        .mutation
+        .promotion_raises(if partition.quorate { by } else { 0 });
     let written = state.write(id, condition, raise, |content| {
         content.record = record;
         content.sync = sync;
@@ -429,7 +464,25 @@ fn take_over(
             memory.notes[peer.index()] = Note::Made;
         }
     }
-    Task::Server { method }
+    if world.assumed.promotion_confirmed && world.mutation != Mutation::PromoteUnconfirmed {
+        Task::Confirm { method }
+    } else {
+        Task::Server { method }
+    }
+}
+
+/// Assumed: the copies of a majority have the record.
+fn confirm(world: &World, state: &State, id: Id, method: Method2) -> Task {
+    let record = state.node(id).cib.content.record;
+    let has_it = |n: &Id| {
+        state.network.corosync.joins(id, *n) && state.node(*n).cib.content.record == record
+    };
+    let informed = state.ring_of(id).iter().filter(has_it).count();
+    if informed * 2 > world.count {
+        Task::Server { method }
+    } else {
+        Task::Idle
+    }
 }
 
 /// agent/promote.rs: `server::promote`, or `restart_as_primary`.
@@ -572,6 +625,7 @@ fn observe(
             count: 1,
         },
     };
+    world.mutation.facts(&mut facts, SETTLE);
     let mut believed = None;
     if contract::next(&facts).contains(&ContractStep::Hold(Hold::Unknown)) {
         let quorate = world.is_quorate(node);
@@ -589,6 +643,7 @@ fn observe(
             settle: Some(SETTLE),
         });
     }
+    world.mutation.facts(&mut facts, SETTLE);
     let is_settling = |s: &ContractStep| matches!(s, ContractStep::Hold(Hold::Settling { .. }));
     if contract::next(&facts).iter().any(is_settling) {
         let answers = |n: &Id| state.network.corosync.joins(id, *n);
@@ -596,6 +651,7 @@ fn observe(
             let claimed = state.node(member).cib.content.claim().members;
             facts.copies.insert(member.standby(), claimed);
         }
+        world.mutation.facts(&mut facts, SETTLE);
     }
     (facts, believed)
 }
@@ -622,7 +678,9 @@ fn barrier(world: &World, state: &mut State, id: Id) -> Option<u8> {
         SyncState::Sync | SyncState::Quorum => true,
         SyncState::Async | SyncState::Potential => false,
     };
-    let is_everywhere = !world.assumed.barrier_in_force || node.in_force == node.configured;
+    let is_early = world.mutation == Mutation::EarlyBarrier;
+    let is_everywhere =
+        is_early || !world.assumed.barrier_in_force || node.in_force == node.configured;
     node.memory.barrier =
         (is_everywhere && connected.iter().any(counts)).then(|| (node.configured, node.wal.len()));
     node.memory.barrier.map(|(_, position)| position)
@@ -673,7 +731,7 @@ fn apply(
     step: Step,
     partition: Option<Believed>,
 ) -> Task {
-    let condition = Condition::AsRead(seen);
+    let condition = world.mutation.contract_condition(seen);
     let seq = state.node(id).memory.seq.max(seen.sync.seq) + 1;
     match step {
         Step::Contract(rule) => {
@@ -699,7 +757,8 @@ fn apply(
             };
             let marks = |name: Id| mark(state, id, name, Grant::No);
             let marks: Vec<(Id, Data)> = names.iter().map(|n| (n, marks(n))).collect();
-            let raise = u8::from(partition.is_some_and(|p| p.quorate));
+            let by = u8::from(partition.is_some_and(|p| p.quorate));
+            let raise = world.mutation.revocation_raises(by);
             let written = state.write(id, condition, raise, |content| {
                 content.sync = sync;
                 for (name, data) in &marks {

@@ -11,72 +11,72 @@ mod rule;
 mod story;
 mod wal;
 mod world;
+mod worlds;
 
-use expgsql::model::sync_names::Method;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use mutations::Mutation;
-use network::{Cut, Which};
-use nodes::Id;
 use properties::KEPT;
-use world::{Hazards, World};
+use world::World;
 
-fn check(world: World) {
-    let size = properties::size(&world);
-    let checker = world
+/// What a search found.
+struct Found {
+    /// The shortest story in which an acknowledged commit is lost, and its length.
+    story: Option<(usize, String)>,
+    reached: Vec<&'static str>,
+    counts: String,
+}
+
+fn search(world: &World, limit: Option<usize>) -> Found {
+    let mut builder = world
         .clone()
         .checker()
         .threads(2)
-        .target_max_depth(std::env::var("DEPTH").map_or(99, |v| v.parse().expect("a number")))
-        .finish_when(HasDiscoveries::AnyFailures)
-        .spawn_bfs()
-        .join();
-    println!(
-        "{size}: {} states, {} distinct, depth {}",
-        checker.state_count(),
-        checker.unique_state_count(),
-        checker.max_depth()
-    );
-    let found: Vec<_> = checker.discoveries().into_keys().collect();
-    println!("{found:?}");
-    if let Some(path) = checker.discovery(KEPT) {
-        panic!("{size}:\n{}", story::tell(&world, path));
+        .finish_when(HasDiscoveries::AnyFailures);
+    if let Some(limit) = limit {
+        builder = builder.target_state_count(limit);
+    }
+    let checker = builder.spawn_bfs().join();
+    let mut reached: Vec<_> = checker.discoveries().into_keys().collect();
+    reached.sort_unstable();
+    let story = checker
+        .discovery(KEPT)
+        .map(|path| (path.clone().into_actions().len(), story::tell(path)));
+    Found {
+        story,
+        reached,
+        counts: format!(
+            "{} states, {} distinct, depth {}",
+            checker.state_count(),
+            checker.unique_state_count(),
+            checker.max_depth()
+        ),
     }
 }
 
 #[test]
-fn three_nodes() {
-    let _ = properties::initial;
-    check(World {
-        count: 3,
-        mutation: Mutation::None,
-        commits: std::env::var("COMMITS").map_or(2, |v| v.parse().expect("a number")),
-        promotions: std::env::var("PROMOTIONS").map_or(1, |v| v.parse().expect("a number")),
-        faults: std::env::var("FAULTS").map_or(1, |v| v.parse().expect("a number")),
-        hazards: Hazards {
-            cuts: vec![(
-                Which::Both,
-                Cut::Node(Id(
-                    std::env::var("CUT").map_or(0, |v| v.parse().expect("a number"))
-                )),
-            )],
-            crashes: nodes::Set::of(
-                std::env::var("CRASH")
-                    .ok()
-                    .map(|v| Id(v.parse().expect("a number"))),
-            ),
-            restarts: std::env::var("RESTARTS").is_ok(),
-            watches: std::env::var("WATCHES").is_ok(),
-
-            ..Hazards::default()
-        },
-        unsafe_relax: false,
-        assumed: world::Assumed {
-            epoch_of_followers: true,
-            barrier_in_force: true,
-            promotion_raises_more: std::env::var("NO3").is_err(),
-        },
-        fine: std::env::var("FINE").is_ok(),
-        method: Method::First,
-    });
+fn explore() {
+    let limit = std::env::var("LIMIT").map_or(2_000_000, |v| v.parse().expect("a number"));
+    let only = std::env::var("ONLY").unwrap_or_default();
+    for mutation in Mutation::ALL {
+        if !format!("{mutation:?}").contains(&only) {
+            continue;
+        }
+        for (name, world) in worlds::all() {
+            let world = World {
+                mutation: *mutation,
+                ..world
+            };
+            let found = search(&world, Some(limit));
+            let length = found.story.as_ref().map(|(length, _)| *length);
+            println!(
+                "{mutation:?} {name}: {length:?} {} {:?}",
+                found.counts, found.reached
+            );
+            if let Some((_, story)) = found.story {
+                println!("{story}");
+                break;
+            }
+        }
+    }
 }

@@ -1,6 +1,248 @@
-//! Rules taken away, one at a time, in the model's copy of the agent's steps.
+//! Rules taken away, one at a time. The functions of `decide` stay as they are: what they are told is
+//! altered, or what is done with their answer.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use expgsql::decide::contract::{Facts, Revocation};
+use expgsql::decide::eligibility::{Ground, Ineligible};
+use expgsql::decide::right::{Loss, Right, Stale};
+use expgsql::decide::witness::{Coverage, Statement};
+use expgsql::model::claim::Claim;
+use expgsql::model::sync_names::StandbyName;
+use expgsql::model::timeline::WalPosition;
+
+use super::cib::{Condition, Content};
+use super::nodes::Id;
+
+/// A rule that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
     None,
+    /// R1: commits stop waiting for a standby that is still eligible.
+    RelaxWithoutRevoking,
+    /// R1 (b), (c): a revocation counts as soon as the CIB has confirmed it.
+    RelaxWithoutSettling,
+    /// R1 (e): the own copy of the CIB counts as a majority of them.
+    OneCopyIsEnough,
+    /// R2: whoever streams is granted.
+    GrantWithoutBarrier,
+    /// R2: the barrier is taken before the contract is in force everywhere.
+    EarlyBarrier,
+    /// R3: promote does not look.
+    PromoteAnybody,
+    /// R4, R5: a primary goes by the record's node name alone.
+    RightByName,
+    /// R5: a promotion leaves admin_epoch as it is.
+    PromoteWithoutAdminEpoch,
+    /// R5: a revocation leaves admin_epoch as it is.
+    RevokeWithoutAdminEpoch,
+    /// R5: a promotion raises admin_epoch by no more than a revocation.
+    PromoteWithOneAdminEpoch,
+    /// A promotion goes ahead whoever has its record.
+    PromoteUnconfirmed,
+    /// R7: positions are compared as numbers.
+    LargerPositionWins,
+    /// R8: statements are made by standbys that go on receiving.
+    StateWhileReceiving,
+    /// R8: one statement fewer than needed.
+    OneStatementFewer,
+    /// R8: who has stated its position follows the same primary again.
+    FollowTheSameEpoch,
+    /// R8: who follows a later primary is counted by the deposed one.
+    CountLaterFollowers,
+    /// R9.
+    NoDistrust,
+    /// The record of the contract is written whatever happened meanwhile.
+    ContractUnconditional,
+    /// The promotion record is written whatever happened meanwhile.
+    PromoteUnconditional,
+    /// R1: a restarted primary waits for any one of its standbys.
+    RestartWithAnyOne,
+}
+
+impl Mutation {
+    pub(crate) const ALL: &[Self] = &[
+        Self::None,
+        Self::RelaxWithoutRevoking,
+        Self::RelaxWithoutSettling,
+        Self::OneCopyIsEnough,
+        Self::GrantWithoutBarrier,
+        Self::EarlyBarrier,
+        Self::PromoteAnybody,
+        Self::RightByName,
+        Self::PromoteWithoutAdminEpoch,
+        Self::RevokeWithoutAdminEpoch,
+        Self::PromoteWithOneAdminEpoch,
+        Self::PromoteUnconfirmed,
+        Self::LargerPositionWins,
+        Self::StateWhileReceiving,
+        Self::OneStatementFewer,
+        Self::FollowTheSameEpoch,
+        Self::CountLaterFollowers,
+        Self::NoDistrust,
+        Self::ContractUnconditional,
+        Self::PromoteUnconditional,
+        Self::RestartWithAnyOne,
+    ];
+
+    /// What `decide::contract` is told.
+    pub(crate) fn facts(self, facts: &mut Facts, settle: Duration) {
+        let Some(now) = facts.partition.as_ref().map(|p| p.now) else {
+            if self == Self::RelaxWithoutRevoking {
+                facts.claim = Claim::nothing();
+            }
+            if self == Self::GrantWithoutBarrier {
+                catch_up(facts);
+            }
+            return;
+        };
+        match self {
+            Self::RelaxWithoutRevoking => {
+                facts.claim = Claim::nothing();
+                let noted = |name: &StandbyName| {
+                    let ring = facts.partition.as_ref().map(|p| p.ring.clone());
+                    let at = now.saturating_sub(settle);
+                    (
+                        name.clone(),
+                        Revocation {
+                            at,
+                            ring: ring.unwrap_or_default(),
+                        },
+                    )
+                };
+                facts.revoked = facts.standbys.keys().map(noted).collect();
+            }
+            Self::RelaxWithoutSettling => {
+                for note in facts.revoked.values_mut() {
+                    note.at = now.saturating_sub(settle);
+                }
+            }
+            Self::OneCopyIsEnough => {
+                if let Some(partition) = &mut facts.partition {
+                    // Of three votes one would have to be a majority; quorum itself is left alone.
+                    partition.one_vote_each = true;
+                }
+                let own: Vec<_> = facts.copies.keys().cloned().collect();
+                for name in own {
+                    let seen = facts.copies.get(&name).cloned().unwrap_or_default();
+                    facts.copies.insert(format!("{name}-again"), seen);
+                }
+            }
+            Self::GrantWithoutBarrier => catch_up(facts),
+            Self::None
+            | Self::EarlyBarrier
+            | Self::PromoteAnybody
+            | Self::RightByName
+            | Self::PromoteWithoutAdminEpoch
+            | Self::RevokeWithoutAdminEpoch
+            | Self::PromoteWithOneAdminEpoch
+            | Self::PromoteUnconfirmed
+            | Self::LargerPositionWins
+            | Self::StateWhileReceiving
+            | Self::OneStatementFewer
+            | Self::FollowTheSameEpoch
+            | Self::CountLaterFollowers
+            | Self::NoDistrust
+            | Self::ContractUnconditional
+            | Self::PromoteUnconditional
+            | Self::RestartWithAnyOne => {}
+        }
+    }
+
+    /// By how much a promotion raises admin_epoch.
+    pub(crate) fn promotion_raises(self, by: u8) -> u8 {
+        match self {
+            Self::PromoteWithoutAdminEpoch => 0,
+            Self::PromoteWithOneAdminEpoch => by.min(1),
+            _ if by == 0 => 0,
+            _ => by,
+        }
+    }
+
+    /// By how much a revocation does.
+    pub(crate) fn revocation_raises(self, by: u8) -> u8 {
+        if self == Self::RevokeWithoutAdminEpoch {
+            0
+        } else {
+            by
+        }
+    }
+
+    pub(crate) fn contract_condition(self, seen: Content) -> Condition {
+        if self == Self::ContractUnconditional {
+            Condition::None
+        } else {
+            Condition::AsRead(seen)
+        }
+    }
+
+    pub(crate) fn promotion_condition(self, seen: Content) -> Condition {
+        if self == Self::PromoteUnconditional {
+            Condition::None
+        } else {
+            Condition::AsRead(seen)
+        }
+    }
+
+    pub(crate) fn right(self, me: Id, record: Id, right: Right) -> Right {
+        if self != Self::RightByName {
+            return right;
+        }
+        if record == me {
+            return match right {
+                Right::Correct(Stale::Incomplete) => right,
+                Right::Keep | Right::Correct(_) | Right::Lost { .. } => Right::Keep,
+            };
+        }
+        Right::Lost {
+            primary: record.name(),
+            why: Loss::Named,
+        }
+    }
+
+    pub(crate) fn ground(self, ground: Result<Ground, Ineligible>) -> Result<Ground, Ineligible> {
+        match (self, ground) {
+            (Self::PromoteAnybody, Err(_)) => Ok(Ground::Claimed),
+            (_, ground) => ground,
+        }
+    }
+
+    pub(crate) fn coverage(self, coverage: Coverage) -> Coverage {
+        if self == Self::PromoteAnybody {
+            return Coverage::Covered;
+        }
+        coverage
+    }
+
+    pub(crate) fn claim(self, claim: Claim) -> Claim {
+        if self == Self::OneStatementFewer {
+            return Claim {
+                count: claim.count + 1,
+                members: claim.members,
+            };
+        }
+        claim
+    }
+
+    /// Other nodes' statements, to a node at `mine`.
+    pub(crate) fn statements(
+        self,
+        mine: &WalPosition,
+        statements: &mut BTreeMap<StandbyName, Statement>,
+    ) {
+        if self == Self::LargerPositionWins {
+            for statement in statements.values_mut() {
+                statement.position.lineage = mine.lineage.clone();
+            }
+        }
+    }
+}
+
+fn catch_up(facts: &mut Facts) {
+    for standby in facts.standbys.values_mut() {
+        if let Some(link) = &mut standby.link {
+            link.caught_up = true;
+        }
+    }
 }

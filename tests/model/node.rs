@@ -112,6 +112,10 @@ pub(crate) enum Task {
         method: Method2,
         partition: Believed,
     },
+    /// promote: the record is written; a majority of copies must have it.
+    Confirm {
+        method: Method2,
+    },
     /// promote: the record is written, the server is to be promoted.
     Server {
         method: Method2,
@@ -232,6 +236,7 @@ impl Node {
             | Task::Ask { .. }
             | Task::Apply { .. }
             | Task::Promote { .. }
+            | Task::Confirm { .. }
             | Task::Server { .. }
             | Task::Finish { .. } => {}
         }

@@ -1,6 +1,6 @@
 //! What must always hold, and what must be possible.
 
-use stateright::{Model, Property};
+use stateright::Property;
 
 use super::nodes::Id;
 use super::world::{State, World};
@@ -39,16 +39,4 @@ pub(crate) fn all() -> Vec<Property<World>> {
             nodes.any(|n| n.is_primary() && n.in_force == super::rule::Rule::NOBODY)
         }),
     ]
-}
-
-/// A world's name in a report.
-pub(crate) fn size(world: &World) -> String {
-    format!(
-        "{} nodes, {} commits, {} faults, {} promotions, {:?}",
-        world.count, world.commits, world.faults, world.promotions, world.hazards
-    )
-}
-
-pub(crate) fn initial(world: &World) -> State {
-    world.init_states().remove(0)
 }

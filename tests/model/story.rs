@@ -6,20 +6,17 @@ use super::cib::Content;
 use super::network::{Cut, Which};
 use super::node::{Server, Step, Task};
 use super::nodes::{Id, Set};
-use super::world::{Action, State, World};
+use super::world::{Action, State};
 
 /// The steps, and what came of them.
-pub(crate) fn tell(world: &World, path: Path<State, Action>) -> String {
+pub(crate) fn tell(path: Path<State, Action>) -> String {
     let mut lines = Vec::new();
     let steps = path.into_vec();
     let after = steps.iter().skip(1).map(|(state, _)| state);
     for ((before, action), after) in steps.iter().zip(after) {
         if let Some(action) = action {
             let number = lines.len() + 1;
-            lines.push(format!(
-                "{number:3}. {}",
-                line(world, before, *action, after)
-            ));
+            lines.push(format!("{number:3}. {}", line(before, *action, after)));
         }
     }
     if let Some((last, _)) = steps.last() {
@@ -49,7 +46,7 @@ fn bits(set: u8) -> Vec<u8> {
         .collect()
 }
 
-fn line(_world: &World, before: &State, action: Action, after: &State) -> String {
+fn line(before: &State, action: Action, after: &State) -> String {
     let told = after.acked & !before.acked;
     let answered = if told == 0 {
         String::new()
@@ -192,6 +189,7 @@ fn task(task: &Task) -> String {
             "write the promotion record (quorate: {})",
             partition.quorate
         ),
+        Task::Confirm { .. } => "look for the record in the copies of a majority".to_owned(),
         Task::Server { method } => format!("promote the server, {method:?}"),
         Task::Finish { .. } => "complete the record".to_owned(),
     }

@@ -41,6 +41,9 @@ pub(crate) struct Assumed {
     pub(crate) barrier_in_force: bool,
     /// A promotion raises admin_epoch by two: more than the one write that a broken ring lets through.
     pub(crate) promotion_raises_more: bool,
+    /// A promotion goes ahead only when a majority of the CIB's copies has its record; and one that did not come so far
+    /// is no ground for another.
+    pub(crate) promotion_confirmed: bool,
 }
 
 /// What may go wrong in this world.
@@ -388,7 +391,8 @@ impl World {
             None => {
                 let can_connect = |p: &Id| {
                     let primary = state.node(*p);
-                    let too_old = self.assumed.epoch_of_followers
+                    let too_old = self.mutation != Mutation::CountLaterFollowers
+                        && self.assumed.epoch_of_followers
                         && primary.memory.epoch < node.follows_since;
                     primary.is_primary()
                         && !too_old
@@ -429,7 +433,8 @@ impl World {
     }
 
     /// Pacemaker promotes one node of a quorate partition, if none of its members is a primary.
-    /// The score is a hint that may be old, so any node may be asked.
+    /// The score is a hint that may be old, so any node may be asked. A ring that is broken carries
+    /// no request.
     fn may_be_asked(&self, state: &State, id: Id) -> bool {
         let believed = state.node(id).view.without(id);
         let mut others = believed.iter().map(|n| state.node(n));
@@ -442,7 +447,9 @@ impl World {
                     | Task::Server { .. }
             )
         };
-        self.is_quorate(state.node(id)) && others.all(|n| !n.is_primary() && !is_promoting(&n.task))
+        self.is_quorate(state.node(id))
+            && state.is_intact(id)
+            && others.all(|n| !n.is_primary() && !is_promoting(&n.task))
     }
 }
 

@@ -1,13 +1,9 @@
 //! The agent's actions, in its order of steps, between any two of which it may pause. Every choice
 //! is made by the functions that the agent itself calls.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use expgsql::decide::contract::{
-    self, Facts, Hold, Link, Lock, Options, Partition, Place, Revocation, Standby,
-    Step as ContractStep,
-};
+use expgsql::decide::contract;
 use expgsql::decide::distrust;
 use expgsql::decide::divergence::divergence;
 use expgsql::decide::election::Outcome;
@@ -20,19 +16,17 @@ use expgsql::model::status::{SenderState, SyncState};
 use expgsql::model::sync_names::{self, StandbyName};
 
 use super::cib::{Condition, Content, Data, Record, Sync};
+use super::memo::remembered;
 use super::mutations::Mutation;
 use super::node::{Believed, Method2, Node, Note, Server, Stated, Step, Task};
-use super::nodes::{Id, Set};
+use super::nodes::{Id, MAX, Set};
+use super::observed::Observed;
 use super::properties;
 use super::rule::Rule;
-use super::wal::lsn;
+use super::wal::{Wal, lsn};
 use super::world::{State, World};
 
-const NOW: Duration = Duration::from_secs(100);
-const SETTLE: Duration = Duration::from_secs(7);
-const RING: &str = "1";
-
-fn set<'a>(names: impl IntoIterator<Item = &'a StandbyName>) -> Set {
+pub(crate) fn set<'a>(names: impl IntoIterator<Item = &'a StandbyName>) -> Set {
     Set::of(names.into_iter().map(|n| Id::of(n)))
 }
 
@@ -41,18 +35,22 @@ pub(crate) fn initial_contract(world: &World, state: &State, id: Id) -> Rule {
     let content = state.node(id).cib.content;
     let others = world.everybody().without(id);
     let is_recorded = content.record.node == id && world.mutation != Mutation::RestartWithAnyOne;
+    remembered!((content, others, is_recorded), (Content, Set, bool) => Rule, || {
     Rule::from(&contract::at_start(
         is_recorded,
         &content.claim(),
         others.names(),
     ))
+    })
 }
 
 /// agent/start.rs, `refuse_diverged`.
 pub(crate) fn may_start(state: &State, id: Id) -> bool {
     let node = state.node(id);
-    let record = node.cib.content.record.info();
-    divergence(&id.name(), Some(&record), &node.wal.position()).is_none()
+    let record = node.cib.content.record;
+    remembered!((id, record, node.wal), (Id, Record, Wal) => bool, || {
+        divergence(&id.name(), Some(&record.info()), &node.wal.position()).is_none()
+    })
 }
 
 /// agent/start.rs, `start_as_standby`.
@@ -75,10 +73,6 @@ fn may_follow(world: &World, node: &Node) -> bool {
     node.memory.detached.is_none_or(|epoch| recorded > epoch)
 }
 
-fn version(seen: &Content) -> (u64, u64) {
-    (u64::from(seen.sync.epoch), u64::from(seen.sync.seq))
-}
-
 /// agent/statement.rs, `is_trusted`: the note afterwards, and whether the grant is not to be believed.
 fn distrusted(
     world: &World,
@@ -89,18 +83,17 @@ fn distrusted(
     if world.mutation == Mutation::NoDistrust {
         return (None, false);
     }
-    let small = |n: u64| u8::try_from(n).expect("small");
-    let old = node
-        .memory
-        .distrust
-        .map(|(epoch, seq)| (u64::from(epoch), u64::from(seq)));
-    let record = seen.sync.record();
-    debug_assert_eq!(record.version(), version(seen));
-    let note = distrust::note(quorate, old, Some(&record));
-    (
-        note.map(|(epoch, seq)| (small(epoch), small(seq))),
-        distrust::is_distrusted(note, Some(&record)),
-    )
+    let old = node.memory.distrust;
+    type Asked = (Sync, Option<(u8, u8)>, bool);
+    remembered!((seen.sync, old, quorate), Asked => (Option<(u8, u8)>, bool), || {
+        let small = |n: u64| u8::try_from(n).expect("small");
+        let old = old.map(|(epoch, seq)| (u64::from(epoch), u64::from(seq)));
+        let record = seen.sync.record();
+        let note = distrust::note(quorate, old, Some(&record));
+        let is_distrusted = distrust::is_distrusted(note, Some(&record));
+        let note = note.map(|(epoch, seq)| (small(epoch), small(seq)));
+        (note, is_distrusted)
+    })
 }
 
 /// agent/monitor.rs, `standby`: what it notes and what it begins to do.
@@ -518,20 +511,14 @@ fn look(
     if !state.node(id).is_primary() {
         return Task::Idle;
     }
-    let (facts, partition) = observe(world, state, id, seen, present);
-    let step = match contract::next(&facts).into_iter().next() {
-        Some(ContractStep::Revoke(names)) => Step::Revoke(set(&names)),
-        Some(ContractStep::Contract(names)) => Step::Contract(Rule::from(&names)),
-        Some(ContractStep::Grant(names)) => {
-            let eligible = contract::eligible_after_grant(&facts, &names);
-            Step::Grant(set(&eligible), set(&names))
+    let observed = observe(world, state, id, seen, present);
+    let (step, partition) = observed.decide();
+    let step = match step {
+        Some(step) => step,
+        None if marked(world, state, id, &seen) == seen.data => {
+            return end(world, state, id, seen, present, quorate);
         }
-        Some(ContractStep::Hold(_)) | None => {
-            if marked(world, state, id, &seen) == seen.data {
-                return end(world, state, id, seen, present, quorate);
-            }
-            Step::Marks
-        }
+        None => Step::Marks,
     };
     Task::Apply {
         seen,
@@ -569,100 +556,33 @@ fn outlive(state: &mut State, id: Id, seen: Content, quorate: bool) -> Task {
     Task::Idle
 }
 
-/// agent/contract.rs, `facts`.
-fn observe(
-    world: &World,
-    state: &mut State,
-    id: Id,
-    seen: Content,
-    present: Set,
-) -> (Facts, Option<Believed>) {
-    let barrier = barrier(world, state, id);
+/// agent/contract.rs, `look` and `facts`: what there is to be seen now.
+fn observe(world: &World, state: &mut State, id: Id, seen: Content, present: Set) -> Observed {
+    let barrier = barrier(world, state, id).map(lsn);
     let node = state.node(id);
     let connected = state.standbys_of(id);
-    let peers = world.everybody().without(id);
-    let standby = |peer: Id| {
-        let flushed = Some(lsn(state.node(peer).wal.len()));
-        let link = connected.has(peer).then(|| Link {
-            state: SenderState::Streaming,
-            sync: node.configured.state_of(peer, connected),
-            // A matter of speed, not of safety.
-            keeps_up: true,
-            caught_up: contract::caught_up(flushed, barrier.map(lsn)),
-        });
-        let place = Place::Node {
-            present: present.has(peer),
-            fenced: false,
-        };
-        (peer.standby(), Standby { place, link })
-    };
-    let note = |peer: &Id| match node.memory.notes[peer.index()] {
-        Note::None => None,
-        Note::Made => Some(NOW),
-        Note::Settled => Some(NOW - SETTLE),
-    };
-    let revocation = |at| Revocation {
-        at,
-        ring: RING.to_owned(),
-    };
-    let mut facts = Facts {
-        in_force: node.configured.into(),
-        standbys: peers.iter().map(standby).collect(),
-        claim: seen.claim(),
-        doubts: doubts(&seen, peers),
-        lock: Lock::Unused,
-        partition: None,
-        copies: BTreeMap::new(),
-        revoked: peers
-            .iter()
-            .filter_map(|p| Some((p.standby(), revocation(note(&p)?))))
-            .collect(),
-        options: Options {
-            strict: false,
-            unsafe_relax: world.unsafe_relax,
-            everyone: false,
-            method: world.method,
-            count: 1,
-        },
-    };
-    world.mutation.facts(&mut facts, SETTLE);
-    let mut believed = None;
-    if contract::next(&facts).contains(&ContractStep::Hold(Hold::Unknown)) {
-        let quorate = world.is_quorate(node);
-        believed = Some(Believed {
-            quorate,
-            holds: true,
-        });
-        facts.partition = Some(Partition {
-            quorate,
-            ring: RING.to_owned(),
-            voters: world.count,
-            one_vote_each: true,
-            others_stop_without_quorum: world.count > 2,
-            now: NOW,
-            settle: Some(SETTLE),
-        });
+    let flushed = |s: &Id| Some(lsn(state.node(*s).wal.len()));
+    let caught_up = |s: &Id| contract::caught_up(flushed(s), barrier);
+    let answers = |n: &Id| state.network.corosync.joins(id, *n);
+    let mut copies = [None; MAX];
+    for member in state.ring_of(id).iter().filter(answers) {
+        copies[member.index()] = Some(state.node(member).cib.content.claimed());
     }
-    world.mutation.facts(&mut facts, SETTLE);
-    let is_settling = |s: &ContractStep| matches!(s, ContractStep::Hold(Hold::Settling { .. }));
-    if contract::next(&facts).iter().any(is_settling) {
-        let answers = |n: &Id| state.network.corosync.joins(id, *n);
-        for member in state.ring_of(id).iter().filter(answers) {
-            let claimed = state.node(member).cib.content.claim().members;
-            facts.copies.insert(member.standby(), claimed);
-        }
-        world.mutation.facts(&mut facts, SETTLE);
+    Observed {
+        mutation: world.mutation,
+        unsafe_relax: world.unsafe_relax,
+        quorum: world.method == sync_names::Method::Any,
+        count: world.count,
+        me: id,
+        contract: node.configured,
+        connected,
+        caught_up: Set::of(connected.iter().filter(caught_up)),
+        notes: node.memory.notes,
+        seen,
+        present,
+        quorate: world.is_quorate(node),
+        copies,
     }
-    (facts, believed)
-}
-
-/// agent/contract.rs, `doubts`.
-fn doubts(seen: &Content, peers: Set) -> BTreeSet<StandbyName> {
-    if seen.method() == sync_names::Method::First {
-        return BTreeSet::new();
-    }
-    let doubted = peers.iter().filter(|n| seen.data[n.index()] != Data::Among);
-    doubted.map(Id::standby).collect()
 }
 
 /// agent/contract.rs, `barrier`.
@@ -701,7 +621,7 @@ fn mark(state: &State, id: Id, peer: Id, grant: Grant) -> Data {
 }
 
 /// agent/contract.rs, `write_marks`.
-fn marked(world: &World, state: &State, id: Id, seen: &Content) -> [Data; super::nodes::MAX] {
+fn marked(world: &World, state: &State, id: Id, seen: &Content) -> [Data; MAX] {
     let claimed = seen.claimed();
     let mut data = seen.data;
     for peer in world.everybody().without(id).iter() {

@@ -10,6 +10,7 @@ use expgsql::model::sync_names::Method;
 use expgsql::model::sync_record::SyncRecord;
 use expgsql::model::timeline::{Switch, TimelineId};
 
+use super::memo::remembered;
 use super::nodes::{Id, MAX, Set};
 use super::rule::Rule;
 use super::wal::{Wal, lsn};
@@ -126,11 +127,17 @@ impl Content {
     }
 
     pub(crate) fn claimed(&self) -> Set {
-        Set::of(self.claim().members.iter().map(|n| Id::of(n)))
+        remembered!(*self, Content => Set, || {
+            Set::of(self.claim().members.iter().map(|n| Id::of(n)))
+        })
     }
 
     pub(crate) fn method(&self) -> Method {
-        self.sync.record().method
+        if self.sync.contract.any {
+            Method::Any
+        } else {
+            Method::First
+        }
     }
 
     /// R3, as promote has it.

@@ -2,10 +2,12 @@
 
 mod agent;
 mod cib;
+mod memo;
 mod mutations;
 mod network;
 mod node;
 mod nodes;
+mod observed;
 mod properties;
 mod rule;
 mod story;

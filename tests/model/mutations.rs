@@ -16,7 +16,7 @@ use super::cib::{Condition, Content};
 use super::nodes::Id;
 
 /// A rule that is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mutation {
     None,
     /// R1: commits stop waiting for a standby that is still eligible.
@@ -218,7 +218,7 @@ impl Mutation {
     pub(crate) fn claim(self, claim: Claim) -> Claim {
         if self == Self::OneStatementFewer {
             return Claim {
-                count: claim.count + 1,
+                count: (claim.count + 1).min(claim.members.len()),
                 members: claim.members,
             };
         }

@@ -79,10 +79,11 @@ impl Wal {
     /// timelines have the same number and fork, the bytes differ, which the record's link to the
     /// one before shows.
     pub(crate) fn can_follow(&self, primary: &Self) -> bool {
-        let is_ancestor = match self.position().relate(&primary.position()) {
-            Relation::Equal | Relation::Behind => true,
-            Relation::Ahead | Relation::Diverged { .. } => false,
-        };
+        let is_ancestor = self == primary
+            || match self.position().relate(&primary.position()) {
+                Relation::Equal | Relation::Behind => true,
+                Relation::Ahead | Relation::Diverged { .. } => false,
+            };
         is_ancestor && primary.entries().starts_with(self.entries())
     }
 

@@ -62,30 +62,6 @@ pub(crate) enum Mutation {
 }
 
 impl Mutation {
-    pub(crate) const ALL: &[Self] = &[
-        Self::None,
-        Self::RelaxWithoutRevoking,
-        Self::RelaxWithoutSettling,
-        Self::OneCopyIsEnough,
-        Self::GrantWithoutBarrier,
-        Self::EarlyBarrier,
-        Self::PromoteAnybody,
-        Self::RightByName,
-        Self::PromoteWithoutAdminEpoch,
-        Self::RevokeWithoutAdminEpoch,
-        Self::PromoteWithOneAdminEpoch,
-        Self::PromoteUnconfirmed,
-        Self::LargerPositionWins,
-        Self::StateWhileReceiving,
-        Self::OneStatementFewer,
-        Self::FollowTheSameEpoch,
-        Self::CountLaterFollowers,
-        Self::NoDistrust,
-        Self::ContractUnconditional,
-        Self::PromoteUnconditional,
-        Self::RestartWithAnyOne,
-    ];
-
     /// What `decide::contract` is told.
     pub(crate) fn facts(self, facts: &mut Facts, settle: Duration) {
         let Some(now) = facts.partition.as_ref().map(|p| p.now) else {

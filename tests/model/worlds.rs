@@ -31,64 +31,113 @@ fn small(method: Method, hazards: Hazards) -> World {
     }
 }
 
-/// One node is cut off.
-fn cut(node: Id) -> Hazards {
+fn cut(which: Which, cut: Cut) -> Hazards {
     Hazards {
-        cuts: vec![(Which::Both, Cut::Node(node))],
+        cuts: vec![(which, cut)],
         ..Hazards::default()
     }
 }
 
-pub(crate) fn all() -> Vec<(&'static str, World)> {
+pub(crate) fn primary_cut_off(method: Method) -> World {
+    small(method, cut(Which::Both, Cut::Node(FIRST)))
+}
+
+pub(crate) fn standby_cut_off(method: Method) -> World {
+    small(method, cut(Which::Both, Cut::Node(SECOND)))
+}
+
+/// The third still sees both.
+pub(crate) fn pair_cut(method: Method) -> World {
+    small(method, cut(Which::Both, Cut::Pair(FIRST, SECOND)))
+}
+
+/// Its server does, and may be started again.
+pub(crate) fn primary_crashes(method: Method) -> World {
+    let hazards = Hazards {
+        crashes: Set::of([FIRST]),
+        restarts: true,
+        ..Hazards::default()
+    };
+    small(method, hazards)
+}
+
+/// No lock, no fencing, no third vote. A majority of two would be both, so that there would be no
+/// failover at all.
+pub(crate) fn two_nodes() -> World {
+    let one = primary_cut_off(Method::First);
+    World {
+        count: 2,
+        assumed: Assumed {
+            promotion_confirmed: false,
+            ..one.assumed
+        },
+        ..one
+    }
+}
+
+/// What takes minutes.
+pub(crate) fn large() -> Vec<(String, World)> {
     let mut worlds = Vec::new();
-    for (method, names) in [
-        (
-            Method::First,
-            [
-                "primary cut off",
-                "standby cut off",
-                "primary crashes",
-                "pair",
-                "corosync",
-                "standby repl",
-            ],
-        ),
-        (
-            Method::Any,
-            [
-                "quorum: primary cut off",
-                "quorum: standby cut off",
-                "quorum: primary crashes",
-                "quorum: pair",
-                "quorum: corosync",
-                "quorum: standby repl",
-            ],
-        ),
-    ] {
-        let hazards = [
-            cut(FIRST),
-            cut(SECOND),
-            Hazards {
-                crashes: Set::of([FIRST]),
-                restarts: true,
-                ..Hazards::default()
+    for method in [Method::First, Method::Any] {
+        let mut add =
+            |name: &str, world: World| worlds.push((format!("{name} ({method:?})"), world));
+        let one = primary_cut_off(method);
+        add(
+            "corosync alone fails",
+            small(method, cut(Which::Corosync, Cut::Node(FIRST))),
+        );
+        add(
+            "replication alone fails",
+            small(method, cut(Which::Replication, Cut::Node(SECOND))),
+        );
+        add("pair", pair_cut(method));
+        let with = |change: fn(&mut Hazards)| {
+            let mut world = one.clone();
+            change(&mut world.hazards);
+            world
+        };
+        add("agents are killed", with(|h| h.kills = true));
+        add("connections linger", with(|h| h.lingering = true));
+        add(
+            "restarts and distrust",
+            with(|h| {
+                h.restarts = true;
+                h.watches = true;
+            }),
+        );
+        add(
+            "the primary's machine goes down",
+            small(
+                method,
+                Hazards {
+                    power: Set::of([FIRST]),
+                    restarts: true,
+                    ..Hazards::default()
+                },
+            ),
+        );
+        add(
+            "two commits",
+            World {
+                commits: 2,
+                ..one.clone()
             },
-            Hazards {
-                cuts: vec![(Which::Both, Cut::Pair(FIRST, SECOND))],
-                ..Hazards::default()
+        );
+        add(
+            "pauses before reads",
+            World {
+                fine: true,
+                ..one.clone()
             },
-            Hazards {
-                cuts: vec![(Which::Corosync, Cut::Node(FIRST))],
-                ..Hazards::default()
+        );
+        add(
+            "two promotions",
+            World {
+                promotions: 2,
+                ..one.clone()
             },
-            Hazards {
-                cuts: vec![(Which::Replication, Cut::Node(SECOND))],
-                ..Hazards::default()
-            },
-        ];
-        for (name, hazards) in names.into_iter().zip(hazards) {
-            worlds.push((name, small(method, hazards)));
-        }
+        );
+        add("two faults", World { faults: 2, ..one });
     }
     worlds
 }

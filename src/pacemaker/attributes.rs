@@ -151,15 +151,27 @@ pub fn set_private(
 /// [`WriteError::NotConnected`], [`WriteError::TimedOut`], [`WriteError::BadAnswer`], [`WriteError::Failed`].
 pub fn read_private(name: &str, deadline: Deadline) -> Result<Vec<(NodeName, String)>, WriteError> {
     let limit = deadline.remaining();
-    let command = Command::new("attrd_updater")
+    let mut command = Command::new("attrd_updater")
         .arg(format!("--name={name}"))
         .args(["--query", "--all", "--output-as=xml"]);
+    // Called by an agent, 2.1.5 answers for the agent's node only, in spite of --all (tried).
+    for variable in ["on_node", "physical_host", "container_attribute_target"] {
+        command = command.env_remove(format!("OCF_RESKEY_CRM_meta_{variable}"));
+    }
     match command.run(deadline) {
         Ok(output) => {
             let text = output.stdout_text();
             parse_query(&text).ok_or(WriteError::BadAnswer(text))
         }
-        Err(error) if error.exit_code() == Some(exit_code::NO_SUCH) => Ok(Vec::new()),
+        // 2.1.5 answers 78 where nobody ever set the attribute, later ones 105.
+        Err(error)
+            if matches!(
+                error.exit_code(),
+                Some(exit_code::NO_SUCH | exit_code::CONFIG)
+            ) =>
+        {
+            Ok(Vec::new())
+        }
         Err(error) => Err(WriteError::from_run(error, limit)),
     }
 }
@@ -288,6 +300,29 @@ mod tests {
         let view = parse(PEER_LOST).unwrap();
         let result = write_transient(&view, &node("node2"), "a", Some("b"), past);
         assert!(matches!(result, Err(WriteError::NodeAway(_))), "{result:?}");
+    }
+
+    #[test]
+    fn a_query_lists_every_node_s_value() {
+        let answer = |attributes: &str| {
+            parse_query(&format!(
+                "<pacemaker-result api-version=\"2.25\" request=\"attrd_updater\">{attributes}\
+                 <status code=\"0\" message=\"OK\"/></pacemaker-result>"
+            ))
+        };
+        let one = r#"<attribute name="a" value="2|W|2&lt;1:0|5" host="node1"/>"#;
+        let two = r#"<attribute name="a" value="" host="node2"/>"#;
+        assert_eq!(
+            answer(&format!("{one}{two}")),
+            Some(vec![
+                (node("node1"), "2|W|2<1:0|5".to_owned()),
+                (node("node2"), String::new())
+            ])
+        );
+        assert_eq!(answer(""), Some(vec![]));
+        assert_eq!(answer(r#"<attribute name="a" value="x"/>"#), None);
+        assert_eq!(parse_query("error"), None);
+        assert_eq!(parse_query("<cib/>"), None);
     }
 
     #[test]

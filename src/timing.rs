@@ -48,6 +48,14 @@ pub const ELECTION_WAIT: Duration = Duration::from_secs(3);
 /// some 50 ms.
 pub const DETACH: Duration = Duration::from_secs(5);
 
+/// One request to the lock service. It takes milliseconds; what is spent here on a service that is
+/// silent is missing from the monitor's time. Asking the other nodes may take twice that again.
+pub const LOCK_REQUEST: Duration = Duration::from_secs(3);
+
+/// What may pass, beyond the monitor's interval, between a decision to go on with a lease and the
+/// server's end where it runs out (asynchronous mode only).
+pub const LOCK_MARGIN: Duration = Duration::from_secs(2);
+
 /// A checkpoint ahead of a demotion shortens the shutdown; past this it only delays it.
 pub const CHECKPOINT: Duration = Duration::from_secs(30);
 

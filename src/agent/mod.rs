@@ -5,6 +5,7 @@ mod contract;
 mod demote;
 mod election;
 mod follow;
+mod lock;
 mod monitor;
 mod notify;
 mod places;

@@ -14,7 +14,7 @@ use crate::model::status::{DataStatus, NodeStatus, Score};
 use crate::model::sync_record::SyncRecord;
 use crate::model::timeline::{Switch, WalPosition};
 use crate::ocf::{OcfCode, Outcome};
-use crate::pacemaker::change_set::ChangeSet;
+use crate::pacemaker::change_set::{ChangeSet, Weight};
 use crate::pacemaker::quorum;
 use crate::postgres::{server, wal};
 use crate::sys::{boot_clock, poll_until};
@@ -79,6 +79,10 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
             ));
         }
         Verdict::Complete => server,
+        Verdict::Go(method) if let Err(failure) = take_lock(&board, &server, method) => {
+            board.set_score(&ctx.me, Score::Never)?;
+            return Err(failure);
+        }
         Verdict::Go(Method::SameTimeline) => {
             let next = next_record(ctx, record.as_ref(), record.as_ref().map(|r| r.origin))?;
             take_over(&mut board, Method::SameTimeline, &server, &next)?;
@@ -259,7 +263,7 @@ fn take_over(
     let membership = quorum::read(ctx.deadline.min(ctx.params.crm_attr_timeout)).map_err(failed)?;
     if membership.quorate {
         // R5: after a merge this side's CIB is the one that stays.
-        change = change.raise_admin_epoch();
+        change = change.raise_admin_epoch(Weight::Promotion);
     }
     board.change(&change)?;
 
@@ -337,7 +341,7 @@ pub(super) fn begin_epoch(board: &mut Board<'_, '_>) -> Step<u64> {
     }
     change = board.as_it_was_read(change);
     if board.view.is_quorate() {
-        change = change.raise_admin_epoch();
+        change = change.raise_admin_epoch(Weight::Revocation);
     }
     board.change(&change)?;
     Ok(epoch)

@@ -24,6 +24,8 @@ pub struct ServerState {
     pub receiver: Option<Receiver>,
     /// Major version.
     pub version: u32,
+    /// PostgreSQL's system identifier: the same on all copies of one cluster.
+    pub system: String,
 }
 
 /// The WAL receiver process of a standby.
@@ -73,13 +75,14 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), \
         (SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'), \
         (SELECT status FROM pg_stat_wal_receiver), \
-        current_setting('server_version_num')::int / 10000 \
+        current_setting('server_version_num')::int / 10000, \
+        (SELECT system_identifier FROM pg_control_system()) \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(QUERY)?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 8)
-        .ok_or_else(|| unexpected(QUERY, "not one row of eight columns"))?;
+        .filter(|row| row.len() == 9)
+        .ok_or_else(|| unexpected(QUERY, "not one row of nine columns"))?;
     let text = |i: usize| row[i].as_deref();
     Ok(ServerState {
         in_recovery: text(0) == Some("t"),
@@ -94,6 +97,7 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
             is_streaming: text(6) == Some("streaming"),
         }),
         version: parse(QUERY, row, 7)?.unwrap_or_default(),
+        system: text(8).unwrap_or_default().to_owned(),
     })
 }
 

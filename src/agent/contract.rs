@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::decide::contract::{
-    self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby,
-    Step as ContractStep,
+    self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, Step as ContractStep,
 };
 use crate::decide::eligibility::Promise;
 use crate::decide::health::{Degradation, degradation};
@@ -156,7 +155,11 @@ impl Round<'_> {
 
     fn streaming(&self) -> BTreeSet<StandbyName> {
         let streams = |(_, s): &(&StandbyName, &Sender)| s.state == SenderState::Streaming;
-        self.senders.iter().filter(streams).map(|(n, _)| n.clone()).collect()
+        self.senders
+            .iter()
+            .filter(streams)
+            .map(|(n, _)| n.clone())
+            .collect()
     }
 
     fn look(&mut self, session: &mut Session) -> Step<()> {

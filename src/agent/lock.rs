@@ -72,9 +72,16 @@ impl<'c> Lock<'c> {
         if !p.enable_distlock || !ctx.is_promotable() {
             return Ok(None);
         }
-        let means = match (&p.distlock_conninfo, &p.distlock_lock_cmd, &p.distlock_unlock_cmd) {
+        let means = match (
+            &p.distlock_conninfo,
+            &p.distlock_lock_cmd,
+            &p.distlock_unlock_cmd,
+        ) {
             (Some(conninfo), _, _) => {
-                let name = p.distlock_lockname.as_deref().unwrap_or(ctx.resource.as_str());
+                let name = p
+                    .distlock_lockname
+                    .as_deref()
+                    .unwrap_or(ctx.resource.as_str());
                 let service = Service::new(conninfo, name, p.passfile.as_deref());
                 Means::Row(service.map_err(failed)?)
             }
@@ -101,27 +108,33 @@ impl<'c> Lock<'c> {
         owner(self.ctx, &self.ctx.me)
     }
 
-    /// For one request, and for asking the other nodes where it fails.
-    fn limits(&self) -> (Deadline, Deadline) {
-        let first = self.ctx.deadline.min(timing::LOCK_REQUEST);
-        (first, self.ctx.deadline.min(timing::LOCK_REQUEST * 3))
+    /// For one request.
+    fn limit(&self) -> Deadline {
+        self.ctx.deadline.min(timing::LOCK_REQUEST)
+    }
+
+    /// For asking the other nodes, from now on.
+    fn check_limit(&self) -> Deadline {
+        self.ctx.deadline.min(timing::LOCK_CHECK)
     }
 
     /// Takes the lock for a promotion, or says why not.
     pub(super) fn take(&self, board: &Board<'_, '_>, system: &str, wish: &Wish<'_>) -> Step<()> {
         let ctx = self.ctx;
         let sent = boot_clock().map_err(failed)?;
-        let (_, check_until) = self.limits();
         let asked = match &self.means {
             Means::Row(service) => {
                 let take = self.wish(board, system, wish);
                 let first = service.take(&take, ctx.deadline);
-                answer::asked(first, || self.deadcheck.take(service, &take, check_until))
+                answer::asked(first, || {
+                    self.deadcheck.take(service, &take, self.check_limit())
+                })
             }
             Means::Commands(commands) => {
                 let first = commands.lock(&self.owner(), ctx.deadline.min(wish.patience));
                 answer::asked_by_command(first, || {
-                    self.deadcheck.lock(commands, &self.owner(), check_until)
+                    self.deadcheck
+                        .lock(commands, &self.owner(), self.check_limit())
                 })
             }
         };
@@ -218,14 +231,14 @@ impl<'c> Lock<'c> {
         state: &mut State,
     ) -> Step<(Renewed, Option<LockRow>)> {
         let ctx = self.ctx;
-        let (first, check_until) = self.limits();
+        let first = self.limit();
         let ttl = ctx.params.distlock_ttl;
         let owner = self.owner();
         Ok(match &self.means {
             Means::Commands(commands) => {
                 let heard = commands.lock(&owner, first);
                 let renewed = answer::renewed_by_command(heard, || {
-                    self.deadcheck.lock(commands, &owner, check_until)
+                    self.deadcheck.lock(commands, &owner, self.check_limit())
                 });
                 (renewed, None)
             }
@@ -236,7 +249,7 @@ impl<'c> Lock<'c> {
                 let heard = service.renew(&owner, epoch, ttl, first);
                 answer::renewed(heard, || {
                     self.deadcheck
-                        .renew(service, &owner, epoch, ttl, check_until)
+                        .renew(service, &owner, epoch, ttl, self.check_limit())
                 })
             }
         })
@@ -251,7 +264,7 @@ impl<'c> Lock<'c> {
         server: &Server,
         state: &mut State,
     ) -> Step<(Renewed, Option<LockRow>)> {
-        let (first, _) = self.limits();
+        let first = self.limit();
         let record = self.ctx.record(&board.view)?;
         let take = self.wish(
             board,
@@ -265,7 +278,7 @@ impl<'c> Lock<'c> {
         );
         let taken = service.take(&take, first);
         let read = |taken| match answer::asked(taken, || {
-            self.deadcheck.take(service, &take, first)
+            self.deadcheck.take(service, &take, self.check_limit())
         }) {
             Asked::Row(crate::model::lock::Taken::Mine { epoch, .. }) => Ok(epoch),
             Asked::Row(other) => Err(Renewed::Lost {
@@ -300,15 +313,22 @@ impl<'c> Lock<'c> {
         if *eligible == claim.members && !claim.members.is_empty() && claim.needed() == 1 {
             return Ok(());
         }
-        let (first, check_until) = self.limits();
+        let first = self.limit();
         let me = self.ctx.me.lower().to_owned();
         let all: BTreeSet<_> = claim.members.iter().cloned().chain([me]).collect();
         let (owner, ttl) = (self.owner(), self.ctx.params.distlock_ttl);
         let reports = claim.needed().max(1);
         let heard = service.set_eligible(&owner, epoch, &all, reports, ttl, first);
         let (renewed, _) = answer::renewed(heard, || {
-            self.deadcheck
-                .set_eligible(service, &owner, epoch, &all, reports, ttl, check_until)
+            self.deadcheck.set_eligible(
+                service,
+                &owner,
+                epoch,
+                &all,
+                reports,
+                ttl,
+                self.check_limit(),
+            )
         });
         match renewed {
             Renewed::Row => {
@@ -333,8 +353,8 @@ impl<'c> Lock<'c> {
     /// Gives the lock back; the server must have stopped. It expires by itself where that fails.
     pub(super) fn release(&self) {
         let released = match &self.means {
-            Means::Row(service) => service.release(&self.owner(), None, self.limits().0),
-            Means::Commands(commands) => commands.unlock(&self.owner(), self.limits().0),
+            Means::Row(service) => service.release(&self.owner(), None, self.limit()),
+            Means::Commands(commands) => commands.unlock(&self.owner(), self.limit()),
         };
         match released {
             Ok(true) => say!(INFO, "lock given back"),
@@ -349,10 +369,8 @@ impl<'c> Lock<'c> {
         let Means::Row(service) = &self.means else {
             return true;
         };
-        match service.read(self.limits().0) {
-            Ok(Some(row)) => {
-                row.is_free() || row.remaining.is_zero() || row.owner == self.owner()
-            }
+        match service.read(self.limit()) {
+            Ok(Some(row)) => row.is_free() || row.remaining.is_zero() || row.owner == self.owner(),
             Ok(None) => false,
             Err(error) => {
                 say!(WARN, "lock", reason = error);
@@ -365,10 +383,14 @@ impl<'c> Lock<'c> {
     pub(super) fn check(&self) -> Result<(), LockError> {
         match &self.means {
             Means::Commands(_) => Ok(()),
-            Means::Row(service) => match service.read(self.limits().0)? {
+            Means::Row(service) => match service.read(self.limit())? {
                 Some(_) => Ok(()),
                 None => Err(LockError::RowMissing(
-                    self.ctx.params.distlock_lockname.clone().unwrap_or_default(),
+                    self.ctx
+                        .params
+                        .distlock_lockname
+                        .clone()
+                        .unwrap_or_default(),
                 )),
             },
         }
@@ -380,8 +402,9 @@ impl<'c> Lock<'c> {
     }
 }
 
+/// In lower case, as the older agents' owners are.
 fn owner(ctx: &Context<'_>, node: &NodeName) -> String {
-    format!("{}_{node}", ctx.resource)
+    format!("{}_{}", ctx.resource, node.lower())
 }
 
 /// By what R1 may be decided, from the answer to the renewal.
@@ -422,4 +445,3 @@ fn old_primary(board: &Board<'_, '_>) -> Step<Option<OldPrimary>> {
         node: record.node.lower().to_owned(),
     }))
 }
-

@@ -158,7 +158,7 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
         if !ctx.env.is_probe() {
             let peers = ctx.peers(&board.view);
             let running = &server.running;
-            tolerate(slots::drop_stale(ctx, running, &mut server.session, &peers));
+            tolerate(slots::on_standby(ctx, running, &mut server.session, &peers));
         }
         let recorded = ctx.data_status(&board.view, &ctx.me);
         let disconnected = recorded == Ok(Some(DataStatus::Disconnected));
@@ -362,11 +362,7 @@ fn judge(board: &Board<'_, '_>, server: &Server) -> Step<(Lineage, Right)> {
 }
 
 /// What a primary does for its cluster in each monitor.
-fn look_after(
-    ctx: &Context<'_>,
-    board: &mut Board<'_, '_>,
-    server: &mut Server,
-) -> Step<Settled> {
+fn look_after(ctx: &Context<'_>, board: &mut Board<'_, '_>, server: &mut Server) -> Step<Settled> {
     let latest = ChangeSet::default();
     board.change(&board.data_status(latest, &ctx.me, DataStatus::Latest))?;
     board.set_score(&ctx.me, Score::Must)?;
@@ -376,7 +372,9 @@ fn look_after(
         return Ok(Settled::Well);
     }
     let peers = ctx.peers(&board.view);
-    slots::create_missing(ctx, &server.running, &mut server.session, &peers)?;
+    let record = ctx.record(&board.view)?;
+    let (running, session) = (&server.running, &mut server.session);
+    slots::on_primary(ctx, running, session, &peers, record.as_ref())?;
     let lock = Lock::open(ctx)?;
     contract::settle(ctx, board, server, lock.as_ref(), timing::FIRST_STANDBY)
 }

@@ -261,7 +261,7 @@ fn turn_to_new_primary(ctx: &Context<'_>) -> Step<()> {
     board.set_own(TransientAttribute::MasterBaseline, None)?;
     if let Some(mut server) = server {
         let peers = ctx.peers(&board.view);
-        slots::drop_stale(ctx, &server.running, &mut server.session, &peers)?;
+        slots::on_standby(ctx, &server.running, &mut server.session, &peers)?;
     }
     Ok(())
 }

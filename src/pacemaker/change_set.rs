@@ -309,7 +309,9 @@ impl ChangeSet {
                 permanent_pair(after, change),
             ));
         }
-        if self.raise_admin_epoch.is_some() && after.version.admin_epoch <= before.version.admin_epoch {
+        if self.raise_admin_epoch.is_some()
+            && after.version.admin_epoch <= before.version.admin_epoch
+        {
             return Err(WriteError::NotConfirmed {
                 what: format!("admin_epoch {}", before.version.admin_epoch + 1),
                 found: after.version.admin_epoch.to_string(),
@@ -540,7 +542,12 @@ mod tests {
         assert_eq!(rest, expected);
         let nothing = ChangeSet::default().permanent(&node("node1"), DATA_STATUS, Some("LATEST"));
         assert!(nothing.minus(&view).is_empty());
-        assert!(!nothing.raise_admin_epoch(Weight::Revocation).minus(&view).is_empty());
+        assert!(
+            !nothing
+                .raise_admin_epoch(Weight::Revocation)
+                .minus(&view)
+                .is_empty()
+        );
     }
 
     #[test]

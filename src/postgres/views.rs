@@ -1,5 +1,6 @@
 //! What a running server says about replication, each in one query.
 
+use crate::decide::slots::Slot;
 use crate::model::lsn::Lsn;
 use crate::model::status::{SenderState, SyncState};
 use crate::model::sync_names::StandbyName;
@@ -180,18 +181,26 @@ pub fn sync_names(session: &mut Session) -> Result<SyncNames, SqlError> {
     parse(QUERY, row, 0)?.ok_or_else(|| unexpected(QUERY, "NULL"))
 }
 
-/// Names of the physical replication slots that begin with `prefix`, and whether each is in use.
+/// The physical replication slots.
 ///
 /// # Errors
 /// See [`SqlError`].
-pub fn slots(session: &mut Session, prefix: &str) -> Result<Vec<(String, bool)>, SqlError> {
-    let rows = session
-        .rows("SELECT slot_name, active FROM pg_replication_slots WHERE slot_type = 'physical'")?;
-    let named = rows.into_iter().filter_map(|mut row| {
-        let active = row.get(1).cloned().flatten().as_deref() == Some("t");
-        Some((row.first_mut()?.take()?, active))
-    });
-    Ok(named.filter(|(name, _)| name.starts_with(prefix)).collect())
+pub fn slots(session: &mut Session) -> Result<Vec<Slot>, SqlError> {
+    const QUERY: &str = "SELECT slot_name, active, restart_lsn IS NOT NULL \
+        FROM pg_replication_slots WHERE slot_type = 'physical'";
+    let rows = session.rows(QUERY)?;
+    rows.into_iter()
+        .map(|row| {
+            let [Some(name), Some(active), Some(holds_wal)] = row.as_slice() else {
+                return Err(unexpected(QUERY, "not three values"));
+            };
+            Ok(Slot {
+                name: name.clone(),
+                active: active == "t",
+                holds_wal: holds_wal == "t",
+            })
+        })
+        .collect()
 }
 
 fn parse<T: std::str::FromStr>(

@@ -59,6 +59,9 @@ pub const LOCK_CHECK: Duration = Duration::from_secs(5);
 /// server's end where it runs out (asynchronous mode only).
 pub const LOCK_MARGIN: Duration = Duration::from_secs(2);
 
+/// How long a restart waits for an orderly shutdown before it ends the server at once.
+pub const RESTART: Duration = Duration::from_secs(2);
+
 /// A checkpoint ahead of a demotion shortens the shutdown; past this it only delays it.
 pub const CHECKPOINT: Duration = Duration::from_secs(30);
 

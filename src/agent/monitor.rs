@@ -4,7 +4,7 @@ use crate::decide::divergence::{Divergence, divergence};
 use crate::decide::election::Outcome as Elected;
 use crate::decide::eligibility::Promise;
 use crate::decide::right::{Right, right};
-use crate::decide::witness::{Coverage, coverage, is_best};
+use crate::decide::witness::{Coverage, is_best};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{DataStatus, NodeStatus, Score};
@@ -229,7 +229,9 @@ pub(super) fn stand_for_election(
         election::publish(board, position)?;
     }
     let record = ctx.record(&board.view)?;
-    if record.as_ref().is_some_and(|r| r.node == ctx.me) {
+    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
+    let is_mine = record.as_ref().is_some_and(|r| r.node == ctx.me);
+    if is_mine && (ctx.promise() == Promise::Async || board.is_complete(&lineage)?) {
         return board.set_score(&ctx.me, Score::Must);
     }
     if ctx.promise() == Promise::Sync && record.is_some() {
@@ -256,16 +258,11 @@ pub(super) fn stand_for_election(
 /// rest, asks to be promoted.
 fn stand_by_statement(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
     let ctx = board.ctx;
-    let claim = board.claim()?;
-    if claim.is_empty() {
-        return board.set_score(&ctx.me, Score::Never);
-    }
     let Some(own) = statement::make(board, server)? else {
         return Ok(());
     };
-    let mut statements = statement::all(board)?;
-    statements.insert(ctx.me.lower().to_owned(), own.clone());
-    let covered = coverage(&own.position, &claim, &statements);
+    let claim = board.claim_for(&own.position.lineage)?;
+    let (covered, statements) = statement::covers(board, &own, &claim)?;
     say!(
         INFO,
         "election by statements",

@@ -7,7 +7,7 @@ use crate::model::status::{NodeStatus, Score};
 use crate::model::sync_names::SyncNames;
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
-use crate::postgres::process::Postmaster;
+use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::{control, server, wal};
 use crate::sys::poll_until;
 use crate::timing;
@@ -192,7 +192,13 @@ fn report_position(board: &Board<'_, '_>, mut server: Server) -> Step<()> {
 
 /// Restarts a running standby out of recovery: a primary on the same timeline.
 pub(super) fn restart_as_primary(ctx: &Context<'_>) -> Step<Server> {
-    let frozen = |running: &crate::postgres::process::Running| stop::plan(ctx, running);
+    // It comes back in a moment, so nobody needs its last checkpoint; a fast shutdown would first send a standby
+    // that is far behind all that it lacks.
+    let frozen = |running: &Running| {
+        let mut plan = stop::plan(ctx, running);
+        plan.fast = plan.fast.min(timing::RESTART);
+        plan
+    };
     server::stop(ctx.pgdata(), &ctx.owner, frozen, ctx.deadline).map_err(failed)?;
     standby::remove_signal(ctx)?;
     standby::launch(ctx)?;

@@ -10,8 +10,9 @@ use nix::sys::signal::Signal;
 
 use crate::decide::distrust;
 use crate::decide::eligibility::Ground;
-use crate::decide::witness::Statement;
+use crate::decide::witness::{Coverage, Statement, coverage, is_ahead_of_all};
 use crate::log::say;
+use crate::model::claim::Claim;
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::sync_names::StandbyName;
@@ -74,9 +75,10 @@ pub(super) fn own(board: &Board<'_, '_>, server: &Server) -> Step<Option<Stateme
         return Ok(None);
     };
     let lineage = wal::lineage(board.ctx.pgdata(), server.state.timeline).map_err(failed)?;
+    let is_witness = promote::own_ground(board, &lineage)? == Ok(Ground::Claimed);
     Ok(Some(Statement {
         position: WalPosition { lineage, end },
-        is_witness: promote::own_ground(board)? == Ok(Ground::Claimed),
+        is_witness,
     }))
 }
 
@@ -178,6 +180,33 @@ pub(super) fn all(board: &Board<'_, '_>) -> Step<BTreeMap<StandbyName, Statement
         }
     }
     Ok(statements)
+}
+
+/// Whether `own` may go ahead, by all that was stated; and those statements, its own among them.
+pub(super) fn covers(
+    board: &Board<'_, '_>,
+    own: &Statement,
+    claim: &Claim,
+) -> Step<(Coverage, BTreeMap<StandbyName, Statement>)> {
+    let ctx = board.ctx;
+    let mut statements = all(board)?;
+    statements.insert(ctx.me.lower().to_owned(), own.clone());
+    let nodes = ctx.replicas(&board.view);
+    let nodes = nodes.iter().map(|n| n.lower().to_owned()).collect();
+    let covered = if is_ahead_of_all(&own.position, &nodes, &statements) {
+        Coverage::Covered
+    } else {
+        coverage(&own.position, claim, &statements)
+    };
+    Ok((covered, statements))
+}
+
+/// R9 for a node that found out by itself: what is recorded now is not to be believed.
+pub(super) fn distrust(board: &Board<'_, '_>) -> Step<()> {
+    let old = load(board.ctx)?;
+    let mut state = old.clone();
+    state.distrust = distrust::note(false, old.distrust, board.sync_record()?.as_ref());
+    state.save(board.ctx, &old)
 }
 
 fn of_epoch(node: &NodeName, text: &str, epoch: u64) -> Step<Option<Statement>> {

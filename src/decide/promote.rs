@@ -80,6 +80,42 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// Where the record of a promotion is, right after it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// Copies of the CIB that were read and have it, this node's included.
+    pub have: usize,
+    /// Nodes in this partition, this one included.
+    pub members: usize,
+    /// Nodes there are.
+    pub nodes: usize,
+    /// Votes there are.
+    pub voters: usize,
+    pub one_vote_each: bool,
+    /// Read after the record was written.
+    pub quorate: bool,
+    /// A partition without quorum stops its resources.
+    pub others_stop_without_quorum: bool,
+}
+
+/// Whether the promotion may follow its record. Quorum was there when the promotion began, and may
+/// have gone since: the write is then in a copy that nobody else has, while the old primary, with
+/// quorum, revokes this node and goes on without it. Once a majority of all votes has the
+/// record, every partition with quorum has a node that knows of it.
+///
+/// With a quorum device, or unequal votes, votes are not copies: there all members must have it, and
+/// quorum must still be there. Where quorum decides nothing, the lock does.
+#[must_use]
+pub fn is_spread(spread: &Spread) -> bool {
+    if !spread.others_stop_without_quorum {
+        return true;
+    }
+    if spread.one_vote_each && spread.voters == spread.nodes && spread.voters >= 3 {
+        return spread.have * 2 > spread.voters;
+    }
+    spread.quorate && spread.have >= spread.members
+}
+
 /// Decides on a promotion that Pacemaker asks for. A score is only a hint; this is the rule.
 #[must_use]
 pub fn promote(facts: &Facts<'_>) -> Verdict {
@@ -206,6 +242,67 @@ mod tests {
                 "{ground:?} {record:?} {lineage}"
             );
         }
+    }
+
+    #[test]
+    fn a_promotion_follows_its_record_only_when_a_majority_has_that() {
+        let three = Spread {
+            have: 2,
+            members: 2,
+            nodes: 3,
+            voters: 3,
+            one_vote_each: true,
+            quorate: true,
+            others_stop_without_quorum: true,
+        };
+        assert!(is_spread(&three));
+        assert!(
+            is_spread(&Spread {
+                quorate: false,
+                ..three
+            }),
+            "a majority is one"
+        );
+        assert!(!is_spread(&Spread { have: 1, ..three }));
+        let four = Spread {
+            nodes: 4,
+            voters: 4,
+            ..three
+        };
+        assert!(!is_spread(&four), "half is no majority");
+        // Two nodes and a device; two nodes of which each has quorum by itself.
+        for voters in [3, 2] {
+            let two = Spread {
+                have: 1,
+                members: 1,
+                nodes: 2,
+                voters,
+                ..three
+            };
+            assert!(is_spread(&two));
+            assert!(!is_spread(&Spread {
+                quorate: false,
+                ..two
+            }));
+            assert!(!is_spread(&Spread { members: 2, ..two }));
+        }
+        let weighted = Spread {
+            one_vote_each: false,
+            voters: 5,
+            ..three
+        };
+        assert!(is_spread(&weighted));
+        assert!(!is_spread(&Spread {
+            members: 3,
+            ..weighted
+        }));
+        let ignored = Spread {
+            have: 1,
+            quorate: false,
+            others_stop_without_quorum: false,
+            ..three
+        };
+        assert!(is_spread(&ignored));
     }
 
     #[test]

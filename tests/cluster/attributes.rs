@@ -29,16 +29,25 @@ pub(crate) fn check(lab: &Cluster, mode: RepMode) -> Result<(), String> {
         .map(|node| node.name.as_str())
         .filter(|node| *node != primary)
         .collect();
-    let is_sync = |node: &&&str| status.attribute(node, "pgsql-status") == Some("HS:sync");
-    let synchronous = standbys.iter().filter(is_sync).count();
-    let expected = if mode == RepMode::Sync { 1 } else { 0 };
+    // With quorum commit every one of them counts, else one.
+    let (word, expected) = match (mode, is_quorum(lab)) {
+        (RepMode::Sync, true) => ("HS:quorum", standbys.len()),
+        (RepMode::Sync, false) => ("HS:sync", standbys.len().min(1)),
+        (RepMode::Async | RepMode::Slave | RepMode::None, _) => ("HS:sync", 0),
+    };
+    let is_word = |node: &&&str| status.attribute(node, "pgsql-status") == Some(word);
+    let synchronous = standbys.iter().filter(is_word).count();
     if synchronous != expected {
-        return Err(format!("{synchronous} standbys are HS:sync\n{status}"));
+        return Err(format!("{synchronous} standbys are {word}\n{status}"));
     }
     for node in standbys {
         match status.attribute(node, "pgsql-status") {
             Some("HS:sync") => {
                 one(node, "pgsql-data-status", &["STREAMING|SYNC"])?;
+                one(node, "master-pgsql", &["100"])?;
+            }
+            Some("HS:quorum") => {
+                one(node, "pgsql-data-status", &["STREAMING|QUORUM"])?;
                 one(node, "master-pgsql", &["100"])?;
             }
             Some("HS:async") => {
@@ -58,6 +67,12 @@ pub(crate) fn check(lab: &Cluster, mode: RepMode) -> Result<(), String> {
         }
     }
     record(lab, primary)
+}
+
+/// Whether the agent was told `sync_method=quorum`.
+pub(crate) fn is_quorum(lab: &Cluster) -> bool {
+    let is_it = |(name, value): &(String, String)| name == "sync_method" && value == "quorum";
+    lab.spec().params.iter().any(is_it)
 }
 
 fn baseline(status: &Status, primary: &str) -> Result<(), String> {

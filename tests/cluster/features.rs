@@ -197,7 +197,7 @@ fn in_force(stage: &Stage, what: &str, names: &[&str]) -> Result<()> {
     stage.writes_go_on()?;
     let pause = stage.client.score().longest_gap_since(begin);
     println!(
-        "  {:<6} {:<52} writes paused {:>5.1} s",
+        "  {:<8} {:<52} writes paused {:>5.1} s",
         stage.mode.as_str(),
         format!("{what}: {expected}"),
         pause.as_secs_f64()

@@ -197,6 +197,8 @@ pub(crate) enum Fault {
     Thaw { node: String },
     /// SIGSTOP to a standby's WAL receiver.
     HangReceiver { node: String },
+    /// SIGCONT to a standby's WAL receiver.
+    UnhangReceiver { node: String },
     /// Power failure.
     Poweroff { node: String },
     /// Power on after a failure.

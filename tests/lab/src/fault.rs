@@ -75,6 +75,19 @@ impl Cluster {
     /// [`Error::Other`] when it has none.
     pub fn hang_receiver(&self, node: &Node) -> Result<()> {
         note(format!("SIGSTOP to the WAL receiver on {}", node.name()));
+        self.signal_receiver(node, "-STOP")
+    }
+
+    /// SIGCONT to a WAL receiver that was stopped.
+    ///
+    /// # Errors
+    /// [`Error::Other`] when there is none.
+    pub fn unhang_receiver(&self, node: &Node) -> Result<()> {
+        note(format!("SIGCONT to the WAL receiver on {}", node.name()));
+        self.signal_receiver(node, "-CONT")
+    }
+
+    fn signal_receiver(&self, node: &Node, signal: &str) -> Result<()> {
         let pid = self
             .postgres(node)
             .sql("select pid from pg_stat_wal_receiver")?;
@@ -84,7 +97,7 @@ impl Cluster {
                 node.name()
             )));
         }
-        node.run(&["kill", "-STOP", &pid])?.ok().map(drop)
+        node.run(&["kill", signal, &pid])?.ok().map(drop)
     }
 
     /// Power failure: everything on the host dies at once. What was written stays (the machine's page cache is not

@@ -147,6 +147,7 @@ fn inflict(cluster: &Cluster, fault: &Fault) -> Result<()> {
         Fault::Freeze { node: n } => cluster.freeze_postgres(node(n)?),
         Fault::Thaw { node: n } => cluster.thaw_postgres(node(n)?),
         Fault::HangReceiver { node: n } => cluster.hang_receiver(node(n)?),
+        Fault::UnhangReceiver { node: n } => cluster.unhang_receiver(node(n)?),
         Fault::Poweroff { node: n } => cluster.power_off(node(n)?),
         Fault::Poweron { node: n } => cluster.power_on(node(n)?),
         Fault::Split { node: n } => cluster.split(node(n)?),

@@ -182,14 +182,16 @@ impl ScoreClient {
     /// # Errors
     /// [`Error::Timeout`] when there is none in 30 s.
     pub fn start(cluster: &Cluster) -> Result<Self> {
-        Self::begin(cluster, Instant::now(), WRITER_ADDRESS, "score")
+        let client = Self::begin(cluster, Instant::now(), WRITER_ADDRESS, "score")?;
+        client.wait_first(cluster)?;
+        Ok(client)
     }
 
     /// Starts a second client beside this one, with the same clock, that writes to a table of its own, and holds on to
-    /// `node` whoever has the writer's address. Returns with its first acknowledgement.
+    /// `node` whoever has the writer's address. Returns at once: the node may be a standby, now.
     ///
     /// # Errors
-    /// As [`ScoreClient::start`].
+    /// The client host is off.
     pub fn beside(&self, cluster: &Cluster, node: &Node, table: &str) -> Result<Self> {
         Self::begin(cluster, self.shared.start, node.address(), table)
     }
@@ -222,25 +224,26 @@ impl ScoreClient {
             stop,
             thread: Some(thread),
         };
+        Ok(client)
+    }
+
+    fn wait_first(&self, cluster: &Cluster) -> Result<()> {
         let first = poll::until(FIRST, poll::QUICK, || {
-            if client.acked_count() > 0 {
+            if self.acked_count() > 0 {
                 Ok(())
             } else {
                 Err(())
             }
         });
-        match first {
-            Ok(()) => Ok(client),
-            Err(()) => {
-                let seen = client
-                    .shared
-                    .score()
-                    .errors
-                    .last()
-                    .map_or_else(|| "no error either".to_owned(), |(_, error)| error.clone());
-                Err(cluster.timeout(&format!("a first commit through {address}"), FIRST, seen))
-            }
-        }
+        first.map_err(|()| {
+            let seen = self
+                .shared
+                .score()
+                .errors
+                .last()
+                .map_or_else(|| "no error either".to_owned(), |(_, error)| error.clone());
+            cluster.timeout("a first commit through the writer's address", FIRST, seen)
+        })
     }
 
     /// Commits acknowledged so far.

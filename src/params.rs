@@ -43,6 +43,27 @@ pub enum RepMode {
     Sync,
 }
 
+/// Who chooses the standbys that a commit waits for.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    strum::Display,
+    strum::EnumString,
+    strum::VariantNames,
+)]
+#[strum(serialize_all = "lowercase")]
+pub enum SyncMethod {
+    /// The agent names them.
+    #[default]
+    Priority,
+    /// PostgreSQL: whoever answers first.
+    Quorum,
+}
+
 impl RepMode {
     /// Does the cluster choose the primary?
     pub const fn is_promotable(self) -> bool {
@@ -120,6 +141,9 @@ pub struct Params {
     pub settle_time: Option<Duration>,
     pub unsafe_relax: bool,
     pub sync_strict: bool,
+    pub sync_method: SyncMethod,
+    /// How many standbys must confirm a commit.
+    pub sync_num: usize,
 }
 
 /// Parameters as far as they could be read, and all that is wrong with them.
@@ -192,6 +216,14 @@ impl Params {
         }
         if !self.external_standby_node_list.is_empty() && rep_mode != RepMode::Sync {
             problems.push(ParamError::ExternalStandbysUnused { rep_mode });
+        }
+        if self.sync_method == SyncMethod::Quorum {
+            if rep_mode != RepMode::Sync {
+                problems.push(ParamError::QuorumUnused { rep_mode });
+            }
+            if !self.external_standby_node_list.is_empty() {
+                problems.push(ParamError::QuorumWithExternal);
+            }
         }
         if self.monitor_password.is_some() && self.monitor_user.is_none() {
             problems.push(ParamError::PasswordWithoutUser);
@@ -282,6 +314,8 @@ impl Reader<'_> {
             settle_time: self.given(&table::SETTLE_TIME, kind::timeout),
             unsafe_relax: self.value(&table::UNSAFE_RELAX, kind::boolean),
             sync_strict: self.strict(),
+            sync_method: self.value(&table::SYNC_METHOD, kind::method),
+            sync_num: self.value(&table::SYNC_NUM, kind::number),
             pgdata,
         }
     }
@@ -408,7 +442,9 @@ mod tests {
                 | Kind::Port
                 | Kind::Bytes
                 | Kind::Boolean
-                | Kind::Mode => "nonsense",
+                | Kind::Mode
+                | Kind::Method
+                | Kind::Number => "nonsense",
                 Kind::Timeout => "0",
                 Kind::Names => "a,b",
             };
@@ -450,6 +486,8 @@ mod tests {
                 Kind::Seconds | Kind::Timeout | Kind::Count | Kind::Port | Kind::Bytes => "77",
                 Kind::Boolean => "true",
                 Kind::Mode => "async",
+                Kind::Method => "quorum",
+                Kind::Number => "2",
                 Kind::Names => "a b",
             };
             let params = resolve(&[(param.name, good)]).params;

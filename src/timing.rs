@@ -44,6 +44,10 @@ pub const REPLAY_WAIT: Duration = Duration::from_secs(2);
 /// standbys report.
 pub const ELECTION_WAIT: Duration = Duration::from_secs(3);
 
+/// How long a standby may take to stop receiving from the old primary before a promotion. It takes
+/// some 50 ms.
+pub const DETACH: Duration = Duration::from_secs(5);
+
 /// A checkpoint ahead of a demotion shortens the shutdown; past this it only delays it.
 pub const CHECKPOINT: Duration = Duration::from_secs(30);
 

@@ -11,7 +11,7 @@ const TRIED_IN: [&str; 4] = ["ocf.rs", "plain.rs", "follower.rs", "secrets.rs"];
 
 /// What those do not try, and why. That bad values are refused is shown for all, in `contract/bad_input.rs` and in the
 /// unit tests of `params`.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 12] = [
     (
         "node_list",
         "says who takes part in a cluster: cluster scenarios",
@@ -44,6 +44,11 @@ const ELSEWHERE: [(&str, &str); 10] = [
         "sync_strict",
         "never relaxes: decide::contract and cluster scenarios",
     ),
+    (
+        "sync_method",
+        "chooses the contract: decide::contract and cluster scenarios",
+    ),
+    ("sync_num", "counts the contract: decide::contract"),
     (
         "enable_distlock",
         "is refused in this version: bad_input.rs",

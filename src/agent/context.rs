@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::decide::contract::StandbyName;
 use crate::decide::eligibility::Promise;
 use crate::model::cluster_view::{
     ClusterProperty, ClusterView, NodeKind, PermanentAttribute, ResourceName,
@@ -11,6 +10,7 @@ use crate::model::cluster_view::{
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::ReplInfo;
 use crate::model::status::DataStatus;
+use crate::model::sync_names::StandbyName;
 use crate::ocf::{OcfCode, OcfEnv, Outcome};
 use crate::pacemaker::cib;
 use crate::params::{Params, RepMode};

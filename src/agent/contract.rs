@@ -5,20 +5,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::decide::contract::{
-    self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, StandbyName,
+    self, Facts, Hold, Link, Lock, Options, Partition, Place, Revocation, Standby,
     Step as ContractStep,
 };
 use crate::decide::eligibility::Promise;
-use crate::decide::marks::{Seen, marks};
+use crate::decide::health::{Degradation, degradation};
+use crate::decide::marks::{Grant, Marks, Seen, marks};
 use crate::log::say;
-use crate::model::cluster_view::NoQuorumPolicy;
+use crate::model::claim::Claim;
+use crate::model::cluster_view::{ClusterProperty, NoQuorumPolicy};
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
-use crate::model::status::{NodeStatus, SenderState, SyncState};
-use crate::model::sync_names::SyncNames;
+use crate::model::status::{DataStatus, NodeStatus, SenderState, SyncState};
+use crate::model::sync_names::{Method, StandbyName, SyncNames};
+use crate::model::sync_record::SyncRecord;
 use crate::pacemaker::change_set::ChangeSet;
 use crate::pacemaker::cib::Cib;
 use crate::pacemaker::{corosync, quorum};
+use crate::params::SyncMethod;
 use crate::postgres::process::Running;
 use crate::postgres::server;
 use crate::postgres::session::{Session, SqlError};
@@ -28,10 +32,9 @@ use crate::timing;
 
 use super::context::Context;
 use super::ready::{self, Server};
-use super::record::{Board, ELIGIBLE};
-use super::standby;
+use super::record::Board;
 use super::state::{Barrier, State};
-use super::{Step, failed};
+use super::{Step, failed, promote, standby, statement};
 
 /// One look at replication, with everything the decisions need.
 struct Round<'r> {
@@ -45,13 +48,13 @@ struct Round<'r> {
 }
 
 /// Brings contract, eligible set and marks up to date. In sync mode it stays for up to `patience`
-/// while a step is about to take effect.
+/// while a step is about to take effect. The answer is what is missing afterwards.
 pub(super) fn settle(
     ctx: &Context<'_>,
     board: &mut Board<'_, '_>,
     server: &mut Server,
     patience: Duration,
-) -> Step<()> {
+) -> Step<Option<Degradation>> {
     let boot = boot_clock().map_err(failed)?;
     let state = State::load(ctx, boot.boot_id());
     let before = state.clone();
@@ -65,13 +68,11 @@ pub(super) fn settle(
     };
     let result = match ctx.promise() {
         Promise::Sync => round.settle_sync(board, &mut server.session, ctx.deadline.min(patience)),
-        Promise::Async => round
-            .look(&mut server.session)
-            .and_then(|()| round.write_marks(board, &BTreeSet::new())),
+        Promise::Async => round.settle_async(board, &mut server.session),
     };
     // What was revoked is noted even where a later step failed.
     round.state.save(ctx, &before)?;
-    result
+    result.map(|()| round.degradation())
 }
 
 /// Gives the server a moment.
@@ -91,21 +92,43 @@ impl Round<'_> {
             self.look(session)?;
             let facts = self.facts(board, session)?;
             let steps = contract::next(&facts);
-            let granted = self.apply(board, session, &facts, &steps)?;
+            self.apply(board, session, &facts, &steps)?;
             let is_moving = steps.iter().any(|s| !matches!(s, ContractStep::Hold(_)));
             let has_granted = steps.iter().any(|s| matches!(s, ContractStep::Grant(_)));
             // Somebody may be connecting or catching up at this moment.
             let stays = is_moving || (self.awaits_standby(&facts) && !until.is_past());
             if has_granted || !stays {
-                self.write_marks(board, &granted)?;
+                self.write_marks(board)?;
             }
             if !stays || self.ctx.deadline.is_past() {
-                return Ok(());
+                return self.outlive_statements(board);
             }
             if !is_moving {
                 pause(timing::CONTRACT_POLL);
             }
         }
+    }
+
+    /// What an asynchronous primary acknowledges is on nobody for certain, whatever an earlier, synchronous one
+    /// recorded.
+    fn settle_async(&mut self, board: &mut Board<'_, '_>, session: &mut Session) -> Step<()> {
+        let stale = ClusterProperty::Sync.name(&self.ctx.resource);
+        board.change(&ChangeSet::default().property(stale, None))?;
+        self.look(session)?;
+        self.write_marks(board)
+    }
+
+    fn degradation(&self) -> Option<Degradation> {
+        if self.ctx.promise() == Promise::Async {
+            return None;
+        }
+        let everybody = self.senders.keys().cloned().collect();
+        let named = self.in_force.named(&everybody);
+        let streams = |name: &&StandbyName| {
+            let sender = self.senders.get(*name);
+            sender.is_some_and(|s| s.state == SenderState::Streaming)
+        };
+        degradation(&self.in_force, named.iter().filter(streams).count())
     }
 
     fn look(&mut self, session: &mut Session) -> Step<()> {
@@ -131,9 +154,10 @@ impl Round<'_> {
         let ctx = self.ctx;
         let mut standbys = BTreeMap::new();
         for node in ctx.peers(&board.view) {
-            let present = board.view.node(&node).is_some_and(|n| n.in_membership);
-            let eligible = ctx.data_status(&board.view, &node)? == Some(ELIGIBLE);
-            standbys.insert(node.lower().to_owned(), Place::Node { present, eligible });
+            let view = board.view.node(&node);
+            let present = view.is_some_and(|n| n.in_membership);
+            let fenced = board.view.is_fencing_enabled() && view.is_some_and(|n| n.is_cleanly_down);
+            standbys.insert(node.lower().to_owned(), Place::Node { present, fenced });
         }
         for name in ctx.outside() {
             standbys.entry(name).or_insert(Place::Outside);
@@ -151,6 +175,9 @@ impl Round<'_> {
         let mut facts = Facts {
             in_force: self.in_force.clone(),
             standbys: standbys.into_iter().map(standby).collect(),
+            doubts: self.doubts(board)?,
+            claim: board.claim()?,
+            lock: Lock::Unused,
             partition: None,
             copies: BTreeMap::new(),
             revoked: self.state.revoked.clone(),
@@ -158,6 +185,11 @@ impl Round<'_> {
                 strict: ctx.params.sync_strict,
                 unsafe_relax: ctx.params.unsafe_relax,
                 everyone: !ctx.params.external_standby_node_list.is_empty(),
+                method: match ctx.params.sync_method {
+                    SyncMethod::Priority => Method::First,
+                    SyncMethod::Quorum => Method::Any,
+                },
+                count: ctx.params.sync_num,
             },
         };
         // corosync is asked only where the answer depends on it: two processes fewer otherwise.
@@ -175,6 +207,22 @@ impl Round<'_> {
         Ok(facts)
     }
 
+    /// Members of a quorum whose data status is not that of one.
+    fn doubts(&self, board: &Board<'_, '_>) -> Step<BTreeSet<StandbyName>> {
+        let mut doubts = BTreeSet::new();
+        let record = board.sync_record()?;
+        if record.is_none_or(|record| record.method == Method::First) {
+            return Ok(doubts);
+        }
+        let counted = DataStatus::Replicating(SenderState::Streaming, SyncState::Quorum);
+        for node in self.ctx.peers(&board.view) {
+            if self.ctx.data_status(&board.view, &node)? != Some(counted) {
+                doubts.insert(node.lower().to_owned());
+            }
+        }
+        Ok(doubts)
+    }
+
     /// R2: where the WAL ended at a moment when the contract was in force.
     fn barrier(&mut self, session: &mut Session) -> Step<Option<Lsn>> {
         let contract = self.in_force.to_string();
@@ -186,7 +234,8 @@ impl Round<'_> {
         {
             return Ok(barrier.position());
         }
-        let is_sync = self.senders.values().any(|s| s.sync == SyncState::Sync);
+        let is_counted = |s: &Sender| matches!(s.sync, SyncState::Sync | SyncState::Quorum);
+        let is_sync = self.senders.values().any(is_counted);
         if !is_sync {
             self.state.barrier = None;
             return Ok(None);
@@ -206,9 +255,9 @@ impl Round<'_> {
         for node in online {
             let deadline = self.ctx.deadline.min(timing::CIB_COPY);
             let copy = Cib::live().read_at(&node.name, deadline).map_err(failed);
-            match copy.and_then(|view| Board::of(self.ctx, view).eligible()) {
-                Ok(eligible) => {
-                    copies.insert(node.name.lower().to_owned(), eligible);
+            match copy.and_then(|view| Board::of(self.ctx, view).claim()) {
+                Ok(claim) => {
+                    copies.insert(node.name.lower().to_owned(), claim.members);
                 }
                 Err(failure) => say!(
                     INFO,
@@ -242,35 +291,20 @@ impl Round<'_> {
         })
     }
 
-    /// Carries the steps out, in order. The answer is who may be promoted afterwards.
+    /// Carries the steps out, in order.
     fn apply(
         &mut self,
         board: &mut Board<'_, '_>,
         session: &mut Session,
         facts: &Facts,
         steps: &[ContractStep],
-    ) -> Step<BTreeSet<StandbyName>> {
-        let is_eligible = |s: &Standby| matches!(s.place, Place::Node { eligible: true, .. });
-        let eligible = facts.standbys.iter().filter(|(_, s)| is_eligible(s));
-        let mut granted: BTreeSet<StandbyName> = eligible.map(|(n, _)| n.clone()).collect();
+    ) -> Step<()> {
         let mut hold = None;
         for step in steps {
             match step {
-                ContractStep::Revoke(names) => {
-                    self.revoke(board, facts, names)?;
-                    granted.retain(|name| !names.contains(name));
-                }
+                ContractStep::Revoke(names) => self.revoke(board, facts, names)?,
                 ContractStep::Contract(names) => self.put_in_force(session, names)?,
-                ContractStep::Grant(name) => {
-                    say!(
-                        INFO,
-                        "grant: it has every acknowledged commit and may be promoted",
-                        standby = name,
-                        contract = self.in_force
-                    );
-                    self.state.revoked.remove(name);
-                    granted.insert(name.clone());
-                }
+                ContractStep::Grant(names) => self.grant(board, facts, names)?,
                 ContractStep::Hold(why) => {
                     // The same reason without its figures, which change all the time.
                     let kind = format!("{:?}", std::mem::discriminant(why));
@@ -282,7 +316,7 @@ impl Round<'_> {
             }
         }
         self.state.hold = hold;
-        Ok(granted)
+        Ok(())
     }
 
     /// R1: out of the eligible set first, in the CIB, confirmed; and a note of when.
@@ -292,38 +326,33 @@ impl Round<'_> {
         facts: &Facts,
         names: &BTreeSet<StandbyName>,
     ) -> Step<()> {
-        let mut change = ChangeSet::default();
+        say!(
+            WARN,
+            "revoke: they may not be promoted any more",
+            standbys = listed(names),
+            contract = self.in_force
+        );
+        let left = facts.claim.without(names);
+        // The contract stays recorded as it was granted by: what is left was true of that.
+        let mut record = match board.sync_record()? {
+            Some(record) => record,
+            None => self.next_record(board, BTreeSet::new())?,
+        };
+        record.seq = self.next_seq(board)?;
+        record.eligible = left.members;
+        let mut change = board.record_contract(ChangeSet::default(), &record);
         for name in names {
             let Some(node) = board.node_named(name) else {
                 continue;
             };
-            say!(
-                WARN,
-                "revoke: it may not be promoted any more",
-                standby = name,
-                contract = self.in_force
-            );
-            let link = facts
-                .standbys
-                .get(name)
-                .and_then(|s| s.link)
-                .map(|l| (l.state, l.sync));
-            let marks = marks(
-                Promise::Sync,
-                Seen {
-                    link,
-                    granted: false,
-                    too_far_behind: false,
-                },
-            );
-            change = board.data_status(change, &node, marks.data);
+            change = board.data_status(change, &node, self.marks(name, Grant::No).data);
         }
         // R5: a node that is away, now or in a moment, must not bring its old right back with its CIB.
         let quorate = facts.partition.as_ref().is_some_and(|p| p.quorate);
         if quorate {
             change = change.raise_admin_epoch();
         }
-        board.change(&change)?;
+        board.change(&board.as_it_was_read(change))?;
         let Some(partition) = &facts.partition else {
             return Ok(());
         };
@@ -338,6 +367,77 @@ impl Round<'_> {
                 },
             );
         }
+        Ok(())
+    }
+
+    /// R2: into the eligible set, with the contract that is in force.
+    fn grant(
+        &mut self,
+        board: &mut Board<'_, '_>,
+        facts: &Facts,
+        names: &BTreeSet<StandbyName>,
+    ) -> Step<()> {
+        say!(
+            INFO,
+            "grant: they have every acknowledged commit and may be promoted",
+            standbys = listed(names),
+            contract = self.in_force
+        );
+        let eligible = contract::eligible_after_grant(facts, names);
+        let record = self.next_record(board, eligible)?;
+        let mut change = board.record_contract(ChangeSet::default(), &record);
+        for name in names {
+            self.state.revoked.remove(name);
+            let Some(node) = board.node_named(name) else {
+                continue;
+            };
+            let marks = self.marks(name, grant_of(&record.claim(), record.method, name));
+            change = board.data_status(change, &node, marks.data);
+        }
+        board.change(&board.as_it_was_read(change))
+    }
+
+    /// The record of the contract in force, with `eligible` as those who may be promoted by it.
+    fn next_record(
+        &mut self,
+        board: &Board<'_, '_>,
+        eligible: BTreeSet<StandbyName>,
+    ) -> Step<SyncRecord> {
+        let record = self.ctx.record(&board.view)?;
+        // Every record that this agent writes has an epoch; monitor completes those of others first.
+        let epoch = record.and_then(|r| r.epoch).unwrap_or_default();
+        let version = (epoch, self.next_seq(board)?);
+        Ok(SyncRecord::new(
+            version,
+            &self.ctx.me,
+            &self.in_force,
+            eligible,
+        ))
+    }
+
+    fn next_seq(&mut self, board: &Board<'_, '_>) -> Step<u64> {
+        let recorded = board.sync_record()?.map_or(0, |record| record.seq);
+        self.state.seq = self.state.seq.max(recorded) + 1;
+        Ok(self.state.seq)
+    }
+
+    /// R8: a standby that has stopped receiving ahead of a promotion follows only a later epoch. The
+    /// promotion did not come about, as this primary goes on: so it begins a new epoch. Whoever still
+    /// counts on those statements is refused by the same compare-and-set, or this is.
+    fn outlive_statements(&mut self, board: &mut Board<'_, '_>) -> Step<()> {
+        let streams = |node: &NodeName| {
+            let sender = self.senders.get(node.lower());
+            sender.is_some_and(|s| s.state == SenderState::Streaming)
+        };
+        let is_there = |node: &NodeName| board.view.node(node).is_some_and(|n| n.in_membership);
+        let mut peers = self.ctx.peers(&board.view).into_iter();
+        if !peers.any(|node| is_there(&node) && !streams(&node)) {
+            return Ok(());
+        }
+        if statement::all(board)?.is_empty() {
+            return Ok(());
+        }
+        self.state.epoch = Some(promote::begin_epoch(board)?);
         Ok(())
     }
 
@@ -369,38 +469,47 @@ impl Round<'_> {
     fn awaits_standby(&self, facts: &Facts) -> bool {
         let streams = |s: &Standby| s.link.is_some_and(|l| l.state == SenderState::Streaming);
         let Some(members) = facts.in_force.certain() else {
-            return true;
+            return facts.claim.is_empty();
         };
         let mut candidates = facts.standbys.iter().filter(|(_, s)| streams(s));
         candidates.any(|(name, s)| match s.place {
-            Place::Node { eligible, .. } => {
-                !eligible && (members.is_empty() || members.contains(name))
+            Place::Node { .. } => {
+                !facts.claim.members.contains(name)
+                    && (members.is_empty() || members.contains(name))
             }
             Place::Outside => false,
         })
     }
 
-    fn write_marks(&self, board: &mut Board<'_, '_>, granted: &BTreeSet<StandbyName>) -> Step<()> {
-        let promise = self.ctx.promise();
+    /// What is to be said about one standby, as it is seen now.
+    fn marks(&self, name: &str, grant: Grant) -> Marks {
+        let sender = self.senders.get(name);
+        let too_far_behind = match (self.ctx.params.maxlag, sender.and_then(|s| s.lag)) {
+            (Some(max), Some(lag)) => lag > max.get(),
+            _ => false,
+        };
+        let seen = Seen {
+            link: sender.map(|s| (s.state, s.sync)),
+            grant,
+            too_far_behind,
+        };
+        marks(self.ctx.promise(), seen)
+    }
+
+    fn write_marks(&self, board: &mut Board<'_, '_>) -> Step<()> {
+        let claim = board.claim()?;
+        let record = board.sync_record()?;
+        let method = record.map_or(Method::First, |record| record.method);
         let mut change = ChangeSet::default();
-        let mut all: Vec<(NodeName, crate::decide::marks::Marks)> = Vec::new();
+        let mut all: Vec<(NodeName, Marks)> = Vec::new();
         for node in self.ctx.peers(&board.view) {
-            let sender = self.senders.get(node.lower());
-            let too_far_behind = match (self.ctx.params.maxlag, sender.and_then(|s| s.lag)) {
-                (Some(max), Some(lag)) => lag > max.get(),
-                _ => false,
-            };
-            let seen = Seen {
-                link: sender.map(|s| (s.state, s.sync)),
-                granted: granted.contains(node.lower()),
-                too_far_behind,
-            };
-            let marks = marks(promise, seen);
+            let name = node.lower();
+            let marks = self.marks(name, grant_of(&claim, method, name));
             change = board.data_status(change, &node, marks.data);
             all.push((node, marks));
         }
         // The right to be promoted first, the score that makes use of it second.
-        board.change(&change)?;
+        board.change(&board.as_it_was_read(change))?;
         for (node, marks) in all {
             if !board.view.node(&node).is_some_and(|n| n.in_membership) {
                 continue;
@@ -416,4 +525,22 @@ impl Round<'_> {
         }
         Ok(())
     }
+}
+
+/// By what right `name` may be promoted.
+fn grant_of(claim: &Claim, method: Method, name: &str) -> Grant {
+    match (claim.members.contains(name), method) {
+        (false, _) => Grant::No,
+        (true, Method::First) => Grant::Each,
+        (true, Method::Any) => Grant::Among,
+    }
+}
+
+/// Names for the log.
+fn listed(names: &BTreeSet<StandbyName>) -> String {
+    names
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::decide::election::{Outcome, Patience, Report, Tie, elect};
-use crate::decide::eligibility;
+use crate::decide::eligibility::{Standing, ground};
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
@@ -55,10 +55,18 @@ pub(super) fn reports(
 ) -> Step<BTreeMap<NodeName, Report>> {
     let ctx = board.ctx;
     let record = ctx.record(&board.view)?;
+    let claim = board.claim()?;
     let mut reports = BTreeMap::new();
     for node in ctx.replicas(&board.view) {
-        let status = ctx.data_status(&board.view, &node)?;
-        if eligibility::ground(ctx.promise(), &node, record.as_ref(), status).is_err() {
+        let standing = Standing {
+            promise: ctx.promise(),
+            node: &node,
+            record: record.as_ref(),
+            recorded: ctx.data_status(&board.view, &node)?,
+            claim: &claim,
+            is_distrusted: false,
+        };
+        if ground(&standing).is_err() {
             continue;
         }
         let report = if node == ctx.me {
@@ -75,7 +83,7 @@ pub(super) fn reports(
 
 /// A member whose server was stopped says nothing, and a promotion need not wait for it: it has
 /// failed too often to be started, say, and is the reason for the promotion.
-fn may_report(board: &Board<'_, '_>, node: &NodeName) -> bool {
+pub(super) fn may_report(board: &Board<'_, '_>, node: &NodeName) -> bool {
     let is_member = board.view.node(node).is_some_and(|n| n.in_membership);
     is_member && board.status(node) != Some(NodeStatus::Stopped)
 }

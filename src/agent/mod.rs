@@ -17,6 +17,7 @@ mod slots;
 mod standby;
 mod start;
 mod state;
+mod statement;
 mod stop;
 mod validate;
 

@@ -2,7 +2,10 @@
 
 use crate::decide::divergence::{Divergence, divergence};
 use crate::decide::election::Outcome as Elected;
+use crate::decide::eligibility::Promise;
+use crate::decide::health::Degradation;
 use crate::decide::right::{Right, right};
+use crate::decide::witness::{Coverage, coverage, is_best};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{DataStatus, NodeStatus, Score};
@@ -19,7 +22,7 @@ use super::context::Context;
 use super::election::Counting;
 use super::ready::Server;
 use super::record::Board;
-use super::{Step, contract, election, failed, promote, slots, stop};
+use super::{Step, contract, election, failed, promote, slots, statement, stop};
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
 const DEFAULT_MONITOR_SQL: &str = "select now();";
@@ -125,7 +128,7 @@ fn receiver_status(board: &Board<'_, '_>, server: &Server) -> Step<()> {
 
 fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
     let ok = Ok(Outcome::of(OcfCode::Success));
-    let board = match Board::read(ctx) {
+    let mut board = match Board::read(ctx) {
         Ok(board) => board,
         // Nothing is concluded from it; the server itself is well.
         Err(failure) => {
@@ -138,7 +141,13 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
         }
     };
     tolerate(receiver_status(&board, &server));
+    if ctx.promise() == Promise::Sync {
+        tolerate(distrust(&mut board));
+    }
     if board.primary().is_some() {
+        if !ctx.env.is_probe() {
+            tolerate(statement::attach(&board, &server).map(drop));
+        }
         match passed_the_fork(&board, &server) {
             Ok(None) => {}
             Ok(Some(divergence)) => return Ok(failed(divergence)),
@@ -160,8 +169,28 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
     if ctx.env.is_probe() {
         return ok;
     }
-    tolerate(stand_for_election(&board, &server, Counting::NewRound));
+    tolerate(stand_for_election(&board, &mut server, Counting::NewRound));
     ok
+}
+
+/// R9: takes a grant back that is not to be believed, so that the primary gives a new one.
+fn distrust(board: &mut Board<'_, '_>) -> Step<()> {
+    let ctx = board.ctx;
+    if statement::is_trusted(board)? || !board.view.is_quorate() {
+        return Ok(());
+    }
+    if !board.claim()?.members.contains(ctx.me.lower()) {
+        return Ok(());
+    }
+    let change = board.data_status(ChangeSet::default(), &ctx.me, DataStatus::Disconnected);
+    if change.minus(&board.view).is_empty() {
+        return Ok(());
+    }
+    say!(
+        WARN,
+        "this node was cut off, and its grant may have been revoked meanwhile: taking it back"
+    );
+    board.change(&board.as_it_was_read(change))
 }
 
 /// R6 for a standby that runs. Where one standby received a little more than the one that was
@@ -189,7 +218,7 @@ fn passed_the_fork(board: &Board<'_, '_>, server: &Server) -> Step<Option<Diverg
 /// Without a primary: report the own position, and ask for promotion where it is the best.
 pub(super) fn stand_for_election(
     board: &Board<'_, '_>,
-    server: &Server,
+    server: &mut Server,
     counting: Counting,
 ) -> Step<()> {
     let ctx = board.ctx;
@@ -198,8 +227,12 @@ pub(super) fn stand_for_election(
     if let Some(position) = &own {
         election::publish(board, position)?;
     }
-    if ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me) {
+    let record = ctx.record(&board.view)?;
+    if record.as_ref().is_some_and(|r| r.node == ctx.me) {
         return board.set_score(&ctx.me, Score::Must);
+    }
+    if ctx.promise() == Promise::Sync && record.is_some() {
+        return stand_by_statement(board, server);
     }
     let reports = election::reports(board, own.as_ref())?;
     if !reports.contains_key(&ctx.me) {
@@ -216,6 +249,33 @@ pub(super) fn stand_for_election(
         Elected::Won => board.set_score(&ctx.me, Score::Must),
         Elected::Lost { .. } | Elected::Wait { .. } | Elected::Unrankable { .. } => Ok(()),
     }
+}
+
+/// The recorded primary is gone: who is sure to have every acknowledged commit, and the most of the
+/// rest, asks to be promoted.
+fn stand_by_statement(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
+    let ctx = board.ctx;
+    let claim = board.claim()?;
+    if claim.is_empty() {
+        return board.set_score(&ctx.me, Score::Never);
+    }
+    let Some(own) = statement::make(board, server)? else {
+        return Ok(());
+    };
+    let mut statements = statement::all(board)?;
+    statements.insert(ctx.me.lower().to_owned(), own.clone());
+    let covered = coverage(&own.position, &claim, &statements);
+    say!(
+        INFO,
+        "election by statements",
+        position = own.position,
+        coverage = covered
+    );
+    let me = ctx.me.lower().to_owned();
+    if covered == Coverage::Covered && is_best(&me, &own.position, &statements) {
+        return board.set_score(&ctx.me, Score::Must);
+    }
+    Ok(())
 }
 
 fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
@@ -260,8 +320,22 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
             return Ok(Outcome::because(OcfCode::FailedPromoted, lost));
         }
     }
-    tolerate(look_after(ctx, &mut board, &mut server));
-    promoted
+    match look_after(ctx, &mut board, &mut server) {
+        Ok(Some(what)) if tells_degradation(ctx, &board) => {
+            Ok(Outcome::because(OcfCode::DegradedPromoted, what))
+        }
+        Ok(_) => promoted,
+        Err(failure) => {
+            tolerate(Err(failure));
+            promoted
+        }
+    }
+}
+
+/// Pacemaker shows a degraded resource as such, and leaves it alone. A probe, or a person who asks,
+/// gets the plain answer.
+fn tells_degradation(ctx: &Context<'_>, board: &Board<'_, '_>) -> bool {
+    !ctx.env.is_probe() && board.view.knows_degraded()
 }
 
 /// Its own history held against the promotion record.
@@ -274,14 +348,18 @@ fn judge(board: &Board<'_, '_>, server: &Server) -> Step<(Lineage, Right)> {
 }
 
 /// What a primary does for its cluster in each monitor.
-fn look_after(ctx: &Context<'_>, board: &mut Board<'_, '_>, server: &mut Server) -> Step<()> {
+fn look_after(
+    ctx: &Context<'_>,
+    board: &mut Board<'_, '_>,
+    server: &mut Server,
+) -> Step<Option<Degradation>> {
     let latest = ChangeSet::default();
     board.change(&board.data_status(latest, &ctx.me, DataStatus::Latest))?;
     board.set_score(&ctx.me, Score::Must)?;
     board.set_status(&ctx.me, NodeStatus::Primary)?;
     receiver_status(board, server)?;
     if ctx.env.is_probe() {
-        return Ok(());
+        return Ok(None);
     }
     let peers = ctx.peers(&board.view);
     slots::create_missing(ctx, &server.running, &mut server.session, &peers)?;

@@ -1,8 +1,11 @@
 //! notify: what other nodes' steps ask of this one. Pacemaker ignores the result, so a failure is
 //! only logged.
 
+use std::collections::BTreeMap;
+
 use crate::decide::election::{Outcome as Elected, Patience, Tie, elect};
 use crate::decide::eligibility::Promise;
+use crate::decide::witness::{Coverage, coverage, is_best};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::node_name::NodeName;
@@ -17,7 +20,7 @@ use super::context::Context;
 use super::election::{self, Counting};
 use super::ready::Server;
 use super::record::Board;
-use super::{Step, contract, failed, follow, monitor, promote, slots, standby};
+use super::{Step, contract, failed, follow, monitor, promote, slots, standby, statement};
 
 pub(super) fn notify(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable() {
@@ -98,21 +101,19 @@ fn checkpoint(ctx: &Context<'_>) -> Step<()> {
         .map_err(failed)
 }
 
-/// In asynchronous mode the primary cannot know who has received most when it dies. So all
-/// standbys say now how far they got, and the best one asks to be promoted instead of the node
-/// that Pacemaker has chosen: the changed score makes Pacemaker plan anew before it promotes.
+/// The primary cannot know who has received most when it dies. So all standbys say now how far they
+/// got, and the best one asks to be promoted instead of the node that Pacemaker has chosen: the
+/// changed score makes Pacemaker plan anew before it promotes. The others can follow only that one.
 fn before_promotion(ctx: &Context<'_>, candidates: &[String]) -> Step<()> {
-    if ctx.promise() == Promise::Sync {
-        return Ok(());
-    }
-    let Some(server) = answering(ctx)? else {
+    let Some(mut server) = answering(ctx)? else {
         return Ok(());
     };
     if !server.state.in_recovery {
         return Ok(());
     }
     let mut board = Board::read(ctx)?;
-    if ctx.record(&board.view)?.is_some_and(|r| {
+    let record = ctx.record(&board.view)?;
+    if record.as_ref().is_some_and(|r| {
         candidates
             .iter()
             .any(|c| c.eq_ignore_ascii_case(r.node.as_str()))
@@ -120,39 +121,20 @@ fn before_promotion(ctx: &Context<'_>, candidates: &[String]) -> Step<()> {
         // The last primary comes back: it has everything.
         return Ok(());
     }
-    let Some(end) = server.state.end else {
-        return Ok(());
+    let is_better = match (ctx.promise(), &record) {
+        (Promise::Sync, None) => return Ok(()),
+        (Promise::Sync, Some(_)) => is_better_by_statement(&board, &mut server, candidates)?,
+        (Promise::Async, _) => is_better_by_report(&mut board, &server, candidates)?,
     };
-    let own = crate::model::timeline::WalPosition {
-        lineage: crate::postgres::wal::lineage(ctx.pgdata(), server.state.timeline)
-            .map_err(failed)?,
-        end,
-    };
-    election::publish(&board, &own)?;
-    if ctx.is_among(candidates) {
-        return Ok(());
-    }
-    promote::await_reports(&mut board, &own)?;
-    let reports = election::reports(&board, Some(&own))?;
-    let ranked = Tie::Ranked { last_primary: None };
-    if elect(&ctx.me, &reports, ranked, Patience::Exhausted) != Elected::Won {
-        return Ok(());
-    }
-    let chosen = candidates
-        .iter()
-        .filter_map(|c| NodeName::new(c.as_str()).ok());
-    let is_behind =
-        |c: &NodeName| reports.contains_key(c) && reports.get(c) != reports.get(&ctx.me);
-    if !chosen.clone().any(|c| is_behind(&c)) {
+    if !is_better {
         return Ok(());
     }
     say!(
         WARN,
         "this standby has more WAL than the one to be promoted: asking to be promoted instead",
-        candidates = candidates.join(" "),
-        position = own
+        candidates = candidates.join(" ")
     );
-    for candidate in chosen {
+    for candidate in chosen(candidates) {
         board.set_score(&candidate, Score::May)?;
     }
     board.set_score(&ctx.me, Score::Must)?;
@@ -172,14 +154,98 @@ fn before_promotion(ctx: &Context<'_>, candidates: &[String]) -> Step<()> {
     Ok(())
 }
 
+fn chosen(candidates: &[String]) -> impl Iterator<Item = NodeName> {
+    let name = |c: &String| NodeName::new(c.as_str()).ok();
+    candidates.iter().filter_map(name)
+}
+
+/// Asynchronous: by the positions that all report now.
+fn is_better_by_report(
+    board: &mut Board<'_, '_>,
+    server: &Server,
+    candidates: &[String],
+) -> Step<bool> {
+    let ctx = board.ctx;
+    let Some(end) = server.state.end else {
+        return Ok(false);
+    };
+    let own = crate::model::timeline::WalPosition {
+        lineage: crate::postgres::wal::lineage(ctx.pgdata(), server.state.timeline)
+            .map_err(failed)?,
+        end,
+    };
+    election::publish(board, &own)?;
+    if ctx.is_among(candidates) {
+        return Ok(false);
+    }
+    promote::await_reports(board, &own)?;
+    let reports = election::reports(board, Some(&own))?;
+    let ranked = Tie::Ranked { last_primary: None };
+    if elect(&ctx.me, &reports, ranked, Patience::Exhausted) != Elected::Won {
+        return Ok(false);
+    }
+    let is_behind =
+        |c: NodeName| reports.contains_key(&c) && reports.get(&c) != reports.get(&ctx.me);
+    Ok(chosen(candidates).any(is_behind))
+}
+
+/// Synchronous (R8): every standby stops receiving from the old primary, and states what it has. One
+/// with more than the candidate takes its place, if it has all that the witnesses have: otherwise it
+/// could not follow the candidate afterwards, and would need a new copy.
+fn is_better_by_statement(
+    board: &Board<'_, '_>,
+    server: &mut Server,
+    candidates: &[String],
+) -> Step<bool> {
+    let ctx = board.ctx;
+    let Some(own) = statement::make(board, server)? else {
+        return Ok(false);
+    };
+    if ctx.is_among(candidates) {
+        return Ok(false);
+    }
+    let claim = board.claim()?;
+    let me = ctx.me.lower().to_owned();
+    let members = ctx.peers(&board.view).into_iter();
+    let expected = members.filter(|n| election::may_report(board, n)).count();
+    let mut statements = BTreeMap::new();
+    let mut failure = None;
+    poll_until(
+        ctx.deadline.min(timing::ELECTION_WAIT),
+        timing::READY_POLL,
+        || match statement::all(board) {
+            Ok(said) => {
+                statements = said;
+                (statements.len() >= expected).then_some(())
+            }
+            Err(error) => {
+                failure = Some(error);
+                Some(())
+            }
+        },
+    );
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let is_behind = |c: NodeName| {
+        let theirs = statements.get(c.lower());
+        theirs.is_some_and(|s| s.position != own.position)
+    };
+    let is_ahead = chosen(candidates).any(is_behind);
+    statements.insert(me.clone(), own.clone());
+    let covered = coverage(&own.position, &claim, &statements) == Coverage::Covered;
+    Ok(is_ahead && covered && is_best(&me, &own.position, &statements))
+}
+
 /// Another node was promoted.
 fn turn_to_new_primary(ctx: &Context<'_>) -> Step<()> {
     let server = answering(ctx)?.filter(|s| s.state.in_recovery);
+    let board = Board::read(ctx)?;
     if let Some(server) = &server {
         // First, as commits wait for it.
+        statement::attach(&board, server)?;
         follow::begin(ctx, server)?;
     }
-    let board = Board::read(ctx)?;
     if let Some(server) = &server {
         // What this node waited for as a primary is not what it would wait for as the next one.
         let contract = standby::initial_contract(&board)?;
@@ -205,7 +271,7 @@ fn after_start_or_stop(ctx: &Context<'_>) -> Step<()> {
     };
     let mut board = Board::read(ctx)?;
     if !server.state.in_recovery {
-        return contract::settle(ctx, &mut board, &mut server, timing::CONTRACT_POLL);
+        return contract::settle(ctx, &mut board, &mut server, timing::CONTRACT_POLL).map(drop);
     }
     let somebody_is_promoted = !ctx.env.notify.promoted.is_empty();
     if somebody_is_promoted
@@ -214,5 +280,5 @@ fn after_start_or_stop(ctx: &Context<'_>) -> Step<()> {
     {
         return Ok(());
     }
-    monitor::stand_for_election(&board, &server, Counting::SameRound)
+    monitor::stand_for_election(&board, &mut server, Counting::SameRound)
 }

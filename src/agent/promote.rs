@@ -2,17 +2,19 @@
 
 use crate::decide::contract::{Revocation, kept_at_promotion};
 use crate::decide::election::{Outcome as Elected, Patience, Report, Tie, elect};
-use crate::decide::eligibility::{Ground, ground};
+use crate::decide::eligibility::{Ground, Ineligible, Promise, Standing, ground};
 use crate::decide::promote::{self as decide, Facts, Method, Refusal, Verdict};
 use crate::decide::right::right;
+use crate::decide::witness::{Coverage, coverage};
 use crate::log::say;
 use crate::model::cluster_view::{ClusterProperty, PermanentAttribute, TransientAttribute};
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::{Origin, ReplInfo};
 use crate::model::status::{DataStatus, NodeStatus, Score};
+use crate::model::sync_record::SyncRecord;
 use crate::model::timeline::{Switch, WalPosition};
 use crate::ocf::{OcfCode, Outcome};
-use crate::pacemaker::change_set::{ChangeSet, Condition};
+use crate::pacemaker::change_set::ChangeSet;
 use crate::pacemaker::quorum;
 use crate::postgres::{server, wal};
 use crate::sys::{boot_clock, poll_until};
@@ -22,7 +24,7 @@ use super::context::Context;
 use super::ready::{self, Server};
 use super::record::Board;
 use super::state::State;
-use super::{Step, election, failed, slots, start, stop};
+use super::{Step, election, failed, slots, start, statement, stop};
 
 pub(super) fn promote(ctx: &Context<'_>) -> Step<Outcome> {
     let outcome = try_promote(ctx);
@@ -49,8 +51,9 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
     let facts = Facts {
         running_primary: (!server.state.in_recovery)
             .then(|| right(&ctx.me, record.as_ref(), &lineage, epoch)),
-        ground: ground(ctx.promise(), &ctx.me, record.as_ref(), recorded),
+        ground: own_ground(&board)?,
         election: compare_positions(&mut board, &server)?,
+        coverage: compare_statements(&mut board, &server)?,
         record: record.as_ref(),
         lineage: &lineage,
     };
@@ -77,17 +80,20 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
         }
         Verdict::Complete => server,
         Verdict::Go(Method::SameTimeline) => {
-            take_over(&mut board, Method::SameTimeline, &server, record.clone())?;
+            let next = next_record(ctx, record.as_ref(), record.as_ref().map(|r| r.origin))?;
+            take_over(&mut board, Method::SameTimeline, &server, &next)?;
             drop(server);
             start::restart_as_primary(ctx)?
         }
         Verdict::Go(Method::NewTimeline) => {
-            let fork = server.state.end.map(|end| Switch {
-                timeline: server.state.timeline,
-                end,
+            let fork = server.state.end.map(|end| {
+                Origin::Forked(Switch {
+                    timeline: server.state.timeline,
+                    end,
+                })
             });
             let next = next_record(ctx, record.as_ref(), fork)?;
-            take_over(&mut board, Method::NewTimeline, &server, Some(next))?;
+            take_over(&mut board, Method::NewTimeline, &server, &next)?;
             drop(server);
             server::promote(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
             ready::wait(ctx, "a primary", |state| !state.in_recovery)?
@@ -125,13 +131,53 @@ fn compare_positions(board: &mut Board<'_, '_>, server: &Server) -> Step<Elected
             }
         },
     };
-    let record = ctx.record(&board.view)?;
-    let recorded = ctx.data_status(&board.view, &ctx.me)?;
-    if ground(ctx.promise(), &ctx.me, record.as_ref(), recorded) == Ok(Ground::AsyncStandby) {
+    if own_ground(board)? == Ok(Ground::AsyncStandby) {
         await_reports(board, &own)?;
     }
     let reports = election::reports(board, Some(&own))?;
     Ok(elect(&ctx.me, &reports, Tie::Chosen, Patience::Exhausted))
+}
+
+/// R3: what the CIB says about this node.
+pub(super) fn own_ground(board: &Board<'_, '_>) -> Step<Result<Ground, Ineligible>> {
+    let ctx = board.ctx;
+    Ok(ground(&Standing {
+        promise: ctx.promise(),
+        node: &ctx.me,
+        record: ctx.record(&board.view)?.as_ref(),
+        recorded: ctx.data_status(&board.view, &ctx.me)?,
+        claim: &board.claim()?,
+        is_distrusted: ctx.promise() == Promise::Sync && !statement::is_trusted(board)?,
+    }))
+}
+
+/// R8: what the standbys have stated, this one included. The pre-promote notification made them, so
+/// that they are there, or about to be.
+fn compare_statements(board: &mut Board<'_, '_>, server: &Server) -> Step<Coverage> {
+    let ctx = board.ctx;
+    let record = ctx.record(&board.view)?;
+    let is_restart = record.as_ref().is_none_or(|r| r.node == ctx.me);
+    if ctx.promise() == Promise::Async || is_restart || !server.state.in_recovery {
+        return Ok(Coverage::NothingClaimed);
+    }
+    let claim = board.claim()?;
+    let Some(own) = statement::own(board, server)? else {
+        return Ok(Coverage::NothingClaimed);
+    };
+    let compare = || {
+        let mut statements = statement::all(board)?;
+        statements.insert(ctx.me.lower().to_owned(), own.clone());
+        Ok(coverage(&own.position, &claim, &statements))
+    };
+    let mut last = compare();
+    if matches!(last, Ok(Coverage::Missing { .. })) {
+        let deadline = ctx.deadline.min(timing::ELECTION_WAIT);
+        poll_until(deadline, timing::READY_POLL, || {
+            last = compare();
+            (!matches!(last, Ok(Coverage::Missing { .. }))).then_some(())
+        });
+    }
+    last
 }
 
 /// Reads the CIB until every member that may be promoted has said its position, or time is up.
@@ -168,12 +214,16 @@ pub(super) fn own_epoch(ctx: &Context<'_>) -> Step<Option<u64>> {
 
 /// The record of a promotion that takes place now. The exact end of the old timeline is known only
 /// afterwards; see [`finish`].
-fn next_record(ctx: &Context<'_>, old: Option<&ReplInfo>, fork: Option<Switch>) -> Step<ReplInfo> {
+fn next_record(
+    ctx: &Context<'_>,
+    old: Option<&ReplInfo>,
+    origin: Option<Origin>,
+) -> Step<ReplInfo> {
     let own = own_epoch(ctx)?;
     let epoch = old.and_then(|r| r.epoch).max(own).unwrap_or(0) + 1;
     Ok(ReplInfo {
         node: ctx.me.clone(),
-        origin: fork.map_or(Origin::NoHistory, Origin::Forked),
+        origin: origin.unwrap_or(Origin::NoHistory),
         epoch: Some(epoch),
     })
 }
@@ -185,25 +235,27 @@ fn take_over(
     board: &mut Board<'_, '_>,
     method: Method,
     server: &Server,
-    record: Option<ReplInfo>,
+    record: &ReplInfo,
 ) -> Step<()> {
     let ctx = board.ctx;
-    let kept = kept_at_promotion(method, &server.state.sync_names, &board.eligible()?);
+    let in_force = &server.state.sync_names;
+    let kept = kept_at_promotion(method, in_force, &board.claim()?);
     let peers = ctx.peers(&board.view);
-    let revoked: Vec<_> = peers.iter().filter(|n| !kept.contains(n.lower())).collect();
+    let is_kept = |n: &&NodeName| kept.members.contains(n.lower());
+    let revoked: Vec<_> = peers.iter().filter(|n| !is_kept(n)).collect();
     let property = ClusterProperty::ReplInfo.name(&ctx.resource);
-    let seen = board.view.property(&property).map(str::to_owned);
-    let record_text = record.as_ref().map(ToString::to_string);
-    let mut change = ChangeSet::default().property(&property, record_text.as_deref());
+    let mut change = ChangeSet::default().property(&property, Some(&record.to_string()));
     change = board.data_status(change, &ctx.me, DataStatus::Latest);
     for peer in &revoked {
         change = board.data_status(change, peer, DataStatus::Disconnected);
     }
-    // Nobody else was promoted since the record was read.
-    change = change.only_if(Condition::Property {
-        name: property,
-        is: seen,
-    });
+    if ctx.promise() == Promise::Sync {
+        let version = (record.epoch.unwrap_or_default(), 1);
+        let contract = SyncRecord::new(version, &ctx.me, in_force, kept.members.clone());
+        change = board.record_contract(change, &contract);
+    }
+    // Nobody else was promoted since the record was read, and no grant was revoked.
+    change = board.as_it_was_read(change);
     let membership = quorum::read(ctx.deadline.min(ctx.params.crm_attr_timeout)).map_err(failed)?;
     if membership.quorate {
         // R5: after a merge this side's CIB is the one that stays.
@@ -214,7 +266,8 @@ fn take_over(
     let now = boot_clock().map_err(failed)?;
     let old = State::load(ctx, now.boot_id());
     let mut state = old.clone();
-    state.epoch = record.and_then(|r| r.epoch);
+    state.epoch = record.epoch;
+    state.seq = 1;
     state.barrier = None;
     state.election = None;
     // R1: a promotion revokes the others; from here the settle time runs.
@@ -246,7 +299,7 @@ fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
             Some(&switch.end.to_attribute()),
         )?;
     }
-    let eligible = board.eligible()?;
+    let eligible = board.claim()?.members;
     for peer in ctx.peers(&board.view) {
         if eligible.contains(peer.lower()) {
             continue;
@@ -259,7 +312,35 @@ fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
             board.set_score(&peer, Score::Never)?;
         }
     }
+    statement::take_back(ctx)?;
     election::withdraw(board)
+}
+
+/// A new epoch of the same primary: the record, and the contract with it, under the next number.
+pub(super) fn begin_epoch(board: &mut Board<'_, '_>) -> Step<u64> {
+    let ctx = board.ctx;
+    let Some(mut record) = ctx.record(&board.view)?.filter(|r| r.node == ctx.me) else {
+        return Err(failed("another node is the recorded primary"));
+    };
+    let epoch = record.epoch.max(own_epoch(ctx)?).unwrap_or(0) + 1;
+    say!(
+        WARN,
+        "a promotion was prepared and did not come about: beginning a new epoch, which its standbys follow",
+        epoch = epoch
+    );
+    record.epoch = Some(epoch);
+    let property = ClusterProperty::ReplInfo.name(&ctx.resource);
+    let mut change = ChangeSet::default().property(property, Some(&record.to_string()));
+    if let Some(mut contract) = board.sync_record()?.filter(|c| c.primary == ctx.me) {
+        contract.epoch = epoch;
+        change = board.record_contract(change, &contract);
+    }
+    change = board.as_it_was_read(change);
+    if board.view.is_quorate() {
+        change = change.raise_admin_epoch();
+    }
+    board.change(&change)?;
+    Ok(epoch)
 }
 
 /// Makes the record say that this node is the primary, and where its timeline began.

@@ -1,23 +1,24 @@
 //! Writing to the cluster what differs from what it has.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::decide::contract::StandbyName;
+use crate::decide::eligibility;
 use crate::log::say;
-use crate::model::cluster_view::{ClusterView, PermanentAttribute, TransientAttribute};
+use crate::model::claim::Claim;
+use crate::model::cluster_view::{
+    ClusterProperty, ClusterView, PermanentAttribute, TransientAttribute,
+};
 use crate::model::node_name::NodeName;
-use crate::model::status::{DataStatus, NodeStatus, Score, SenderState, SyncState};
+use crate::model::status::{DataStatus, NodeStatus, Score};
+use crate::model::sync_names::StandbyName;
+use crate::model::sync_record::SyncRecord;
 use crate::pacemaker::attributes;
-use crate::pacemaker::change_set::ChangeSet;
+use crate::pacemaker::change_set::{ChangeSet, Condition};
 use crate::pacemaker::cib::Cib;
 
 use super::context::Context;
 use super::{Step, failed};
-
-/// The data status that a promoter reads as the right to be promoted.
-pub(super) const ELIGIBLE: DataStatus =
-    DataStatus::Replicating(SenderState::Streaming, SyncState::Sync);
 
 /// The cluster's notice board: attributes as they were read, and writes that keep it current.
 pub(super) struct Board<'a, 'b> {
@@ -140,15 +141,47 @@ impl<'a, 'b> Board<'a, 'b> {
             .ok()
     }
 
-    /// The standbys that may be promoted, by their recorded data status.
-    pub(super) fn eligible(&self) -> Step<BTreeSet<StandbyName>> {
-        let mut eligible = BTreeSet::new();
-        for node in self.ctx.peers(&self.view) {
-            if self.ctx.data_status(&self.view, &node)? == Some(ELIGIBLE) {
-                eligible.insert(node.lower().to_owned());
+    /// The primary's record of its contract, `RSC_SYNC`.
+    pub(super) fn sync_record(&self) -> Step<Option<SyncRecord>> {
+        let resource = &self.ctx.resource;
+        let text = self.view.cluster_property(ClusterProperty::Sync, resource);
+        text.map(|text| text.parse().map_err(failed)).transpose()
+    }
+
+    /// What this CIB says about who has every acknowledged commit. This node counts where another is
+    /// the recorded primary.
+    pub(super) fn claim(&self) -> Step<Claim> {
+        let ctx = self.ctx;
+        let mut statuses = BTreeMap::new();
+        for node in ctx.replicas(&self.view) {
+            if let Some(status) = ctx.data_status(&self.view, &node)? {
+                statuses.insert(node.lower().to_owned(), status);
             }
         }
-        Ok(eligible)
+        let record = ctx.record(&self.view)?;
+        Ok(eligibility::claim(
+            record.as_ref(),
+            self.sync_record()?.as_ref(),
+            &statuses,
+        ))
+    }
+
+    /// The condition that nobody was promoted, and no contract recorded, since the CIB was read: an
+    /// agent that was held up writes nothing into a later primary's time.
+    pub(super) fn as_it_was_read(&self, change: ChangeSet) -> ChangeSet {
+        [ClusterProperty::ReplInfo, ClusterProperty::Sync]
+            .into_iter()
+            .fold(change, |change, property| {
+                let name = property.name(&self.ctx.resource);
+                let is = self.view.property(&name).map(str::to_owned);
+                change.only_if(Condition::Property { name, is })
+            })
+    }
+
+    /// The change that writes the record of the contract.
+    pub(super) fn record_contract(&self, change: ChangeSet, record: &SyncRecord) -> ChangeSet {
+        let name = ClusterProperty::Sync.name(&self.ctx.resource);
+        change.property(name, Some(&record.to_string()))
     }
 
     /// The node whose standby connects as `name`.

@@ -6,7 +6,8 @@ use crate::postgres::server;
 
 use super::context::Context;
 use super::record::Board;
-use super::{Step, failed, standby};
+use super::standby::Follow;
+use super::{Step, failed, standby, statement};
 
 /// Writes the standby's settings anew. On a primary they wait in the file for its next start, and
 /// rep_mode.conf is left alone: what commits wait for is the monitor's to change (R1).
@@ -18,11 +19,15 @@ pub(super) fn reload(ctx: &Context<'_>) -> Step<Outcome> {
     let Postmaster::Running(running) = ctx.postmaster()? else {
         return done;
     };
-    standby::write_recovery(ctx)?;
-    let is_standby = ctx.pgdata().join("standby.signal").exists();
-    if is_standby && ctx.is_promotable() {
-        let contract = standby::initial_contract(&Board::read(ctx)?)?;
-        standby::write_contract(ctx, &contract)?;
+    if !ctx.is_promotable() {
+        standby::write_recovery(ctx, Follow::Primary)?;
+        server::reload(&running).map_err(failed)?;
+        return done;
+    }
+    let board = Board::read(ctx)?;
+    standby::write_recovery(ctx, statement::whom_to_follow(&board)?)?;
+    if ctx.pgdata().join("standby.signal").exists() {
+        standby::write_contract(ctx, &standby::initial_contract(&board)?)?;
     }
     server::reload(&running).map_err(failed)?;
     done

@@ -48,7 +48,7 @@ pub(super) fn initial_contract(board: &Board<'_, '_>) -> Step<SyncNames> {
                 .iter()
                 .map(|n| n.lower().to_owned())
                 .chain(ctx.outside());
-            Ok(at_start(is_recorded, &board.eligible()?, others))
+            Ok(at_start(is_recorded, &board.claim()?, others))
         }
         RepMode::Async | RepMode::Slave | RepMode::None => Ok(SyncNames::Nobody),
     }
@@ -57,9 +57,9 @@ pub(super) fn initial_contract(board: &Board<'_, '_>) -> Step<SyncNames> {
 /// Writes everything that makes the next start one of a standby. Idempotent; `standby.signal`
 /// comes last but one, so that a call that dies on the way leaves a server that either starts as
 /// before or as a standby.
-pub(super) fn prepare(ctx: &Context<'_>, contract: Option<&SyncNames>) -> Step<()> {
+pub(super) fn prepare(ctx: &Context<'_>, contract: Option<&SyncNames>, follow: Follow) -> Step<()> {
     prepare_places(ctx)?;
-    write_recovery(ctx)?;
+    write_recovery(ctx, follow)?;
     if let Some(contract) = contract {
         write_contract(ctx, contract)?;
     }
@@ -72,10 +72,18 @@ pub(super) fn prepare(ctx: &Context<'_>, contract: Option<&SyncNames>) -> Step<(
     add_includes(ctx)
 }
 
+/// Whether a standby receives from whoever is the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follow {
+    Primary,
+    /// It has stated how far it is (R8), and must not get further.
+    Nobody,
+}
+
 /// How to follow a primary.
-pub(super) fn write_recovery(ctx: &Context<'_>) -> Step<()> {
+pub(super) fn write_recovery(ctx: &Context<'_>, follow: Follow) -> Step<()> {
     let recovery = ctx.tmp(RECOVERY_CONF);
-    let text = recovery_conf(ctx);
+    let text = recovery_conf(ctx, follow);
     owner_files(ctx, &recovery, || files::write(&recovery, &text, 0o600))
 }
 
@@ -95,7 +103,7 @@ pub(super) fn remove_signal(ctx: &Context<'_>) -> Step<()> {
     owner_files(ctx, &signal, || files::remove(&signal))
 }
 
-fn recovery_conf(ctx: &Context<'_>) -> String {
+fn recovery_conf(ctx: &Context<'_>, follow: Follow) -> String {
     let p = ctx.params;
     let mut text =
         "# Written by expgsql at every start; edit the resource's parameters instead.\n".to_owned();
@@ -103,7 +111,10 @@ fn recovery_conf(ctx: &Context<'_>) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name} = {}", config::quote(value));
     };
-    set("primary_conninfo", &primary_conninfo(ctx));
+    match follow {
+        Follow::Primary => set("primary_conninfo", &primary_conninfo(ctx)),
+        Follow::Nobody => set("primary_conninfo", ""),
+    }
     set("recovery_target_timeline", "latest");
     if let Some(prefix) = &p.replication_slot_name {
         set("primary_slot_name", &slots::name(prefix, ctx.me.lower()));

@@ -16,7 +16,8 @@ use super::context::Context;
 use super::election;
 use super::ready::{self, Server};
 use super::record::Board;
-use super::{Step, failed, standby, stop, validate};
+use super::standby::Follow;
+use super::{Step, failed, standby, statement, stop, validate};
 
 pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
     validate::validate(ctx)?;
@@ -44,7 +45,7 @@ fn start_plain(ctx: &Context<'_>) -> Step<()> {
 fn start_follower(ctx: &Context<'_>) -> Step<()> {
     if ctx.postmaster()? == Postmaster::Stopped {
         standby::retire_contract(ctx)?;
-        standby::prepare(ctx, None)?;
+        standby::prepare(ctx, None, Follow::Primary)?;
         standby::launch(ctx)?;
     }
     let server = ready::wait(ctx, "a standby", |_| true)?;
@@ -94,7 +95,7 @@ fn already_running(ctx: &Context<'_>) -> Step<Option<Server>> {
 pub(super) fn start_as_standby(board: &Board<'_, '_>) -> Step<Server> {
     let ctx = board.ctx;
     let expected = standby::initial_contract(board)?;
-    standby::prepare(ctx, Some(&expected))?;
+    standby::prepare(ctx, Some(&expected), statement::whom_to_follow(board)?)?;
     standby::launch(ctx)?;
     let server = ready::wait(ctx, "a standby", |_| true)?;
     let problem = if !server.state.in_recovery {

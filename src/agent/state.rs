@@ -1,7 +1,8 @@
 //! What one call of the agent leaves for the next, in a file under tmpdir.
 //!
-//! Everything in it can be lost without losing data: a revocation that is not noted is made
-//! again, a barrier is taken again, an election starts over.
+//! Nearly everything in it can be lost without losing data: a revocation that is not noted is made
+//! again, a barrier is taken again, an election starts over. The distrust (R9) is a second line: who
+//! loses it believes the CIB, whose admin_epoch should have made the right side's win (R5).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,8 +10,10 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::contract::{Revocation, StandbyName};
+use crate::decide::contract::Revocation;
+use crate::decide::distrust::Version;
 use crate::model::lsn::Lsn;
+use crate::model::sync_names::StandbyName;
 use crate::postgres::files;
 use crate::postgres::owner::as_owner;
 
@@ -27,6 +30,15 @@ pub(super) struct State {
     pub(super) revoked: BTreeMap<StandbyName, Revocation>,
     pub(super) barrier: Option<Barrier>,
     pub(super) election: Option<Rounds>,
+    /// R8: this standby stopped receiving from the primary of this epoch, and stated how far its WAL
+    /// reaches. It follows only a later one. Ends with the boot, as the statement does.
+    pub(super) detached: Option<u64>,
+    /// The running number of the last record of the contract, which a merge may have taken back.
+    pub(super) seq: u64,
+    /// R9.
+    pub(super) distrust: Option<Version>,
+    /// The lock's epoch when this node took it.
+    pub(super) lock_epoch: Option<u64>,
     /// The last reason to let commits wait, so that it is logged when it changes.
     pub(super) hold: Option<String>,
 }
@@ -66,6 +78,9 @@ impl State {
         Self {
             boot: boot.to_owned(),
             epoch: state.epoch,
+            seq: state.seq,
+            distrust: state.distrust,
+            lock_epoch: state.lock_epoch,
             ..Self::default()
         }
     }

@@ -1,23 +1,21 @@
 //! R1, R2, R10: what commits wait for, and who may therefore be promoted.
 //!
-//! The *contract* is what `synchronous_standby_names` makes a commit wait for. The *eligible set*
-//! is the standbys that the CIB names as promotable. The invariant that every step keeps:
-//! **a standby is eligible only while every commit waits for it.** So it is dropped from the
-//! eligible set first, for certain, and only then from the contract (revoke, then relax); and
-//! added to the contract first, proven to have caught up, and only then eligible (catch up, then
-//! grant).
+//! The *contract* is what `synchronous_standby_names` makes a commit wait for. The *claim* is what
+//! the CIB, and the lock where there is one, say about who has every acknowledged commit: each of
+//! these standbys, or, with quorum commit, so many of them. The invariant that every step keeps:
+//! **the contract in force keeps the claim true.** So a standby leaves the claim first, for certain,
+//! and only then the contract (revoke, then relax); and it joins the contract first, is proven to
+//! have caught up, and only then joins the claim (catch up, then grant).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use crate::decide::promote::Method;
+use crate::model::claim::Claim;
 use crate::model::lsn::Lsn;
 use crate::model::status::{SenderState, SyncState};
-use crate::model::sync_names::SyncNames;
-
-/// A standby's name as PostgreSQL has it: the node name in lower case.
-pub type StandbyName = String;
+use crate::model::sync_names::{self, StandbyName, SyncNames};
 
 /// Everything the decision rests on.
 #[derive(Clone, Debug)]
@@ -26,6 +24,12 @@ pub struct Facts {
     pub in_force: SyncNames,
     /// Every standby that may count: the other cluster nodes, and the outside ones.
     pub standbys: BTreeMap<StandbyName, Standby>,
+    /// Who may be promoted, as the CIB has it.
+    pub claim: Claim,
+    /// Members of the claim whose own data status says otherwise: they were away, or do not believe
+    /// their grant (R9).
+    pub doubts: BTreeSet<StandbyName>,
+    pub lock: Lock,
     /// The cluster as corosync has it; `None` where it could not be read.
     pub partition: Option<Partition>,
     /// Each node whose own copy of the CIB was read after that, and who may be promoted by it. Nodes
@@ -45,6 +49,23 @@ pub struct Options {
     pub unsafe_relax: bool,
     /// Every streaming standby belongs to the contract (external_standby_node_list is set).
     pub everyone: bool,
+    /// Whether the agent names those who must confirm, or PostgreSQL takes whoever is first (sync_method).
+    pub method: sync_names::Method,
+    /// How many must confirm, where there are as many (sync_num).
+    pub count: usize,
+}
+
+/// The lock outside the cluster, as this call found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// None is configured, or one that only says who holds it.
+    Unused,
+    /// Mine, confirmed by this call; who else may take it, by its own record.
+    Held { eligible: BTreeSet<StandbyName> },
+    /// Every node was asked and none reaches it: nobody can take it either.
+    Dead,
+    /// Not known to be mine. Whoever holds it may be promoting.
+    Unsure,
 }
 
 /// One standby.
@@ -62,8 +83,8 @@ pub enum Place {
     Node {
         /// In this node's partition.
         present: bool,
-        /// The CIB says that it may be promoted.
-        eligible: bool,
+        /// Down for certain: it was fenced, and fencing is enabled.
+        fenced: bool,
     },
     /// Not a node of the cluster: it is never promoted, so nothing need be revoked.
     Outside,
@@ -116,8 +137,8 @@ pub enum Step {
     Revoke(BTreeSet<StandbyName>),
     /// Put this contract in force.
     Contract(SyncNames),
-    /// Record in the CIB that this standby may be promoted.
-    Grant(StandbyName),
+    /// Record in the CIB that these may be promoted.
+    Grant(BTreeSet<StandbyName>),
     /// Commits go on waiting.
     Hold(Hold),
 }
@@ -140,6 +161,8 @@ pub enum Hold {
     NoQuorum,
     /// The standby is out of reach, and nothing keeps the other side from promoting it.
     NoArbiter { standby: StandbyName },
+    /// The lock may be somebody else's by now.
+    LockUnsure,
 }
 
 impl fmt::Display for Hold {
@@ -153,8 +176,9 @@ impl fmt::Display for Hold {
             Self::NoSettleTime => f.write_str("corosync's timing could not be read (set settle_time): commits go on waiting"),
             Self::NoQuorum => f.write_str("this node's partition has no quorum, another may be promoting: commits go on waiting"),
             Self::NoArbiter { standby } => {
-                write!(f, "{standby} is out of reach, and with two votes neither side can prove it is alone: commits go on waiting (add a third vote or a quorum device, or set unsafe_relax=true)")
+                write!(f, "{standby} is out of reach, and with two votes neither side can prove it is alone: commits go on waiting (add a lock service, a third vote, a quorum device or fencing, or set unsafe_relax=true)")
             }
+            Self::LockUnsure => f.write_str("the lock could not be renewed, another node may have taken it: commits go on waiting"),
         }
     }
 }
@@ -170,63 +194,65 @@ impl fmt::Display for Hold {
 #[must_use]
 pub fn at_start(
     is_recorded_primary: bool,
-    eligible: &BTreeSet<StandbyName>,
+    claim: &Claim,
     others: impl IntoIterator<Item = StandbyName>,
 ) -> SyncNames {
-    if is_recorded_primary && !eligible.is_empty() {
-        return SyncNames::all(eligible.iter().cloned());
+    if !is_recorded_primary || claim.is_empty() {
+        return SyncNames::any_one(others);
     }
-    SyncNames::any_one(others)
+    if claim.is_of_each() {
+        SyncNames::all(claim.members.iter().cloned())
+    } else {
+        SyncNames::any(claim.count, claim.members.iter().cloned())
+    }
 }
 
-/// Who stays eligible when this node becomes the primary by `method`: at a restart those for whom
-/// every commit waits from the first one on; at a promotion nobody.
+/// What stays claimed when this node becomes the primary by `method`: at a restart what every commit
+/// keeps true from the first one on; at a promotion nothing.
 #[must_use]
-pub fn kept_at_promotion(
-    method: Method,
-    in_force: &SyncNames,
-    eligible: &BTreeSet<StandbyName>,
-) -> BTreeSet<StandbyName> {
-    match (method, in_force.certain()) {
-        (Method::SameTimeline, Some(members)) => eligible.intersection(&members).cloned().collect(),
-        (Method::SameTimeline, None) | (Method::NewTimeline, _) => BTreeSet::new(),
+pub fn kept_at_promotion(method: Method, in_force: &SyncNames, claim: &Claim) -> Claim {
+    match method {
+        Method::NewTimeline => Claim::nothing(),
+        Method::SameTimeline => {
+            if claim.is_kept_by(in_force, &BTreeSet::new()) {
+                return claim.clone();
+            }
+            let members = in_force.certain().unwrap_or_default();
+            let lost = claim.members.difference(&members).cloned().collect();
+            if claim.is_of_each() {
+                claim.without(&lost)
+            } else {
+                Claim::nothing()
+            }
+        }
     }
 }
 
 /// Decides the next steps. Called again until it returns nothing to do.
 #[must_use]
 pub fn next(facts: &Facts) -> Vec<Step> {
-    let certain = facts.in_force.certain();
-    let members = certain.clone().unwrap_or_default();
-    let eligible = eligible(facts);
-
-    // A standby that is eligible while commits do not wait for it: the setting was edited by
-    // hand, or an agent died between two steps. Every commit from here on may be missing there.
-    let stray: BTreeSet<_> = eligible.difference(&members).cloned().collect();
-    if !stray.is_empty() {
-        return vec![Step::Revoke(stray)];
+    // The setting was edited by hand, or an agent died between two steps: every commit from here on
+    // may be missing where the CIB or the lock says that none is.
+    let strays = strays(facts);
+    if !strays.is_empty() {
+        return vec![Step::Revoke(strays)];
     }
-
-    let wanted = wanted(facts, &members);
-    if certain.as_ref() == Some(&wanted) {
-        let caught_up = wanted
-            .iter()
-            .filter(|name| !eligible.contains(*name) && is_proven(facts, name));
-        return caught_up.cloned().map(Step::Grant).collect();
+    let wanted = wanted(facts);
+    if is_same(&facts.in_force, &wanted) {
+        let proven = newly_proven(facts);
+        let is_something = !proven.is_empty();
+        return is_something
+            .then_some(Step::Grant(proven))
+            .into_iter()
+            .collect();
     }
-    if wanted.is_empty() && facts.options.strict {
+    let is_alone = wanted == SyncNames::Nobody;
+    if is_alone && facts.options.strict {
         return vec![Step::Hold(Hold::Strict)];
     }
 
-    // Whoever commits no longer wait for must be out of the eligible set, for certain. Where
-    // PostgreSQL chose among several, nobody was eligible; but to be alone, everybody must be
-    // known to be out.
-    let dropped = match &certain {
-        Some(members) => members.difference(&wanted).cloned().collect(),
-        None if wanted.is_empty() => nodes(facts),
-        None => BTreeSet::new(),
-    };
-    let dropped: BTreeSet<_> = dropped
+    // Whoever commits no longer wait for must be out of the claim, for certain.
+    let dropped: BTreeSet<_> = dropped(facts, &wanted)
         .into_iter()
         .filter(|name| can_be_promoted(facts, name))
         .collect();
@@ -235,11 +261,9 @@ pub fn next(facts: &Facts) -> Vec<Step> {
     if let Some(hold) = dropped.iter().find_map(|name| obstacle(facts, name)) {
         return vec![Step::Hold(hold)];
     }
-    // A note of when is what the settle time is counted from; unsafe_relax counts nothing.
-    let is_noted = |n: &String| facts.options.unsafe_relax || facts.revoked.contains_key(n);
     let unrevoked: BTreeSet<_> = dropped
         .iter()
-        .filter(|n| eligible.contains(*n) || !is_noted(n))
+        .filter(|name| facts.claim.members.contains(*name) || !is_noted(facts, name))
         .cloned()
         .collect();
     if !unrevoked.is_empty() {
@@ -247,17 +271,18 @@ pub fn next(facts: &Facts) -> Vec<Step> {
     }
     // To be alone is no change of standbys but the loss of the last one: the settle time is also
     // the time in which one may come back, as all do after a promotion.
-    let haste = if wanted.is_empty() {
+    let haste = if is_alone {
         Haste::Settle
     } else {
         Haste::Known
     };
     match dropped.iter().find_map(|name| settling(facts, name, haste)) {
         Some(hold) => vec![Step::Hold(hold)],
-        None => vec![Step::Contract(SyncNames::all(wanted))],
+        None => vec![Step::Contract(wanted)],
     }
 }
 
+/// The nodes that may be promoted at all, whatever is certain about them.
 fn nodes(facts: &Facts) -> BTreeSet<StandbyName> {
     facts
         .standbys
@@ -275,14 +300,95 @@ fn can_be_promoted(facts: &Facts, name: &str) -> bool {
         .is_none_or(|s| s.place != Place::Outside)
 }
 
-fn eligible(facts: &Facts) -> BTreeSet<StandbyName> {
-    let is_eligible = |s: &Standby| matches!(s.place, Place::Node { eligible: true, .. });
-    facts
-        .standbys
-        .iter()
-        .filter(|(_, s)| is_eligible(s))
-        .map(|(n, _)| n.clone())
-        .collect()
+/// Who is in the claim although the contract in force does not keep it.
+fn strays(facts: &Facts) -> BTreeSet<StandbyName> {
+    let everybody = nodes(facts);
+    let mut strays = BTreeSet::new();
+    if !facts.claim.is_kept_by(&facts.in_force, &everybody) {
+        let members = &facts.claim.members;
+        strays = match facts.in_force.certain() {
+            Some(kept) if facts.claim.is_of_each() => members.difference(&kept).cloned().collect(),
+            _ => members.clone(),
+        };
+    }
+    if let Lock::Held { eligible } = &facts.lock {
+        let named = facts.in_force.named(&everybody);
+        strays.extend(eligible.difference(&named).cloned());
+    }
+    strays
+}
+
+/// Whether two contracts let commits wait for the same.
+fn is_same(a: &SyncNames, b: &SyncNames) -> bool {
+    // Where all are waited for, the method makes no difference.
+    a == b || (a.certain().is_some() && a.certain() == b.certain())
+}
+
+/// Who joins the claim: the contract with them is in force, and they have caught up (R2).
+fn newly_proven(facts: &Facts) -> BTreeSet<StandbyName> {
+    if facts.lock == Lock::Unsure {
+        return BTreeSet::new();
+    }
+    let is_recorded = |name: &StandbyName| {
+        if facts.doubts.contains(name) && is_proven(facts, name) {
+            return false;
+        }
+        let by_lock = match &facts.lock {
+            Lock::Held { eligible } => eligible.contains(name),
+            Lock::Unused | Lock::Dead | Lock::Unsure => true,
+        };
+        facts.claim.members.contains(name) && by_lock
+    };
+    if let Some(members) = facts.in_force.certain() {
+        // To be one of those among whom somebody has everything is less.
+        let is_claimed = |name: &StandbyName| facts.claim.is_of_each() && is_recorded(name);
+        let is_new = |name: &StandbyName| !is_claimed(name) && is_proven(facts, name);
+        return members.into_iter().filter(is_new).collect();
+    }
+    // What was acknowledged before the contract is on as many as have caught up; what is
+    // acknowledged since, on as many as it asks for.
+    let everybody = nodes(facts);
+    let whole = Claim::made_by(&facts.in_force, &everybody);
+    let proven = whole.members.iter().filter(|name| is_proven(facts, name));
+    let is_enough = proven.count() >= whole.count;
+    let is_known = facts.claim == whole && whole.members.iter().all(is_recorded);
+    if is_enough && !is_known {
+        whole.members
+    } else {
+        BTreeSet::new()
+    }
+}
+
+/// Who may be promoted once `granted` are: the record then names the contract in force.
+#[must_use]
+pub fn eligible_after_grant(
+    facts: &Facts,
+    granted: &BTreeSet<StandbyName>,
+) -> BTreeSet<StandbyName> {
+    match facts.in_force.certain() {
+        Some(members) if facts.claim.is_of_each() => {
+            let all = facts.claim.members.union(granted);
+            all.filter(|name| members.contains(*name))
+                .cloned()
+                .collect()
+        }
+        Some(_) | None => granted.clone(),
+    }
+}
+
+/// Who has to leave the claim before `wanted` may take the place of the contract in force.
+fn dropped(facts: &Facts, wanted: &SyncNames) -> BTreeSet<StandbyName> {
+    let everybody = nodes(facts);
+    let whole = Claim::made_by(&facts.in_force, &everybody);
+    if whole.is_kept_by(wanted, &everybody) {
+        return BTreeSet::new();
+    }
+    match (facts.in_force.certain(), wanted.certain()) {
+        (Some(members), Some(kept)) => members.difference(&kept).cloned().collect(),
+        // Where PostgreSQL chose, anybody may have been granted before.
+        (None, Some(kept)) if kept.is_empty() => whole.members.union(&everybody).cloned().collect(),
+        (_, _) => whole.members,
+    }
 }
 
 fn is_streaming(facts: &Facts, name: &str) -> bool {
@@ -299,25 +405,46 @@ fn is_proven(facts: &Facts, name: &str) -> bool {
     let Some(standby) = facts.standbys.get(name) else {
         return false;
     };
-    let proven =
-        |l: Link| l.state == SenderState::Streaming && l.sync == SyncState::Sync && l.caught_up;
+    // The setting with it has reached the process that sends to it.
+    let counts = |l: Link| matches!(l.sync, SyncState::Sync | SyncState::Quorum);
+    let proven = |l: Link| l.state == SenderState::Streaming && counts(l) && l.caught_up;
     matches!(standby.place, Place::Node { .. }) && standby.link.is_some_and(proven)
 }
 
-/// The standbys that commits should wait for.
-fn wanted(facts: &Facts, members: &BTreeSet<StandbyName>) -> BTreeSet<StandbyName> {
+/// What commits should wait for.
+fn wanted(facts: &Facts) -> SyncNames {
+    let everybody = nodes(facts);
+    let members = match facts.options.method {
+        sync_names::Method::First => facts.in_force.certain().unwrap_or_default(),
+        sync_names::Method::Any => facts.in_force.named(&everybody),
+    };
     // Whoever is waited for stays while it streams: changing the contract costs a pause.
-    let kept = members
-        .iter()
-        .filter(|name| is_streaming(facts, name))
-        .cloned();
-    let joining = facts.standbys.keys().filter(|name| keeps_up(facts, name));
+    let is_kept = |name: &&StandbyName| members.contains(*name) && is_streaming(facts, name);
+    let kept = facts.standbys.keys().filter(is_kept);
+    let is_joining = |name: &&StandbyName| !is_kept(name) && keeps_up(facts, name);
+    let joining = facts.standbys.keys().filter(is_joining);
+    let available = kept.chain(joining).cloned();
     if facts.options.everyone {
-        return kept.chain(joining.cloned()).collect();
+        let mut all: Vec<_> = available.collect();
+        all.sort();
+        return SyncNames::all(all);
     }
-    let mut joining = joining.filter(|name| can_be_promoted(facts, name)).cloned();
-    let mut kept = kept;
-    kept.next().or_else(|| joining.next()).into_iter().collect()
+    let available = available.filter(|name| can_be_promoted(facts, name));
+    match facts.options.method {
+        sync_names::Method::First => {
+            let mut first: Vec<_> = available.take(facts.options.count).collect();
+            first.sort();
+            SyncNames::all(first)
+        }
+        // All nodes are in the list, so that one that comes and goes changes nothing.
+        sync_names::Method::Any => {
+            let count = available.count().min(facts.options.count);
+            if count == 0 {
+                return SyncNames::Nobody;
+            }
+            SyncNames::any(count, everybody)
+        }
+    }
 }
 
 /// R1 (a) to (d): what keeps it from ever being certain that `name` can't be promoted elsewhere.
@@ -325,23 +452,42 @@ fn obstacle(facts: &Facts, name: &str) -> Option<Hold> {
     if facts.options.unsafe_relax {
         return None;
     }
+    let by_quorum_alone = match facts.lock {
+        // (a): the lock's own record is the last word.
+        Lock::Held { .. } => return None,
+        Lock::Unsure => return Some(Hold::LockUnsure),
+        Lock::Dead => false,
+        Lock::Unused => true,
+    };
     let Some(partition) = &facts.partition else {
         return Some(Hold::Unknown);
     };
     if !partition.quorate {
         return Some(Hold::NoQuorum);
     }
-    let present = facts
-        .standbys
-        .get(name)
-        .is_some_and(|s| matches!(s.place, Place::Node { present: true, .. }));
-    let outvoted = partition.voters >= 3 && partition.others_stop_without_quorum;
-    if !present && !outvoted {
+    let place = facts.standbys.get(name).map(|s| s.place);
+    let (present, fenced) = match place {
+        Some(Place::Node { present, fenced }) => (present, fenced),
+        Some(Place::Outside) | None => (false, false),
+    };
+    let outvoted = by_quorum_alone && partition.voters >= 3 && partition.others_stop_without_quorum;
+    if !(present || fenced || outvoted) {
         return Some(Hold::NoArbiter {
             standby: name.to_owned(),
         });
     }
-    partition.settle.is_none().then_some(Hold::NoSettleTime)
+    (!fenced && partition.settle.is_none()).then_some(Hold::NoSettleTime)
+}
+
+/// Whether a revocation of `name` was made that something can be concluded from.
+fn is_noted(facts: &Facts, name: &str) -> bool {
+    match &facts.lock {
+        Lock::Held { eligible } => !eligible.contains(name),
+        // A note of when is what the settle time is counted from; unsafe_relax counts nothing.
+        Lock::Unused | Lock::Dead | Lock::Unsure => {
+            facts.options.unsafe_relax || facts.revoked.contains_key(name)
+        }
+    }
 }
 
 /// Whether seen copies of the CIB make the settle time needless.
@@ -353,7 +499,11 @@ enum Haste {
 
 /// How long quorum and membership must still hold before a revocation can be believed.
 fn settling(facts: &Facts, name: &str, haste: Haste) -> Option<Hold> {
-    if facts.options.unsafe_relax {
+    if facts.options.unsafe_relax || matches!(facts.lock, Lock::Held { .. }) {
+        return None;
+    }
+    let fenced = |s: &Standby| matches!(s.place, Place::Node { fenced: true, .. });
+    if facts.standbys.get(name).is_some_and(fenced) {
         return None;
     }
     let partition = facts.partition.as_ref()?;
@@ -447,41 +597,47 @@ mod tests {
     });
     const S: fn(u64) -> Duration = Duration::from_secs;
 
-    fn node(eligible: bool, link: Option<Link>) -> Standby {
-        Standby {
-            place: Place::Node {
-                present: true,
-                eligible,
-            },
-            link,
-        }
+    /// A standby, and whether the CIB says that it may be promoted.
+    type Seen = (Standby, bool);
+
+    fn node(eligible: bool, link: Option<Link>) -> Seen {
+        let place = Place::Node {
+            present: true,
+            fenced: false,
+        };
+        (Standby { place, link }, eligible)
     }
 
-    fn absent(eligible: bool) -> Standby {
-        Standby {
-            place: Place::Node {
-                present: false,
-                eligible,
-            },
-            link: None,
-        }
+    fn absent(eligible: bool) -> Seen {
+        let place = Place::Node {
+            present: false,
+            fenced: false,
+        };
+        (Standby { place, link: None }, eligible)
     }
 
-    fn outside(link: Option<Link>) -> Standby {
-        Standby {
-            place: Place::Outside,
-            link,
+    fn outside(link: Option<Link>) -> Seen {
+        let place = Place::Outside;
+        (Standby { place, link }, false)
+    }
+
+    fn put(facts: &mut Facts, name: &str, (standby, eligible): Seen) {
+        facts.standbys.insert(name.to_owned(), standby);
+        facts.claim.members.remove(name);
+        if eligible {
+            facts.claim.members.insert(name.to_owned());
         }
+        facts.claim.count = facts.claim.members.len();
     }
 
     /// Three nodes, all present and quorate, ten seconds after everything settled.
-    fn facts(in_force: &str, standbys: &[(&str, Standby)]) -> Facts {
-        Facts {
+    fn facts(in_force: &str, standbys: &[(&str, Seen)]) -> Facts {
+        let mut facts = Facts {
             in_force: in_force.parse().unwrap(),
-            standbys: standbys
-                .iter()
-                .map(|(n, s)| ((*n).to_owned(), s.clone()))
-                .collect(),
+            standbys: BTreeMap::new(),
+            claim: Claim::nothing(),
+            doubts: BTreeSet::new(),
+            lock: Lock::Unused,
             partition: Some(Partition {
                 quorate: true,
                 ring: "1.4".to_owned(),
@@ -497,8 +653,14 @@ mod tests {
                 strict: false,
                 unsafe_relax: false,
                 everyone: false,
+                method: sync_names::Method::First,
+                count: 1,
             },
+        };
+        for (name, seen) in standbys {
+            put(&mut facts, name, seen.clone());
         }
+        facts
     }
 
     fn revoked(mut facts: Facts, name: &str, at: Duration) -> Facts {
@@ -530,7 +692,7 @@ mod tests {
     }
 
     fn grant(name: &str) -> Vec<Step> {
-        vec![Step::Grant(name.to_owned())]
+        vec![Step::Grant(set(&[name]))]
     }
 
     fn hold(facts: &Facts) -> Hold {
@@ -783,7 +945,7 @@ mod tests {
             allowed.options.unsafe_relax = true;
             allowed.partition = partition;
             assert_eq!(next(&allowed), revoke(&["node2"]));
-            allowed.standbys.insert("node2".to_owned(), absent(false));
+            put(&mut allowed, "node2", absent(false));
             assert_eq!(next(&allowed), contract(""), "without a note of when, too");
         }
     }
@@ -797,8 +959,7 @@ mod tests {
         );
         lost.options.strict = true;
         assert_eq!(hold(&lost), Hold::Strict);
-        lost.standbys
-            .insert("node3".to_owned(), node(false, STREAMING));
+        put(&mut lost, "node3", node(false, STREAMING));
         assert_eq!(next(&lost), contract("node3"));
     }
 
@@ -842,10 +1003,21 @@ mod tests {
             // Another node's standbys are not this one's.
             (false, set(&["node3"]), "ANY 1 (node2, node3)"),
         ] {
-            let got = at_start(recorded, &eligible, others());
+            let got = at_start(recorded, &Claim::each_of(eligible.clone()), others());
             assert_eq!(got, expected.parse().unwrap(), "{recorded} {eligible:?}");
         }
-        assert_eq!(at_start(false, &set(&[]), []), SyncNames::Nobody);
+        assert_eq!(at_start(false, &Claim::nothing(), []), SyncNames::Nobody);
+    }
+
+    #[test]
+    fn a_restarted_primary_by_quorum_waits_for_as_many_of_the_same() {
+        let claim = Claim::some_of(1, set(&["node2", "node3"]));
+        let others = || ["node2".to_owned(), "node3".to_owned(), "node4".to_owned()];
+        let got = at_start(true, &claim, others());
+        assert_eq!(got, "ANY 1 (node2, node3)".parse().unwrap());
+        assert_eq!(kept_at_promotion(Method::SameTimeline, &got, &claim), claim);
+        let other = "ANY 1 (node2, node3, node4)".parse().unwrap();
+        assert!(kept_at_promotion(Method::SameTimeline, &other, &claim).is_empty());
     }
 
     #[test]
@@ -862,8 +1034,9 @@ mod tests {
             (Method::SameTimeline, "", set(&[])),
             (Method::NewTimeline, "node3", set(&[])),
         ] {
-            let got = kept_at_promotion(method, &in_force.parse().unwrap(), &set(&["node3"]));
-            assert_eq!(got, expected, "{method:?} {in_force}");
+            let claim = Claim::each_of(set(&["node3"]));
+            let got = kept_at_promotion(method, &in_force.parse().unwrap(), &claim);
+            assert_eq!(got, Claim::each_of(expected), "{method:?} {in_force}");
         }
     }
 
@@ -885,7 +1058,7 @@ mod tests {
 
     #[test]
     fn outside_standbys_join_and_leave_without_revocation() {
-        let everyone = |in_force: &str, standbys: &[(&str, Standby)]| {
+        let everyone = |in_force: &str, standbys: &[(&str, Seen)]| {
             let mut facts = facts(in_force, standbys);
             facts.options.everyone = true;
             facts
@@ -909,12 +1082,248 @@ mod tests {
         assert_eq!(next(&everyone("dr1", &[("dr1", outside(SYNC))])), vec![]);
     }
 
+    const QUORUM: Option<Link> = Some(Link {
+        state: SenderState::Streaming,
+        sync: SyncState::Quorum,
+        keeps_up: true,
+        caught_up: true,
+    });
+
+    fn by_quorum(in_force: &str, claim: &[&str], standbys: &[(&str, Seen)]) -> Facts {
+        let mut facts = facts(in_force, standbys);
+        facts.options.method = sync_names::Method::Any;
+        facts.claim = Claim::some_of(in_force.parse::<SyncNames>().unwrap().count(), set(claim));
+        facts
+    }
+
+    #[test]
+    fn with_quorum_commit_a_lost_standby_changes_nothing() {
+        let any = "ANY 1 (node2, node3)";
+        let nobody = node(false, None);
+        let link = |l| node(false, l);
+        let both = ["node2", "node3"];
+        for (in_force, claim, two, three, expected) in [
+            // A new primary: as soon as one has caught up, somebody among them has everything.
+            (any, &[][..], link(None), link(None), revoke(&both)),
+            (any, &[], link(STREAMING), link(None), vec![]),
+            (
+                any,
+                &[],
+                link(QUORUM),
+                link(None),
+                vec![Step::Grant(set(&both))],
+            ),
+            (any, &both, link(QUORUM), link(QUORUM), vec![]),
+            (any, &both, link(QUORUM), link(None), vec![]),
+            (any, &both, link(QUORUM), absent(false), vec![]),
+            (any, &both, link(CATCHUP), link(QUORUM), vec![]),
+            // The last one is lost: revoke all, and only then be alone.
+            (any, &both, link(None), link(None), revoke(&both)),
+            (any, &both, nobody.clone(), absent(false), revoke(&both)),
+            // Alone, and one comes back.
+            (
+                "",
+                &[],
+                link(STREAMING),
+                link(None),
+                vec![Step::Contract(any.parse().unwrap())],
+            ),
+            ("", &[], link(CATCHUP), link(None), vec![]),
+            // The setting was edited.
+            ("node2", &both, link(SYNC), link(QUORUM), revoke(&["node2"])),
+            ("", &both, link(SYNC), link(QUORUM), revoke(&both)),
+        ] {
+            let mut facts = by_quorum(in_force, claim, &[("node2", two), ("node3", three)]);
+            if !claim.is_empty() {
+                facts.claim = Claim::some_of(1, set(claim));
+            }
+            assert_eq!(next(&facts), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn who_doubts_its_grant_is_granted_anew() {
+        let any = "ANY 1 (node2, node3)";
+        let both = ["node2", "node3"];
+        let streaming = [("node2", node(false, QUORUM)), ("node3", node(false, None))];
+        let mut facts = by_quorum(any, &both, &streaming);
+        facts.doubts = set(&["node3"]);
+        assert_eq!(next(&facts), vec![], "it is away");
+        facts.doubts = set(&["node2"]);
+        assert_eq!(next(&facts), vec![Step::Grant(set(&both))]);
+    }
+
+    #[test]
+    fn a_grant_adds_to_those_for_whom_commits_wait() {
+        let seen = [("node2", node(true, SYNC)), ("node3", node(false, SYNC))];
+        let both = facts("FIRST 2 (node2, node3)", &seen);
+        assert_eq!(
+            eligible_after_grant(&both, &set(&["node3"])),
+            set(&["node2", "node3"])
+        );
+        let one = facts("node3", &seen);
+        assert_eq!(
+            eligible_after_grant(&one, &set(&["node3"])),
+            set(&["node3"])
+        );
+        // Until now one of both had everything.
+        let mut quorum = facts("node3", &seen);
+        quorum.claim = Claim::some_of(1, set(&["node2", "node3"]));
+        assert_eq!(next(&quorum), grant("node3"));
+        assert_eq!(
+            eligible_after_grant(&quorum, &set(&["node3"])),
+            set(&["node3"])
+        );
+    }
+
+    #[test]
+    fn a_quorum_of_two_needs_two_that_have_caught_up_and_shrinks_by_revocation() {
+        let link = |l| node(false, l);
+        let two = |in_force: &str, claim: &[&str], links: [Option<Link>; 3]| {
+            let [b, c, d] = links.map(link);
+            let mut facts = by_quorum(in_force, claim, &[("node2", b), ("node3", c), ("node4", d)]);
+            facts.options.count = 2;
+            next(&facts)
+        };
+        let any1 = "ANY 1 (node2, node3, node4)";
+        let any2 = "ANY 2 (node2, node3, node4)";
+        let all = ["node2", "node3", "node4"];
+        let contract = |text: &str| vec![Step::Contract(text.parse().unwrap())];
+        assert_eq!(two(any1, &[], [QUORUM, QUORUM, None]), contract(any2));
+        assert_eq!(two(any2, &[], [QUORUM, LAGGING, None]), vec![]);
+        assert_eq!(
+            two(any2, &[], [QUORUM, QUORUM, None]),
+            vec![Step::Grant(set(&all))]
+        );
+        assert_eq!(two(any2, &all, [QUORUM, QUORUM, None]), vec![]);
+        assert_eq!(two(any2, &all, [QUORUM, None, None]), revoke(&all));
+    }
+
+    #[test]
+    fn changing_the_method_leaves_nobody_eligible_in_between() {
+        // From priority to quorum: a commit may from then on be on node3 alone.
+        let streaming = [
+            ("node2", node(true, SYNC)),
+            ("node3", node(false, STREAMING)),
+        ];
+        let mut facts = facts("node2", &streaming);
+        facts.options.method = sync_names::Method::Any;
+        assert_eq!(next(&facts), revoke(&["node2"]));
+        // And back: whoever waits for node2 keeps "one of both" true.
+        let both = ["node2", "node3"];
+        let streaming = [
+            ("node2", node(false, QUORUM)),
+            ("node3", node(false, QUORUM)),
+        ];
+        let mut facts = by_quorum("ANY 1 (node2, node3)", &both, &streaming);
+        facts.options.method = sync_names::Method::First;
+        assert_eq!(next(&facts), contract("node2"));
+    }
+
+    #[test]
+    fn with_the_lock_a_revocation_in_its_record_is_certain_at_once() {
+        let two = |lock: Lock, eligible: bool| {
+            let mut facts = facts("node2", &[("node2", absent(eligible))]);
+            facts.partition = None;
+            facts.lock = lock;
+            facts
+        };
+        let held = |names: &[&str]| Lock::Held {
+            eligible: set(names),
+        };
+        assert_eq!(next(&two(held(&["node2"]), true)), revoke(&["node2"]));
+        assert_eq!(next(&two(held(&["node2"]), false)), revoke(&["node2"]));
+        assert_eq!(next(&two(held(&[]), true)), revoke(&["node2"]));
+        assert_eq!(next(&two(held(&[]), false)), contract(""), "R1 (a)");
+        assert_eq!(hold(&two(Lock::Unsure, true)), Hold::LockUnsure);
+        assert_eq!(hold(&two(Lock::Dead, true)), Hold::Unknown);
+    }
+
+    #[test]
+    fn a_dead_lock_service_leaves_presence_and_fencing() {
+        let dead = |seen: Seen| {
+            let mut facts = revoked(facts("node2", &[("node2", seen)]), "node2", S(50));
+            facts.lock = Lock::Dead;
+            facts
+        };
+        assert_eq!(next(&dead(node(false, None))), contract(""), "R1 (b)");
+        let outvoted = Hold::NoArbiter {
+            standby: "node2".to_owned(),
+        };
+        assert_eq!(hold(&dead(absent(false))), outvoted, "not (c)");
+        let (mut standby, eligible) = absent(false);
+        standby.place = Place::Node {
+            present: false,
+            fenced: true,
+        };
+        assert_eq!(next(&dead((standby, eligible))), contract(""), "R1 (d)");
+    }
+
+    #[test]
+    fn a_fenced_node_needs_no_settle_time() {
+        let (mut standby, _) = absent(false);
+        standby.place = Place::Node {
+            present: false,
+            fenced: true,
+        };
+        let fenced = facts("node2", &[("node2", (standby, false))]);
+        let fenced = partition(revoked(fenced, "node2", S(100)), |p| {
+            p.voters = 2;
+            p.settle = None;
+        });
+        assert_eq!(next(&fenced), contract(""));
+    }
+
+    #[test]
+    fn nobody_is_granted_while_the_lock_is_unsure_and_the_lock_is_told_too() {
+        let streaming = |eligible| [("node2", node(eligible, SYNC))];
+        let with = |lock: Lock, eligible| {
+            let mut facts = facts("node2", &streaming(eligible));
+            facts.lock = lock;
+            next(&facts)
+        };
+        let held = |names: &[&str]| Lock::Held {
+            eligible: set(names),
+        };
+        assert_eq!(with(Lock::Unsure, false), vec![]);
+        assert_eq!(with(Lock::Dead, false), grant("node2"));
+        assert_eq!(with(held(&[]), false), grant("node2"));
+        assert_eq!(
+            with(held(&[]), true),
+            grant("node2"),
+            "the lock's record was lost"
+        );
+        assert_eq!(with(held(&["node2"]), true), vec![]);
+        // Somebody it names that commits do not wait for.
+        assert_eq!(with(held(&["node2", "node3"]), true), revoke(&["node3"]));
+    }
+
+    #[test]
+    fn a_priority_of_two_takes_two_where_there_are_two() {
+        let three = |links: [Option<Link>; 3]| {
+            let names = ["node2", "node3", "node4"];
+            let seen: Vec<_> = names
+                .into_iter()
+                .zip(links.map(|l| node(false, l)))
+                .collect();
+            let mut facts = facts("ANY 1 (node2, node3, node4)", &seen);
+            facts.options.count = 2;
+            facts
+        };
+        let both = |text: &str| vec![Step::Contract(text.parse().unwrap())];
+        assert_eq!(
+            next(&three([None, STREAMING, STREAMING])),
+            both("FIRST 2 (node3, node4)")
+        );
+        assert_eq!(next(&three([None, None, STREAMING])), contract("node4"));
+    }
+
     /// Whatever is seen, no step breaks the invariant: nobody is dropped while eligible, nobody
     /// is granted outside the contract.
     #[test]
     fn no_combination_breaks_the_invariant() {
         let links = [None, STREAMING, LAGGING, SYNC, CATCHUP];
-        let standbys: Vec<Standby> = links
+        let standbys: Vec<Seen> = links
             .into_iter()
             .flat_map(|l| [node(true, l), node(false, l)])
             .chain([absent(true), absent(false)])
@@ -944,7 +1353,7 @@ mod tests {
                                     let kept =
                                         new.certain().expect("the agent writes certain contracts");
                                     assert!(
-                                        eligible(&facts).is_subset(&kept),
+                                        facts.claim.members.is_subset(&kept),
                                         "{facts:?} -> {new}"
                                     );
                                     let early = members.contains("node2")
@@ -955,8 +1364,8 @@ mod tests {
                                         "dropped before it settled: {facts:?} -> {new}"
                                     );
                                 }
-                                Step::Grant(name) => {
-                                    assert!(members.contains(&name), "{facts:?} -> grant {name}")
+                                Step::Grant(names) => {
+                                    assert!(names.is_subset(&members), "{facts:?} -> {names:?}");
                                 }
                                 Step::Revoke(_) | Step::Hold(_) => {}
                             }

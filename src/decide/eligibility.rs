@@ -1,10 +1,14 @@
 //! R3: who may be promoted, by what the cluster has recorded.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::model::claim::Claim;
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::ReplInfo;
 use crate::model::status::{DataStatus, SenderState, SyncState};
+use crate::model::sync_names::{Method, StandbyName};
+use crate::model::sync_record::SyncRecord;
 
 /// What a commit means in this cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +24,9 @@ pub enum Promise {
 pub enum Ground {
     /// It is the recorded primary: nobody was promoted since.
     RecordedPrimary,
-    /// It held everything acknowledged when the primary last wrote its state down.
-    RecordedStandby,
+    /// The primary counted on it when it last wrote that down: it has every acknowledged commit, or
+    /// is one of those among whom somebody has.
+    Claimed,
     /// Nobody was ever promoted here; the node with the most WAL will be the first.
     FirstElection,
     /// Asynchronous: any streaming standby may; positions decide among them.
@@ -37,6 +42,10 @@ pub enum Ineligible {
     NeverRecorded { primary: NodeName },
     /// This node's own record says LATEST, and another was promoted since.
     Superseded { primary: NodeName },
+    /// Its data status is a grant that the primary's own record does not have.
+    NotInRecord,
+    /// R9: it was outside a quorate partition since it was granted.
+    Distrusted,
 }
 
 impl fmt::Display for Ineligible {
@@ -54,26 +63,87 @@ impl fmt::Display for Ineligible {
                 "{primary} is the recorded primary and never recorded this node as its standby"
             ),
             Self::Superseded { primary } => write!(f, "{primary} was promoted after this node"),
+            Self::NotInRecord => f.write_str(
+                "the primary's record of eligible standbys (RSC_SYNC) is of another promotion, or does not name this node",
+            ),
+            Self::Distrusted => f.write_str(
+                "this node was cut off from the quorate partition since it was granted, and the grant may have been revoked meanwhile",
+            ),
         }
     }
 }
 
-/// Whether `node` may be promoted, from the promotion record and its recorded data status.
+/// The data statuses that a primary writes for a standby that was granted.
+fn is_grant(status: DataStatus) -> bool {
+    status == DataStatus::Replicating(SenderState::Streaming, SyncState::Sync)
+}
+
+/// What the CIB says about where acknowledged commits are: the primary's record, and each standby's
+/// data status, which the standby itself, an operator or an older agent may have withdrawn.
+///
+/// A record of another promotion than the recorded one says nothing. Without a record the data
+/// statuses alone count: an older agent wrote them.
+#[must_use]
+pub fn claim(
+    record: Option<&ReplInfo>,
+    sync: Option<&SyncRecord>,
+    statuses: &BTreeMap<StandbyName, DataStatus>,
+) -> Claim {
+    let granted: BTreeSet<StandbyName> = statuses
+        .iter()
+        .filter(|(_, status)| is_grant(**status))
+        .map(|(name, _)| name.clone())
+        .collect();
+    let Some(sync) = sync else {
+        return Claim::each_of(granted);
+    };
+    let is_current = record.is_some_and(|r| r.node == sync.primary && r.epoch == Some(sync.epoch));
+    if !is_current {
+        return Claim::nothing();
+    }
+    match sync.method {
+        Method::First => {
+            let claim = sync.claim();
+            let withdrawn = claim.members.difference(&granted).cloned().collect();
+            claim.without(&withdrawn)
+        }
+        // Whoever is away at the moment is still one of those among whom somebody has everything.
+        Method::Any => sync.claim(),
+    }
+}
+
+/// What is known of a node that asks to be promoted.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    pub promise: Promise,
+    pub node: &'a NodeName,
+    pub record: Option<&'a ReplInfo>,
+    /// Its recorded data status.
+    pub recorded: Option<DataStatus>,
+    pub claim: &'a Claim,
+    /// R9.
+    pub is_distrusted: bool,
+}
+
+/// Whether a node may be promoted, by what the cluster has recorded.
 ///
 /// # Errors
 /// The reason why not.
-pub fn ground(
-    promise: Promise,
-    node: &NodeName,
-    record: Option<&ReplInfo>,
-    recorded: Option<DataStatus>,
-) -> Result<Ground, Ineligible> {
-    let other_primary = match record {
+pub fn ground(standing: &Standing<'_>) -> Result<Ground, Ineligible> {
+    let node = standing.node;
+    let other_primary = match standing.record {
         Some(record) if record.node == *node => return Ok(Ground::RecordedPrimary),
         Some(record) => Some(&record.node),
         None => None,
     };
-    match (recorded, other_primary) {
+    if standing.promise == Promise::Sync && standing.claim.members.contains(node.lower()) {
+        return if standing.is_distrusted {
+            Err(Ineligible::Distrusted)
+        } else {
+            Ok(Ground::Claimed)
+        };
+    }
+    match (standing.recorded, other_primary) {
         (None, None) => Ok(Ground::FirstElection),
         (None, Some(primary)) => Err(Ineligible::NeverRecorded {
             primary: primary.clone(),
@@ -85,14 +155,14 @@ pub fn ground(
         (Some(DataStatus::Latest), Some(primary)) => Err(Ineligible::Superseded {
             primary: primary.clone(),
         }),
-        (Some(DataStatus::Replicating(SenderState::Streaming, SyncState::Sync)), _) => {
-            Ok(Ground::RecordedStandby)
-        }
-        (Some(DataStatus::Replicating(SenderState::Streaming, SyncState::Async)), _)
-            if promise == Promise::Async =>
-        {
-            Ok(Ground::AsyncStandby)
-        }
+        (
+            Some(DataStatus::Replicating(
+                SenderState::Streaming,
+                SyncState::Sync | SyncState::Async,
+            )),
+            _,
+        ) if standing.promise == Promise::Async => Ok(Ground::AsyncStandby),
+        (Some(status), _) if is_grant(status) => Err(Ineligible::NotInRecord),
         (Some(status), _) => Err(Ineligible::Status(status)),
     }
 }
@@ -100,6 +170,114 @@ pub fn ground(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn short(why: Ineligible) -> &'static str {
+        match why {
+            Ineligible::Status(_) => "status",
+            Ineligible::NeverRecorded { .. } => "never",
+            Ineligible::Superseded { .. } => "superseded",
+            Ineligible::NotInRecord => "not in record",
+            Ineligible::Distrusted => "distrusted",
+        }
+    }
+
+    #[test]
+    fn a_claim_is_the_primary_s_record_less_what_was_withdrawn() {
+        let record: ReplInfo = "node1|1|0000000005000060|5".parse().unwrap();
+        for (sync, two, three, expected) in [
+            (None, "STREAMING|SYNC", "STREAMING|ASYNC", (1, "node2")),
+            (None, "STREAMING|QUORUM", "STREAMING|QUORUM", (0, "")),
+            (
+                Some("5|1|node1|FIRST|1|node2|node2"),
+                "STREAMING|SYNC",
+                "STREAMING|ASYNC",
+                (1, "node2"),
+            ),
+            // Withdrawn by the standby itself, or by an operator.
+            (
+                Some("5|1|node1|FIRST|1|node2|node2"),
+                "DISCONNECT",
+                "STREAMING|ASYNC",
+                (0, ""),
+            ),
+            // Granted by hand, or by an agent that was late: the record does not have it.
+            (
+                Some("5|1|node1|FIRST|1|node2|node2"),
+                "DISCONNECT",
+                "STREAMING|SYNC",
+                (0, ""),
+            ),
+            (
+                Some("5|1|node1|FIRST|2|node2 node3|node2 node3"),
+                "STREAMING|SYNC",
+                "DISCONNECT",
+                (1, "node2"),
+            ),
+            (
+                Some("5|1|node1|ANY|1|node2 node3|node2 node3"),
+                "STREAMING|QUORUM",
+                "DISCONNECT",
+                (1, "node2 node3"),
+            ),
+            (
+                Some("5|1|node1|ANY|1|node2 node3|"),
+                "STREAMING|QUORUM",
+                "STREAMING|QUORUM",
+                (0, ""),
+            ),
+            // Of another promotion.
+            (
+                Some("4|1|node1|FIRST|1|node2|node2"),
+                "STREAMING|SYNC",
+                "DISCONNECT",
+                (0, ""),
+            ),
+            (
+                Some("5|1|node3|FIRST|1|node2|node2"),
+                "STREAMING|SYNC",
+                "DISCONNECT",
+                (0, ""),
+            ),
+        ] {
+            let sync: Option<SyncRecord> = sync.map(|s| s.parse().unwrap());
+            let statuses = [("node2", two), ("node3", three)]
+                .map(|(name, status)| (name.to_owned(), status.parse().unwrap()));
+            let got = claim(Some(&record), sync.as_ref(), &statuses.into());
+            let members = expected.1.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(
+                got,
+                Claim::some_of(expected.0, members),
+                "{sync:?} {two} {three}"
+            );
+            assert!(claim(None, sync.as_ref(), &BTreeMap::new()).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_grant_that_is_not_in_the_record_or_not_believed_is_none() {
+        let record: ReplInfo = "node2|1|0000000005000060|5".parse().unwrap();
+        let me = NodeName::new("Node1").unwrap();
+        let claimed = Claim::each_of(["node1".to_owned()].into());
+        let standing = Standing {
+            promise: Promise::Sync,
+            node: &me,
+            record: Some(&record),
+            recorded: Some("STREAMING|SYNC".parse().unwrap()),
+            claim: &claimed,
+            is_distrusted: false,
+        };
+        assert_eq!(ground(&standing), Ok(Ground::Claimed));
+        let distrusted = Standing {
+            is_distrusted: true,
+            ..standing
+        };
+        assert_eq!(ground(&distrusted), Err(Ineligible::Distrusted));
+        let unrecorded = Standing {
+            claim: &Claim::nothing(),
+            ..standing
+        };
+        assert_eq!(ground(&unrecorded), Err(Ineligible::NotInRecord));
+    }
 
     #[test]
     fn only_who_holds_every_acknowledged_commit_may_be_promoted() {
@@ -124,7 +302,7 @@ mod tests {
                 Sync,
                 Some("node2"),
                 Some("STREAMING|SYNC"),
-                yes(Ground::RecordedStandby),
+                yes(Ground::Claimed),
             ),
             (Sync, Some("node2"), Some("STREAMING|ASYNC"), Err("status")),
             (
@@ -133,7 +311,7 @@ mod tests {
                 Some("STREAMING|POTENTIAL"),
                 Err("status"),
             ),
-            // ANY k: any one of them may be the one that lacks a commit.
+            // Among whom somebody has everything, only the record says.
             (Sync, Some("node2"), Some("STREAMING|QUORUM"), Err("status")),
             (Sync, Some("node2"), Some("CATCHUP|SYNC"), Err("status")),
             (Sync, Some("node2"), Some("DISCONNECT"), Err("status")),
@@ -153,12 +331,17 @@ mod tests {
         ] {
             let record: Option<ReplInfo> = record.map(|r| r.parse().unwrap());
             let recorded: Option<DataStatus> = recorded.map(|r| r.parse().unwrap());
-            let got =
-                ground(promise, &node("node1"), record.as_ref(), recorded).map_err(|e| match e {
-                    Ineligible::Status(_) => "status",
-                    Ineligible::NeverRecorded { .. } => "never",
-                    Ineligible::Superseded { .. } => "superseded",
-                });
+            let me = node("node1");
+            let statuses = recorded.map(|r| (me.lower().to_owned(), r)).into_iter();
+            let standing = Standing {
+                promise,
+                node: &me,
+                record: record.as_ref(),
+                recorded,
+                claim: &claim(record.as_ref(), None, &statuses.collect()),
+                is_distrusted: false,
+            };
+            let got = ground(&standing).map_err(short);
             assert_eq!(
                 got, expected,
                 "{promise:?} record={record:?} recorded={recorded:?}"

@@ -8,10 +8,19 @@ use crate::model::status::{DataStatus, NodeStatus, Score, SenderState, SyncState
 pub struct Seen {
     /// Its row in `pg_stat_replication`; `None` where it is not connected.
     pub link: Option<(SenderState, SyncState)>,
-    /// The contract with it is in force, and it had caught up (R2): it may be promoted.
-    pub granted: bool,
+    pub grant: Grant,
     /// It is further behind than `maxlag` allows.
     pub too_far_behind: bool,
+}
+
+/// Whether a standby may be promoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    No,
+    /// The contract with it is in force, and it had caught up (R2): it has everything.
+    Each,
+    /// It is one of those among whom somebody has everything; which one, their positions say (R8).
+    Among,
 }
 
 /// What is written about it.
@@ -28,7 +37,11 @@ pub struct Marks {
 /// reads as the right to be promoted.
 #[must_use]
 pub fn marks(promise: Promise, seen: Seen) -> Marks {
-    if promise == Promise::Sync && seen.granted {
+    let grant = match promise {
+        Promise::Sync => seen.grant,
+        Promise::Async => Grant::No,
+    };
+    if grant == Grant::Each {
         return of_granted(seen.link);
     }
     let Some((state, sync)) = seen.link else {
@@ -48,15 +61,16 @@ pub fn marks(promise: Promise, seen: Seen) -> Marks {
     let status = match sync {
         SyncState::Sync if promise == Promise::Async => NodeStatus::Sync,
         // Commits wait for it already; that it has everything is not proven yet.
-        SyncState::Sync | SyncState::Potential => NodeStatus::Potential,
-        SyncState::Quorum => NodeStatus::Quorum,
+        SyncState::Quorum if promise == Promise::Async || grant == Grant::Among => {
+            NodeStatus::Quorum
+        }
+        SyncState::Sync | SyncState::Potential | SyncState::Quorum => NodeStatus::Potential,
         SyncState::Async => NodeStatus::Async,
     };
     let (data, may) = match (promise, sync) {
-        (Promise::Sync, SyncState::Sync) => (SyncState::Potential, false),
-        (Promise::Sync, SyncState::Async | SyncState::Potential | SyncState::Quorum) => {
-            (sync, false)
-        }
+        (Promise::Sync, SyncState::Quorum) if grant == Grant::Among => (sync, true),
+        (Promise::Sync, SyncState::Sync | SyncState::Quorum) => (SyncState::Potential, false),
+        (Promise::Sync, SyncState::Async | SyncState::Potential) => (sync, false),
         (Promise::Async, SyncState::Async | SyncState::Sync) => (sync, !seen.too_far_behind),
         (Promise::Async, SyncState::Potential | SyncState::Quorum) => {
             (SyncState::Async, !seen.too_far_behind)
@@ -94,7 +108,7 @@ mod tests {
     fn marked(
         promise: Promise,
         link: &str,
-        granted: bool,
+        grant: Grant,
         too_far_behind: bool,
     ) -> (String, String, String) {
         let link = link
@@ -104,7 +118,7 @@ mod tests {
             promise,
             Seen {
                 link,
-                granted,
+                grant,
                 too_far_behind,
             },
         );
@@ -117,13 +131,14 @@ mod tests {
 
     #[test]
     fn each_link_has_its_marks() {
+        use Grant::{Among, Each, No};
         use Promise::{Async, Sync};
-        for (promise, link, granted, far, status, data, score) in [
-            (Sync, "", false, false, "", "DISCONNECT", "-INFINITY"),
+        for (promise, link, grant, far, status, data, score) in [
+            (Sync, "", No, false, "", "DISCONNECT", "-INFINITY"),
             (
                 Sync,
                 "streaming|sync",
-                true,
+                Each,
                 false,
                 "HS:sync",
                 "STREAMING|SYNC",
@@ -132,7 +147,7 @@ mod tests {
             (
                 Sync,
                 "streaming|sync",
-                false,
+                No,
                 false,
                 "HS:potential",
                 "STREAMING|POTENTIAL",
@@ -141,7 +156,7 @@ mod tests {
             (
                 Sync,
                 "streaming|async",
-                false,
+                No,
                 false,
                 "HS:async",
                 "STREAMING|ASYNC",
@@ -150,7 +165,7 @@ mod tests {
             (
                 Sync,
                 "streaming|potential",
-                false,
+                No,
                 false,
                 "HS:potential",
                 "STREAMING|POTENTIAL",
@@ -159,16 +174,35 @@ mod tests {
             (
                 Sync,
                 "streaming|quorum",
+                No,
                 false,
-                false,
-                "HS:quorum",
-                "STREAMING|QUORUM",
+                "HS:potential",
+                "STREAMING|POTENTIAL",
                 "-INFINITY",
             ),
             (
                 Sync,
-                "catchup|sync",
+                "streaming|quorum",
+                Among,
                 false,
+                "HS:quorum",
+                "STREAMING|QUORUM",
+                "100",
+            ),
+            (
+                Sync,
+                "catchup|quorum",
+                Among,
+                false,
+                "HS:connected",
+                "CATCHUP|QUORUM",
+                "-INFINITY",
+            ),
+            (Sync, "", Among, false, "", "DISCONNECT", "-INFINITY"),
+            (
+                Sync,
+                "catchup|sync",
+                No,
                 false,
                 "HS:connected",
                 "CATCHUP|SYNC",
@@ -177,17 +211,17 @@ mod tests {
             (
                 Sync,
                 "catchup|sync",
-                true,
+                Each,
                 false,
                 "HS:connected",
                 "STREAMING|SYNC",
                 "100",
             ),
-            (Sync, "", true, false, "", "STREAMING|SYNC", "100"),
+            (Sync, "", Each, false, "", "STREAMING|SYNC", "100"),
             (
                 Async,
                 "streaming|async",
-                false,
+                No,
                 false,
                 "HS:async",
                 "STREAMING|ASYNC",
@@ -196,7 +230,7 @@ mod tests {
             (
                 Async,
                 "streaming|async",
-                false,
+                No,
                 true,
                 "HS:async",
                 "STREAMING|ASYNC",
@@ -205,7 +239,7 @@ mod tests {
             (
                 Async,
                 "streaming|sync",
-                false,
+                No,
                 false,
                 "HS:sync",
                 "STREAMING|SYNC",
@@ -214,19 +248,19 @@ mod tests {
             (
                 Async,
                 "backup|async",
-                false,
+                No,
                 false,
                 "HS:connected",
                 "BACKUP|ASYNC",
                 "-INFINITY",
             ),
-            (Async, "", false, false, "", "DISCONNECT", "-INFINITY"),
+            (Async, "", No, false, "", "DISCONNECT", "-INFINITY"),
         ] {
             let expected = (status.to_owned(), data.to_owned(), score.to_owned());
             assert_eq!(
-                marked(promise, link, granted, far),
+                marked(promise, link, grant, far),
                 expected,
-                "{promise:?} {link} granted={granted} far={far}"
+                "{promise:?} {link} grant={grant:?} far={far}"
             );
         }
     }
@@ -237,7 +271,7 @@ mod tests {
             for sync in SyncState::VARIANTS {
                 let seen = Seen {
                     link: Some((*state, *sync)),
-                    granted: false,
+                    grant: Grant::No,
                     too_far_behind: false,
                 };
                 let marks = marks(Promise::Sync, seen);

@@ -5,10 +5,13 @@
 //! each function is the whole truth about it.
 
 pub mod contract;
+pub mod distrust;
 pub mod divergence;
 pub mod election;
 pub mod eligibility;
+pub mod health;
 pub mod marks;
 pub mod promote;
 pub mod right;
 pub mod stop;
+pub mod witness;

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::decide::election::Outcome;
 use crate::decide::eligibility::{Ground, Ineligible};
 use crate::decide::right::Right;
+use crate::decide::witness::Coverage;
 use crate::model::repl_info::{Origin, ReplInfo};
 use crate::model::timeline::Lineage;
 
@@ -17,6 +18,8 @@ pub struct Facts<'a> {
     pub ground: Result<Ground, Ineligible>,
     /// The election; looked at where the ground alone does not single out one node.
     pub election: Outcome,
+    /// What the standbys have stated; looked at in synchronous mode.
+    pub coverage: Coverage,
     pub record: Option<&'a ReplInfo>,
     pub lineage: &'a Lineage,
 }
@@ -47,6 +50,8 @@ pub enum Refusal {
     Ineligible(Ineligible),
     /// Another node has more WAL, or not everybody has said how much it has.
     Election(Outcome),
+    /// It is not known to have every acknowledged commit.
+    Coverage(Coverage),
     /// The server runs as a primary, and another was promoted since.
     LostRight(Right),
 }
@@ -66,6 +71,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Ineligible(why) => why.fmt(f),
             Self::Election(outcome) => outcome.fmt(f),
+            Self::Coverage(coverage) => coverage.fmt(f),
             Self::LostRight(right) => right.fmt(f),
         }
     }
@@ -82,12 +88,17 @@ pub fn promote(facts: &Facts<'_>) -> Verdict {
         }
         None => {}
     }
-    let ground = match &facts.ground {
-        Ok(ground) => *ground,
-        Err(why) => return Verdict::Refuse(Refusal::Ineligible(why.clone())),
+    let ground = match (&facts.ground, &facts.coverage) {
+        // Whatever was recorded about it: who has as much as the witnesses has everything.
+        (Err(_) | Ok(Ground::Claimed), Coverage::Covered) => Ground::Claimed,
+        (Ok(Ground::Claimed), coverage) => {
+            return Verdict::Refuse(Refusal::Coverage(coverage.clone()));
+        }
+        (Err(why), _) => return Verdict::Refuse(Refusal::Ineligible(why.clone())),
+        (Ok(ground), _) => *ground,
     };
     let needs_election = match ground {
-        Ground::RecordedPrimary | Ground::RecordedStandby => false,
+        Ground::RecordedPrimary | Ground::Claimed => false,
         Ground::FirstElection | Ground::AsyncStandby => true,
     };
     if needs_election && facts.election != Outcome::Won {
@@ -123,12 +134,23 @@ mod tests {
         record: Option<&str>,
         lineage: &str,
     ) -> Verdict {
+        covered(ground, election, Coverage::Covered, record, lineage)
+    }
+
+    fn covered(
+        ground: Result<Ground, Ineligible>,
+        election: Outcome,
+        coverage: Coverage,
+        record: Option<&str>,
+        lineage: &str,
+    ) -> Verdict {
         let record: Option<ReplInfo> = record.map(|r| r.parse().unwrap());
         let lineage = lineage.parse().unwrap();
         promote(&Facts {
             running_primary: None,
             ground,
             election,
+            coverage,
             record: record.as_ref(),
             lineage: &lineage,
         })
@@ -166,7 +188,7 @@ mod tests {
             ),
             (Ground::RecordedPrimary, None, two, Method::NewTimeline),
             (
-                Ground::RecordedStandby,
+                Ground::Claimed,
                 Some("node2|1|0000000000000100"),
                 two,
                 Method::NewTimeline,
@@ -189,7 +211,7 @@ mod tests {
         for (ground, refused) in [
             (Ground::FirstElection, true),
             (Ground::AsyncStandby, true),
-            (Ground::RecordedStandby, false),
+            (Ground::Claimed, false),
             (Ground::RecordedPrimary, false),
         ] {
             let got = verdict(Ok(ground), lost(), None, "1");
@@ -204,9 +226,33 @@ mod tests {
     #[test]
     fn an_ineligible_node_is_refused_whatever_the_election_says() {
         let why = Ineligible::Status(DataStatus::Disconnected);
+        for coverage in [
+            Coverage::NothingClaimed,
+            Coverage::Behind {
+                better: "node3".to_owned(),
+            },
+        ] {
+            assert_eq!(
+                covered(Err(why.clone()), Outcome::Won, coverage, None, "1"),
+                Verdict::Refuse(Refusal::Ineligible(why.clone()))
+            );
+        }
+    }
+
+    #[test]
+    fn who_has_all_that_the_witnesses_have_is_promoted_whatever_was_recorded_about_it() {
+        let why = || Err(Ineligible::Status(DataStatus::Disconnected));
+        let record = Some("node2|1|0000000000000100");
+        let go = Verdict::Go(Method::NewTimeline);
+        assert_eq!(verdict(why(), Outcome::Won, record, "1"), go);
+        let missing = || Coverage::Missing {
+            more: 1,
+            of: vec!["node3".to_owned()],
+        };
         assert_eq!(
-            verdict(Err(why.clone()), Outcome::Won, None, "1"),
-            Verdict::Refuse(Refusal::Ineligible(why))
+            covered(Ok(Ground::Claimed), Outcome::Won, missing(), record, "1"),
+            Verdict::Refuse(Refusal::Coverage(missing())),
+            "one of several among whom somebody has everything"
         );
     }
 
@@ -218,6 +264,7 @@ mod tests {
                 running_primary: Some(right),
                 ground: Ok(Ground::RecordedPrimary),
                 election: Outcome::Won,
+                coverage: Coverage::Covered,
                 record: None,
                 lineage: &lineage,
             })

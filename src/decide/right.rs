@@ -1,5 +1,6 @@
 //! R4, R5: whether a running primary still has the right to be one.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use crate::model::node_name::NodeName;
@@ -73,11 +74,12 @@ pub fn right(
         why,
     };
     if let (Some(mine), Some(theirs)) = (epoch, record.epoch) {
-        return if mine > theirs {
-            Right::Correct(Stale::OlderEpoch)
-        } else {
-            lost(Loss::NewerEpoch)
-        };
+        match mine.cmp(&theirs) {
+            Ordering::Greater => return Right::Correct(Stale::OlderEpoch),
+            Ordering::Less => return lost(Loss::NewerEpoch),
+            // Two partitions counted on from the same epoch. The histories say who came later.
+            Ordering::Equal => {}
+        }
     }
     match record.origin {
         Origin::Unstated => lost(Loss::Named),
@@ -197,7 +199,14 @@ mod tests {
                 Some("node2|2|0000000000000200|4"),
                 two,
                 Some(4),
-                lost(Loss::NewerEpoch),
+                lost(Loss::NewerTimeline),
+            ),
+            // Two partitions counted on from the same epoch, and this node followed the other.
+            (
+                Some("node2|1|0000000000000100|4"),
+                three,
+                Some(4),
+                Right::Correct(Stale::OlderTimeline),
             ),
             (Some("node2"), three, Some(9), lost(Loss::Named)),
         ] {

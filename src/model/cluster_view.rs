@@ -489,6 +489,18 @@ impl ClusterView {
         }
     }
 
+    /// Whether this Pacemaker takes the answers 190 and 191 for what they are. Documented, and known by the whole stack,
+    /// since 2.1.0, whose feature set is 3.10.0.
+    #[must_use]
+    pub fn knows_degraded(&self) -> bool {
+        let Some(text) = &self.feature_set else {
+            return false;
+        };
+        let mut parts = text.split('.').map_while(|part| part.parse::<u32>().ok());
+        let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        version >= (3, 10)
+    }
+
     /// A node by name.
     #[must_use]
     pub fn node(&self, name: &NodeName) -> Option<&NodeView> {
@@ -709,6 +721,22 @@ mod tests {
             NoQuorumPolicy::Stop
         );
         assert_eq!(view(&[]).no_quorum_policy(), NoQuorumPolicy::Stop);
+    }
+
+    #[test]
+    fn degraded_is_told_where_pacemaker_knows_it() {
+        for (text, known) in [
+            (Some("3.16.1"), true),
+            (Some("3.10.0"), true),
+            (Some("3.9.2"), false),
+            (Some("4.0"), true),
+            (Some("x"), false),
+            (None, false),
+        ] {
+            let mut view = view(&[]);
+            view.feature_set = text.map(str::to_owned);
+            assert_eq!(view.knows_degraded(), known, "{text:?}");
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Values: what was read from PostgreSQL, Pacemaker and the operator, parsed once.
 
+pub mod claim;
 pub mod cluster_view;
 pub mod lsn;
 pub mod node_name;
 pub mod repl_info;
 pub mod status;
 pub mod sync_names;
+pub mod sync_record;
 pub mod timeline;

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+/// A standby's name as PostgreSQL has it (`application_name`): the node name in lower case.
+pub type StandbyName = String;
+
 /// A parsed `synchronous_standby_names`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SyncNames {
@@ -49,15 +52,42 @@ impl SyncNames {
     /// Any one of `names` must confirm.
     #[must_use]
     pub fn any_one(names: impl IntoIterator<Item = String>) -> Self {
+        Self::any(1, names)
+    }
+
+    /// Any `count` of `names` must confirm; all of them, where there are fewer.
+    #[must_use]
+    pub fn any(count: usize, names: impl IntoIterator<Item = String>) -> Self {
         let names: Vec<String> = names.into_iter().collect();
-        match names.len() {
+        match count.min(names.len()) {
             0 => Self::Nobody,
-            _ => Self::Wait {
+            count => Self::Wait {
                 method: Method::Any,
-                count: 1,
+                count,
                 names,
             },
         }
+    }
+
+    /// How many standbys a commit waits for.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Nobody => 0,
+            Self::Wait { count, .. } => *count,
+        }
+    }
+
+    /// Every standby that may be among those a commit waits for. `everybody` is who `*` stands for.
+    #[must_use]
+    pub fn named(&self, everybody: &BTreeSet<StandbyName>) -> BTreeSet<StandbyName> {
+        let Self::Wait { names, .. } = self else {
+            return BTreeSet::new();
+        };
+        if names.iter().any(|n| n == "*") {
+            return everybody.clone();
+        }
+        names.iter().map(|n| n.to_lowercase()).collect()
     }
 
     /// The standbys that hold every acknowledged commit because each commit waits for all of

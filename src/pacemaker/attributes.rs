@@ -68,6 +68,9 @@ pub enum WriteError {
     /// The node is not in the configuration; nothing was changed.
     #[error("the cluster has no node {0}: correct node_list, or add the node")]
     UnknownNode(NodeName),
+    /// A query was answered with something else than attributes.
+    #[error("attrd_updater answered {0:?}, which is no list of attributes")]
+    BadAnswer(String),
     /// A name or value that the CIB cannot carry as it is; nothing was changed.
     #[error("{name}={value:?} cannot be written: {why}")]
     BadValue {
@@ -117,6 +120,61 @@ pub fn set_transient(
 ) -> Result<(), WriteError> {
     refuse_bad_text(name, value)?;
     attrd_updater(node, name, format!("--update={value}"), deadline)
+}
+
+/// Sets an attribute that attrd keeps to itself: every member of the partition sees it, the CIB never has it, no
+/// transition is begun anew, and it is forgotten when the node leaves the membership.
+///
+/// # Errors
+/// As [`set_transient`].
+pub fn set_private(
+    node: &NodeName,
+    name: &str,
+    value: &str,
+    deadline: Deadline,
+) -> Result<(), WriteError> {
+    refuse_bad_text(name, value)?;
+    let limit = deadline.remaining();
+    Command::new("attrd_updater")
+        .arg(format!("--name={name}"))
+        .arg(format!("--update={value}"))
+        .args(["--private"])
+        .arg(format!("--node={node}"))
+        .run(deadline)
+        .map_err(|error| WriteError::from_run(error, limit))?;
+    Ok(())
+}
+
+/// The values of an attribute on all nodes, as attrd has them. An attribute that nobody ever set is none.
+///
+/// # Errors
+/// [`WriteError::NotConnected`], [`WriteError::TimedOut`], [`WriteError::BadAnswer`], [`WriteError::Failed`].
+pub fn read_private(name: &str, deadline: Deadline) -> Result<Vec<(NodeName, String)>, WriteError> {
+    let limit = deadline.remaining();
+    let command = Command::new("attrd_updater")
+        .arg(format!("--name={name}"))
+        .args(["--query", "--all", "--output-as=xml"]);
+    match command.run(deadline) {
+        Ok(output) => {
+            let text = output.stdout_text();
+            parse_query(&text).ok_or(WriteError::BadAnswer(text))
+        }
+        Err(error) if error.exit_code() == Some(exit_code::NO_SUCH) => Ok(Vec::new()),
+        Err(error) => Err(WriteError::from_run(error, limit)),
+    }
+}
+
+/// `attrd_updater --query --output-as=xml`: an `attribute` element for each node.
+fn parse_query(xml: &str) -> Option<Vec<(NodeName, String)>> {
+    let document = roxmltree::Document::parse(xml).ok()?;
+    let root = document.root_element();
+    let is_query = root.tag_name().name() == "pacemaker-result";
+    let elements = root.descendants().filter(|n| n.has_tag_name("attribute"));
+    let value = |node: roxmltree::Node<'_, '_>| {
+        let host = NodeName::new(node.attribute("host")?).ok()?;
+        Some((host, node.attribute("value").unwrap_or_default().to_owned()))
+    };
+    is_query.then(|| elements.map(value).collect()).flatten()
 }
 
 /// Removes a transient attribute. Removing one that does not exist is no error.

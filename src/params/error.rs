@@ -30,6 +30,15 @@ pub enum ParamError {
     )]
     ExternalStandbysUnused { rep_mode: RepMode },
     #[error(
+        "sync_method=quorum is set, but rep_mode={rep_mode} waits for no standby: use rep_mode=sync or unset it"
+    )]
+    QuorumUnused { rep_mode: RepMode },
+    #[error(
+        "sync_method=quorum and external_standby_node_list exclude each other: a quorum that a standby outside the cluster belongs \
+         to says too little about those inside; unset one"
+    )]
+    QuorumWithExternal,
+    #[error(
         "monitor_password is set without monitor_user, so nobody logs in with it; set monitor_user too, or unset the password"
     )]
     PasswordWithoutUser,
@@ -75,6 +84,8 @@ impl ParamError {
             | Self::PasswordWithoutUser
             | Self::LockServiceAbsent
             | Self::StrictAndUnsafe
+            | Self::QuorumUnused { .. }
+            | Self::QuorumWithExternal
             | Self::NotPromotable { .. }
             | Self::NothingToPromote { .. }
             | Self::SeveralPrimaries { .. } => OcfCode::ErrConfigured,

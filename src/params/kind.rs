@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use strum::VariantNames;
 
-use super::RepMode;
+use super::{RepMode, SyncMethod};
 
 /// What a parameter's value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
@@ -35,6 +35,10 @@ pub enum Kind {
     Boolean,
     /// One of none, slave, async, sync.
     Mode,
+    /// priority or quorum.
+    Method,
+    /// A whole number, at least 1.
+    Number,
     /// Names separated by spaces.
     Names,
 }
@@ -44,7 +48,7 @@ impl Kind {
     /// checks with, so that a choice is a string there and its words stand in the description.
     pub const fn ocf_type(self) -> &'static str {
         match self {
-            Self::Seconds | Self::Timeout | Self::Count | Self::Port => "integer",
+            Self::Seconds | Self::Timeout | Self::Count | Self::Number | Self::Port => "integer",
             Self::Boolean => "boolean",
             Self::String
             | Self::Secret
@@ -52,7 +56,28 @@ impl Kind {
             | Self::Path
             | Self::Bytes
             | Self::Mode
+            | Self::Method
             | Self::Names => "string",
+        }
+    }
+
+    /// The words it is limited to; empty when it is not.
+    pub const fn choices(self) -> &'static [&'static str] {
+        match self {
+            Self::Mode => RepMode::VARIANTS,
+            Self::Method => SyncMethod::VARIANTS,
+            Self::String
+            | Self::Secret
+            | Self::Words
+            | Self::Path
+            | Self::Seconds
+            | Self::Timeout
+            | Self::Count
+            | Self::Number
+            | Self::Port
+            | Self::Bytes
+            | Self::Boolean
+            | Self::Names => &[],
         }
     }
 
@@ -72,6 +97,8 @@ impl Kind {
             Self::Bytes => bytes(text).map(drop),
             Self::Boolean => boolean(text).map(drop),
             Self::Mode => mode(text).map(drop),
+            Self::Method => method(text).map(drop),
+            Self::Number => number(text).map(drop),
             Self::Names => names(text).map(drop),
         }
     }
@@ -145,6 +172,19 @@ pub(super) fn count(text: &str) -> Result<u32, Expected> {
     text.trim().parse().map_err(|_| "a whole number such as 3")
 }
 
+pub(super) fn number(text: &str) -> Result<usize, Expected> {
+    match text.trim().parse() {
+        Ok(0) | Err(_) => Err("a whole number, at least 1"),
+        Ok(number) => Ok(number),
+    }
+}
+
+pub(super) fn method(text: &str) -> Result<SyncMethod, Expected> {
+    text.trim()
+        .parse()
+        .map_err(|_: strum::ParseError| "priority or quorum")
+}
+
 pub(super) fn port(text: &str) -> Result<u16, Expected> {
     match text.trim().parse() {
         Ok(0) | Err(_) => Err("a port number from 1 to 65535"),
@@ -204,11 +244,6 @@ pub(super) fn names(text: &str) -> Result<Vec<String>, Expected> {
     Ok(names)
 }
 
-/// The words a [`Kind::Mode`] accepts.
-pub(super) fn modes() -> &'static [&'static str] {
-    RepMode::VARIANTS
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU64;
@@ -216,7 +251,7 @@ mod tests {
 
     use strum::VariantArray;
 
-    use super::{Kind, Secret, boolean, bytes, modes, names, seconds, words};
+    use super::{Kind, Secret, boolean, bytes, names, seconds, words};
 
     #[test]
     fn each_kind_accepts_good_values_and_refuses_bad_ones() {
@@ -248,6 +283,8 @@ mod tests {
                     ],
                     &["", "ture", "2", "y", "none"],
                 ),
+                Kind::Method => (&["priority", " quorum "][..], &["", "any", "Quorum"][..]),
+                Kind::Number => (&["1", " 2 "][..], &["", "0", "-1", "1.5", "one"][..]),
                 Kind::Mode => (
                     &["none", "slave", "async", "sync"],
                     &["", "Sync", "quorum", "sync async"],
@@ -297,6 +334,9 @@ mod tests {
     #[test]
     fn the_words_for_a_mode_are_the_ones_the_refusal_names() {
         let expected = Kind::Mode.check("x").unwrap_err();
-        assert_eq!(expected, format!("one of {}", modes().join(", ")));
+        assert_eq!(
+            expected,
+            format!("one of {}", Kind::Mode.choices().join(", "))
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::kind::{self, Kind};
+use super::kind::Kind;
 
 /// One parameter of the resource.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +35,7 @@ pub struct Described {
 impl Param {
     /// The words the parameter is limited to; empty when it is not.
     pub fn choices(&self) -> &'static [&'static str] {
-        if self.kind == Kind::Mode {
-            kind::modes()
-        } else {
-            &[]
-        }
+        self.kind.choices()
     }
 
     /// For a program to read.
@@ -445,6 +441,26 @@ parameters! {
         short: "Never commit without a standby",
         long: "With rep_mode=sync. false: when no standby can be promoted any more, for certain, commits go on without one. true: \
                they wait until a standby is back.",
+    };
+    SYNC_METHOD = Param {
+        name: "sync_method",
+        kind: Kind::Method,
+        default: Some("priority"),
+        reloadable: true,
+        short: "Who chooses the standbys that commits wait for",
+        long: "With rep_mode=sync. priority: the agent names them (FIRST), and each of them can take over by itself. When one is \
+               lost, commits wait until another has taken its place.\n\n\
+               quorum: PostgreSQL waits for whichever sync_num of all standbys answer first (ANY), so that a lost standby stalls \
+               nothing. Before a promotion the standbys compare how much they have, so more of them must be there: with two \
+               standbys and sync_num=1, both. PostgreSQL 13 or newer.",
+    };
+    SYNC_NUM = Param {
+        name: "sync_num",
+        kind: Kind::Number,
+        default: Some("1"),
+        reloadable: true,
+        short: "How many standbys must confirm a commit",
+        long: "With rep_mode=sync. Where fewer can, commits wait for those there are, down to none where sync_strict=false.",
     };
 }
 

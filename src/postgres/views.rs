@@ -1,8 +1,8 @@
 //! What a running server says about replication, each in one query.
 
-use crate::decide::contract::StandbyName;
 use crate::model::lsn::Lsn;
 use crate::model::status::{SenderState, SyncState};
+use crate::model::sync_names::StandbyName;
 use crate::model::sync_names::SyncNames;
 use crate::model::timeline::TimelineId;
 use crate::postgres::session::{Row, Session, SqlError};
@@ -22,6 +22,8 @@ pub struct ServerState {
     /// A standby whose startup process has used up its local WAL and waits for more.
     pub has_replayed_all: bool,
     pub receiver: Option<Receiver>,
+    /// Major version.
+    pub version: u32,
 }
 
 /// The WAL receiver process of a standby.
@@ -70,13 +72,14 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         current_setting('synchronous_standby_names'), \
         (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), \
         (SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'), \
-        (SELECT status FROM pg_stat_wal_receiver) \
+        (SELECT status FROM pg_stat_wal_receiver), \
+        current_setting('server_version_num')::int / 10000 \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(QUERY)?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 7)
-        .ok_or_else(|| unexpected(QUERY, "not one row of seven columns"))?;
+        .filter(|row| row.len() == 8)
+        .ok_or_else(|| unexpected(QUERY, "not one row of eight columns"))?;
     let text = |i: usize| row[i].as_deref();
     Ok(ServerState {
         in_recovery: text(0) == Some("t"),
@@ -90,7 +93,23 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
             pid,
             is_streaming: text(6) == Some("streaming"),
         }),
+        version: parse(QUERY, row, 7)?.unwrap_or_default(),
     })
+}
+
+/// Whom a standby would receive from, as the postmaster has it; empty: from nobody.
+///
+/// # Errors
+/// See [`SqlError`]; a user who may not see the setting is an error.
+pub fn primary_conninfo(session: &mut Session) -> Result<String, SqlError> {
+    const QUERY: &str =
+        "SELECT CASE WHEN current_setting('primary_conninfo') = '' THEN '' ELSE 'set' END";
+    let rows = session.rows(QUERY)?;
+    let row = rows.first().ok_or_else(|| unexpected(QUERY, "no row"))?;
+    row.first()
+        .cloned()
+        .flatten()
+        .ok_or_else(|| unexpected(QUERY, "no value"))
 }
 
 /// Wait events of a startup process that has nothing left to replay. PostgreSQL 12 has the first

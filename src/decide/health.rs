@@ -1,0 +1,67 @@
+//! Whether a running primary should tell that something is missing.
+
+use std::fmt;
+
+use crate::model::sync_names::SyncNames;
+
+/// In which way a synchronous cluster is less than it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Degradation {
+    /// Commits are acknowledged without any standby: losing this machine loses them.
+    Alone,
+    /// Commits wait, because too few of those they wait for are connected.
+    Waiting {
+        contract: SyncNames,
+        connected: usize,
+    },
+}
+
+impl fmt::Display for Degradation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alone => f.write_str(
+                "running alone: commits are acknowledged without a standby, and nobody may be promoted",
+            ),
+            Self::Waiting {
+                contract,
+                connected,
+            } => write!(
+                f,
+                "commits wait: synchronous_standby_names is {contract}, and {connected} of them stream"
+            ),
+        }
+    }
+}
+
+/// Judges a primary in synchronous mode. `connected`: how many of those named in the contract stream.
+#[must_use]
+pub fn degradation(contract: &SyncNames, connected: usize) -> Option<Degradation> {
+    if contract.count() == 0 {
+        return Some(Degradation::Alone);
+    }
+    (connected < contract.count()).then(|| Degradation::Waiting {
+        contract: contract.clone(),
+        connected,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_that_waits_or_is_alone_is_degraded() {
+        for (contract, connected, degraded) in [
+            ("", 0, true),
+            ("", 2, true),
+            ("b", 1, false),
+            ("b", 0, true),
+            ("ANY 1 (b, c)", 1, false),
+            ("ANY 1 (b, c)", 0, true),
+            ("FIRST 2 (b, c)", 1, true),
+        ] {
+            let got = degradation(&contract.parse().unwrap(), connected);
+            assert_eq!(got.is_some(), degraded, "{contract} {connected}");
+        }
+    }
+}

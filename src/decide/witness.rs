@@ -1,0 +1,275 @@
+//! R3, R8: whether this node's WAL is known to reach as far as every acknowledged commit.
+//!
+//! Before a promotion each standby stops receiving from the old primary and then states how far its
+//! WAL reaches. A statement made while it still receives is worthless: the next commit may be
+//! acknowledged by it a moment later.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::model::claim::Claim;
+use crate::model::sync_names::StandbyName;
+use crate::model::timeline::{Relation, WalPosition};
+
+/// What one standby states for the present epoch: the end of its WAL, with nothing more to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    pub position: WalPosition,
+    /// By its own copy of the CIB it is one of those whom the claim is about, and it believes that.
+    pub is_witness: bool,
+}
+
+/// Whether a node may go ahead, by the statements it has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Enough witnesses have spoken, and this node has all that they have.
+    Covered,
+    /// Nobody is known to have every acknowledged commit.
+    NothingClaimed,
+    /// Fewer witnesses have spoken than are needed.
+    Missing { more: usize, of: Vec<StandbyName> },
+    /// A witness has more.
+    Behind { better: StandbyName },
+    /// A witness wrote or received something that is not in this node's history.
+    Diverged { from: StandbyName },
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Covered => f.write_str("this node has every acknowledged commit"),
+            Self::NothingClaimed => {
+                f.write_str("no standby is recorded as having every acknowledged commit")
+            }
+            Self::Missing { more, of } => write!(
+                f,
+                "the last commits may be on nodes that have not said how much they have: {more} more needed of {}",
+                of.join(", ")
+            ),
+            Self::Behind { better } => write!(f, "{better} has more WAL"),
+            Self::Diverged { from } => {
+                write!(f, "{from} has WAL that is not in this node's history")
+            }
+        }
+    }
+}
+
+/// Holds the node's own position against the claim. It need not be a member of the claim itself: one
+/// that has as much as the members who have spoken has every acknowledged commit too.
+#[must_use]
+pub fn coverage(
+    mine: &WalPosition,
+    claim: &Claim,
+    statements: &BTreeMap<StandbyName, Statement>,
+) -> Coverage {
+    if claim.is_empty() {
+        return Coverage::NothingClaimed;
+    }
+    let witnesses = statements
+        .iter()
+        .filter(|(name, s)| s.is_witness && claim.members.contains(*name));
+    let mut spoken = 0;
+    for (name, statement) in witnesses {
+        spoken += 1;
+        match mine.relate(&statement.position) {
+            Relation::Equal | Relation::Ahead => {}
+            Relation::Behind => {
+                return Coverage::Behind {
+                    better: name.clone(),
+                };
+            }
+            Relation::Diverged { .. } => return Coverage::Diverged { from: name.clone() },
+        }
+    }
+    let more = claim.needed().saturating_sub(spoken);
+    if more == 0 {
+        return Coverage::Covered;
+    }
+    let has_not_spoken = |name: &&StandbyName| !statements.get(*name).is_some_and(|s| s.is_witness);
+    let of = claim.members.iter().filter(has_not_spoken);
+    Coverage::Missing {
+        more,
+        of: of.cloned().collect(),
+    }
+}
+
+/// Whether nobody who has spoken is a better choice: with less WAL than another this node would be
+/// safe to promote, and the other could not follow it. Among equals the first by name.
+#[must_use]
+pub fn is_best(
+    me: &StandbyName,
+    mine: &WalPosition,
+    statements: &BTreeMap<StandbyName, Statement>,
+) -> bool {
+    let others = statements.iter().filter(|(name, _)| *name != me);
+    others
+        .map(|(name, s)| (name, mine.relate(&s.position)))
+        .all(|(name, relation)| match relation {
+            Relation::Ahead => true,
+            Relation::Equal => me < name,
+            Relation::Behind => false,
+            // It can follow neither way.
+            Relation::Diverged { .. } => true,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn at(text: &str) -> WalPosition {
+        let (lineage, end) = text.split_once('@').unwrap();
+        WalPosition {
+            lineage: lineage.parse().unwrap(),
+            end: end.parse().unwrap(),
+        }
+    }
+
+    fn set(names: &[&str]) -> BTreeSet<StandbyName> {
+        names.iter().map(|n| (*n).to_owned()).collect()
+    }
+
+    fn statements(of: &[(&str, &str, bool)]) -> BTreeMap<StandbyName, Statement> {
+        let one = |(name, position, is_witness): &(&str, &str, bool)| {
+            let position = at(position);
+            let statement = Statement {
+                position,
+                is_witness: *is_witness,
+            };
+            ((*name).to_owned(), statement)
+        };
+        of.iter().map(one).collect()
+    }
+
+    #[test]
+    fn it_goes_ahead_only_with_all_that_enough_witnesses_have() {
+        let single = Claim::each_of(set(&["b"]));
+        let quorum = Claim::some_of(1, set(&["b", "c"]));
+        let two_of_three = Claim::some_of(2, set(&["b", "c", "d"]));
+        let missing = |more, of: &[&str]| Coverage::Missing {
+            more,
+            of: of.iter().map(|n| (*n).to_owned()).collect(),
+        };
+        let behind = |better: &str| Coverage::Behind {
+            better: better.to_owned(),
+        };
+        for (claim, mine, said, expected) in [
+            (
+                &single,
+                "1@0/5",
+                vec![("b", "1@0/5", true)],
+                Coverage::Covered,
+            ),
+            (&single, "1@0/5", vec![], missing(1, &["b"])),
+            // A third node with as much as the one that has everything, or more: it has everything.
+            (
+                &single,
+                "1@0/5",
+                vec![("b", "1@0/5", true), ("c", "1@0/5", false)],
+                Coverage::Covered,
+            ),
+            (
+                &single,
+                "1@0/9",
+                vec![("b", "1@0/5", true), ("c", "1@0/9", false)],
+                Coverage::Covered,
+            ),
+            (&single, "1@0/4", vec![("b", "1@0/5", true)], behind("b")),
+            // What a node that is no witness has need not be acknowledged.
+            (
+                &single,
+                "1@0/5",
+                vec![("b", "1@0/5", true), ("c", "1@0/9", false)],
+                Coverage::Covered,
+            ),
+            (
+                &single,
+                "1@0/9",
+                vec![("c", "1@0/9", true)],
+                missing(1, &["b"]),
+            ),
+            (
+                &single,
+                "1@0/9",
+                vec![("b", "1@0/5", false)],
+                missing(1, &["b"]),
+            ),
+            (
+                &quorum,
+                "1@0/5",
+                vec![("b", "1@0/5", true)],
+                missing(1, &["c"]),
+            ),
+            (
+                &quorum,
+                "1@0/5",
+                vec![("b", "1@0/5", true), ("c", "1@0/4", true)],
+                Coverage::Covered,
+            ),
+            (
+                &quorum,
+                "1@0/4",
+                vec![("b", "1@0/5", true), ("c", "1@0/4", true)],
+                behind("b"),
+            ),
+            (
+                &quorum,
+                "1@0/5",
+                vec![("b", "1@0/5", true), ("c", "1@0/4", false)],
+                missing(1, &["c"]),
+            ),
+            (
+                &two_of_three,
+                "1@0/5",
+                vec![("b", "1@0/5", true), ("d", "1@0/5", true)],
+                Coverage::Covered,
+            ),
+            (
+                &two_of_three,
+                "1@0/5",
+                vec![("b", "1@0/5", true)],
+                missing(1, &["c", "d"]),
+            ),
+            (
+                &Claim::nothing(),
+                "1@0/5",
+                vec![("b", "1@0/5", true)],
+                Coverage::NothingClaimed,
+            ),
+            // A larger position on a timeline that was left is not more (R7).
+            (
+                &single,
+                "2<1:0000000000000004@0/5",
+                vec![("b", "1@0/9", true)],
+                Coverage::Diverged {
+                    from: "b".to_owned(),
+                },
+            ),
+            (
+                &single,
+                "2<1:0000000000000004@0/5",
+                vec![("b", "1@0/3", true)],
+                Coverage::Covered,
+            ),
+        ] {
+            let got = coverage(&at(mine), claim, &statements(&said));
+            assert_eq!(got, expected, "{claim:?} {mine} {said:?}");
+        }
+    }
+
+    #[test]
+    fn one_node_is_the_best() {
+        let said = statements(&[
+            ("b", "1@0/5", true),
+            ("c", "1@0/9", false),
+            ("d", "1@0/9", true),
+        ]);
+        let best: Vec<_> = said
+            .iter()
+            .filter(|(name, s)| is_best(name, &s.position, &said))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(best, ["c"]);
+    }
+}

@@ -145,15 +145,27 @@ pub fn set_private(
     Ok(())
 }
 
+/// What the tool derives the node from that an attribute is about (`lib/common/nodes.c`, `pcmk__node_attr_target`).
+const NODE_MEANT: [&str; 3] = [
+    "OCF_RESKEY_CRM_meta_on_node",
+    "OCF_RESKEY_CRM_meta_physical_host",
+    "OCF_RESKEY_CRM_meta_container_attribute_target",
+];
+
 /// The values of an attribute on all nodes, as attrd has them. An attribute that nobody ever set is none.
 ///
 /// # Errors
 /// [`WriteError::NotConnected`], [`WriteError::TimedOut`], [`WriteError::BadAnswer`], [`WriteError::Failed`].
 pub fn read_private(name: &str, deadline: Deadline) -> Result<Vec<(NodeName, String)>, WriteError> {
     let limit = deadline.remaining();
-    let command = Command::new("attrd_updater")
-        .arg(format!("--name={name}"))
-        .args(["--query", "--all", "--output-as=xml"]);
+    // In an agent's environment the tool takes this for the node that is meant, and tells only of it, `--all` or not
+    // (tried with 2.1.5).
+    let command = NODE_MEANT.iter().fold(
+        Command::new("attrd_updater")
+            .arg(format!("--name={name}"))
+            .args(["--query", "--all", "--output-as=xml"]),
+        |command, variable| command.env_remove(variable),
+    );
     match command.run(deadline) {
         Ok(output) => {
             let text = output.stdout_text();

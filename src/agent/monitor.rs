@@ -271,11 +271,12 @@ fn stand_by_statement(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
         position = own.position,
         coverage = covered
     );
-    let me = ctx.me.lower().to_owned();
-    if covered == Coverage::Covered && is_best(&me, &own.position, &statements) {
-        return board.set_score(&ctx.me, Score::Must);
+    if covered != Coverage::Covered {
+        return Ok(());
     }
-    Ok(())
+    // Whoever is covered may; the best may be one that Pacemaker must not choose.
+    let is_best = is_best(&ctx.me.lower().to_owned(), &own.position, &statements);
+    board.set_score(&ctx.me, if is_best { Score::Must } else { Score::May })
 }
 
 fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {

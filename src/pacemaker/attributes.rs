@@ -145,33 +145,33 @@ pub fn set_private(
     Ok(())
 }
 
-/// What the tool derives the node from that an attribute is about (`lib/common/nodes.c`, `pcmk__node_attr_target`).
-const NODE_MEANT: [&str; 3] = [
-    "OCF_RESKEY_CRM_meta_on_node",
-    "OCF_RESKEY_CRM_meta_physical_host",
-    "OCF_RESKEY_CRM_meta_container_attribute_target",
-];
-
 /// The values of an attribute on all nodes, as attrd has them. An attribute that nobody ever set is none.
 ///
 /// # Errors
 /// [`WriteError::NotConnected`], [`WriteError::TimedOut`], [`WriteError::BadAnswer`], [`WriteError::Failed`].
 pub fn read_private(name: &str, deadline: Deadline) -> Result<Vec<(NodeName, String)>, WriteError> {
     let limit = deadline.remaining();
-    // In an agent's environment the tool takes this for the node that is meant, and tells only of it, `--all` or not
-    // (tried with 2.1.5).
-    let command = NODE_MEANT.iter().fold(
-        Command::new("attrd_updater")
-            .arg(format!("--name={name}"))
-            .args(["--query", "--all", "--output-as=xml"]),
-        |command, variable| command.env_remove(variable),
-    );
+    let mut command = Command::new("attrd_updater")
+        .arg(format!("--name={name}"))
+        .args(["--query", "--all", "--output-as=xml"]);
+    // Called by an agent, 2.1.5 answers for the agent's node only, in spite of --all (tried).
+    for variable in ["on_node", "physical_host", "container_attribute_target"] {
+        command = command.env_remove(format!("OCF_RESKEY_CRM_meta_{variable}"));
+    }
     match command.run(deadline) {
         Ok(output) => {
             let text = output.stdout_text();
             parse_query(&text).ok_or(WriteError::BadAnswer(text))
         }
-        Err(error) if error.exit_code() == Some(exit_code::NO_SUCH) => Ok(Vec::new()),
+        // 2.1.5 answers 78 where nobody ever set the attribute, later ones 105.
+        Err(error)
+            if matches!(
+                error.exit_code(),
+                Some(exit_code::NO_SUCH | exit_code::CONFIG)
+            ) =>
+        {
+            Ok(Vec::new())
+        }
         Err(error) => Err(WriteError::from_run(error, limit)),
     }
 }
@@ -300,6 +300,29 @@ mod tests {
         let view = parse(PEER_LOST).unwrap();
         let result = write_transient(&view, &node("node2"), "a", Some("b"), past);
         assert!(matches!(result, Err(WriteError::NodeAway(_))), "{result:?}");
+    }
+
+    #[test]
+    fn a_query_lists_every_node_s_value() {
+        let answer = |attributes: &str| {
+            parse_query(&format!(
+                "<pacemaker-result api-version=\"2.25\" request=\"attrd_updater\">{attributes}\
+                 <status code=\"0\" message=\"OK\"/></pacemaker-result>"
+            ))
+        };
+        let one = r#"<attribute name="a" value="2|W|2&lt;1:0|5" host="node1"/>"#;
+        let two = r#"<attribute name="a" value="" host="node2"/>"#;
+        assert_eq!(
+            answer(&format!("{one}{two}")),
+            Some(vec![
+                (node("node1"), "2|W|2<1:0|5".to_owned()),
+                (node("node2"), String::new())
+            ])
+        );
+        assert_eq!(answer(""), Some(vec![]));
+        assert_eq!(answer(r#"<attribute name="a" value="x"/>"#), None);
+        assert_eq!(parse_query("error"), None);
+        assert_eq!(parse_query("<cib/>"), None);
     }
 
     #[test]

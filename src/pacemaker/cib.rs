@@ -25,6 +25,8 @@ use crate::sys::{Command, Deadline, RunError};
 ///
 /// Source: `crm_error --exit --list`.
 pub(crate) mod exit_code {
+    /// `CRM_EX_CONFIG`
+    pub(crate) const CONFIG: i32 = 78;
     /// `CRM_EX_DISCONNECT`
     pub(crate) const NOT_CONNECTED: i32 = 102;
     /// `CRM_EX_OLD`

@@ -5,7 +5,7 @@ use crate::cluster::Cluster;
 use crate::error::Result;
 use crate::network::LOCK_ADDRESS;
 use crate::progress::note;
-use crate::spec::Spec;
+use crate::spec::{Agent, Spec};
 
 /// Name of the lock that the cluster takes.
 pub const LOCK_NAME: &str = "lab";
@@ -30,19 +30,6 @@ pub(crate) fn parameters(spec: &Spec) -> Vec<(String, String)> {
     .to_vec()
 }
 
-/// pha4pgsql's columns, and the agent's.
-const TABLE: &str = "
-create table distlock(
-    lockname text primary key,
-    owner text,
-    ts timestamptz,
-    expired_time timestamptz,
-    epoch bigint,
-    eligible text[],
-    reports int,
-    system text
-)";
-
 impl Cluster {
     /// Starts the lock service, if it does not run.
     ///
@@ -66,18 +53,28 @@ impl Cluster {
         self.postgres(self.lock()?).stop()
     }
 
-    /// Makes the table of a lock service that runs.
+    /// Makes the table and the lock's row, in a lock service that runs, as an operator does: with `expgsql distlock init`.
     pub(crate) fn init_lock_service(&self) -> Result<()> {
-        self.postgres(self.lock()?).sql(TABLE).map(drop)
+        let Agent::Expgsql { .. } = self.spec().agent else {
+            // Nobody else asks for it.
+            return Ok(());
+        };
+        let Some(node) = self.nodes().first() else {
+            return Ok(());
+        };
+        let program = format!("{}/expgsql", crate::agent::DIRECTORY);
+        node.run(&[&program, "distlock", &conninfo(), "init", LOCK_NAME])?
+            .ok()
+            .map(drop)
     }
 
-    /// The lock's row: `owner|epoch|eligible|reports|expired`; empty: nobody ever took it.
+    /// The lock's row: `owner|epoch|eligible|reports|expired`.
     ///
     /// # Errors
     /// Those of [`crate::Postgres::sql`].
     pub fn lock_row(&self) -> Result<String> {
         self.postgres(self.lock()?).sql(&format!(
-            "select owner, epoch, eligible, reports, expired_time < now() from distlock where lockname = '{LOCK_NAME}'"
+            "select owner, epoch, eligible, reports, ts + expired_time < now() from distlock where lockname = '{LOCK_NAME}'"
         ))
     }
 }

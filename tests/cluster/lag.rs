@@ -101,11 +101,12 @@ fn alone(stage: &Stage, primary: &Node, standbys: &[&Node]) -> Result<()> {
     })
 }
 
-/// The code of the last monitor of the primary, where it is one of the two that mean degraded.
+/// The code of the last monitor of the primary, where it is one of the two that mean degraded. Pacemaker keeps the last
+/// failure, too, until somebody cleans up: that says only that it once was.
 fn degraded(node: &Node) -> std::result::Result<Option<&'static str>, String> {
     let found = DEGRADED.into_iter().map(|code| {
         let path = format!(
-            "//node_state[@uname='{}']//lrm_resource[starts-with(@id,'{RESOURCE}')]/lrm_rsc_op[@operation='monitor' and @rc-code='{code}']",
+            "//node_state[@uname='{}']//lrm_resource[starts-with(@id,'{RESOURCE}')]/lrm_rsc_op[starts-with(@id,'{RESOURCE}_monitor') and @rc-code='{code}']",
             node.name()
         );
         let query = node.run(&["cibadmin", "--query", "--xpath", &path]);
@@ -212,6 +213,8 @@ fn killed(stage: &Stage, primary: &Node, late: &Node) -> Result<()> {
         }
     })?;
     stage.writes_go_on()?;
+    println!("{}", lab::logs(primary, 60)); // TEMP
+    println!("{}", lab::logs(late, 30)); // TEMP
     stage.forgive(primary)?;
     far_behind(lab, primary, late)?;
     may_not_be_promoted(lab, late).map_err(wrong)?;

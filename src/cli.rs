@@ -1,7 +1,8 @@
 //! The command line: what was asked for, and the texts that explain it.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::path::Path;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use strum::VariantArray;
@@ -46,7 +47,7 @@ By hand, on one node:
     version,
     about = ABOUT,
     long_about = LONG_ABOUT,
-    override_usage = "expgsql ACTION\n       expgsql parameters [--json | --markdown]",
+    override_usage = "expgsql ACTION\n       expgsql parameters [--json | --markdown]\n       expgsql distlock CONNECTION VERB LOCK …",
     disable_help_subcommand = true,
     // `help` is an OCF action, and what follows an action is ignored, options included.
     allow_external_subcommands = true
@@ -67,6 +68,12 @@ enum Command {
         #[arg(long)]
         markdown: bool,
     },
+    /// Make, show and take the lock of a lock service; `distlock --help` says how
+    #[command(disable_help_flag = true)]
+    Distlock {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Turn a standby to a new primary as soon as that can be reached; started by notify
     #[command(hide = true)]
     FollowPrimary {
@@ -85,6 +92,16 @@ pub enum Format {
     Markdown,
 }
 
+/// Words of a command line that may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Words(pub Vec<String>);
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} words", self.0.len())
+    }
+}
+
 /// What a command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -92,6 +109,8 @@ pub enum Request {
     /// OCF: answered with "unimplemented", whatever else is wrong.
     UnknownAction(String),
     Parameters(Format),
+    /// The words behind `distlock`.
+    Distlock(Words),
     /// What notify leaves to a process of its own, because Pacemaker waits for notify.
     FollowPrimary {
         old_receiver: Option<i32>,
@@ -105,6 +124,10 @@ pub enum Request {
 impl Request {
     /// Understands `args`, of which the first is the program's own name.
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Self {
+        let mut args: Vec<OsString> = args.into_iter().collect();
+        if is_distlock(args.first()) {
+            args.insert(1, "distlock".into());
+        }
         let matched = command().try_get_matches_from(args);
         match matched.and_then(|matches| <Cli as clap::FromArgMatches>::from_arg_matches(&matches))
         {
@@ -122,6 +145,7 @@ impl From<Cli> for Request {
             Some(Command::Parameters { json: true, .. }) => Self::Parameters(Format::Json),
             Some(Command::Parameters { markdown: true, .. }) => Self::Parameters(Format::Markdown),
             Some(Command::Parameters { .. }) => Self::Parameters(Format::Text),
+            Some(Command::Distlock { words }) => Self::Distlock(Words(words)),
             Some(Command::FollowPrimary { old_receiver }) => Self::FollowPrimary { old_receiver },
             // OCF 1.1: arguments after the action are to be ignored.
             Some(Command::Action(words)) => {
@@ -138,6 +162,11 @@ impl From<Cli> for Request {
             }
         }
     }
+}
+
+/// Is the program called by pha4pgsql's name for the lock's client?
+pub fn is_distlock(program: Option<&OsString>) -> bool {
+    program.is_some_and(|path| Path::new(path).file_name() == Some("distlock".as_ref()))
 }
 
 /// The text of `--help`.
@@ -249,7 +278,7 @@ mod tests {
     use clap::CommandFactory;
     use strum::VariantArray;
 
-    use super::{Cli, Format, Request, help, methods, parameters};
+    use super::{Cli, Format, Request, Words, help, methods, parameters};
     use crate::ocf::Action;
     use crate::params::PARAMS;
 
@@ -281,6 +310,19 @@ mod tests {
                 assert_eq!(parse(&args), Request::Act(*action), "{args:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_lock_client_is_called_by_either_name() {
+        let words = ["host=h -x", "trylock", "t:l", "--force", "--help"];
+        let expected = Request::Distlock(Words(words.map(str::to_owned).to_vec()));
+        let call = |first: &[&str]| Request::parse(first.iter().chain(&words).map(OsString::from));
+        assert_eq!(call(&["expgsql", "distlock"]), expected);
+        assert_eq!(call(&["/usr/local/bin/distlock"]), expected);
+        let help = Request::Distlock(Words(vec!["--help".to_owned()]));
+        assert_eq!(parse(&["distlock", "--help"]), help);
+        assert_eq!(parse(&["distlock"]), Request::Distlock(Words(Vec::new())));
+        assert!(!format!("{expected:?}").contains("host"));
     }
 
     #[test]

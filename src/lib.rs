@@ -3,6 +3,7 @@
 mod agent;
 pub mod cli;
 pub mod decide;
+pub mod distlock;
 pub mod log;
 pub mod model;
 pub mod ocf;

@@ -14,6 +14,7 @@ pub use error::ParamError;
 pub use kind::{Expected, Kind, Secret};
 pub use table::{Described, PARAMS, Param};
 
+use crate::distlock::{Conninfo, Place};
 use crate::ocf::env::NotUtf8;
 use crate::ocf::{OcfEnv, Promotable, Vars};
 
@@ -127,8 +128,14 @@ pub struct Params {
     pub crm_attr_timeout: Duration,
     /// Values of application_name, as given, without doubles.
     pub external_standby_node_list: Vec<String>,
-    /// Always false in parameters that were accepted.
+    /// With it, `distlock_conninfo` or both commands are set in parameters that were accepted.
     pub enable_distlock: bool,
+    /// Wins over the commands. Secret because a password may be in it.
+    pub distlock_conninfo: Option<Secret>,
+    /// `None`: the resource's name, in the usual table.
+    pub distlock_lockname: Option<String>,
+    pub distlock_ttl: Duration,
+    pub distlock_timeout: Duration,
     /// Secret because existing configurations have a password in it.
     pub distlock_lock_cmd: Option<Secret>,
     /// Secret because existing configurations have a password in it.
@@ -229,10 +236,31 @@ impl Params {
             problems.push(ParamError::PasswordWithoutUser);
         }
         if self.enable_distlock {
-            problems.push(ParamError::LockServiceAbsent);
+            problems.extend(self.lock_service().err());
         }
         if self.sync_strict && self.unsafe_relax {
             problems.push(ParamError::StrictAndUnsafe);
+        }
+    }
+}
+
+impl Params {
+    /// Is it clear where the lock is? Looked at only where a lock is wanted: values that are left over harm nobody.
+    fn lock_service(&self) -> Result<(), ParamError> {
+        if let Some(name) = &self.distlock_lockname {
+            name.parse::<Place>().map_err(ParamError::LockName)?;
+        }
+        match (
+            &self.distlock_conninfo,
+            &self.distlock_lock_cmd,
+            &self.distlock_unlock_cmd,
+        ) {
+            (Some(conninfo), _, _) => Conninfo::parse(conninfo.reveal())
+                .map(drop)
+                .map_err(ParamError::LockConninfo),
+            (None, Some(_), Some(_)) => Ok(()),
+            (None, None, None) => Err(ParamError::LockServiceUnnamed),
+            (None, Some(_), None) | (None, None, Some(_)) => Err(ParamError::HalfOfLockCommands),
         }
     }
 }
@@ -305,6 +333,10 @@ impl Reader<'_> {
             crm_attr_timeout: self.value(&table::CRM_ATTR_TIMEOUT, kind::timeout),
             external_standby_node_list: self.value(&table::EXTERNAL_STANDBY_NODE_LIST, kind::names),
             enable_distlock: self.value(&table::ENABLE_DISTLOCK, kind::boolean),
+            distlock_conninfo: self.given(&table::DISTLOCK_CONNINFO, kind::secret),
+            distlock_lockname: self.given(&table::DISTLOCK_LOCKNAME, kind::string),
+            distlock_ttl: self.value(&table::DISTLOCK_TTL, kind::timeout),
+            distlock_timeout: self.value(&table::DISTLOCK_TIMEOUT, kind::timeout),
             distlock_lock_cmd: self.given(&table::DISTLOCK_LOCK_CMD, kind::secret),
             distlock_unlock_cmd: self.given(&table::DISTLOCK_UNLOCK_CMD, kind::secret),
             distlock_lockservice_deadcheck_nodelist: self
@@ -374,6 +406,8 @@ mod tests {
     use std::time::Duration;
 
     use strum::VariantArray;
+
+    use crate::distlock::ConninfoError;
 
     use super::{Kind, PARAMS, ParamError, Params, RepMode, Resolved, check_consistency};
     use crate::ocf::{OcfCode, OcfEnv, Vars};
@@ -512,7 +546,7 @@ mod tests {
             })
         };
         let unused = |rep_mode| Some(ParamError::ExternalStandbysUnused { rep_mode });
-        let cases: [(Given, Option<ParamError>); 18] = [
+        let cases: [(Given, Option<ParamError>); 24] = [
             (&[SYNC], missing(RepMode::Sync)),
             (&[("rep_mode", "async")], missing(RepMode::Async)),
             (
@@ -545,8 +579,37 @@ mod tests {
             (&[("monitor_user", "m")], None),
             (
                 &[("enable_distlock", "ja")],
-                Some(ParamError::LockServiceAbsent),
+                Some(ParamError::LockServiceUnnamed),
             ),
+            (
+                &[("enable_distlock", "ja"), ("distlock_lock_cmd", "x")],
+                Some(ParamError::HalfOfLockCommands),
+            ),
+            (
+                &[("enable_distlock", "ja"), ("distlock_unlock_cmd", "x")],
+                Some(ParamError::HalfOfLockCommands),
+            ),
+            (
+                &[
+                    ("enable_distlock", "ja"),
+                    ("distlock_lock_cmd", "x"),
+                    ("distlock_unlock_cmd", "x"),
+                ],
+                None,
+            ),
+            (
+                &[
+                    ("enable_distlock", "ja"),
+                    ("distlock_conninfo", "host=h user=u"),
+                    ("distlock_lock_cmd", "x"),
+                ],
+                None,
+            ),
+            (
+                &[("enable_distlock", "ja"), ("distlock_conninfo", "user=u")],
+                Some(ParamError::LockConninfo(ConninfoError::NoHost)),
+            ),
+            (&[("distlock_conninfo", "user=u")], None),
             (
                 &[("enable_distlock", "false"), ("distlock_lock_cmd", "x")],
                 None,
@@ -677,6 +740,7 @@ mod tests {
         let secrets = [
             "monitor_password",
             "primary_conninfo_opt",
+            "distlock_conninfo",
             "distlock_lock_cmd",
             "distlock_unlock_cmd",
         ];

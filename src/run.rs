@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::agent;
 use crate::cli::{self, Request};
+use crate::distlock;
 use crate::log::say;
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome, Vars, metadata, reason};
 use crate::params::{ParamError, Params, Resolved, check_consistency};
@@ -113,6 +114,14 @@ fn respond(
             OcfCode::ErrUnimplemented,
             format!("{name:?} is not an action of expgsql; expgsql methods lists them"),
         )),
+        Request::Distlock(words) => match distlock::cli::run(&words.0) {
+            Ok(text) => streams.print(&text),
+            // pha4pgsql's scripts know 1 for everything that is no answer.
+            Err(text) => {
+                writeln!(streams.err, "{text}")?;
+                Ok(OcfCode::ErrGeneric)
+            }
+        },
         Request::FollowPrimary { old_receiver } => match OcfEnv::from_vars(vars) {
             Ok(env) => {
                 let Resolved { params, .. } = Params::resolve(vars);

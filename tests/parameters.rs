@@ -11,7 +11,7 @@ const TRIED_IN: [&str; 4] = ["ocf.rs", "plain.rs", "follower.rs", "secrets.rs"];
 
 /// What those do not try, and why. That bad values are refused is shown for all, in `contract/bad_input.rs` and in the
 /// unit tests of `params`.
-const ELSEWHERE: [(&str, &str); 12] = [
+const ELSEWHERE: [(&str, &str); 15] = [
     (
         "node_list",
         "says who takes part in a cluster: cluster scenarios",
@@ -51,11 +51,23 @@ const ELSEWHERE: [(&str, &str); 12] = [
     ("sync_num", "counts the contract: decide::contract"),
     (
         "enable_distlock",
-        "is refused in this version: bad_input.rs",
+        "lets a lock decide: decide::lease, tests/distlock and cluster scenarios",
+    ),
+    (
+        "distlock_lockname",
+        "names the lock: tests/distlock and cluster scenarios",
+    ),
+    (
+        "distlock_ttl",
+        "bounds a lease: tests/distlock and cluster scenarios",
+    ),
+    (
+        "distlock_timeout",
+        "bounds a wait: tests/distlock and cluster scenarios",
     ),
     (
         "distlock_lockservice_deadcheck_nodelist",
-        "is accepted, and used once enable_distlock is",
+        "names who is asked by ssh: decide::lease, tests/distlock and cluster scenarios",
     ),
 ];
 

@@ -10,6 +10,7 @@ pub mod divergence;
 pub mod election;
 pub mod eligibility;
 pub mod health;
+pub mod lease;
 pub mod marks;
 pub mod promote;
 pub mod right;

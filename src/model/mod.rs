@@ -2,6 +2,7 @@
 
 pub mod claim;
 pub mod cluster_view;
+pub mod lock;
 pub mod lsn;
 pub mod node_name;
 pub mod repl_info;

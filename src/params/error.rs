@@ -2,6 +2,7 @@
 
 use super::RepMode;
 use super::kind::Expected;
+use crate::distlock::{ConninfoError, PlaceError};
 use crate::ocf::OcfCode;
 
 /// One thing that is wrong with the parameters: what was seen, what it means, what to do.
@@ -43,10 +44,18 @@ pub enum ParamError {
     )]
     PasswordWithoutUser,
     #[error(
-        "enable_distlock=true, but the lock service is not in this version of expgsql yet; unset it, and let quorum or fencing \
-         decide (three votes, a quorum device or stonith)"
+        "enable_distlock=true, but nothing says where the lock is; set distlock_conninfo (or the older distlock_lock_cmd and \
+         distlock_unlock_cmd)"
     )]
-    LockServiceAbsent,
+    LockServiceUnnamed,
+    #[error(
+        "only one of distlock_lock_cmd and distlock_unlock_cmd is set; set both, or distlock_conninfo"
+    )]
+    HalfOfLockCommands,
+    #[error("distlock_conninfo can't be used: {0}")]
+    LockConninfo(ConninfoError),
+    #[error("distlock_lockname: {0}")]
+    LockName(PlaceError),
     #[error(
         "sync_strict=true contradicts unsafe_relax=true, unset one: commits wait for a standby always, or may stop waiting without proof"
     )]
@@ -82,7 +91,10 @@ impl ParamError {
             | Self::SlotName { .. }
             | Self::ExternalStandbysUnused { .. }
             | Self::PasswordWithoutUser
-            | Self::LockServiceAbsent
+            | Self::LockServiceUnnamed
+            | Self::HalfOfLockCommands
+            | Self::LockConninfo(_)
+            | Self::LockName(_)
             | Self::StrictAndUnsafe
             | Self::QuorumUnused { .. }
             | Self::QuorumWithExternal

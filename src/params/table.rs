@@ -368,33 +368,76 @@ parameters! {
         kind: Kind::Boolean,
         default: Some("false"),
         reloadable: false,
-        short: "Use a lock service (not in this version)",
-        long: "Let a lock in a PostgreSQL outside the cluster decide who may be primary. This version refuses true: the lock \
-               service comes later.",
+        short: "Use a lock service",
+        long: "Let a lock in a PostgreSQL outside the cluster decide who may be primary: with two nodes and no fencing, nothing else \
+               can. Needs distlock_conninfo, or distlock_lock_cmd and distlock_unlock_cmd.",
+    };
+    DISTLOCK_CONNINFO = Param {
+        name: "distlock_conninfo",
+        kind: Kind::Secret,
+        default: None,
+        reloadable: true,
+        short: "How to connect to the lock service",
+        long: "A connection string such as \"host=lock.example user=expgsql dbname=ha sslmode=verify-full sslrootcert=/etc/lock-ca.crt\", \
+               or a postgresql:// address. The server must be outside the cluster; expgsql distlock init makes the table in it. \
+               The password belongs in a password file (passfile= in here, passfile, or ~/.pgpass of root), not in this value.\n\n\
+               Where it is set, distlock_lock_cmd and distlock_unlock_cmd are not used.",
+    };
+    DISTLOCK_LOCKNAME = Param {
+        name: "distlock_lockname",
+        kind: Kind::String,
+        default: None,
+        reloadable: false,
+        short: "Name of the lock",
+        long: "The row of this cluster: LOCKNAME, TABLE:LOCKNAME or SCHEMA.TABLE:LOCKNAME. When unset, the name of the resource, in \
+               the table distlock. Two clusters must not use the same one.",
+    };
+    DISTLOCK_TTL = Param {
+        name: "distlock_ttl",
+        kind: Kind::Timeout,
+        default: Some("9"),
+        reloadable: true,
+        short: "Seconds the lock lasts without renewal",
+        long: "How long a lock is held that is not renewed; every monitor of the primary renews it. Longer than twice the interval of \
+               the primary's monitor. A failover waits for it where the old primary could not give the lock back.",
+    };
+    DISTLOCK_TIMEOUT = Param {
+        name: "distlock_timeout",
+        kind: Kind::Timeout,
+        default: Some("12"),
+        reloadable: true,
+        short: "Seconds to wait for the lock",
+        long: "How long a promotion waits for a lock that another node holds: longer than distlock_ttl, so that the lock of a dead \
+               primary has expired by then.",
     };
     DISTLOCK_LOCK_CMD = Param {
         name: "distlock_lock_cmd",
         kind: Kind::Secret,
         default: None,
         reloadable: true,
-        short: "Command that takes the lock (not in this version)",
-        long: "Accepted so that an existing configuration stays readable; used once enable_distlock is.",
+        short: "Command that takes the lock",
+        long: "Used where distlock_conninfo is not set: a line for /bin/sh that takes or renews the lock for @owner and prints 1, or 0 \
+               when another has it; anything else is an error. It knows nothing of standbys that may be promoted: without fencing, \
+               commits keep waiting for a standby that is lost.",
     };
     DISTLOCK_UNLOCK_CMD = Param {
         name: "distlock_unlock_cmd",
         kind: Kind::Secret,
         default: None,
         reloadable: true,
-        short: "Command that gives the lock back (not in this version)",
-        long: "Accepted so that an existing configuration stays readable; used once enable_distlock is.",
+        short: "Command that gives the lock back",
+        long: "Used where distlock_conninfo is not set: a line for /bin/sh that gives the lock of @owner back and prints 1, or 0 when \
+               it was not the owner's.",
     };
     DISTLOCK_DEADCHECK = Param {
         name: "distlock_lockservice_deadcheck_nodelist",
         kind: Kind::Names,
         default: None,
         reloadable: true,
-        short: "Nodes to ask when the lock service is silent (not in this version)",
-        long: "Accepted so that an existing configuration stays readable; used once enable_distlock is.",
+        short: "Nodes to ask when the lock service is silent",
+        long: "Names of the cluster's nodes, separated by spaces. Where this node does not reach the lock service, it asks the others \
+               by ssh (as root, without a password) whether they do. Only if all answer and none reaches it, the service is taken \
+               to be dead and the primary goes on without it. When unset, nobody is asked.",
     };
     MAXLAG = Param {
         name: "maxlag",

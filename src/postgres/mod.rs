@@ -5,6 +5,7 @@ pub mod config;
 pub mod control;
 pub mod files;
 pub mod owner;
+pub mod passfile;
 pub mod process;
 pub mod programs;
 pub mod server;

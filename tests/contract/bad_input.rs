@@ -139,9 +139,22 @@ const PARAMETERS: &[Case] = &[
         &["monitor_password", "monitor_user"],
     ),
     parameters(
-        "a lock service that is not there yet",
+        "a lock service that is not named",
         &[("enable_distlock", "true")],
-        &["enable_distlock", "unset it"],
+        &["enable_distlock", "set distlock_conninfo"],
+    ),
+    parameters(
+        "a lock service named wrongly",
+        &[
+            ("enable_distlock", "true"),
+            ("distlock_conninfo", "host=h user=u pasword=zq7x"),
+        ],
+        &["distlock_conninfo", "\"pasword\" is no keyword"],
+    ),
+    parameters(
+        "half of the lock commands",
+        &[("enable_distlock", "true"), ("distlock_lock_cmd", "x")],
+        &["distlock_unlock_cmd", "set both"],
     ),
     parameters(
         "strict and unsafe",

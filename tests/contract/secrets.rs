@@ -30,6 +30,10 @@ pub(crate) fn no_secret_is_shown_to_others() -> Result<()> {
         .param("primary_conninfo_opt", &format!("password={REPLICATION}"))
         .param("monitor_user", "watcher")
         .param("monitor_password", MONITOR)
+        .param(
+            "distlock_conninfo",
+            &format!("host=127.0.0.1 user=u password={LOCK}"),
+        )
         .param("distlock_lock_cmd", &format!("distlock password={LOCK}"))
         .param("distlock_unlock_cmd", &format!("distlock password={LOCK}"));
     // The standby has the roles only once it streams, and the agent is let in by its own user until then.

@@ -1,0 +1,30 @@
+//! The lock service: a row in a PostgreSQL outside the cluster that says who may be primary.
+//!
+//! Every call is blocking and ends by its deadline. All times are the service's own: no clock of the cluster counts.
+//! An error never means "locked"; what it does mean is decided in `decide::lease`.
+
+pub mod answer;
+pub mod cli;
+mod commands;
+mod connection;
+mod conninfo;
+mod deadcheck;
+mod error;
+mod login;
+mod place;
+mod plain;
+pub mod relay;
+mod row;
+mod schema;
+mod service;
+mod tls;
+
+pub use commands::Commands;
+pub use conninfo::{Conninfo, ConninfoError};
+pub use deadcheck::Deadcheck;
+pub use error::LockError;
+pub use place::{Place, PlaceError, identifier};
+pub use schema::{Change, Made};
+pub use service::{Service, Take};
+
+pub use crate::model::lock::{Foreign, LockRow, Renewal, Taken};

@@ -113,7 +113,7 @@ fn split(
     lab.split(old)?;
     let new = taken_over_from(lab, old)?;
     // In every other round the two sides meet again at once, whether the old primary has noticed anything or not.
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         lab.heal()?;
     }
     lab.eventually(
@@ -130,7 +130,7 @@ fn split(
             }
         },
     )?;
-    if round % 2 == 1 {
+    if !round.is_multiple_of(2) {
         takes_no_writes(lab, old)?;
         lab.heal()?;
     }

@@ -32,7 +32,6 @@ fn main() -> ExitCode {
         network::an_async_cluster_survives_partitions,
         features::slots_receivers_edited_and_outside_standbys_are_looked_after,
         quorum::with_quorum_commit_a_lost_standby_is_not_felt,
-        split::repeated_splits_lose_nothing,
         split::repeated_splits_lose_nothing_with_quorum_commit,
         split::the_stock_agent_loses_commits_in_a_split,
         two_nodes::two_nodes_with_a_lock_service_survive_the_loss_of_either,

@@ -1,4 +1,5 @@
-//! Splits, again and again: the primary is cut off from the nodes, not from its clients.
+//! Splits, again and again: the primary is cut off from the nodes, not from its clients. The hard one: its clients still
+//! reach it, and it does not know yet that it is cut off.
 //!
 //! One round takes most of a minute, so `cargo test` makes two; `EXPGSQL_ROUNDS=10` makes ten. The stock agent is left
 //! out unless `EXPGSQL_STOCK=1` asks for it: it says nothing about this agent, only about the test, which must be able to
@@ -16,19 +17,16 @@ const STOCK_VARIABLE: &str = "EXPGSQL_STOCK";
 /// Acknowledgements of the new primary after which it is taken for the primary.
 const STEADY: usize = 50;
 
-pub(crate) fn repeated_splits_lose_nothing() -> Result<()> {
-    repeatedly("priority", Stage::set(RepMode::Sync, |builder| builder)?)
-}
-
 pub(crate) fn repeated_splits_lose_nothing_with_quorum_commit() -> Result<()> {
     let quorum = Stage::set(RepMode::Sync, |builder| {
         builder.param("sync_method", "quorum")
     });
-    repeatedly("quorum", quorum?)
+    repeatedly(&quorum?)
 }
 
-fn repeatedly(name: &str, stage: Stage) -> Result<()> {
-    let mut table = Table::new(name);
+/// Splits the cluster as often as asked for.
+pub(crate) fn repeatedly(stage: &Stage) -> Result<()> {
+    let mut table = Table::new(stage.label());
     for round in 1..=rounds()? {
         stage.step(&format!("split {round}"), Toll::Failover, |stage| {
             let split = split(&stage.lab, &stage.client, round, |_| stage.recovers())?;

@@ -122,7 +122,7 @@ impl Stage {
     }
 
     /// What commits wait for, in a word.
-    fn label(&self) -> &'static str {
+    pub(crate) fn label(&self) -> &'static str {
         if attributes::is_quorum(&self.lab) {
             return "quorum";
         }

@@ -3,7 +3,6 @@
 use crate::decide::divergence::{Divergence, divergence};
 use crate::decide::election::Outcome as Elected;
 use crate::decide::eligibility::Promise;
-use crate::decide::health::Degradation;
 use crate::decide::right::{Right, right};
 use crate::decide::witness::{Coverage, coverage, is_best};
 use crate::log::say;
@@ -19,7 +18,9 @@ use crate::postgres::{views, wal};
 use crate::timing;
 
 use super::context::Context;
+use super::contract::Settled;
 use super::election::Counting;
+use super::lock::Lock;
 use super::ready::Server;
 use super::record::Board;
 use super::{Step, contract, election, failed, promote, slots, statement, stop};
@@ -157,7 +158,7 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
         if !ctx.env.is_probe() {
             let peers = ctx.peers(&board.view);
             let running = &server.running;
-            tolerate(slots::drop_stale(ctx, running, &mut server.session, &peers));
+            tolerate(slots::on_standby(ctx, running, &mut server.session, &peers));
         }
         let recorded = ctx.data_status(&board.view, &ctx.me);
         let disconnected = recorded == Ok(Some(DataStatus::Disconnected));
@@ -274,6 +275,13 @@ fn stand_by_statement(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
     if covered != Coverage::Covered {
         return Ok(());
     }
+    // A promotion that waits for the lock in vain counts as a failure.
+    if let Some(lock) = Lock::open(ctx)?
+        && !lock.is_to_be_had()
+    {
+        say!(INFO, "the lock is not to be had yet");
+        return Ok(());
+    }
     // Whoever is covered may; the best may be one that Pacemaker must not choose.
     let is_best = is_best(&ctx.me.lower().to_owned(), &own.position, &statements);
     board.set_score(&ctx.me, if is_best { Score::Must } else { Score::May })
@@ -322,10 +330,15 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
         }
     }
     match look_after(ctx, &mut board, &mut server) {
-        Ok(Some(what)) if tells_degradation(ctx, &board) => {
+        Ok(Settled::Degraded(what)) if tells_degradation(ctx, &board) => {
             Ok(Outcome::because(OcfCode::DegradedPromoted, what))
         }
-        Ok(_) => promoted,
+        Ok(Settled::Well | Settled::Degraded(_)) => promoted,
+        Ok(Settled::StepDown(reason)) => {
+            drop(server);
+            stop::stop_server(ctx)?;
+            Ok(Outcome::because(OcfCode::FailedPromoted, reason))
+        }
         Err(failure) => {
             tolerate(Err(failure));
             promoted
@@ -349,22 +362,21 @@ fn judge(board: &Board<'_, '_>, server: &Server) -> Step<(Lineage, Right)> {
 }
 
 /// What a primary does for its cluster in each monitor.
-fn look_after(
-    ctx: &Context<'_>,
-    board: &mut Board<'_, '_>,
-    server: &mut Server,
-) -> Step<Option<Degradation>> {
+fn look_after(ctx: &Context<'_>, board: &mut Board<'_, '_>, server: &mut Server) -> Step<Settled> {
     let latest = ChangeSet::default();
     board.change(&board.data_status(latest, &ctx.me, DataStatus::Latest))?;
     board.set_score(&ctx.me, Score::Must)?;
     board.set_status(&ctx.me, NodeStatus::Primary)?;
     receiver_status(board, server)?;
     if ctx.env.is_probe() {
-        return Ok(None);
+        return Ok(Settled::Well);
     }
     let peers = ctx.peers(&board.view);
-    slots::create_missing(ctx, &server.running, &mut server.session, &peers)?;
-    contract::settle(ctx, board, server, timing::FIRST_STANDBY)
+    let record = ctx.record(&board.view)?;
+    let (running, session) = (&server.running, &mut server.session);
+    slots::on_primary(ctx, running, session, &peers, record.as_ref())?;
+    let lock = Lock::open(ctx)?;
+    contract::settle(ctx, board, server, lock.as_ref(), timing::FIRST_STANDBY)
 }
 
 /// The server is well; what the cluster could not be told, it is told by the next monitor. While

@@ -1,5 +1,7 @@
 //! promote: the record first, then the server, then the rest of the cluster.
 
+use std::collections::BTreeSet;
+
 use crate::decide::contract::{Revocation, kept_at_promotion};
 use crate::decide::election::{Outcome as Elected, Patience, Report, Tie, elect};
 use crate::decide::eligibility::{Ground, Ineligible, Promise, Standing, ground};
@@ -14,13 +16,14 @@ use crate::model::status::{DataStatus, NodeStatus, Score};
 use crate::model::sync_record::SyncRecord;
 use crate::model::timeline::{Switch, WalPosition};
 use crate::ocf::{OcfCode, Outcome};
-use crate::pacemaker::change_set::ChangeSet;
+use crate::pacemaker::change_set::{ChangeSet, Weight};
 use crate::pacemaker::quorum;
 use crate::postgres::{server, wal};
 use crate::sys::{boot_clock, poll_until};
 use crate::timing;
 
 use super::context::Context;
+use super::lock::{Lock, Wish};
 use super::ready::{self, Server};
 use super::record::Board;
 use super::state::State;
@@ -79,6 +82,10 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
             ));
         }
         Verdict::Complete => server,
+        Verdict::Go(method) if let Err(failure) = take_lock(&board, &server, method) => {
+            board.set_score(&ctx.me, Score::Never)?;
+            return Err(failure);
+        }
         Verdict::Go(Method::SameTimeline) => {
             let next = next_record(ctx, record.as_ref(), record.as_ref().map(|r| r.origin))?;
             take_over(&mut board, Method::SameTimeline, &server, &next)?;
@@ -180,6 +187,41 @@ fn compare_statements(board: &mut Board<'_, '_>, server: &Server) -> Step<Covera
     last
 }
 
+/// R3 with the lock: taken in the same statement that checks whether this node may.
+fn take_lock(board: &Board<'_, '_>, server: &Server, method: Method) -> Step<()> {
+    let ctx = board.ctx;
+    let Some(lock) = Lock::open(ctx)? else {
+        return Ok(());
+    };
+    let mut seen = BTreeSet::from([ctx.me.lower().to_owned()]);
+    if ctx.promise() == Promise::Sync && method == Method::NewTimeline {
+        let statements = statement::all(board)?;
+        seen.extend(
+            statements
+                .into_iter()
+                .filter(|(_, s)| s.is_witness)
+                .map(|(n, _)| n),
+        );
+    }
+    let record = ctx.record(&board.view)?;
+    let next = next_record(ctx, record.as_ref(), None)?;
+    let kept = kept_at_promotion(method, &server.state.sync_names, &board.claim()?);
+    lock.take(
+        board,
+        &server.state.system,
+        &Wish {
+            seen,
+            keep: &kept,
+            epoch: next.epoch.unwrap_or_default(),
+            // What remains is for the promotion itself.
+            patience: ctx
+                .params
+                .distlock_timeout
+                .min(ctx.deadline.remaining() / 2),
+        },
+    )
+}
+
 /// Reads the CIB until every member that may be promoted has said its position, or time is up.
 pub(super) fn await_reports(board: &mut Board<'_, '_>, own: &WalPosition) -> Step<()> {
     let ctx = board.ctx;
@@ -259,7 +301,7 @@ fn take_over(
     let membership = quorum::read(ctx.deadline.min(ctx.params.crm_attr_timeout)).map_err(failed)?;
     if membership.quorate {
         // R5: after a merge this side's CIB is the one that stays.
-        change = change.raise_admin_epoch();
+        change = change.raise_admin_epoch(Weight::Promotion);
     }
     board.change(&change)?;
 
@@ -289,7 +331,9 @@ fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
     say!(INFO, "primary", timeline = lineage);
     let peers = ctx.peers(&board.view);
-    slots::create_missing(ctx, &server.running, &mut server.session, &peers)?;
+    let record = ctx.record(&board.view)?;
+    let (running, session) = (&server.running, &mut server.session);
+    slots::on_primary(ctx, running, session, &peers, record.as_ref())?;
     board.set_score(&ctx.me, Score::Must)?;
     board.set_status(&ctx.me, NodeStatus::Primary)?;
     correct_record(board, &lineage)?;
@@ -337,7 +381,7 @@ pub(super) fn begin_epoch(board: &mut Board<'_, '_>) -> Step<u64> {
     }
     change = board.as_it_was_read(change);
     if board.view.is_quorate() {
-        change = change.raise_admin_epoch();
+        change = change.raise_admin_epoch(Weight::Revocation);
     }
     board.change(&change)?;
     Ok(epoch)

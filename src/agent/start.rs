@@ -17,7 +17,7 @@ use super::election;
 use super::ready::{self, Server};
 use super::record::Board;
 use super::standby::Follow;
-use super::{Step, failed, standby, statement, stop, validate};
+use super::{Step, failed, slots, standby, statement, stop, validate};
 
 pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
     validate::validate(ctx)?;
@@ -45,7 +45,8 @@ fn start_plain(ctx: &Context<'_>) -> Step<()> {
 fn start_follower(ctx: &Context<'_>) -> Step<()> {
     if ctx.postmaster()? == Postmaster::Stopped {
         standby::retire_contract(ctx)?;
-        standby::prepare(ctx, None, Follow::Primary)?;
+        let slot = slots::slot_of(ctx, &ctx.me, None);
+        standby::prepare(ctx, None, Follow::Primary { slot })?;
         standby::launch(ctx)?;
     }
     let server = ready::wait(ctx, "a standby", |_| true)?;

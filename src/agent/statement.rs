@@ -26,10 +26,10 @@ use super::ready::Server;
 use super::record::Board;
 use super::standby::{self, Follow};
 use super::state::State;
-use super::{Step, failed, promote};
+use super::{Step, failed, promote, slots};
 
 /// The first version whose standbys can be told to stop receiving without a restart.
-const RELOADS_CONNINFO: u32 = 13;
+pub(super) const RELOADS_CONNINFO: u32 = 13;
 
 /// The epoch of the recorded promotion; 0 for a record that an older agent wrote.
 fn recorded_epoch(board: &Board<'_, '_>) -> Step<u64> {
@@ -46,11 +46,14 @@ fn load(ctx: &Context<'_>) -> Step<State> {
     Ok(State::load(ctx, boot.boot_id()))
 }
 
-/// Whether there is a primary that this server may follow: not the one it detached from.
+/// Whom this server may follow: the recorded primary, unless it is the one it detached from.
 pub(super) fn whom_to_follow(board: &Board<'_, '_>) -> Step<Follow> {
-    Ok(match load(board.ctx)?.detached {
+    let ctx = board.ctx;
+    Ok(match load(ctx)?.detached {
         Some(epoch) if recorded_epoch(board)? <= epoch => Follow::Nobody,
-        Some(_) | None => Follow::Primary,
+        Some(_) | None => Follow::Primary {
+            slot: slots::slot_of(ctx, &ctx.me, ctx.record(&board.view)?.as_ref()),
+        },
     })
 }
 
@@ -111,7 +114,7 @@ pub(super) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<St
 
 /// Takes the primary's address away from the server, and waits until nothing is received any more.
 fn stop_receiving(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
-    standby::write_recovery(ctx, Follow::Nobody)?;
+    standby::write_recovery(ctx, &Follow::Nobody)?;
     server::reload(&server.running).map_err(failed)?;
     let mut last = "it was not asked".to_owned();
     let state = poll_until(
@@ -195,17 +198,20 @@ fn of_epoch(node: &NodeName, text: &str, epoch: u64) -> Step<Option<Statement>> 
     }))
 }
 
-/// Follows the recorded primary again, if it is a later one than that which was left. True where
-/// something was changed; the caller makes the server connect.
+/// Follows the recorded primary, if that is a later one than the one it follows, or has left. True
+/// where something was changed; the caller makes the server connect.
 pub(super) fn attach(board: &Board<'_, '_>, server: &Server) -> Step<bool> {
     let ctx = board.ctx;
-    if load(ctx)?.detached.is_none() || whom_to_follow(board)? == Follow::Nobody {
+    let follow = whom_to_follow(board)?;
+    if standby::follows(ctx, &follow) {
         return Ok(false);
     }
-    take_back(ctx)?;
-    standby::write_recovery(ctx, Follow::Primary)?;
+    if follow != Follow::Nobody {
+        take_back(ctx)?;
+    }
+    standby::write_recovery(ctx, &follow)?;
     server::reload(&server.running).map_err(failed)?;
-    say!(INFO, "follows a primary again");
+    say!(INFO, "follows", whom = format_args!("{follow:?}"));
     Ok(true)
 }
 

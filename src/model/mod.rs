@@ -9,4 +9,5 @@ pub mod repl_info;
 pub mod status;
 pub mod sync_names;
 pub mod sync_record;
+pub mod ticket;
 pub mod timeline;

@@ -1,5 +1,6 @@
 //! What a running server says about replication, each in one query.
 
+use crate::decide::slots::Slot;
 use crate::model::lsn::Lsn;
 use crate::model::status::{SenderState, SyncState};
 use crate::model::sync_names::StandbyName;
@@ -24,6 +25,8 @@ pub struct ServerState {
     pub receiver: Option<Receiver>,
     /// Major version.
     pub version: u32,
+    /// PostgreSQL's system identifier: the same on all copies of one cluster.
+    pub system: String,
 }
 
 /// The WAL receiver process of a standby.
@@ -73,13 +76,14 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), \
         (SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'), \
         (SELECT status FROM pg_stat_wal_receiver), \
-        current_setting('server_version_num')::int / 10000 \
+        current_setting('server_version_num')::int / 10000, \
+        (SELECT system_identifier FROM pg_control_system()) \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(QUERY)?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 8)
-        .ok_or_else(|| unexpected(QUERY, "not one row of eight columns"))?;
+        .filter(|row| row.len() == 9)
+        .ok_or_else(|| unexpected(QUERY, "not one row of nine columns"))?;
     let text = |i: usize| row[i].as_deref();
     Ok(ServerState {
         in_recovery: text(0) == Some("t"),
@@ -94,6 +98,7 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
             is_streaming: text(6) == Some("streaming"),
         }),
         version: parse(QUERY, row, 7)?.unwrap_or_default(),
+        system: text(8).unwrap_or_default().to_owned(),
     })
 }
 
@@ -176,18 +181,26 @@ pub fn sync_names(session: &mut Session) -> Result<SyncNames, SqlError> {
     parse(QUERY, row, 0)?.ok_or_else(|| unexpected(QUERY, "NULL"))
 }
 
-/// Names of the physical replication slots that begin with `prefix`, and whether each is in use.
+/// The physical replication slots.
 ///
 /// # Errors
 /// See [`SqlError`].
-pub fn slots(session: &mut Session, prefix: &str) -> Result<Vec<(String, bool)>, SqlError> {
-    let rows = session
-        .rows("SELECT slot_name, active FROM pg_replication_slots WHERE slot_type = 'physical'")?;
-    let named = rows.into_iter().filter_map(|mut row| {
-        let active = row.get(1).cloned().flatten().as_deref() == Some("t");
-        Some((row.first_mut()?.take()?, active))
-    });
-    Ok(named.filter(|(name, _)| name.starts_with(prefix)).collect())
+pub fn slots(session: &mut Session) -> Result<Vec<Slot>, SqlError> {
+    const QUERY: &str = "SELECT slot_name, active, restart_lsn IS NOT NULL \
+        FROM pg_replication_slots WHERE slot_type = 'physical'";
+    let rows = session.rows(QUERY)?;
+    rows.into_iter()
+        .map(|row| {
+            let [Some(name), Some(active), Some(holds_wal)] = row.as_slice() else {
+                return Err(unexpected(QUERY, "not three values"));
+            };
+            Ok(Slot {
+                name: name.clone(),
+                active: active == "t",
+                holds_wal: holds_wal == "t",
+            })
+        })
+        .collect()
 }
 
 fn parse<T: std::str::FromStr>(

@@ -101,22 +101,33 @@ fn alone(stage: &Stage, primary: &Node, standbys: &[&Node]) -> Result<()> {
     })
 }
 
-/// The code of the last monitor of the primary, where it is one of the two that mean degraded. Pacemaker keeps the last
-/// failure, too, until somebody cleans up: that says only that it once was.
-fn degraded(node: &Node) -> std::result::Result<Option<&'static str>, String> {
-    let found = DEGRADED.into_iter().map(|code| {
-        let path = format!(
-            "//node_state[@uname='{}']//lrm_resource[starts-with(@id,'{RESOURCE}')]/lrm_rsc_op[starts-with(@id,'{RESOURCE}_monitor') and @rc-code='{code}']",
-            node.name()
-        );
-        let query = node.run(&["cibadmin", "--query", "--xpath", &path]);
-        let answer = query.map_err(|error| error.to_string())?;
-        Ok((answer.success(), code))
-    });
-    let found = found.collect::<std::result::Result<Vec<_>, String>>()?;
-    Ok(found
-        .into_iter()
-        .find_map(|(is_it, code)| is_it.then_some(code)))
+/// The code of the primary's last monitor, where it is one of the two that mean degraded. Pacemaker records the code under
+/// the name of a failure, which stays when it is over until somebody cleans up; the later of the two entries counts.
+fn degraded(node: &Node) -> std::result::Result<Option<String>, String> {
+    let path = format!(
+        "//node_state[@uname='{}']//lrm_resource[starts-with(@id,'{RESOURCE}')]",
+        node.name()
+    );
+    let xml = node
+        .run(&["cibadmin", "--query", "--xpath", &path])
+        .and_then(lab::Output::ok)
+        .map_err(|error| error.to_string())?;
+    let history = roxmltree::Document::parse(&xml).map_err(|error| format!("{error}: {xml}"))?;
+    let is_watch = |op: &roxmltree::Node<'_, '_>| {
+        op.attribute("operation") == Some("monitor") && op.attribute("interval") != Some("0")
+    };
+    let changed = |op: &roxmltree::Node<'_, '_>| {
+        let time = op.attribute("last-rc-change").unwrap_or_default();
+        time.parse::<u64>().unwrap_or(0)
+    };
+    let last = history
+        .descendants()
+        .filter(is_watch)
+        .max_by_key(changed)
+        .and_then(|op| op.attribute("rc-code"));
+    Ok(last
+        .filter(|code| DEGRADED.contains(code))
+        .map(str::to_owned))
 }
 
 fn write_backlog(lab: &Cluster, primary: &Node) -> Result<()> {
@@ -213,8 +224,6 @@ fn killed(stage: &Stage, primary: &Node, late: &Node) -> Result<()> {
         }
     })?;
     stage.writes_go_on()?;
-    println!("{}", lab::logs(primary, 60)); // TEMP
-    println!("{}", lab::logs(late, 30)); // TEMP
     stage.forgive(primary)?;
     far_behind(lab, primary, late)?;
     may_not_be_promoted(lab, late).map_err(wrong)?;

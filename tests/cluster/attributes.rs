@@ -86,9 +86,16 @@ fn baseline(status: &Status, primary: &str) -> Result<(), String> {
     }
 }
 
-/// `pgsql_REPL_INFO`: `node|timeline|position|epoch`, about this primary.
-fn record(lab: &Cluster, primary: &str) -> Result<(), String> {
-    let node = lab.node(primary).map_err(|error| error.to_string())?;
+/// What the last promotion was recorded with.
+pub(crate) fn epoch(lab: &Cluster, primary: &str) -> Result<u64, String> {
+    let text = repl_info(lab, primary)?;
+    let epoch = text.rsplit('|').next().and_then(|field| field.parse().ok());
+    epoch.ok_or_else(|| format!("pgsql_REPL_INFO is {text:?}"))
+}
+
+/// `pgsql_REPL_INFO`, as a node has it.
+fn repl_info(lab: &Cluster, node: &str) -> Result<String, String> {
+    let node = lab.node(node).map_err(|error| error.to_string())?;
     let query = [
         "crm_attribute",
         "--type=crm_config",
@@ -97,11 +104,16 @@ fn record(lab: &Cluster, primary: &str) -> Result<(), String> {
         "--query",
         "--quiet",
     ];
-    let text = node
-        .run(&query)
+    node.run(&query)
         .and_then(lab::process::Output::ok)
-        .map_err(|error| error.to_string())?;
-    let fields: Vec<&str> = text.trim().split('|').collect();
+        .map(|text| text.trim().to_owned())
+        .map_err(|error| error.to_string())
+}
+
+/// `pgsql_REPL_INFO`: `node|timeline|position|epoch`, about this primary.
+fn record(lab: &Cluster, primary: &str) -> Result<(), String> {
+    let text = repl_info(lab, primary)?;
+    let fields: Vec<&str> = text.split('|').collect();
     let is_number = |text: &str| text.parse::<u64>().is_ok_and(|n| n > 0);
     match fields[..] {
         [name, timeline, position, epoch]

@@ -22,7 +22,7 @@ use crate::pacemaker::change_set::{ChangeSet, Weight};
 use crate::pacemaker::cib::Cib;
 use crate::pacemaker::{corosync, quorum};
 use crate::params::SyncMethod;
-use crate::postgres::process::Running;
+use crate::postgres::process::{self, Running};
 use crate::postgres::server;
 use crate::postgres::session::{Session, SqlError};
 use crate::postgres::views::{self, Sender};
@@ -267,7 +267,9 @@ impl Round<'_> {
         }
         let is_counted = |s: &Sender| matches!(s.sync, SyncState::Sync | SyncState::Quorum);
         let is_sync = self.senders.values().any(is_counted);
-        if !is_sync {
+        let rows = self.senders.iter().map(|(n, s)| (n, s.priority));
+        let is_read = contract::is_read_by_senders(&self.in_force, rows);
+        if !is_sync || !is_read || !self.checkpointer_has_read()? {
             self.state.barrier = None;
             return Ok(None);
         }
@@ -277,6 +279,25 @@ impl Round<'_> {
             lsn: lsn.to_attribute(),
         });
         Ok(Some(lsn))
+    }
+
+    /// R2: whether the checkpointer has read the contract: whether commits wait at all is a flag that it sets, and
+    /// in the middle of a checkpoint that may take it seconds.
+    ///
+    /// The postmaster signals all its processes before it takes the connection that is made here. A process is
+    /// awake from the moment it is signalled, so one that is asleep now, and waits in a place where it has looked
+    /// at such signals, has read it. The two looks are in this order: asleep in the middle of reading, it
+    /// would not wait there.
+    fn checkpointer_has_read(&self) -> Step<bool> {
+        let refused = |e: SqlError| ready::refused(&e);
+        let mut session = self.ctx.connect(self.running).map_err(refused)?;
+        if views::sync_names(&mut session).map_err(refused)? != self.in_force {
+            return Ok(false);
+        }
+        let Some(pid) = views::checkpointer(&mut session).map_err(refused)? else {
+            return Ok(false);
+        };
+        Ok(process::is_asleep(pid) && views::checkpointer_idles(&mut session).map_err(refused)?)
     }
 
     /// Who may be promoted, as each node's own copy of the CIB has it.

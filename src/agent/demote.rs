@@ -27,6 +27,7 @@ pub(super) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
     start::start_as_standby(&board)?;
     board.set_status(&ctx.me, NodeStatus::Alone)?;
     board.set_own(TransientAttribute::MasterBaseline, None)?;
+    board.set_own(TransientAttribute::Degraded, None)?;
     Ok(Outcome::of(OcfCode::Success))
 }
 

@@ -329,7 +329,15 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
             return Ok(Outcome::because(OcfCode::FailedPromoted, lost));
         }
     }
-    match look_after(ctx, &mut board, &mut server) {
+    let settled = look_after(ctx, &mut board, &mut server);
+    if let (Ok(settled), false) = (&settled, ctx.env.is_probe()) {
+        let word = match settled {
+            Settled::Degraded(what) => Some(what.word()),
+            Settled::Well | Settled::StepDown(_) => None,
+        };
+        tolerate(board.set_own(TransientAttribute::Degraded, word));
+    }
+    match settled {
         Ok(Settled::Degraded(what)) if tells_degradation(ctx, &board) => {
             Ok(Outcome::because(OcfCode::DegradedPromoted, what))
         }

@@ -59,6 +59,8 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
         coverage: compare_statements(&mut board, &server)?,
         record: record.as_ref(),
         lineage: &lineage,
+        restart_keeps_contract: ctx.promise() == Promise::Async
+            || server.state.version.waits_from_the_start(),
     };
     let verdict = decide::promote(&facts);
     say!(

@@ -84,7 +84,7 @@ pub(super) fn own(board: &Board<'_, '_>, server: &Server) -> Step<Option<Stateme
 /// server can't be told to stop, or has no WAL to speak of.
 pub(super) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<Statement>> {
     let ctx = board.ctx;
-    if server.state.version < RELOADS_CONNINFO {
+    if server.state.version.major < RELOADS_CONNINFO {
         return Ok(None);
     }
     let epoch = recorded_epoch(board)?;

@@ -98,6 +98,7 @@ pub(super) fn tell(ctx: &Context<'_>) -> Step<()> {
         TransientAttribute::Timeline,
         TransientAttribute::MasterBaseline,
         TransientAttribute::ReceiverStatus,
+        TransientAttribute::Degraded,
     ] {
         board.set_own(attribute, None)?;
     }

@@ -22,6 +22,9 @@ pub struct Facts<'a> {
     pub coverage: Coverage,
     pub record: Option<&'a ReplInfo>,
     pub lineage: &'a Lineage,
+    /// A restart keeps the contract from the first commit on: it does in asynchronous mode, where there
+    /// is none, and with a server that waits from its start.
+    pub restart_keeps_contract: bool,
 }
 
 /// What promote does.
@@ -104,17 +107,18 @@ pub fn promote(facts: &Facts<'_>) -> Verdict {
     if needs_election && facts.election != Outcome::Won {
         return Verdict::Refuse(Refusal::Election(facts.election.clone()));
     }
-    Verdict::Go(method(ground, facts.record, facts.lineage))
+    Verdict::Go(method(ground, facts))
 }
 
 /// The same timeline is kept only by the node that was the last to write on it: two nodes that
 /// wrote on one timeline could never be told apart afterwards.
-fn method(ground: Ground, record: Option<&ReplInfo>, lineage: &Lineage) -> Method {
-    let own_origin = lineage
-        .last_switch()
-        .map_or(Origin::NoHistory, Origin::Forked);
-    match (ground, record) {
-        (Ground::RecordedPrimary, Some(record)) if record.origin == own_origin => {
+fn method(ground: Ground, facts: &Facts<'_>) -> Method {
+    let switch = facts.lineage.last_switch();
+    let own_origin = switch.map_or(Origin::NoHistory, Origin::Forked);
+    match (ground, facts.record) {
+        (Ground::RecordedPrimary, Some(record))
+            if record.origin == own_origin && facts.restart_keeps_contract =>
+        {
             Method::SameTimeline
         }
         _ => Method::NewTimeline,
@@ -153,6 +157,7 @@ mod tests {
             coverage,
             record: record.as_ref(),
             lineage: &lineage,
+            restart_keeps_contract: true,
         })
     }
 
@@ -201,6 +206,22 @@ mod tests {
                 "{ground:?} {record:?} {lineage}"
             );
         }
+    }
+
+    #[test]
+    fn a_restart_that_would_not_wait_at_first_is_a_promotion_instead() {
+        let record: ReplInfo = "node1|0|0000000000000000".parse().unwrap();
+        let lineage = "1".parse().unwrap();
+        let facts = Facts {
+            running_primary: None,
+            ground: Ok(Ground::RecordedPrimary),
+            election: Outcome::Won,
+            coverage: Coverage::NothingClaimed,
+            record: Some(&record),
+            lineage: &lineage,
+            restart_keeps_contract: false,
+        };
+        assert_eq!(promote(&facts), Verdict::Go(Method::NewTimeline));
     }
 
     #[test]
@@ -267,6 +288,7 @@ mod tests {
                 coverage: Coverage::Covered,
                 record: None,
                 lineage: &lineage,
+                restart_keeps_contract: true,
             })
         };
         assert_eq!(verdict(Right::Keep), Verdict::Complete);

@@ -11,3 +11,4 @@ pub mod sync_names;
 pub mod sync_record;
 pub mod ticket;
 pub mod timeline;
+pub mod version;

@@ -17,7 +17,7 @@ use super::election;
 use super::ready::{self, Server};
 use super::record::Board;
 use super::standby::Follow;
-use super::{Step, failed, slots, standby, statement, stop, validate};
+use super::{Step, failed, monitor, slots, standby, statement, stop, validate};
 
 pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
     validate::validate(ctx)?;
@@ -148,8 +148,8 @@ fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
     let ctx = board.ctx;
     let is_recorded = ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me);
     if is_recorded {
-        // Nobody was promoted since this node was: no election.
-        board.set_score(&ctx.me, Score::Must)?;
+        // Nobody was promoted since this node was, as far as the CIB knows: no election.
+        board.set_score(&ctx.me, monitor::recorded_primarys_score(ctx)?)?;
         if ctx.is_among(&ctx.env.notify.promote) {
             // The promotion is on its way and says the rest; see stop for why not twice.
             return Ok(());

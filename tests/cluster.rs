@@ -3,6 +3,7 @@
 //!
 //! A scenario is a story in named steps on one cluster, because a cluster takes a quarter of a minute to come up; the
 //! step that fails is named. `cargo test --test cluster -- sync` runs those with `sync` in their name.
+//! `EXPGSQL_ROUNDS=10` splits ten times in place of twice, `EXPGSQL_STOCK=1` has the stock agent split, too.
 
 use std::process::ExitCode;
 

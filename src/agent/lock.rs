@@ -32,7 +32,7 @@ pub(super) struct Lock<'c> {
 }
 
 enum Means {
-    Row(Service),
+    Row(Box<Service>),
     Commands(Commands),
 }
 
@@ -83,7 +83,7 @@ impl<'c> Lock<'c> {
                     .as_deref()
                     .unwrap_or(ctx.resource.as_str());
                 let service = Service::new(conninfo, name, p.passfile.as_deref());
-                Means::Row(service.map_err(failed)?)
+                Means::Row(Box::new(service.map_err(failed)?))
             }
             (None, Some(lock), Some(unlock)) => Means::Commands(Commands {
                 lock: lock.clone(),
@@ -366,15 +366,29 @@ impl<'c> Lock<'c> {
     /// Whether a promotion could have the lock now. Not known counts as no: the promotion would only
     /// wait in vain and count as a failure.
     pub(super) fn is_to_be_had(&self) -> bool {
+        self.look().unwrap_or(false)
+    }
+
+    /// Whether the service says that this node can't be primary now. Not known counts as no: then the
+    /// promotion finds out, by way of the other nodes too.
+    pub(super) fn refuses(&self) -> bool {
+        self.look() == Some(false)
+    }
+
+    /// Whether a promotion could have the lock; `None`: the service does not say.
+    fn look(&self) -> Option<bool> {
         let Means::Row(service) = &self.means else {
-            return true;
+            return Some(true);
         };
+        let ctx = self.ctx;
         match service.read(self.limit()) {
-            Ok(Some(row)) => row.is_free() || row.remaining.is_zero() || row.owner == self.owner(),
-            Ok(None) => false,
+            Ok(row) => row.map(|row| {
+                let is_sync = ctx.promise() == Promise::Sync;
+                row.is_open_to(&self.owner(), ctx.me.lower(), is_sync)
+            }),
             Err(error) => {
                 say!(WARN, "lock", reason = error);
-                false
+                None
             }
         }
     }

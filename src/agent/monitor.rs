@@ -232,7 +232,7 @@ pub(super) fn stand_for_election(
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
     let is_mine = record.as_ref().is_some_and(|r| r.node == ctx.me);
     if is_mine && (ctx.promise() == Promise::Async || board.is_complete(&lineage)?) {
-        return board.set_score(&ctx.me, Score::Must);
+        return board.set_score(&ctx.me, recorded_primarys_score(ctx)?);
     }
     if ctx.promise() == Promise::Sync && record.is_some() {
         return stand_by_statement(board, server);
@@ -252,6 +252,20 @@ pub(super) fn stand_for_election(
         Elected::Won => board.set_score(&ctx.me, Score::Must),
         Elected::Lost { .. } | Elected::Wait { .. } | Elected::Unrankable { .. } => Ok(()),
     }
+}
+
+/// The recorded primary comes back, unless the lock has passed it by. To ask for a promotion that is refused is no
+/// harmless try: three failures within a second, in which nothing can change, and Pacemaker keeps the resource away from
+/// this node until somebody cleans up.
+pub(super) fn recorded_primarys_score(ctx: &Context<'_>) -> Step<Score> {
+    let refuses = Lock::open(ctx)?.is_some_and(|lock| lock.refuses());
+    if refuses {
+        say!(
+            WARN,
+            "the lock is another's, or its row says that this node may not be promoted"
+        );
+    }
+    Ok(if refuses { Score::Never } else { Score::Must })
 }
 
 /// The recorded primary is gone: who is sure to have every acknowledged commit, and the most of the

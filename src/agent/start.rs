@@ -1,6 +1,7 @@
 //! start: always as a standby where there is a primary to promote; R6 first.
 
 use crate::decide::divergence::divergence;
+use crate::decide::eligibility::Promise;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{NodeStatus, Score};
@@ -17,7 +18,7 @@ use super::election;
 use super::ready::{self, Server};
 use super::record::Board;
 use super::standby::Follow;
-use super::{Step, failed, slots, standby, statement, stop, validate};
+use super::{Step, failed, monitor, slots, standby, statement, stop, validate};
 
 pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
     validate::validate(ctx)?;
@@ -147,9 +148,11 @@ fn refuse_diverged(board: &Board<'_, '_>) -> Step<()> {
 fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
     let ctx = board.ctx;
     let is_recorded = ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me);
-    if is_recorded {
-        // Nobody was promoted since this node was: no election.
-        board.set_score(&ctx.me, Score::Must)?;
+    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
+    let is_complete = ctx.promise() == Promise::Async || board.is_complete(&lineage)?;
+    if is_recorded && is_complete {
+        // Nobody was promoted since this node was, as far as the CIB knows: no election.
+        board.set_score(&ctx.me, monitor::recorded_primarys_score(ctx)?)?;
         if ctx.is_among(&ctx.env.notify.promote) {
             // The promotion is on its way and says the rest; see stop for why not twice.
             return Ok(());

@@ -48,6 +48,20 @@ pub const ELECTION_WAIT: Duration = Duration::from_secs(3);
 /// some 50 ms.
 pub const DETACH: Duration = Duration::from_secs(5);
 
+/// One request to the lock service. It takes milliseconds; what is spent here on a service that is
+/// silent is missing from the monitor's time.
+pub const LOCK_REQUEST: Duration = Duration::from_secs(3);
+
+/// Asking the other nodes about a silent lock service: 1.5 s for ssh, the rest for their own request.
+pub const LOCK_CHECK: Duration = Duration::from_secs(5);
+
+/// What may pass, beyond the monitor's interval, between a decision to go on with a lease and the
+/// server's end where it runs out (asynchronous mode only).
+pub const LOCK_MARGIN: Duration = Duration::from_secs(2);
+
+/// How long a restart waits for an orderly shutdown before it ends the server at once.
+pub const RESTART: Duration = Duration::from_secs(2);
+
 /// A checkpoint ahead of a demotion shortens the shutdown; past this it only delays it.
 pub const CHECKPOINT: Duration = Duration::from_secs(30);
 

@@ -86,6 +86,12 @@ impl<'a> Context<'a> {
         Programs::new(&self.params.pgctl, &self.params.pglibs, &self.owner)
     }
 
+    /// The major version that the data directory is of; `None` where there is none.
+    pub(super) fn data_version(&self) -> Option<u32> {
+        let text = std::fs::read_to_string(self.pgdata().join("PG_VERSION")).ok()?;
+        text.trim().split('.').next()?.parse().ok()
+    }
+
     pub(super) fn tmp(&self, file: &str) -> PathBuf {
         self.params.tmpdir.join(file)
     }

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::decide::contract::{
-    self, Facts, Hold, Link, Lock, Options, Partition, Place, Revocation, Standby,
-    Step as ContractStep,
+    self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, Step as ContractStep,
 };
 use crate::decide::eligibility::Promise;
 use crate::decide::health::{Degradation, degradation};
@@ -19,11 +18,11 @@ use crate::model::node_name::NodeName;
 use crate::model::status::{DataStatus, NodeStatus, SenderState, SyncState};
 use crate::model::sync_names::{Method, StandbyName, SyncNames};
 use crate::model::sync_record::SyncRecord;
-use crate::pacemaker::change_set::ChangeSet;
+use crate::pacemaker::change_set::{ChangeSet, Weight};
 use crate::pacemaker::cib::Cib;
 use crate::pacemaker::{corosync, quorum};
 use crate::params::SyncMethod;
-use crate::postgres::process::Running;
+use crate::postgres::process::{self, Running};
 use crate::postgres::server;
 use crate::postgres::session::{Session, SqlError};
 use crate::postgres::views::{self, Sender};
@@ -31,6 +30,7 @@ use crate::sys::{Deadline, boot_clock, poll_until};
 use crate::timing;
 
 use super::context::Context;
+use super::lock::{Held, Lock};
 use super::ready::{self, Server};
 use super::record::Board;
 use super::state::{Barrier, State};
@@ -45,6 +45,8 @@ struct Round<'r> {
     state: State,
     in_force: SyncNames,
     senders: BTreeMap<StandbyName, Sender>,
+    lock: Option<&'r Lock<'r>>,
+    held: Held,
 }
 
 /// Brings contract, eligible set and marks up to date. In sync mode it stays for up to `patience`
@@ -53,11 +55,11 @@ pub(super) fn settle(
     ctx: &Context<'_>,
     board: &mut Board<'_, '_>,
     server: &mut Server,
+    lock: Option<&Lock<'_>>,
     patience: Duration,
-) -> Step<Option<Degradation>> {
+) -> Step<Settled> {
     let boot = boot_clock().map_err(failed)?;
     let state = State::load(ctx, boot.boot_id());
-    let before = state.clone();
     let mut round = Round {
         began_at: None,
         ctx,
@@ -65,14 +67,37 @@ pub(super) fn settle(
         state,
         in_force: server.state.sync_names.clone(),
         senders: BTreeMap::new(),
+        lock,
+        held: Held::none(),
     };
+    if let Some(lock) = lock {
+        round.look(&mut server.session)?;
+        let streaming = round.streaming();
+        match lock.renew(board, server, &streaming)? {
+            Ok(held) => round.held = held,
+            Err(reason) => return Ok(Settled::StepDown(reason)),
+        }
+        // It wrote to the state file.
+        round.state = State::load(ctx, boot.boot_id());
+    }
+    let before = round.state.clone();
     let result = match ctx.promise() {
         Promise::Sync => round.settle_sync(board, &mut server.session, ctx.deadline.min(patience)),
         Promise::Async => round.settle_async(board, &mut server.session),
     };
     // What was revoked is noted even where a later step failed.
     round.state.save(ctx, &before)?;
-    result.map(|()| round.degradation())
+    result.map(|()| round.degradation().map_or(Settled::Well, Settled::Degraded))
+}
+
+/// How a primary is afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    Well,
+    /// It serves, and people should know that something is missing.
+    Degraded(Degradation),
+    /// The lock is lost, or may be: it must not go on (R4).
+    StepDown(String),
 }
 
 /// Gives the server a moment.
@@ -124,11 +149,17 @@ impl Round<'_> {
         }
         let everybody = self.senders.keys().cloned().collect();
         let named = self.in_force.named(&everybody);
-        let streams = |name: &&StandbyName| {
-            let sender = self.senders.get(*name);
-            sender.is_some_and(|s| s.state == SenderState::Streaming)
-        };
-        degradation(&self.in_force, named.iter().filter(streams).count())
+        let connected = named.intersection(&self.streaming()).count();
+        degradation(&self.in_force, connected)
+    }
+
+    fn streaming(&self) -> BTreeSet<StandbyName> {
+        let streams = |(_, s): &(&StandbyName, &Sender)| s.state == SenderState::Streaming;
+        self.senders
+            .iter()
+            .filter(streams)
+            .map(|(n, _)| n.clone())
+            .collect()
     }
 
     fn look(&mut self, session: &mut Session) -> Step<()> {
@@ -177,7 +208,7 @@ impl Round<'_> {
             standbys: standbys.into_iter().map(standby).collect(),
             doubts: self.doubts(board)?,
             claim: board.claim()?,
-            lock: Lock::Unused,
+            lock: self.held.fact.clone(),
             partition: None,
             copies: BTreeMap::new(),
             revoked: self.state.revoked.clone(),
@@ -236,7 +267,9 @@ impl Round<'_> {
         }
         let is_counted = |s: &Sender| matches!(s.sync, SyncState::Sync | SyncState::Quorum);
         let is_sync = self.senders.values().any(is_counted);
-        if !is_sync {
+        let rows = self.senders.iter().map(|(n, s)| (n, s.priority));
+        let is_read = contract::is_read_by_senders(&self.in_force, rows);
+        if !is_sync || !is_read || !self.checkpointer_has_read()? {
             self.state.barrier = None;
             return Ok(None);
         }
@@ -246,6 +279,25 @@ impl Round<'_> {
             lsn: lsn.to_attribute(),
         });
         Ok(Some(lsn))
+    }
+
+    /// R2: whether the checkpointer has read the contract: whether commits wait at all is a flag that it sets, and
+    /// in the middle of a checkpoint that may take it seconds.
+    ///
+    /// The postmaster signals all its processes before it takes the connection that is made here. A process is
+    /// awake from the moment it is signalled, so one that is asleep now, and waits in a place where it has looked
+    /// at such signals, has read it. The two looks are in this order: asleep in the middle of reading, it
+    /// would not wait there.
+    fn checkpointer_has_read(&self) -> Step<bool> {
+        let refused = |e: SqlError| ready::refused(&e);
+        let mut session = self.ctx.connect(self.running).map_err(refused)?;
+        if views::sync_names(&mut session).map_err(refused)? != self.in_force {
+            return Ok(false);
+        }
+        let Some(pid) = views::checkpointer(&mut session).map_err(refused)? else {
+            return Ok(false);
+        };
+        Ok(process::is_asleep(pid) && views::checkpointer_idles(&mut session).map_err(refused)?)
     }
 
     /// Who may be promoted, as each node's own copy of the CIB has it.
@@ -333,6 +385,10 @@ impl Round<'_> {
             contract = self.in_force
         );
         let left = facts.claim.without(names);
+        // R1 (a) first: once the row has it, no promotion elsewhere gets the lock.
+        if let Some(lock) = self.lock {
+            lock.set_eligible(&mut self.held, &left)?;
+        }
         // The contract stays recorded as it was granted by: what is left was true of that.
         let mut record = match board.sync_record()? {
             Some(record) => record,
@@ -350,7 +406,7 @@ impl Round<'_> {
         // R5: a node that is away, now or in a moment, must not bring its old right back with its CIB.
         let quorate = facts.partition.as_ref().is_some_and(|p| p.quorate);
         if quorate {
-            change = change.raise_admin_epoch();
+            change = change.raise_admin_epoch(Weight::Revocation);
         }
         board.change(&board.as_it_was_read(change))?;
         let Some(partition) = &facts.partition else {
@@ -385,6 +441,9 @@ impl Round<'_> {
         );
         let eligible = contract::eligible_after_grant(facts, names);
         let record = self.next_record(board, eligible)?;
+        if let Some(lock) = self.lock {
+            lock.set_eligible(&mut self.held, &record.claim())?;
+        }
         let mut change = board.record_contract(ChangeSet::default(), &record);
         for name in names {
             self.state.revoked.remove(name);

@@ -18,6 +18,7 @@ pub(super) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
         stop::stop_server(ctx)?;
     }
     // Certain here: no server runs, so nothing is acknowledged any more.
+    stop::release_lock(ctx);
     if ctx.is_among(&ctx.env.notify.stop) {
         // The same transition stops this node: a standby would only lengthen the outage.
         return Ok(Outcome::of(OcfCode::Success));
@@ -26,6 +27,7 @@ pub(super) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
     start::start_as_standby(&board)?;
     board.set_status(&ctx.me, NodeStatus::Alone)?;
     board.set_own(TransientAttribute::MasterBaseline, None)?;
+    board.set_own(TransientAttribute::Degraded, None)?;
     Ok(Outcome::of(OcfCode::Success))
 }
 

@@ -65,6 +65,7 @@ pub(super) fn reports(
             recorded: ctx.data_status(&board.view, &node)?,
             claim: &claim,
             is_distrusted: false,
+            is_complete: true,
         };
         if ground(&standing).is_err() {
             continue;

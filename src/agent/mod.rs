@@ -5,6 +5,7 @@ mod contract;
 mod demote;
 mod election;
 mod follow;
+mod lock;
 mod monitor;
 mod notify;
 mod places;
@@ -40,7 +41,9 @@ pub(crate) fn dispatch(action: Action, env: &OcfEnv, params: &Params) -> Outcome
         Action::Demote => promotable(params).and_then(|()| demote::demote(&ctx)),
         Action::Notify => notify::notify(&ctx),
         Action::ReloadAgent => reload::reload(&ctx),
-        Action::ValidateAll => validate::validate(&ctx).map(|_| Outcome::of(OcfCode::Success)),
+        Action::ValidateAll => validate::validate(&ctx)
+            .and_then(|()| validate::advise(&ctx))
+            .map(|()| Outcome::of(OcfCode::Success)),
         // These need nothing of this machine and were answered before.
         Action::MetaData | Action::Methods | Action::Usage => Ok(Outcome::of(OcfCode::Success)),
     };

@@ -3,9 +3,8 @@
 use crate::decide::divergence::{Divergence, divergence};
 use crate::decide::election::Outcome as Elected;
 use crate::decide::eligibility::Promise;
-use crate::decide::health::Degradation;
 use crate::decide::right::{Right, right};
-use crate::decide::witness::{Coverage, coverage, is_best};
+use crate::decide::witness::{Coverage, is_best};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{DataStatus, NodeStatus, Score};
@@ -19,7 +18,9 @@ use crate::postgres::{views, wal};
 use crate::timing;
 
 use super::context::Context;
+use super::contract::Settled;
 use super::election::Counting;
+use super::lock::Lock;
 use super::ready::Server;
 use super::record::Board;
 use super::{Step, contract, election, failed, promote, slots, statement, stop};
@@ -157,7 +158,7 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
         if !ctx.env.is_probe() {
             let peers = ctx.peers(&board.view);
             let running = &server.running;
-            tolerate(slots::drop_stale(ctx, running, &mut server.session, &peers));
+            tolerate(slots::on_standby(ctx, running, &mut server.session, &peers));
         }
         let recorded = ctx.data_status(&board.view, &ctx.me);
         let disconnected = recorded == Ok(Some(DataStatus::Disconnected));
@@ -228,8 +229,10 @@ pub(super) fn stand_for_election(
         election::publish(board, position)?;
     }
     let record = ctx.record(&board.view)?;
-    if record.as_ref().is_some_and(|r| r.node == ctx.me) {
-        return board.set_score(&ctx.me, Score::Must);
+    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
+    let is_mine = record.as_ref().is_some_and(|r| r.node == ctx.me);
+    if is_mine && (ctx.promise() == Promise::Async || board.is_complete(&lineage)?) {
+        return board.set_score(&ctx.me, recorded_primarys_score(ctx)?);
     }
     if ctx.promise() == Promise::Sync && record.is_some() {
         return stand_by_statement(board, server);
@@ -251,20 +254,29 @@ pub(super) fn stand_for_election(
     }
 }
 
+/// The recorded primary comes back, unless the lock has passed it by. To ask for a promotion that is refused is no
+/// harmless try: three failures within a second, in which nothing can change, and Pacemaker keeps the resource away from
+/// this node until somebody cleans up.
+pub(super) fn recorded_primarys_score(ctx: &Context<'_>) -> Step<Score> {
+    let refuses = Lock::open(ctx)?.is_some_and(|lock| lock.refuses());
+    if refuses {
+        say!(
+            WARN,
+            "the lock is another's, or its row says that this node may not be promoted"
+        );
+    }
+    Ok(if refuses { Score::Never } else { Score::Must })
+}
+
 /// The recorded primary is gone: who is sure to have every acknowledged commit, and the most of the
 /// rest, asks to be promoted.
 fn stand_by_statement(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
     let ctx = board.ctx;
-    let claim = board.claim()?;
-    if claim.is_empty() {
-        return board.set_score(&ctx.me, Score::Never);
-    }
     let Some(own) = statement::make(board, server)? else {
         return Ok(());
     };
-    let mut statements = statement::all(board)?;
-    statements.insert(ctx.me.lower().to_owned(), own.clone());
-    let covered = coverage(&own.position, &claim, &statements);
+    let claim = board.claim_for(&own.position.lineage)?;
+    let (covered, statements) = statement::covers(board, &own, &claim)?;
     say!(
         INFO,
         "election by statements",
@@ -272,6 +284,13 @@ fn stand_by_statement(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
         coverage = covered
     );
     if covered != Coverage::Covered {
+        return Ok(());
+    }
+    // A promotion that waits for the lock in vain counts as a failure.
+    if let Some(lock) = Lock::open(ctx)?
+        && !lock.is_to_be_had()
+    {
+        say!(INFO, "the lock is not to be had yet");
         return Ok(());
     }
     // Whoever is covered may; the best may be one that Pacemaker must not choose.
@@ -321,11 +340,24 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
             return Ok(Outcome::because(OcfCode::FailedPromoted, lost));
         }
     }
-    match look_after(ctx, &mut board, &mut server) {
-        Ok(Some(what)) if tells_degradation(ctx, &board) => {
+    let settled = look_after(ctx, &mut board, &mut server);
+    if let (Ok(settled), false) = (&settled, ctx.env.is_probe()) {
+        let word = match settled {
+            Settled::Degraded(what) => Some(what.word()),
+            Settled::Well | Settled::StepDown(_) => None,
+        };
+        tolerate(board.set_own(TransientAttribute::Degraded, word));
+    }
+    match settled {
+        Ok(Settled::Degraded(what)) if tells_degradation(ctx, &board) => {
             Ok(Outcome::because(OcfCode::DegradedPromoted, what))
         }
-        Ok(_) => promoted,
+        Ok(Settled::Well | Settled::Degraded(_)) => promoted,
+        Ok(Settled::StepDown(reason)) => {
+            drop(server);
+            stop::stop_server(ctx)?;
+            Ok(Outcome::because(OcfCode::FailedPromoted, reason))
+        }
         Err(failure) => {
             tolerate(Err(failure));
             promoted
@@ -349,22 +381,21 @@ fn judge(board: &Board<'_, '_>, server: &Server) -> Step<(Lineage, Right)> {
 }
 
 /// What a primary does for its cluster in each monitor.
-fn look_after(
-    ctx: &Context<'_>,
-    board: &mut Board<'_, '_>,
-    server: &mut Server,
-) -> Step<Option<Degradation>> {
+fn look_after(ctx: &Context<'_>, board: &mut Board<'_, '_>, server: &mut Server) -> Step<Settled> {
     let latest = ChangeSet::default();
     board.change(&board.data_status(latest, &ctx.me, DataStatus::Latest))?;
     board.set_score(&ctx.me, Score::Must)?;
     board.set_status(&ctx.me, NodeStatus::Primary)?;
     receiver_status(board, server)?;
     if ctx.env.is_probe() {
-        return Ok(None);
+        return Ok(Settled::Well);
     }
     let peers = ctx.peers(&board.view);
-    slots::create_missing(ctx, &server.running, &mut server.session, &peers)?;
-    contract::settle(ctx, board, server, timing::FIRST_STANDBY)
+    let record = ctx.record(&board.view)?;
+    let (running, session) = (&server.running, &mut server.session);
+    slots::on_primary(ctx, running, session, &peers, record.as_ref())?;
+    let lock = Lock::open(ctx)?;
+    contract::settle(ctx, board, server, lock.as_ref(), timing::FIRST_STANDBY)
 }
 
 /// The server is well; what the cluster could not be told, it is told by the next monitor. While

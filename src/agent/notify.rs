@@ -18,6 +18,7 @@ use crate::timing;
 
 use super::context::Context;
 use super::election::{self, Counting};
+use super::lock::Lock;
 use super::ready::Server;
 use super::record::Board;
 use super::{Step, contract, failed, follow, monitor, promote, slots, standby, statement};
@@ -234,7 +235,9 @@ fn is_better_by_statement(
     let is_ahead = chosen(candidates).any(is_behind);
     statements.insert(me.clone(), own.clone());
     let covered = coverage(&own.position, &claim, &statements) == Coverage::Covered;
-    Ok(is_ahead && covered && is_best(&me, &own.position, &statements))
+    // The lock goes to members only.
+    let may = !ctx.params.enable_distlock || claim.members.contains(&me);
+    Ok(may && is_ahead && covered && is_best(&me, &own.position, &statements))
 }
 
 /// Another node was promoted.
@@ -258,7 +261,7 @@ fn turn_to_new_primary(ctx: &Context<'_>) -> Step<()> {
     board.set_own(TransientAttribute::MasterBaseline, None)?;
     if let Some(mut server) = server {
         let peers = ctx.peers(&board.view);
-        slots::drop_stale(ctx, &server.running, &mut server.session, &peers)?;
+        slots::on_standby(ctx, &server.running, &mut server.session, &peers)?;
     }
     Ok(())
 }
@@ -271,7 +274,10 @@ fn after_start_or_stop(ctx: &Context<'_>) -> Step<()> {
     };
     let mut board = Board::read(ctx)?;
     if !server.state.in_recovery {
-        return contract::settle(ctx, &mut board, &mut server, timing::CONTRACT_POLL).map(drop);
+        // What has to follow from a lost lock is the monitor's.
+        let lock = Lock::open(ctx)?;
+        let patience = timing::CONTRACT_POLL;
+        return contract::settle(ctx, &mut board, &mut server, lock.as_ref(), patience).map(drop);
     }
     let somebody_is_promoted = !ctx.env.notify.promoted.is_empty();
     if somebody_is_promoted

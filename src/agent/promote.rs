@@ -1,26 +1,33 @@
 //! promote: the record first, then the server, then the rest of the cluster.
 
+use std::collections::BTreeSet;
+
 use crate::decide::contract::{Revocation, kept_at_promotion};
 use crate::decide::election::{Outcome as Elected, Patience, Report, Tie, elect};
 use crate::decide::eligibility::{Ground, Ineligible, Promise, Standing, ground};
-use crate::decide::promote::{self as decide, Facts, Method, Refusal, Verdict};
+use crate::decide::promote::{self as decide, Facts, Method, Refusal, Spread, Verdict, is_spread};
 use crate::decide::right::right;
-use crate::decide::witness::{Coverage, coverage};
+use crate::decide::witness::Coverage;
 use crate::log::say;
-use crate::model::cluster_view::{ClusterProperty, PermanentAttribute, TransientAttribute};
+use crate::model::cluster_view::{
+    ClusterProperty, ClusterView, NoQuorumPolicy, NodeKind, NodeView, PermanentAttribute,
+    TransientAttribute,
+};
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::{Origin, ReplInfo};
 use crate::model::status::{DataStatus, NodeStatus, Score};
 use crate::model::sync_record::SyncRecord;
-use crate::model::timeline::{Switch, WalPosition};
+use crate::model::timeline::{Lineage, Switch, WalPosition};
 use crate::ocf::{OcfCode, Outcome};
-use crate::pacemaker::change_set::ChangeSet;
+use crate::pacemaker::change_set::{ChangeSet, Weight};
+use crate::pacemaker::cib::Cib;
 use crate::pacemaker::quorum;
 use crate::postgres::{server, wal};
 use crate::sys::{boot_clock, poll_until};
 use crate::timing;
 
 use super::context::Context;
+use super::lock::{Lock, Wish};
 use super::ready::{self, Server};
 use super::record::Board;
 use super::state::State;
@@ -51,11 +58,13 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
     let facts = Facts {
         running_primary: (!server.state.in_recovery)
             .then(|| right(&ctx.me, record.as_ref(), &lineage, epoch)),
-        ground: own_ground(&board)?,
+        ground: own_ground(&board, &lineage)?,
         election: compare_positions(&mut board, &server)?,
         coverage: compare_statements(&mut board, &server)?,
         record: record.as_ref(),
         lineage: &lineage,
+        restart_keeps_contract: ctx.promise() == Promise::Async
+            || server.state.version.waits_from_the_start(),
     };
     let verdict = decide::promote(&facts);
     say!(
@@ -79,6 +88,10 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
             ));
         }
         Verdict::Complete => server,
+        Verdict::Go(method) if let Err(failure) = take_lock(&board, &server, method) => {
+            board.set_score(&ctx.me, Score::Never)?;
+            return Err(failure);
+        }
         Verdict::Go(Method::SameTimeline) => {
             let next = next_record(ctx, record.as_ref(), record.as_ref().map(|r| r.origin))?;
             take_over(&mut board, Method::SameTimeline, &server, &next)?;
@@ -131,7 +144,7 @@ fn compare_positions(board: &mut Board<'_, '_>, server: &Server) -> Step<Elected
             }
         },
     };
-    if own_ground(board)? == Ok(Ground::AsyncStandby) {
+    if own_ground(board, &own.lineage)? == Ok(Ground::AsyncStandby) {
         await_reports(board, &own)?;
     }
     let reports = election::reports(board, Some(&own))?;
@@ -139,14 +152,18 @@ fn compare_positions(board: &mut Board<'_, '_>, server: &Server) -> Step<Elected
 }
 
 /// R3: what the CIB says about this node.
-pub(super) fn own_ground(board: &Board<'_, '_>) -> Step<Result<Ground, Ineligible>> {
+pub(super) fn own_ground(
+    board: &Board<'_, '_>,
+    lineage: &Lineage,
+) -> Step<Result<Ground, Ineligible>> {
     let ctx = board.ctx;
     Ok(ground(&Standing {
         promise: ctx.promise(),
         node: &ctx.me,
         record: ctx.record(&board.view)?.as_ref(),
         recorded: ctx.data_status(&board.view, &ctx.me)?,
-        claim: &board.claim()?,
+        claim: &board.claim_for(lineage)?,
+        is_complete: board.is_complete(lineage)?,
         is_distrusted: ctx.promise() == Promise::Sync && !statement::is_trusted(board)?,
     }))
 }
@@ -156,28 +173,64 @@ pub(super) fn own_ground(board: &Board<'_, '_>) -> Step<Result<Ground, Ineligibl
 fn compare_statements(board: &mut Board<'_, '_>, server: &Server) -> Step<Coverage> {
     let ctx = board.ctx;
     let record = ctx.record(&board.view)?;
-    let is_restart = record.as_ref().is_none_or(|r| r.node == ctx.me);
-    if ctx.promise() == Promise::Async || is_restart || !server.state.in_recovery {
+    if record.is_none() || ctx.promise() == Promise::Async || !server.state.in_recovery {
         return Ok(Coverage::NothingClaimed);
     }
-    let claim = board.claim()?;
+    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
+    if own_ground(board, &lineage)? == Ok(Ground::RecordedPrimary) {
+        return Ok(Coverage::NothingClaimed);
+    }
     let Some(own) = statement::own(board, server)? else {
         return Ok(Coverage::NothingClaimed);
     };
-    let compare = || {
-        let mut statements = statement::all(board)?;
-        statements.insert(ctx.me.lower().to_owned(), own.clone());
-        Ok(coverage(&own.position, &claim, &statements))
-    };
+    let claim = board.claim_for(&lineage)?;
+    let compare = || statement::covers(board, &own, &claim).map(|(covered, _)| covered);
     let mut last = compare();
-    if matches!(last, Ok(Coverage::Missing { .. })) {
+    let may_come =
+        |c: &Step<Coverage>| matches!(c, Ok(Coverage::Missing { .. } | Coverage::NothingClaimed));
+    if may_come(&last) {
         let deadline = ctx.deadline.min(timing::ELECTION_WAIT);
         poll_until(deadline, timing::READY_POLL, || {
             last = compare();
-            (!matches!(last, Ok(Coverage::Missing { .. }))).then_some(())
+            (!may_come(&last)).then_some(())
         });
     }
     last
+}
+
+/// R3 with the lock: taken in the same statement that checks whether this node may.
+fn take_lock(board: &Board<'_, '_>, server: &Server, method: Method) -> Step<()> {
+    let ctx = board.ctx;
+    let Some(lock) = Lock::open(ctx)? else {
+        return Ok(());
+    };
+    let mut seen = BTreeSet::from([ctx.me.lower().to_owned()]);
+    if ctx.promise() == Promise::Sync && method == Method::NewTimeline {
+        let statements = statement::all(board)?;
+        seen.extend(
+            statements
+                .into_iter()
+                .filter(|(_, s)| s.is_witness)
+                .map(|(n, _)| n),
+        );
+    }
+    let record = ctx.record(&board.view)?;
+    let next = next_record(ctx, record.as_ref(), None)?;
+    let kept = kept_at_promotion(method, &server.state.sync_names, &board.claim()?);
+    lock.take(
+        board,
+        &server.state.system,
+        &Wish {
+            seen,
+            keep: &kept,
+            epoch: next.epoch.unwrap_or_default(),
+            // What remains is for the promotion itself.
+            patience: ctx
+                .params
+                .distlock_timeout
+                .min(ctx.deadline.remaining() / 2),
+        },
+    )
 }
 
 /// Reads the CIB until every member that may be promoted has said its position, or time is up.
@@ -249,25 +302,36 @@ fn take_over(
     for peer in &revoked {
         change = board.data_status(change, peer, DataStatus::Disconnected);
     }
-    if ctx.promise() == Promise::Sync {
+    // A restart takes its standbys along. At a promotion the contract of the primary before stays where
+    // it is, and says nothing under the new record; only where the promotion does not take place, it says by
+    // what right it was begun.
+    if ctx.promise() == Promise::Sync && method == Method::SameTimeline {
         let version = (record.epoch.unwrap_or_default(), 1);
         let contract = SyncRecord::new(version, &ctx.me, in_force, kept.members.clone());
         change = board.record_contract(change, &contract);
     }
     // Nobody else was promoted since the record was read, and no grant was revoked.
     change = board.as_it_was_read(change);
-    let membership = quorum::read(ctx.deadline.min(ctx.params.crm_attr_timeout)).map_err(failed)?;
-    if membership.quorate {
-        // R5: after a merge this side's CIB is the one that stays.
-        change = change.raise_admin_epoch();
+    let read_quorum = || quorum::read(ctx.deadline.min(ctx.params.crm_attr_timeout));
+    let membership = read_quorum().map_err(failed)?;
+    let raise = ChangeSet::default().raise_admin_epoch(Weight::Promotion);
+    if method == Method::SameTimeline && membership.quorate {
+        change = change.raise_admin_epoch(Weight::Promotion);
     }
     board.change(&change)?;
+    if method == Method::NewTimeline {
+        confirm_spread(board, record)?;
+        // R5, and only now: a record that nobody else has must not win a merge.
+        if membership.quorate {
+            board.change(&raise)?;
+        }
+    }
 
     let now = boot_clock().map_err(failed)?;
     let old = State::load(ctx, now.boot_id());
     let mut state = old.clone();
     state.epoch = record.epoch;
-    state.seq = 1;
+    state.seq = state.seq.max(1);
     state.barrier = None;
     state.election = None;
     // R1: a promotion revokes the others; from here the settle time runs.
@@ -283,13 +347,62 @@ fn take_over(
     state.save(ctx, &old)
 }
 
+/// A majority must know of the promotion before it takes place.
+fn confirm_spread(board: &Board<'_, '_>, record: &ReplInfo) -> Step<()> {
+    let ctx = board.ctx;
+    let is_there = |view: ClusterView| {
+        let theirs = ctx.record(&view);
+        matches!(theirs, Ok(Some(theirs)) if theirs.epoch == record.epoch && theirs.node == record.node)
+    };
+    let look = || -> Step<Spread> {
+        let others = board.view.members().filter(|n| n.name != ctx.me);
+        let mut have = 1;
+        for node in others {
+            let deadline = ctx.deadline.min(timing::CIB_COPY);
+            let copy = Cib::live().read_at(&node.name, deadline);
+            have += usize::from(copy.is_ok_and(is_there));
+        }
+        let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
+        let membership = quorum::read(deadline).map_err(failed)?;
+        let is_node = |n: &&NodeView| n.kind == NodeKind::Member;
+        Ok(Spread {
+            have,
+            members: board.view.members().count(),
+            nodes: board.view.nodes.values().filter(is_node).count(),
+            voters: membership.expected_votes,
+            one_vote_each: membership.one_vote_each,
+            quorate: membership.quorate,
+            others_stop_without_quorum: board.view.no_quorum_policy() != NoQuorumPolicy::Ignore,
+        })
+    };
+    let mut last = look()?;
+    let deadline = ctx.deadline.min(timing::ELECTION_WAIT);
+    poll_until(deadline, timing::READY_POLL, || {
+        if !is_spread(&last) {
+            last = look().ok()?;
+        }
+        is_spread(&last).then_some(())
+    });
+    if is_spread(&last) {
+        return Ok(());
+    }
+    statement::distrust(board)?;
+    board.set_score(&ctx.me, Score::Never)?;
+    Err(failed(format!(
+        "not promoted: {} of {} nodes have the record of it, which is no majority; another partition may go on without this node",
+        last.have, last.nodes
+    )))
+}
+
 /// What remains once the server takes writes. Also completes a promotion that was interrupted.
 fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
     let ctx = board.ctx;
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
     say!(INFO, "primary", timeline = lineage);
     let peers = ctx.peers(&board.view);
-    slots::create_missing(ctx, &server.running, &mut server.session, &peers)?;
+    let record = ctx.record(&board.view)?;
+    let (running, session) = (&server.running, &mut server.session);
+    slots::on_primary(ctx, running, session, &peers, record.as_ref())?;
     board.set_score(&ctx.me, Score::Must)?;
     board.set_status(&ctx.me, NodeStatus::Primary)?;
     correct_record(board, &lineage)?;
@@ -337,17 +450,14 @@ pub(super) fn begin_epoch(board: &mut Board<'_, '_>) -> Step<u64> {
     }
     change = board.as_it_was_read(change);
     if board.view.is_quorate() {
-        change = change.raise_admin_epoch();
+        change = change.raise_admin_epoch(Weight::Revocation);
     }
     board.change(&change)?;
     Ok(epoch)
 }
 
 /// Makes the record say that this node is the primary, and where its timeline began.
-pub(super) fn correct_record(
-    board: &mut Board<'_, '_>,
-    lineage: &crate::model::timeline::Lineage,
-) -> Step<()> {
+pub(super) fn correct_record(board: &mut Board<'_, '_>, lineage: &Lineage) -> Step<()> {
     let ctx = board.ctx;
     let origin = lineage
         .last_switch()

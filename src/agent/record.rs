@@ -13,6 +13,7 @@ use crate::model::node_name::NodeName;
 use crate::model::status::{DataStatus, NodeStatus, Score};
 use crate::model::sync_names::StandbyName;
 use crate::model::sync_record::SyncRecord;
+use crate::model::timeline::Lineage;
 use crate::pacemaker::attributes;
 use crate::pacemaker::change_set::{ChangeSet, Condition};
 use crate::pacemaker::cib::Cib;
@@ -164,6 +165,25 @@ impl<'a, 'b> Board<'a, 'b> {
             self.sync_record()?.as_ref(),
             &statuses,
         ))
+    }
+
+    /// The claim by which this node may be promoted. Where it is the recorded primary and the promotion
+    /// did not take place, that is the claim of the primary before.
+    pub(super) fn claim_for(&self, lineage: &Lineage) -> Step<Claim> {
+        match self.sync_record()? {
+            Some(before) if !self.is_complete(lineage)? => Ok(before.claim()),
+            Some(_) | None => self.claim(),
+        }
+    }
+
+    /// Whether the recorded promotion, if it is this node's, has taken place.
+    pub(super) fn is_complete(&self, lineage: &Lineage) -> Step<bool> {
+        let record = self.ctx.record(&self.view)?;
+        let Some(record) = record.filter(|r| r.node == self.ctx.me) else {
+            return Ok(true);
+        };
+        let sync = self.sync_record()?;
+        Ok(eligibility::is_complete(&record, lineage, sync.as_ref()))
     }
 
     /// The condition that nobody was promoted, and no contract recorded, since the CIB was read: an

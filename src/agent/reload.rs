@@ -7,7 +7,7 @@ use crate::postgres::server;
 use super::context::Context;
 use super::record::Board;
 use super::standby::Follow;
-use super::{Step, failed, standby, statement};
+use super::{Step, failed, slots, standby, statement};
 
 /// Writes the standby's settings anew. On a primary they wait in the file for its next start, and
 /// rep_mode.conf is left alone: what commits wait for is the monitor's to change (R1).
@@ -20,12 +20,13 @@ pub(super) fn reload(ctx: &Context<'_>) -> Step<Outcome> {
         return done;
     };
     if !ctx.is_promotable() {
-        standby::write_recovery(ctx, Follow::Primary)?;
+        let slot = slots::slot_of(ctx, &ctx.me, None);
+        standby::write_recovery(ctx, &Follow::Primary { slot })?;
         server::reload(&running).map_err(failed)?;
         return done;
     }
     let board = Board::read(ctx)?;
-    standby::write_recovery(ctx, statement::whom_to_follow(&board)?)?;
+    standby::write_recovery(ctx, &statement::whom_to_follow(&board)?)?;
     if ctx.pgdata().join("standby.signal").exists() {
         standby::write_contract(ctx, &standby::initial_contract(&board)?)?;
     }

@@ -137,6 +137,16 @@ fn replication(ctx: &Context<'_>, contents: &Contents) -> Step<()> {
             off.line
         )));
     }
+    // Each standby streams by a slot of its own.
+    let too_few = |s: &&Setting| s.value.parse::<u32>().is_ok_and(|n| n == 0);
+    let by_slot = ctx.params.rep_mode == RepMode::Sync;
+    if let Some(none) = last("max_replication_slots").filter(|s| by_slot && too_few(s)) {
+        return Err(installed(format!(
+            "{} line {}: set max_replication_slots to 10 or more, each standby streams by a slot",
+            none.file.display(),
+            none.line
+        )));
+    }
     if let Some(minimal) = last("wal_level").filter(|s| s.value.eq_ignore_ascii_case("minimal")) {
         return Err(installed(format!(
             "{} line {}: set wal_level to replica, minimal allows no standby",

@@ -1,97 +1,111 @@
-//! Replication slots, one for each standby, under a common prefix.
+//! Replication slots: each standby's ticket to the primary it is meant to follow, which with
+//! `replication_slot_name` also holds back the WAL it still needs.
 
+use std::collections::BTreeSet;
+
+use crate::decide::eligibility::Promise;
+use crate::decide::slots::{Plan, plan};
 use crate::log::say;
 use crate::model::node_name::NodeName;
+use crate::model::repl_info::ReplInfo;
+use crate::model::ticket::{is_ticket, plain, ticket};
 use crate::postgres::process::Running;
 use crate::postgres::session::{Session, literal};
 use crate::postgres::views;
 
 use super::context::Context;
+use super::statement::RELOADS_CONNINFO;
 use super::{Step, ready};
 
-/// The slot of the standby named `node`: `prefix_node`, with `-` and `.` as `_`.
-pub(super) fn name(prefix: &str, node: &str) -> String {
-    let node: String = node
-        .chars()
-        .map(|c| if c == '-' || c == '.' { '_' } else { c })
-        .collect();
-    format!("{prefix}_{node}")
+/// The slot by which `standby` streams from the recorded primary; `None`: it needs none.
+pub(super) fn slot_of(
+    ctx: &Context<'_>,
+    standby: &NodeName,
+    record: Option<&ReplInfo>,
+) -> Option<String> {
+    let prefix = ctx.params.replication_slot_name.as_deref();
+    if uses_tickets(ctx) {
+        // Without a record nobody was promoted yet, and nobody deposed.
+        let record = record?;
+        return Some(ticket(prefix, standby, record.epoch?, &record.node));
+    }
+    prefix.map(|prefix| of_prefix(prefix, standby))
 }
 
-/// On a primary: makes the slots that are missing. Those that exist keep the WAL they hold. It takes
-/// the owner's right to make one; to see what is there, any session's will do.
-pub(super) fn create_missing(
+/// The older agents' name: `prefix_node`.
+fn of_prefix(prefix: &str, node: &NodeName) -> String {
+    format!("{prefix}_{}", plain(node))
+}
+
+/// Where commits wait for standbys, and a standby can change its slot without a restart.
+fn uses_tickets(ctx: &Context<'_>) -> bool {
+    ctx.promise() == Promise::Sync && ctx.data_version() >= Some(RELOADS_CONNINFO)
+}
+
+/// On a primary: makes what is missing and drops what is of an earlier promotion. It takes the
+/// owner's right to do so; to see what is there, any session's will do.
+pub(super) fn on_primary(
     ctx: &Context<'_>,
     running: &Running,
     session: &mut Session,
     nodes: &[NodeName],
+    record: Option<&ReplInfo>,
 ) -> Step<()> {
-    let Some(prefix) = &ctx.params.replication_slot_name else {
-        return Ok(());
-    };
-    let present = views::slots(session, prefix).map_err(|e| ready::refused(&e))?;
-    let wanted = nodes.iter().map(|node| name(prefix, node.lower()));
-    let missing: Vec<String> = wanted
-        .filter(|slot| !present.iter().any(|(name, _)| name == slot))
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let mut owner = ctx
-        .connect_as_owner(running)
-        .map_err(|e| ready::refused(&e))?;
-    for slot in missing {
-        say!(INFO, "creating replication slot", slot = slot);
-        let create = format!(
-            "SELECT pg_create_physical_replication_slot({}, true)",
-            literal(&slot)
-        );
-        owner.execute(&create).map_err(|e| ready::refused(&e))?;
-    }
-    Ok(())
+    let record = record.filter(|r| r.node == ctx.me);
+    let wanted = nodes.iter().filter_map(|n| slot_of(ctx, n, record));
+    bring_about(ctx, running, session, nodes, &wanted.collect())
 }
 
 /// On a standby: drops the nodes' slots of an earlier time as primary, which would hold back WAL
 /// until the disk is full.
 ///
-/// One that is in use is left: the others find this node at the primary's address until that has
-/// moved, and stream from it for a moment, as cascading standbys do. So one look at the time of the
-/// promotion is not enough.
-pub(super) fn drop_stale(
+/// One that is in use is left: without tickets the others find this node at the primary's address
+/// until that has moved, and stream from it for a moment, as cascading standbys do.
+pub(super) fn on_standby(
     ctx: &Context<'_>,
     running: &Running,
     session: &mut Session,
     nodes: &[NodeName],
 ) -> Step<()> {
-    let Some(prefix) = &ctx.params.replication_slot_name else {
+    bring_about(ctx, running, session, nodes, &BTreeSet::new())
+}
+
+fn bring_about(
+    ctx: &Context<'_>,
+    running: &Running,
+    session: &mut Session,
+    nodes: &[NodeName],
+    wanted: &BTreeSet<String>,
+) -> Step<()> {
+    let prefix = ctx.params.replication_slot_name.as_deref();
+    if prefix.is_none() && !uses_tickets(ctx) {
         return Ok(());
+    }
+    let present = views::slots(session).map_err(|e| ready::refused(&e))?;
+    let is_ours = |slot: &str| {
+        let is_plain = |p: &str| nodes.iter().any(|n| of_prefix(p, n) == slot);
+        is_ticket(prefix, slot) || prefix.is_some_and(is_plain)
     };
-    let present = views::slots(session, prefix).map_err(|e| ready::refused(&e))?;
-    let ours: Vec<String> = nodes.iter().map(|n| name(prefix, n.lower())).collect();
-    let stale = |(slot, active): &(String, bool)| !active && ours.contains(slot);
-    let stale: Vec<_> = present.into_iter().filter(stale).collect();
-    if stale.is_empty() {
+    let plan = plan(&present, wanted, is_ours, prefix.is_some());
+    if plan == Plan::default() {
         return Ok(());
     }
     let mut owner = ctx
         .connect_as_owner(running)
         .map_err(|e| ready::refused(&e))?;
-    for (slot, _) in stale {
-        say!(
-            INFO,
-            "dropping replication slot of an earlier primary",
-            slot = slot
-        );
-        let drop = format!("SELECT pg_drop_replication_slot({})", literal(&slot));
+    for slot in &plan.drop {
+        say!(INFO, "dropping replication slot", slot = slot);
+        let drop = format!("SELECT pg_drop_replication_slot({})", literal(slot));
         owner.execute(&drop).map_err(|e| ready::refused(&e))?;
     }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_slot_name_has_only_characters_that_slots_may_have() {
-        assert_eq!(super::name("exp", "db-1.example"), "exp_db_1_example");
+    for slot in &plan.create {
+        say!(INFO, "creating replication slot", slot = slot);
+        let create = format!(
+            "SELECT pg_create_physical_replication_slot({}, {})",
+            literal(slot),
+            prefix.is_some()
+        );
+        owner.execute(&create).map_err(|e| ready::refused(&e))?;
     }
+    Ok(())
 }

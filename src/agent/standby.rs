@@ -15,7 +15,6 @@ use crate::postgres::{config, files, server};
 
 use super::context::Context;
 use super::record::Board;
-use super::slots;
 use super::{Step, failed};
 
 /// Files under tmpdir that postgresql.conf includes. The names are the older agents', so that
@@ -59,7 +58,7 @@ pub(super) fn initial_contract(board: &Board<'_, '_>) -> Step<SyncNames> {
 /// before or as a standby.
 pub(super) fn prepare(ctx: &Context<'_>, contract: Option<&SyncNames>, follow: Follow) -> Step<()> {
     prepare_places(ctx)?;
-    write_recovery(ctx, follow)?;
+    write_recovery(ctx, &follow)?;
     if let Some(contract) = contract {
         write_contract(ctx, contract)?;
     }
@@ -72,19 +71,26 @@ pub(super) fn prepare(ctx: &Context<'_>, contract: Option<&SyncNames>, follow: F
     add_includes(ctx)
 }
 
-/// Whether a standby receives from whoever is the primary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whom a standby receives from.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Follow {
-    Primary,
+    /// The server at the primary's address, if it has this slot.
+    Primary { slot: Option<String> },
     /// It has stated how far it is (R8), and must not get further.
     Nobody,
 }
 
 /// How to follow a primary.
-pub(super) fn write_recovery(ctx: &Context<'_>, follow: Follow) -> Step<()> {
+pub(super) fn write_recovery(ctx: &Context<'_>, follow: &Follow) -> Step<()> {
     let recovery = ctx.tmp(RECOVERY_CONF);
     let text = recovery_conf(ctx, follow);
     owner_files(ctx, &recovery, || files::write(&recovery, &text, 0o600))
+}
+
+/// Whether recovery.conf says that already.
+pub(super) fn follows(ctx: &Context<'_>, follow: &Follow) -> bool {
+    let present = fs::read_to_string(ctx.tmp(RECOVERY_CONF));
+    present.is_ok_and(|text| text == recovery_conf(ctx, follow))
 }
 
 /// Puts a contract into rep_mode.conf; the server has to read it then.
@@ -103,7 +109,7 @@ pub(super) fn remove_signal(ctx: &Context<'_>) -> Step<()> {
     owner_files(ctx, &signal, || files::remove(&signal))
 }
 
-fn recovery_conf(ctx: &Context<'_>, follow: Follow) -> String {
+fn recovery_conf(ctx: &Context<'_>, follow: &Follow) -> String {
     let p = ctx.params;
     let mut text =
         "# Written by expgsql at every start; edit the resource's parameters instead.\n".to_owned();
@@ -112,13 +118,15 @@ fn recovery_conf(ctx: &Context<'_>, follow: Follow) -> String {
         let _ = writeln!(text, "{name} = {}", config::quote(value));
     };
     match follow {
-        Follow::Primary => set("primary_conninfo", &primary_conninfo(ctx)),
+        Follow::Primary { slot } => {
+            set("primary_conninfo", &primary_conninfo(ctx));
+            if let Some(slot) = slot {
+                set("primary_slot_name", slot);
+            }
+        }
         Follow::Nobody => set("primary_conninfo", ""),
     }
     set("recovery_target_timeline", "latest");
-    if let Some(prefix) = &p.replication_slot_name {
-        set("primary_slot_name", &slots::name(prefix, ctx.me.lower()));
-    }
     for (name, value) in [
         ("restore_command", &p.restore_command),
         ("archive_cleanup_command", &p.archive_cleanup_command),

@@ -1,13 +1,14 @@
 //! start: always as a standby where there is a primary to promote; R6 first.
 
 use crate::decide::divergence::divergence;
+use crate::decide::eligibility::Promise;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{NodeStatus, Score};
 use crate::model::sync_names::SyncNames;
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
-use crate::postgres::process::Postmaster;
+use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::{control, server, wal};
 use crate::sys::poll_until;
 use crate::timing;
@@ -17,7 +18,7 @@ use super::election;
 use super::ready::{self, Server};
 use super::record::Board;
 use super::standby::Follow;
-use super::{Step, failed, standby, statement, stop, validate};
+use super::{Step, failed, monitor, slots, standby, statement, stop, validate};
 
 pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
     validate::validate(ctx)?;
@@ -45,7 +46,8 @@ fn start_plain(ctx: &Context<'_>) -> Step<()> {
 fn start_follower(ctx: &Context<'_>) -> Step<()> {
     if ctx.postmaster()? == Postmaster::Stopped {
         standby::retire_contract(ctx)?;
-        standby::prepare(ctx, None, Follow::Primary)?;
+        let slot = slots::slot_of(ctx, &ctx.me, None);
+        standby::prepare(ctx, None, Follow::Primary { slot })?;
         standby::launch(ctx)?;
     }
     let server = ready::wait(ctx, "a standby", |_| true)?;
@@ -146,9 +148,11 @@ fn refuse_diverged(board: &Board<'_, '_>) -> Step<()> {
 fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
     let ctx = board.ctx;
     let is_recorded = ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me);
-    if is_recorded {
-        // Nobody was promoted since this node was: no election.
-        board.set_score(&ctx.me, Score::Must)?;
+    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
+    let is_complete = ctx.promise() == Promise::Async || board.is_complete(&lineage)?;
+    if is_recorded && is_complete {
+        // Nobody was promoted since this node was, as far as the CIB knows: no election.
+        board.set_score(&ctx.me, monitor::recorded_primarys_score(ctx)?)?;
         if ctx.is_among(&ctx.env.notify.promote) {
             // The promotion is on its way and says the rest; see stop for why not twice.
             return Ok(());
@@ -191,7 +195,13 @@ fn report_position(board: &Board<'_, '_>, mut server: Server) -> Step<()> {
 
 /// Restarts a running standby out of recovery: a primary on the same timeline.
 pub(super) fn restart_as_primary(ctx: &Context<'_>) -> Step<Server> {
-    let frozen = |running: &crate::postgres::process::Running| stop::plan(ctx, running);
+    // It comes back in a moment, so nobody needs its last checkpoint; a fast shutdown would first send a standby
+    // that is far behind all that it lacks.
+    let frozen = |running: &Running| {
+        let mut plan = stop::plan(ctx, running);
+        plan.fast = plan.fast.min(timing::RESTART);
+        plan
+    };
     server::stop(ctx.pgdata(), &ctx.owner, frozen, ctx.deadline).map_err(failed)?;
     standby::remove_signal(ctx)?;
     standby::launch(ctx)?;

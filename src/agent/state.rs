@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,8 @@ pub(super) struct State {
     pub(super) distrust: Option<Version>,
     /// The lock's epoch when this node took it.
     pub(super) lock_epoch: Option<u64>,
+    /// When the last renewal of the lock that was confirmed was sent; time since the machine started.
+    pub(super) lock_confirmed: Option<Duration>,
     /// The last reason to let commits wait, so that it is logged when it changes.
     pub(super) hold: Option<String>,
 }

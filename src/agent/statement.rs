@@ -10,8 +10,9 @@ use nix::sys::signal::Signal;
 
 use crate::decide::distrust;
 use crate::decide::eligibility::Ground;
-use crate::decide::witness::Statement;
+use crate::decide::witness::{Coverage, Statement, coverage, is_ahead_of_all};
 use crate::log::say;
+use crate::model::claim::Claim;
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::sync_names::StandbyName;
@@ -26,10 +27,10 @@ use super::ready::Server;
 use super::record::Board;
 use super::standby::{self, Follow};
 use super::state::State;
-use super::{Step, failed, promote};
+use super::{Step, failed, promote, slots};
 
 /// The first version whose standbys can be told to stop receiving without a restart.
-const RELOADS_CONNINFO: u32 = 13;
+pub(super) const RELOADS_CONNINFO: u32 = 13;
 
 /// The epoch of the recorded promotion; 0 for a record that an older agent wrote.
 fn recorded_epoch(board: &Board<'_, '_>) -> Step<u64> {
@@ -46,11 +47,14 @@ fn load(ctx: &Context<'_>) -> Step<State> {
     Ok(State::load(ctx, boot.boot_id()))
 }
 
-/// Whether there is a primary that this server may follow: not the one it detached from.
+/// Whom this server may follow: the recorded primary, unless it is the one it detached from.
 pub(super) fn whom_to_follow(board: &Board<'_, '_>) -> Step<Follow> {
-    Ok(match load(board.ctx)?.detached {
+    let ctx = board.ctx;
+    Ok(match load(ctx)?.detached {
         Some(epoch) if recorded_epoch(board)? <= epoch => Follow::Nobody,
-        Some(_) | None => Follow::Primary,
+        Some(_) | None => Follow::Primary {
+            slot: slots::slot_of(ctx, &ctx.me, ctx.record(&board.view)?.as_ref()),
+        },
     })
 }
 
@@ -71,9 +75,10 @@ pub(super) fn own(board: &Board<'_, '_>, server: &Server) -> Step<Option<Stateme
         return Ok(None);
     };
     let lineage = wal::lineage(board.ctx.pgdata(), server.state.timeline).map_err(failed)?;
+    let is_witness = promote::own_ground(board, &lineage)? == Ok(Ground::Claimed);
     Ok(Some(Statement {
         position: WalPosition { lineage, end },
-        is_witness: promote::own_ground(board)? == Ok(Ground::Claimed),
+        is_witness,
     }))
 }
 
@@ -81,7 +86,7 @@ pub(super) fn own(board: &Board<'_, '_>, server: &Server) -> Step<Option<Stateme
 /// server can't be told to stop, or has no WAL to speak of.
 pub(super) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<Statement>> {
     let ctx = board.ctx;
-    if server.state.version < RELOADS_CONNINFO {
+    if server.state.version.major < RELOADS_CONNINFO {
         return Ok(None);
     }
     let epoch = recorded_epoch(board)?;
@@ -111,7 +116,7 @@ pub(super) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<St
 
 /// Takes the primary's address away from the server, and waits until nothing is received any more.
 fn stop_receiving(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
-    standby::write_recovery(ctx, Follow::Nobody)?;
+    standby::write_recovery(ctx, &Follow::Nobody)?;
     server::reload(&server.running).map_err(failed)?;
     let mut last = "it was not asked".to_owned();
     let state = poll_until(
@@ -177,6 +182,33 @@ pub(super) fn all(board: &Board<'_, '_>) -> Step<BTreeMap<StandbyName, Statement
     Ok(statements)
 }
 
+/// Whether `own` may go ahead, by all that was stated; and those statements, its own among them.
+pub(super) fn covers(
+    board: &Board<'_, '_>,
+    own: &Statement,
+    claim: &Claim,
+) -> Step<(Coverage, BTreeMap<StandbyName, Statement>)> {
+    let ctx = board.ctx;
+    let mut statements = all(board)?;
+    statements.insert(ctx.me.lower().to_owned(), own.clone());
+    let nodes = ctx.replicas(&board.view);
+    let nodes = nodes.iter().map(|n| n.lower().to_owned()).collect();
+    let covered = if is_ahead_of_all(&own.position, &nodes, &statements) {
+        Coverage::Covered
+    } else {
+        coverage(&own.position, claim, &statements)
+    };
+    Ok((covered, statements))
+}
+
+/// R9 for a node that found out by itself: what is recorded now is not to be believed.
+pub(super) fn distrust(board: &Board<'_, '_>) -> Step<()> {
+    let old = load(board.ctx)?;
+    let mut state = old.clone();
+    state.distrust = distrust::note(false, old.distrust, board.sync_record()?.as_ref());
+    state.save(board.ctx, &old)
+}
+
 fn of_epoch(node: &NodeName, text: &str, epoch: u64) -> Step<Option<Statement>> {
     let bad = |why: &dyn std::fmt::Display| failed(format!("{node} states {text:?}: {why}"));
     let fields: Vec<&str> = text.split('|').collect();
@@ -195,17 +227,20 @@ fn of_epoch(node: &NodeName, text: &str, epoch: u64) -> Step<Option<Statement>> 
     }))
 }
 
-/// Follows the recorded primary again, if it is a later one than that which was left. True where
-/// something was changed; the caller makes the server connect.
+/// Follows the recorded primary, if that is a later one than the one it follows, or has left. True
+/// where something was changed; the caller makes the server connect.
 pub(super) fn attach(board: &Board<'_, '_>, server: &Server) -> Step<bool> {
     let ctx = board.ctx;
-    if load(ctx)?.detached.is_none() || whom_to_follow(board)? == Follow::Nobody {
+    let follow = whom_to_follow(board)?;
+    if standby::follows(ctx, &follow) {
         return Ok(false);
     }
-    take_back(ctx)?;
-    standby::write_recovery(ctx, Follow::Primary)?;
+    if follow != Follow::Nobody {
+        take_back(ctx)?;
+    }
+    standby::write_recovery(ctx, &follow)?;
     server::reload(&server.running).map_err(failed)?;
-    say!(INFO, "follows a primary again");
+    say!(INFO, "follows", whom = format_args!("{follow:?}"));
     Ok(true)
 }
 

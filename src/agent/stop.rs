@@ -10,6 +10,7 @@ use crate::postgres::server::{self, Ended};
 use crate::postgres::session::SqlError;
 
 use super::context::Context;
+use super::lock::Lock;
 use super::record::Board;
 use super::{Step, failed};
 
@@ -21,6 +22,7 @@ pub(super) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
         }
         return Err(failure);
     }
+    release_lock(ctx);
     // Every attribute that changes makes Pacemaker plan anew, and a plan that begins between a
     // stop and the start that belongs to it may move the other instances about.
     let comes_back = ctx.is_among(&ctx.env.notify.start);
@@ -33,6 +35,15 @@ pub(super) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
         );
     }
     Ok(Outcome::of(OcfCode::Success))
+}
+
+/// The server is down: whoever has the lock's leave to be promoted need not wait for the lease to end.
+pub(super) fn release_lock(ctx: &Context<'_>) {
+    match Lock::open(ctx) {
+        Ok(Some(lock)) => lock.release(),
+        Ok(None) => {}
+        Err(failure) => say!(WARN, "lock not given back", reason = failure.text()),
+    }
 }
 
 /// Stops the server and everything it left behind.
@@ -87,6 +98,7 @@ pub(super) fn tell(ctx: &Context<'_>) -> Step<()> {
         TransientAttribute::Timeline,
         TransientAttribute::MasterBaseline,
         TransientAttribute::ReceiverStatus,
+        TransientAttribute::Degraded,
     ] {
         board.set_own(attribute, None)?;
     }

@@ -5,10 +5,14 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::unistd::{AccessFlags, access};
 
+use crate::log::say;
 use crate::ocf::{OcfCode, Outcome};
+use crate::pacemaker::quorum;
+use crate::params::{RepMode, SyncMethod};
 
 use super::context::Context;
-use super::{Step, places, settings};
+use super::lock::Lock;
+use super::{Step, places, settings, statement};
 
 /// The oldest PostgreSQL that has standby.signal, and so the settings in postgresql.conf.
 const OLDEST: u32 = 12;
@@ -24,8 +28,47 @@ pub(super) fn validate(ctx: &Context<'_>) -> Step<()> {
     }
     let data = data_directory(ctx)?;
     program_version(ctx, data)?;
+    if p.sync_method == SyncMethod::Quorum && data < statement::RELOADS_CONNINFO {
+        return Err(installed(format!(
+            "sync_method=quorum needs PostgreSQL 13 or newer, where a standby can stop receiving without a restart; this is {data}: \
+             use sync_method=priority"
+        )));
+    }
     settings::check(ctx)?;
     places::check(ctx)
+}
+
+/// What validate-all has to say beyond that: whether the lock service can be used, and whether anything can ever
+/// prove to this cluster that a lost standby is not being promoted.
+pub(super) fn advise(ctx: &Context<'_>) -> Step<()> {
+    let lock = Lock::open(ctx)?;
+    match lock.as_ref().map(Lock::check) {
+        Some(Err(error)) if error.is_misconfigured() => {
+            return Err(Outcome::because(OcfCode::ErrConfigured, error));
+        }
+        // It may be back when it is needed.
+        Some(Err(error)) => say!(WARN, "the lock service does not answer", reason = error),
+        Some(Ok(())) | None => {}
+    }
+    let p = ctx.params;
+    let asks = p.rep_mode == RepMode::Sync && !p.sync_strict && !p.unsafe_relax;
+    let has_lock = lock.is_some_and(|lock| lock.is_arbiter());
+    // Without a running cluster there is nothing to be said about it.
+    let (true, false, Ok(view)) = (asks, has_lock, ctx.cluster()) else {
+        return Ok(());
+    };
+    let deadline = ctx.deadline.min(p.crm_attr_timeout);
+    let votes = quorum::read(deadline).map_or(view.members().count(), |q| q.expected_votes);
+    if votes < 3 && !view.is_fencing_enabled() {
+        say!(
+            WARN,
+            "two votes, no fencing and no lock service: when the standby is lost, nothing proves that it is not being promoted, \
+             and commits wait until it is back; set distlock_conninfo, enable fencing, add a quorum device or a third node, or \
+             set unsafe_relax=true and accept that a split may lose acknowledged commits",
+            votes = votes
+        );
+    }
+    Ok(())
 }
 
 pub(super) fn installed(text: impl std::fmt::Display) -> Outcome {

@@ -559,6 +559,24 @@ pub fn outdated(facts: &Facts) -> BTreeSet<StandbyName> {
         .collect()
 }
 
+/// R2: whether every process that sends WAL has read the contract: each row of `pg_stat_replication` has the
+/// priority that the contract gives it. One that still goes by the contract before would let
+/// commits through that wait for nobody of this one.
+#[must_use]
+pub fn is_read_by_senders<'a>(
+    contract: &SyncNames,
+    priorities: impl IntoIterator<Item = (&'a StandbyName, u32)>,
+) -> bool {
+    let mut rows = priorities.into_iter().peekable();
+    if rows.peek().is_none() {
+        return false;
+    }
+    rows.all(|(name, priority)| {
+        let named = contract.named(&BTreeSet::from([name.clone()]));
+        named.contains(name) == (priority > 0)
+    })
+}
+
 /// Whether a standby's row proves that it holds all that was acknowledged before (R2).
 ///
 /// `barrier` is a position written after the contract was in force; `None`: not taken yet.
@@ -1138,6 +1156,35 @@ mod tests {
                 facts.claim = Claim::some_of(1, set(claim));
             }
             assert_eq!(next(&facts), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_contract_is_in_force_when_every_sender_has_read_it() {
+        for (contract, rows, read) in [
+            ("node3", vec![("node2", 0), ("node3", 1)], true),
+            // node2's sender still goes by "node2": it would release what waits for node3.
+            ("node3", vec![("node2", 1), ("node3", 1)], false),
+            ("node3", vec![("node2", 0), ("node3", 0)], false),
+            (
+                "ANY 1 (node2, node3)",
+                vec![("node2", 1), ("node3", 1)],
+                true,
+            ),
+            (
+                "ANY 1 (node2, node3)",
+                vec![("node2", 1), ("node3", 0)],
+                false,
+            ),
+            ("*", vec![("node2", 1), ("dr", 1)], true),
+            ("node3", vec![], false),
+        ] {
+            let rows: Vec<_> = rows.into_iter().map(|(n, p)| (n.to_owned(), p)).collect();
+            let got = is_read_by_senders(
+                &contract.parse().unwrap(),
+                rows.iter().map(|(n, p)| (n, *p)),
+            );
+            assert_eq!(got, read, "{contract} {rows:?}");
         }
     }
 

@@ -5,10 +5,11 @@ use std::fmt;
 
 use crate::model::claim::Claim;
 use crate::model::node_name::NodeName;
-use crate::model::repl_info::ReplInfo;
+use crate::model::repl_info::{Origin, ReplInfo};
 use crate::model::status::{DataStatus, SenderState, SyncState};
 use crate::model::sync_names::{Method, StandbyName};
 use crate::model::sync_record::SyncRecord;
+use crate::model::timeline::{Lineage, TimelineId};
 
 /// What a commit means in this cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub enum Ineligible {
     NotInRecord,
     /// R9: it was outside a quorate partition since it was granted.
     Distrusted,
+    /// Its promotion was recorded, and never took place; what allowed it then may be revoked by now.
+    Unfinished,
 }
 
 impl fmt::Display for Ineligible {
@@ -65,6 +68,9 @@ impl fmt::Display for Ineligible {
             Self::Superseded { primary } => write!(f, "{primary} was promoted after this node"),
             Self::NotInRecord => f.write_str(
                 "the primary's record of eligible standbys (RSC_SYNC) is of another promotion, or does not name this node",
+            ),
+            Self::Unfinished => f.write_str(
+                "its promotion was recorded and did not take place, and nothing says that it still has every acknowledged commit",
             ),
             Self::Distrusted => f.write_str(
                 "this node was cut off from the quorate partition since it was granted, and the grant may have been revoked meanwhile",
@@ -112,6 +118,22 @@ pub fn claim(
     }
 }
 
+/// Whether the recorded promotion of this node has taken place: the record is written first, so the
+/// agent may have died, or been refused, between the two.
+///
+/// By timelines alone, as the exact end of the old one is known only afterwards. `sync`: where this
+/// node was the primary before, too, it has everything in any case.
+#[must_use]
+pub fn is_complete(record: &ReplInfo, lineage: &Lineage, sync: Option<&SyncRecord>) -> bool {
+    let switched = |from: TimelineId| lineage.ancestors.iter().any(|s| s.timeline == from);
+    match record.origin {
+        Origin::Unstated | Origin::NoHistory => true,
+        Origin::Forked(switch) => {
+            switched(switch.timeline) || sync.is_some_and(|sync| sync.primary == record.node)
+        }
+    }
+}
+
 /// What is known of a node that asks to be promoted.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'a> {
@@ -123,6 +145,8 @@ pub struct Standing<'a> {
     pub claim: &'a Claim,
     /// R9.
     pub is_distrusted: bool,
+    /// It is the recorded primary, and was promoted as the record says; see [`is_complete`].
+    pub is_complete: bool,
 }
 
 /// Whether a node may be promoted, by what the cluster has recorded.
@@ -131,8 +155,9 @@ pub struct Standing<'a> {
 /// The reason why not.
 pub fn ground(standing: &Standing<'_>) -> Result<Ground, Ineligible> {
     let node = standing.node;
+    let binds = standing.is_complete || standing.promise == Promise::Async;
     let other_primary = match standing.record {
-        Some(record) if record.node == *node => return Ok(Ground::RecordedPrimary),
+        Some(record) if record.node == *node && binds => return Ok(Ground::RecordedPrimary),
         Some(record) => Some(&record.node),
         None => None,
     };
@@ -142,6 +167,9 @@ pub fn ground(standing: &Standing<'_>) -> Result<Ground, Ineligible> {
         } else {
             Ok(Ground::Claimed)
         };
+    }
+    if !binds && other_primary == Some(node) {
+        return Err(Ineligible::Unfinished);
     }
     match (standing.recorded, other_primary) {
         (None, None) => Ok(Ground::FirstElection),
@@ -178,6 +206,7 @@ mod tests {
             Ineligible::Superseded { .. } => "superseded",
             Ineligible::NotInRecord => "not in record",
             Ineligible::Distrusted => "distrusted",
+            Ineligible::Unfinished => "unfinished",
         }
     }
 
@@ -265,6 +294,7 @@ mod tests {
             recorded: Some("STREAMING|SYNC".parse().unwrap()),
             claim: &claimed,
             is_distrusted: false,
+            is_complete: true,
         };
         assert_eq!(ground(&standing), Ok(Ground::Claimed));
         let distrusted = Standing {
@@ -277,6 +307,67 @@ mod tests {
             ..standing
         };
         assert_eq!(ground(&unrecorded), Err(Ineligible::NotInRecord));
+    }
+
+    #[test]
+    fn a_recorded_promotion_that_did_not_take_place_proves_nothing() {
+        let record: ReplInfo = "node1|2|0000000000000200|6".parse().unwrap();
+        let by = |text: &str| -> SyncRecord { text.parse().unwrap() };
+        let other = by("5|3|node2|FIRST|1|node1|node1");
+        let own = by("5|3|node1|FIRST|1|node2|node2");
+        for (lineage, sync, complete) in [
+            ("2<1:0000000000000100", None, false),
+            ("2<1:0000000000000100", Some(&other), false),
+            // It was the primary before, too.
+            ("2<1:0000000000000100", Some(&own), true),
+            ("3<2:0000000000000180<1:0000000000000100", None, true),
+        ] {
+            let lineage = lineage.parse().unwrap();
+            assert_eq!(
+                is_complete(&record, &lineage, sync),
+                complete,
+                "{lineage} {sync:?}"
+            );
+        }
+        for text in ["node1", "node1|0|0000000000000000"] {
+            assert!(is_complete(
+                &text.parse().unwrap(),
+                &"1".parse().unwrap(),
+                None
+            ));
+        }
+
+        let me = NodeName::new("node1").unwrap();
+        let claimed = other.claim();
+        let standing = Standing {
+            promise: Promise::Sync,
+            node: &me,
+            record: Some(&record),
+            recorded: Some(DataStatus::Latest),
+            claim: &claimed,
+            is_distrusted: false,
+            is_complete: false,
+        };
+        assert_eq!(
+            ground(&standing),
+            Ok(Ground::Claimed),
+            "what allowed it then"
+        );
+        let distrusted = Standing {
+            is_distrusted: true,
+            ..standing
+        };
+        assert_eq!(ground(&distrusted), Err(Ineligible::Distrusted));
+        let nothing = Standing {
+            claim: &Claim::nothing(),
+            ..standing
+        };
+        assert_eq!(ground(&nothing), Err(Ineligible::Unfinished));
+        let asynchronous = Standing {
+            promise: Promise::Async,
+            ..nothing
+        };
+        assert_eq!(ground(&asynchronous), Ok(Ground::RecordedPrimary));
     }
 
     #[test]
@@ -340,6 +431,7 @@ mod tests {
                 recorded,
                 claim: &claim(record.as_ref(), None, &statuses.collect()),
                 is_distrusted: false,
+                is_complete: true,
             };
             let got = ground(&standing).map_err(short);
             assert_eq!(

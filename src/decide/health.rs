@@ -16,6 +16,17 @@ pub enum Degradation {
     },
 }
 
+impl Degradation {
+    /// In one word, for `RSC-degraded`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Alone => "alone",
+            Self::Waiting { .. } => "waiting",
+        }
+    }
+}
+
 impl fmt::Display for Degradation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -320,7 +320,7 @@ mod tests {
             node: node.to_owned(),
             answer,
         };
-        let cases: [(Vec<Reply<bool>>, Option<Verdict<bool>>); 10] = [
+        let cases = [
             (vec![], None),
             (vec![Silent(text("x"))], Some(dead(&["node1"]))),
             (

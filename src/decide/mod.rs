@@ -14,5 +14,6 @@ pub mod lease;
 pub mod marks;
 pub mod promote;
 pub mod right;
+pub mod slots;
 pub mod stop;
 pub mod witness;

@@ -22,6 +22,9 @@ pub struct Facts<'a> {
     pub coverage: Coverage,
     pub record: Option<&'a ReplInfo>,
     pub lineage: &'a Lineage,
+    /// A restart keeps the contract from the first commit on: it does in asynchronous mode, where there
+    /// is none, and with a server that waits from its start.
+    pub restart_keeps_contract: bool,
 }
 
 /// What promote does.
@@ -77,6 +80,42 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// Where the record of a promotion is, right after it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// Copies of the CIB that were read and have it, this node's included.
+    pub have: usize,
+    /// Nodes in this partition, this one included.
+    pub members: usize,
+    /// Nodes there are.
+    pub nodes: usize,
+    /// Votes there are.
+    pub voters: usize,
+    pub one_vote_each: bool,
+    /// Read after the record was written.
+    pub quorate: bool,
+    /// A partition without quorum stops its resources.
+    pub others_stop_without_quorum: bool,
+}
+
+/// Whether the promotion may follow its record. Quorum was there when the promotion began, and may
+/// have gone since: the write is then in a copy that nobody else has, while the old primary, with
+/// quorum, revokes this node and goes on without it. Once a majority of all votes has the
+/// record, every partition with quorum has a node that knows of it.
+///
+/// With a quorum device, or unequal votes, votes are not copies: there all members must have it, and
+/// quorum must still be there. Where quorum decides nothing, the lock does.
+#[must_use]
+pub fn is_spread(spread: &Spread) -> bool {
+    if !spread.others_stop_without_quorum {
+        return true;
+    }
+    if spread.one_vote_each && spread.voters == spread.nodes && spread.voters >= 3 {
+        return spread.have * 2 > spread.voters;
+    }
+    spread.quorate && spread.have >= spread.members
+}
+
 /// Decides on a promotion that Pacemaker asks for. A score is only a hint; this is the rule.
 #[must_use]
 pub fn promote(facts: &Facts<'_>) -> Verdict {
@@ -104,17 +143,18 @@ pub fn promote(facts: &Facts<'_>) -> Verdict {
     if needs_election && facts.election != Outcome::Won {
         return Verdict::Refuse(Refusal::Election(facts.election.clone()));
     }
-    Verdict::Go(method(ground, facts.record, facts.lineage))
+    Verdict::Go(method(ground, facts))
 }
 
 /// The same timeline is kept only by the node that was the last to write on it: two nodes that
 /// wrote on one timeline could never be told apart afterwards.
-fn method(ground: Ground, record: Option<&ReplInfo>, lineage: &Lineage) -> Method {
-    let own_origin = lineage
-        .last_switch()
-        .map_or(Origin::NoHistory, Origin::Forked);
-    match (ground, record) {
-        (Ground::RecordedPrimary, Some(record)) if record.origin == own_origin => {
+fn method(ground: Ground, facts: &Facts<'_>) -> Method {
+    let switch = facts.lineage.last_switch();
+    let own_origin = switch.map_or(Origin::NoHistory, Origin::Forked);
+    match (ground, facts.record) {
+        (Ground::RecordedPrimary, Some(record))
+            if record.origin == own_origin && facts.restart_keeps_contract =>
+        {
             Method::SameTimeline
         }
         _ => Method::NewTimeline,
@@ -153,6 +193,7 @@ mod tests {
             coverage,
             record: record.as_ref(),
             lineage: &lineage,
+            restart_keeps_contract: true,
         })
     }
 
@@ -201,6 +242,83 @@ mod tests {
                 "{ground:?} {record:?} {lineage}"
             );
         }
+    }
+
+    #[test]
+    fn a_promotion_follows_its_record_only_when_a_majority_has_that() {
+        let three = Spread {
+            have: 2,
+            members: 2,
+            nodes: 3,
+            voters: 3,
+            one_vote_each: true,
+            quorate: true,
+            others_stop_without_quorum: true,
+        };
+        assert!(is_spread(&three));
+        assert!(
+            is_spread(&Spread {
+                quorate: false,
+                ..three
+            }),
+            "a majority is one"
+        );
+        assert!(!is_spread(&Spread { have: 1, ..three }));
+        let four = Spread {
+            nodes: 4,
+            voters: 4,
+            ..three
+        };
+        assert!(!is_spread(&four), "half is no majority");
+        // Two nodes and a device; two nodes of which each has quorum by itself.
+        for voters in [3, 2] {
+            let two = Spread {
+                have: 1,
+                members: 1,
+                nodes: 2,
+                voters,
+                ..three
+            };
+            assert!(is_spread(&two));
+            assert!(!is_spread(&Spread {
+                quorate: false,
+                ..two
+            }));
+            assert!(!is_spread(&Spread { members: 2, ..two }));
+        }
+        let weighted = Spread {
+            one_vote_each: false,
+            voters: 5,
+            ..three
+        };
+        assert!(is_spread(&weighted));
+        assert!(!is_spread(&Spread {
+            members: 3,
+            ..weighted
+        }));
+        let ignored = Spread {
+            have: 1,
+            quorate: false,
+            others_stop_without_quorum: false,
+            ..three
+        };
+        assert!(is_spread(&ignored));
+    }
+
+    #[test]
+    fn a_restart_that_would_not_wait_at_first_is_a_promotion_instead() {
+        let record: ReplInfo = "node1|0|0000000000000000".parse().unwrap();
+        let lineage = "1".parse().unwrap();
+        let facts = Facts {
+            running_primary: None,
+            ground: Ok(Ground::RecordedPrimary),
+            election: Outcome::Won,
+            coverage: Coverage::NothingClaimed,
+            record: Some(&record),
+            lineage: &lineage,
+            restart_keeps_contract: false,
+        };
+        assert_eq!(promote(&facts), Verdict::Go(Method::NewTimeline));
     }
 
     #[test]
@@ -267,6 +385,7 @@ mod tests {
                 coverage: Coverage::Covered,
                 record: None,
                 lineage: &lineage,
+                restart_keeps_contract: true,
             })
         };
         assert_eq!(verdict(Right::Keep), Verdict::Complete);

@@ -4,12 +4,12 @@
 //! WAL reaches. A statement made while it still receives is worthless: the next commit may be
 //! acknowledged by it a moment later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::model::claim::Claim;
 use crate::model::sync_names::StandbyName;
-use crate::model::timeline::{Relation, WalPosition};
+use crate::model::timeline::{Newer, Relation, WalPosition};
 
 /// What one standby states for the present epoch: the end of its WAL, with nothing more to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,27 @@ impl fmt::Display for Coverage {
             }
         }
     }
+}
+
+/// R9's other way, where nobody is known to have everything: every node there is has spoken, none
+/// runs as a primary, and this one has what all of them have. Where two were promoted from the same
+/// timeline one after the other, the later history is the right one (R7).
+#[must_use]
+pub fn is_ahead_of_all(
+    mine: &WalPosition,
+    nodes: &BTreeSet<StandbyName>,
+    statements: &BTreeMap<StandbyName, Statement>,
+) -> bool {
+    !nodes.is_empty()
+        && nodes.iter().all(|node| {
+            statements
+                .get(node)
+                .is_some_and(|s| match mine.relate(&s.position) {
+                    Relation::Equal | Relation::Ahead => true,
+                    Relation::Behind => false,
+                    Relation::Diverged { newer, .. } => newer == Newer::This,
+                })
+        })
 }
 
 /// Holds the node's own position against the claim. It need not be a member of the claim itself: one
@@ -116,7 +137,6 @@ pub fn is_best(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     fn at(text: &str) -> WalPosition {
         let (lineage, end) = text.split_once('@').unwrap();
@@ -256,6 +276,24 @@ mod tests {
             let got = coverage(&at(mine), claim, &statements(&said));
             assert_eq!(got, expected, "{claim:?} {mine} {said:?}");
         }
+    }
+
+    #[test]
+    fn with_nothing_claimed_all_nodes_must_have_spoken() {
+        let nodes = set(&["a", "b"]);
+        let said = |a: &str, b: &str| statements(&[("a", a, false), ("b", b, false)]);
+        let ahead = |mine: &str, said| is_ahead_of_all(&at(mine), &nodes, &said);
+        assert!(ahead("1@0/5", said("1@0/5", "1@0/5")));
+        assert!(ahead("1@0/9", said("1@0/9", "1@0/5")));
+        assert!(!ahead("1@0/5", said("1@0/5", "1@0/9")));
+        assert!(
+            !ahead("1@0/9", statements(&[("a", "1@0/9", true)])),
+            "one is missing"
+        );
+        let later = "2<1:0000000000000004@0/5";
+        assert!(ahead(later, said(later, "1@0/9")), "it was promoted later");
+        assert!(!ahead("1@0/9", said("1@0/9", later)));
+        assert!(!is_ahead_of_all(&at("1@0/9"), &set(&[]), &statements(&[])));
     }
 
     #[test]

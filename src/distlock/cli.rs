@@ -280,7 +280,7 @@ fn perform(service: &Service, verb: &Verb) -> Result<String, String> {
             Made::Cleared => format!("{} is ready, and nobody's\n", service.place()),
         }),
         Verb::Status { json } => match service.read(soon) {
-            Ok(Some(row)) if *json => return as_json(&row),
+            Ok(Some(row)) if *json => return as_json(&for_programs(&row)),
             Ok(Some(row)) => Ok(table(service.place(), &row)),
             Ok(None) => Err(super::LockError::RowMissing(service.place().to_string())),
             Err(error) => Err(error),
@@ -313,6 +313,20 @@ fn as_json(value: &impl serde::Serialize) -> Result<String, String> {
     serde_json::to_string_pretty(value)
         .map(|text| text + "\n")
         .map_err(|error| error.to_string())
+}
+
+fn for_programs(row: &LockRow) -> serde_json::Value {
+    serde_json::json!({
+        "owner": row.owner,
+        "last_owner": row.last_owner,
+        "since": row.since,
+        "lease_seconds": row.lease.as_secs_f64(),
+        "remaining_seconds": row.remaining.as_secs_f64(),
+        "epoch": row.epoch,
+        "eligible": row.eligible,
+        "reports": row.reports,
+        "system": row.system,
+    })
 }
 
 fn table(place: &Place, row: &LockRow) -> String {

@@ -17,10 +17,14 @@ use crate::sys::{Command, Deadline, Output, RunError};
 /// Of the time there is, what ssh itself may need: the rest is the other node's.
 const SSH: Duration = Duration::from_millis(1500);
 
+/// What the other node must have at least. With less it would find the service silent where only the time was short, and
+/// a service that lives would be taken for dead.
+const ENOUGH: Duration = Duration::from_secs(2);
+
 /// ssh's exit code for "not connected". Source: ssh(1), "EXIT STATUS".
 const NOT_CONNECTED: i32 = 255;
 
-/// Who is asked, and by what.
+/// Who is asked, and by what. Each question needs four seconds: with less nobody is asked.
 #[derive(Clone, Debug)]
 pub struct Deadcheck {
     ssh: PathBuf,
@@ -114,7 +118,10 @@ impl Deadcheck {
     /// [`Commands::lock`] on the other nodes. The line goes there on standard input.
     #[must_use]
     pub fn lock(&self, commands: &Commands, owner: &str, deadline: Deadline) -> Verdict<bool> {
-        let limit = deadline.remaining().saturating_sub(SSH).as_secs().max(1);
+        let Some(limit) = there(deadline) else {
+            return dead_check(self.no_time(), |is_mine| *is_mine);
+        };
+        let limit = limit.as_secs();
         // A command that hangs there, too, is an answer: it must come back before ssh's own time is up.
         let there = format!("timeout -k 1 {limit} /bin/sh -s");
         let replies = self.ssh(
@@ -141,8 +148,11 @@ impl Deadcheck {
         deadline: Deadline,
         pick: impl Fn(Told) -> Option<T>,
     ) -> Vec<(String, Reply<T>)> {
+        let Some(limit) = there(deadline) else {
+            return self.no_time();
+        };
         let request = Request {
-            limit: deadline.remaining().saturating_sub(SSH),
+            limit,
             ..service.request(question)
         };
         let request = serde_json::to_vec(&request).unwrap_or_default();
@@ -161,6 +171,14 @@ impl Deadcheck {
                 }
             }
         })
+    }
+
+    fn no_time<T>(&self) -> Vec<(String, Reply<T>)> {
+        let reply = || Reply::NotAsked("no time was left to ask".to_owned());
+        self.nodes
+            .iter()
+            .map(|node| (node.clone(), reply()))
+            .collect()
     }
 
     /// Runs `there` on all nodes at once.
@@ -235,6 +253,12 @@ impl Deadcheck {
             .args(options.iter().flat_map(|option| ["-o", option]))
             .args(["--", node, there])
     }
+}
+
+/// The time that the other node has. `None`: not enough.
+fn there(deadline: Deadline) -> Option<Duration> {
+    let limit = deadline.remaining().checked_sub(SSH)?;
+    (limit >= ENOUGH).then_some(limit)
 }
 
 /// The last line it wrote to standard error, or its exit code.

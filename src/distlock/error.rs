@@ -46,7 +46,8 @@ pub enum LockError {
     RowMissing(String),
     /// It can be read and not written.
     #[error(
-        "the lock can't be written: {0}; the role needs SELECT and UPDATE, and the server must be no standby"
+        "the lock can't be written: {0}; a role that uses it needs SELECT and UPDATE, one that runs init must own the table, and \
+         the server must be no standby"
     )]
     NotWritable(String),
     /// Another session holds on to the row.
@@ -110,10 +111,12 @@ impl LockError {
         // The library knows these by their text only.
         if is_tls || text.contains("server does not support TLS") {
             Self::Certificate(text)
-        } else if text.contains("password missing") || text.contains("authentication") {
+        } else if text.contains("password missing") {
             Self::Authentication(format!(
-                "{text} (no password in distlock_conninfo, and none in a password file)"
+                "{text} (none in distlock_conninfo, and none in a password file)"
             ))
+        } else if text.contains("authentication error") {
+            Self::Authentication(text)
         } else if text.contains("invalid configuration") {
             Self::BadConninfo(format!(
                 "what distlock_conninfo says can't be used: {text}; correct it"

@@ -158,8 +158,7 @@ fn arguments(args: &[String]) -> Result<Words, LoginError> {
             };
             put(keyword, value);
         } else if let Some(short) = arg.strip_prefix('-').filter(|short| !short.is_empty()) {
-            let mut letters = short.char_indices();
-            while let Some((at, letter)) = letters.next() {
+            for (at, letter) in short.char_indices() {
                 let keyword = match letter {
                     'h' => "host",
                     'p' => "port",

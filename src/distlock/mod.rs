@@ -3,6 +3,7 @@
 //! Every call is blocking and ends by its deadline. All times are the service's own: no clock of the cluster counts.
 //! An error never means "locked"; what it does mean is decided in `decide::lease`.
 
+pub mod answer;
 pub mod cli;
 mod commands;
 mod connection;

@@ -22,6 +22,9 @@ use crate::sys::{Deadline, poll_until};
 /// How often a lock that is held is tried again. It is one statement on an open connection.
 const POLL: Duration = Duration::from_millis(500);
 
+/// How often a lock that others take and give back at this very moment is tried for in one go.
+const RACES: u32 = 3;
+
 /// The wish to have a lock. Owners and nodes are compared as they are: give them in lower case where the cluster
 /// does not distinguish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,19 +207,28 @@ impl Service {
             (&known, Type::TEXT_ARRAY),
             (&seen, Type::TEXT_ARRAY),
         ];
-        if let Some(row) = self.one(&sql, &values, deadline)? {
-            return Ok(Taken::Mine {
-                epoch: row.epoch,
-                eligible: row.eligible,
-                reports: row.reports,
-            });
+        let mut tries = 0;
+        loop {
+            if let Some(row) = self.one(&sql, &values, deadline)? {
+                return Ok(Taken::Mine {
+                    epoch: row.epoch,
+                    eligible: row.eligible,
+                    reports: row.reports,
+                });
+            }
+            let Some(row) = self.read(deadline)? else {
+                return Err(LockError::RowMissing(self.place.to_string()));
+            };
+            let refusal = refusal(&row, wish);
+            let is_held = matches!(refusal, Taken::Held { .. });
+            // It became free between the two statements; a lost race for it shows in the next row.
+            tries += 1;
+            if is_held && row.remaining.is_zero() && tries < RACES {
+                continue;
+            }
+            watch.saw(row);
+            return Ok(refusal);
         }
-        let Some(row) = self.read(deadline)? else {
-            return Err(LockError::RowMissing(self.place.to_string()));
-        };
-        let refusal = refusal(&row, wish);
-        watch.saw(row);
-        Ok(refusal)
     }
 
     /// Makes the lease last `ttl` from now.
@@ -398,7 +410,6 @@ fn refusal(row: &LockRow, wish: &Take) -> Taken {
         }
         Some(_) | None => {}
     }
-    // Also where it became free between the two statements: the next try takes it.
     Taken::Held {
         owner: row.owner.clone(),
         remaining: row.remaining,

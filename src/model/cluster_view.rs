@@ -127,6 +127,8 @@ pub enum TransientAttribute {
     MasterBaseline,
     /// `RSC-receiver-status`: normal, normal (master), ERROR.
     ReceiverStatus,
+    /// `RSC-degraded` (ours): on the primary's node, in what way the cluster is less than it should be.
+    Degraded,
     /// `master-RSC`: a [`Score`].
     PromotionScore,
 }
@@ -141,6 +143,7 @@ impl TransientAttribute {
             Self::Timeline => format!("{resource}-timeline"),
             Self::MasterBaseline => format!("{resource}-master-baseline"),
             Self::ReceiverStatus => format!("{resource}-receiver-status"),
+            Self::Degraded => format!("{resource}-degraded"),
             Self::PromotionScore => format!("master-{resource}"),
         }
     }
@@ -660,6 +663,7 @@ mod tests {
             "pgsql-timeline",
             "pgsql-master-baseline",
             "pgsql-receiver-status",
+            "pgsql-degraded",
             "master-pgsql",
         ];
         assert_eq!(names, expected);

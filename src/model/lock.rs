@@ -30,6 +30,18 @@ pub struct LockRow {
 }
 
 impl LockRow {
+    /// Whether `owner`, on `node`, could have it now, as far as a look tells. `needs_eligibility`: only if it may be promoted
+    /// by this row. Which reports the promoter has seen is asked when it is taken.
+    #[must_use]
+    pub fn is_open_to(&self, owner: &str, node: &str, needs_eligibility: bool) -> bool {
+        if self.owner == owner {
+            return true;
+        }
+        let is_there = self.is_free() || self.remaining.is_zero();
+        let may = |eligible: &BTreeSet<String>| eligible.contains(node);
+        is_there && (!needs_eligibility || self.eligible.as_ref().is_none_or(may))
+    }
+
     /// Nobody has it.
     #[must_use]
     pub fn is_free(&self) -> bool {
@@ -170,6 +182,39 @@ impl fmt::Display for Renewal {
             Self::Mine(row) => write!(f, "renewed: {row}"),
             Self::Lost(Some(row)) => write!(f, "lost: {row}"),
             Self::Lost(None) => f.write_str("lost: the lock's row was deleted"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_open_to_its_owner_and_once_it_is_free_to_those_its_row_names() {
+        let row = |owner: &str, left: u64, eligible: Option<&[&str]>| LockRow {
+            owner: owner.to_owned(),
+            last_owner: Some("pgsql_a".to_owned()),
+            since: String::new(),
+            lease: Duration::from_secs(9),
+            remaining: Duration::from_secs(left),
+            epoch: 1,
+            eligible: eligible.map(|names| names.iter().map(|n| (*n).to_owned()).collect()),
+            reports: 1,
+            system: None,
+        };
+        for (row, needs_eligibility, open) in [
+            (row("pgsql_b", 0, Some(&["a"])), true, true),
+            (row("pgsql_a", 5, Some(&["a", "b"])), true, false),
+            (row("pgsql_a", 0, Some(&["a", "b"])), true, true),
+            (row("pgsql_a", 0, Some(&["a"])), true, false),
+            (row("pgsql_a", 0, Some(&["a"])), false, true),
+            (row("", 0, Some(&["a"])), true, false),
+            (row("", 0, Some(&["b"])), true, true),
+            (row("", 0, None), true, true),
+        ] {
+            let got = row.is_open_to("pgsql_b", "b", needs_eligibility);
+            assert_eq!(got, open, "{row:?}");
         }
     }
 }

@@ -9,4 +9,6 @@ pub mod repl_info;
 pub mod status;
 pub mod sync_names;
 pub mod sync_record;
+pub mod ticket;
 pub mod timeline;
+pub mod version;

@@ -94,6 +94,27 @@ impl Condition {
     }
 }
 
+/// How much a change weighs when two partitions merge.
+///
+/// A primary that is cut off may write a revocation after its partition has re-formed without the others: it was begun
+/// when there was quorum, and blocks until then (seen: the old primary's CIB, with the number that the promotion on the
+/// other side had raised by one, too, won the merge). So a promotion weighs more than all that the old primary can
+/// write until it has noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    Revocation,
+    Promotion,
+}
+
+impl Weight {
+    const fn steps(self) -> u64 {
+        match self {
+            Self::Revocation => 1,
+            Self::Promotion => 100,
+        }
+    }
+}
+
 /// Changes that belong together: all values are set, and the admin_epoch raised, in one atomic step, or nothing is.
 /// Removals follow in a second step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,7 +125,7 @@ pub struct ChangeSet {
     pub properties: Vec<PropertyChange>,
     /// Make this partition's CIB win when a healed partition merges. Only for the rightful side. A deed, not a state:
     /// each time it is done it raises the number by one.
-    pub raise_admin_epoch: bool,
+    pub raise_admin_epoch: Option<Weight>,
     /// What must be so, all of it.
     pub only_if: Vec<Condition>,
 }
@@ -139,8 +160,8 @@ impl ChangeSet {
 
     /// Raises the admin_epoch too.
     #[must_use]
-    pub fn raise_admin_epoch(mut self) -> Self {
-        self.raise_admin_epoch = true;
+    pub fn raise_admin_epoch(mut self, weight: Weight) -> Self {
+        self.raise_admin_epoch = Some(weight);
         self
     }
 
@@ -154,7 +175,7 @@ impl ChangeSet {
     /// Nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.permanent.is_empty() && self.properties.is_empty() && !self.raise_admin_epoch
+        self.permanent.is_empty() && self.properties.is_empty() && self.raise_admin_epoch.is_none()
     }
 
     /// What is left to do where the CIB is as `view`: the changes that differ from it, with the conditions, and the
@@ -288,7 +309,9 @@ impl ChangeSet {
                 permanent_pair(after, change),
             ));
         }
-        if self.raise_admin_epoch && after.version.admin_epoch <= before.version.admin_epoch {
+        if self.raise_admin_epoch.is_some()
+            && after.version.admin_epoch <= before.version.admin_epoch
+        {
             return Err(WriteError::NotConfirmed {
                 what: format!("admin_epoch {}", before.version.admin_epoch + 1),
                 found: after.version.admin_epoch.to_string(),
@@ -332,12 +355,13 @@ impl ChangeSet {
                 sets.push(Element::new("nodes").holding(node));
             }
         }
-        if sets.is_empty() && !self.raise_admin_epoch {
+        if sets.is_empty() && self.raise_admin_epoch.is_none() {
             return Ok(None);
         }
         let mut cib = Element::new("cib");
-        if self.raise_admin_epoch {
-            cib = cib.with("admin_epoch", &(view.version.admin_epoch + 1).to_string());
+        if let Some(weight) = self.raise_admin_epoch {
+            let raised = view.version.admin_epoch + weight.steps();
+            cib = cib.with("admin_epoch", &raised.to_string());
         }
         let mut configuration = Element::new("configuration");
         for set in sets {
@@ -518,7 +542,12 @@ mod tests {
         assert_eq!(rest, expected);
         let nothing = ChangeSet::default().permanent(&node("node1"), DATA_STATUS, Some("LATEST"));
         assert!(nothing.minus(&view).is_empty());
-        assert!(!nothing.raise_admin_epoch().minus(&view).is_empty());
+        assert!(
+            !nothing
+                .raise_admin_epoch(Weight::Revocation)
+                .minus(&view)
+                .is_empty()
+        );
     }
 
     #[test]
@@ -547,7 +576,7 @@ mod tests {
             .permanent(&node("node1"), DATA_STATUS, Some("LATEST"))
             .permanent(&node("node1"), "other:1", Some("x"))
             .permanent(&node("node2"), DATA_STATUS, Some("DISCONNECT"))
-            .raise_admin_epoch();
+            .raise_admin_epoch(Weight::Revocation);
         let expected = concat!(
             r#"<cib admin_epoch="12"><configuration><crm_config><cluster_property_set id="pgsql_replication">"#,
             r#"<nvpair id="pgsql_replication-pgsql_REPL_INFO" name="pgsql_REPL_INFO" value="node1|3|0000000005000000|7"/>"#,
@@ -565,7 +594,7 @@ mod tests {
     #[test]
     fn raising_the_epoch_alone_touches_nothing_else() {
         assert_eq!(
-            xml(&ChangeSet::default().raise_admin_epoch()),
+            xml(&ChangeSet::default().raise_admin_epoch(Weight::Revocation)),
             r#"<cib admin_epoch="12"/>"#
         );
         let nothing = ChangeSet::default()
@@ -606,7 +635,7 @@ mod tests {
             .property("pgsql_SYNC", Some("7|1|node1|a<&\"'>b"))
             .permanent(&node("NODE2"), DATA_STATUS, Some("DISCONNECT"))
             .permanent(&node("node2"), "new", Some(""))
-            .raise_admin_epoch();
+            .raise_admin_epoch(Weight::Revocation);
         let after = file.apply(&changes).unwrap().unwrap();
         assert_eq!(after, file.view());
         assert_eq!(after.version.admin_epoch, before.version.admin_epoch + 1);
@@ -715,7 +744,7 @@ mod tests {
         };
         let revoke = ChangeSet::default()
             .permanent(&node("node2"), DATA_STATUS, Some("DISCONNECT"))
-            .raise_admin_epoch();
+            .raise_admin_epoch(Weight::Revocation);
 
         let stale = file.view();
         for wrong in [
@@ -782,7 +811,7 @@ mod tests {
     fn a_value_no_xpath_can_hold_is_refused() {
         let file = OnFile::new(ONLINE);
         let is = Some("'\"".to_owned());
-        let changes = ChangeSet::default().raise_admin_epoch();
+        let changes = ChangeSet::default().raise_admin_epoch(Weight::Revocation);
         let result = file.apply(&changes.only_if(Condition::Property {
             name: "a".to_owned(),
             is,
@@ -797,7 +826,7 @@ mod tests {
     fn a_second_writer_who_raised_the_epoch_is_noticed() {
         let file = OnFile::new(ONLINE);
         let stale = file.view();
-        let raise = ChangeSet::default().raise_admin_epoch();
+        let raise = ChangeSet::default().raise_admin_epoch(Weight::Revocation);
         file.apply(&raise).unwrap();
         file.apply(&raise).unwrap();
         let result = raise.apply(&file.cib, &stale, file.deadline);

@@ -115,11 +115,21 @@ fn works_in(pid: i32, pgdata: &Path) -> io::Result<bool> {
     }
 }
 
+/// Asleep (state S): waiting for something, and no signal is pending that it has not been woken by.
+#[must_use]
+pub fn is_asleep(pid: i32) -> bool {
+    state(pid) == Some('S')
+}
+
 fn is_frozen(pid: i32) -> bool {
+    state(pid) == Some('T')
+}
+
+fn state(pid: i32) -> Option<char> {
     // The command name may contain anything, so the state is the first field after the last ')'.
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.trim_start().chars().next()
 }
 
 /// Sends `signal`; a process that is gone already is as good.

@@ -1,10 +1,12 @@
 //! What a running server says about replication, each in one query.
 
+use crate::decide::slots::Slot;
 use crate::model::lsn::Lsn;
 use crate::model::status::{SenderState, SyncState};
 use crate::model::sync_names::StandbyName;
 use crate::model::sync_names::SyncNames;
 use crate::model::timeline::TimelineId;
+use crate::model::version::Version;
 use crate::postgres::session::{Row, Session, SqlError};
 
 /// Role and positions of a running server.
@@ -22,8 +24,9 @@ pub struct ServerState {
     /// A standby whose startup process has used up its local WAL and waits for more.
     pub has_replayed_all: bool,
     pub receiver: Option<Receiver>,
-    /// Major version.
-    pub version: u32,
+    pub version: Version,
+    /// PostgreSQL's system identifier: the same on all copies of one cluster.
+    pub system: String,
 }
 
 /// The WAL receiver process of a standby.
@@ -41,6 +44,9 @@ pub struct Sender {
     pub name: StandbyName,
     pub state: SenderState,
     pub sync: SyncState,
+    /// Its place in `synchronous_standby_names` as the process that sends to it has read that: 0 if it
+    /// has none. So this shows whether a new setting has reached that process.
+    pub priority: u32,
     pub flushed: Option<Lsn>,
     /// Bytes of WAL written here and not there yet; `None` before the first report.
     pub lag: Option<u64>,
@@ -73,13 +79,14 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), \
         (SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'), \
         (SELECT status FROM pg_stat_wal_receiver), \
-        current_setting('server_version_num')::int / 10000 \
+        current_setting('server_version_num'), \
+        (SELECT system_identifier FROM pg_control_system()) \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(QUERY)?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 8)
-        .ok_or_else(|| unexpected(QUERY, "not one row of eight columns"))?;
+        .filter(|row| row.len() == 9)
+        .ok_or_else(|| unexpected(QUERY, "not one row of nine columns"))?;
     let text = |i: usize| row[i].as_deref();
     Ok(ServerState {
         in_recovery: text(0) == Some("t"),
@@ -93,7 +100,8 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
             pid,
             is_streaming: text(6) == Some("streaming"),
         }),
-        version: parse(QUERY, row, 7)?.unwrap_or_default(),
+        version: Version::of(parse(QUERY, row, 7)?.unwrap_or_default()),
+        system: text(8).unwrap_or_default().to_owned(),
     })
 }
 
@@ -128,13 +136,13 @@ fn waits_for_more(event: &str) -> bool {
 /// See [`SqlError`]; a user who may not see the columns is an error, not "nobody is connected".
 pub fn senders(session: &mut Session) -> Result<Vec<Sender>, SqlError> {
     const QUERY: &str = "SELECT lower(application_name), state, sync_state, flush_lsn, \
-        greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), write_lsn), 0)::bigint \
+        greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), write_lsn), 0)::bigint, sync_priority \
         FROM pg_stat_replication WHERE application_name <> 'pg_basebackup' AND pid IS NOT NULL";
     let rows = session.rows(QUERY)?;
     rows.iter()
         .map(|row| {
-            if row.len() != 5 {
-                return Err(unexpected(QUERY, "not five columns"));
+            if row.len() != 6 {
+                return Err(unexpected(QUERY, "not six columns"));
             }
             let hidden = || {
                 unexpected(
@@ -148,6 +156,7 @@ pub fn senders(session: &mut Session) -> Result<Vec<Sender>, SqlError> {
                 sync: parse(QUERY, row, 2)?.ok_or_else(hidden)?,
                 flushed: parse(QUERY, row, 3)?,
                 lag: parse(QUERY, row, 4)?,
+                priority: parse(QUERY, row, 5)?.ok_or_else(hidden)?,
             })
         })
         .collect()
@@ -176,18 +185,53 @@ pub fn sync_names(session: &mut Session) -> Result<SyncNames, SqlError> {
     parse(QUERY, row, 0)?.ok_or_else(|| unexpected(QUERY, "NULL"))
 }
 
-/// Names of the physical replication slots that begin with `prefix`, and whether each is in use.
+/// The checkpointer's process id. It, and nobody else, tells the backends that commits wait at all.
 ///
 /// # Errors
 /// See [`SqlError`].
-pub fn slots(session: &mut Session, prefix: &str) -> Result<Vec<(String, bool)>, SqlError> {
-    let rows = session
-        .rows("SELECT slot_name, active FROM pg_replication_slots WHERE slot_type = 'physical'")?;
-    let named = rows.into_iter().filter_map(|mut row| {
-        let active = row.get(1).cloned().flatten().as_deref() == Some("t");
-        Some((row.first_mut()?.take()?, active))
-    });
-    Ok(named.filter(|(name, _)| name.starts_with(prefix)).collect())
+pub fn checkpointer(session: &mut Session) -> Result<Option<i32>, SqlError> {
+    const QUERY: &str = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
+    let rows = session.rows(QUERY)?;
+    rows.first().map_or(Ok(None), |row| parse(QUERY, row, 0))
+}
+
+/// Whether the checkpointer waits where it has read every setting it was told of before it went to
+/// sleep: in its main loop, or between two buffers of a checkpoint. (`CheckpointerMain` and
+/// `CheckpointWriteDelay` in checkpointer.c look at a pending reload right before they wait.)
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn checkpointer_idles(session: &mut Session) -> Result<bool, SqlError> {
+    const QUERY: &str =
+        "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
+    let rows = session.rows(QUERY)?;
+    let event = rows.first().and_then(|row| row[0].as_deref());
+    Ok(matches!(
+        event,
+        Some("CheckpointerMain" | "CheckpointWriteDelay")
+    ))
+}
+
+/// The physical replication slots.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn slots(session: &mut Session) -> Result<Vec<Slot>, SqlError> {
+    const QUERY: &str = "SELECT slot_name, active, restart_lsn IS NOT NULL \
+        FROM pg_replication_slots WHERE slot_type = 'physical'";
+    let rows = session.rows(QUERY)?;
+    rows.into_iter()
+        .map(|row| {
+            let [Some(name), Some(active), Some(holds_wal)] = row.as_slice() else {
+                return Err(unexpected(QUERY, "not three values"));
+            };
+            Ok(Slot {
+                name: name.clone(),
+                active: active == "t",
+                holds_wal: holds_wal == "t",
+            })
+        })
+        .collect()
 }
 
 fn parse<T: std::str::FromStr>(

@@ -29,16 +29,25 @@ pub(crate) fn check(lab: &Cluster, mode: RepMode) -> Result<(), String> {
         .map(|node| node.name.as_str())
         .filter(|node| *node != primary)
         .collect();
-    let is_sync = |node: &&&str| status.attribute(node, "pgsql-status") == Some("HS:sync");
-    let synchronous = standbys.iter().filter(is_sync).count();
-    let expected = if mode == RepMode::Sync { 1 } else { 0 };
+    // With quorum commit every one of them counts, else one.
+    let (word, expected) = match (mode, is_quorum(lab)) {
+        (RepMode::Sync, true) => ("HS:quorum", standbys.len()),
+        (RepMode::Sync, false) => ("HS:sync", standbys.len().min(1)),
+        (RepMode::Async | RepMode::Slave | RepMode::None, _) => ("HS:sync", 0),
+    };
+    let is_word = |node: &&&str| status.attribute(node, "pgsql-status") == Some(word);
+    let synchronous = standbys.iter().filter(is_word).count();
     if synchronous != expected {
-        return Err(format!("{synchronous} standbys are HS:sync\n{status}"));
+        return Err(format!("{synchronous} standbys are {word}\n{status}"));
     }
     for node in standbys {
         match status.attribute(node, "pgsql-status") {
             Some("HS:sync") => {
                 one(node, "pgsql-data-status", &["STREAMING|SYNC"])?;
+                one(node, "master-pgsql", &["100"])?;
+            }
+            Some("HS:quorum") => {
+                one(node, "pgsql-data-status", &["STREAMING|QUORUM"])?;
                 one(node, "master-pgsql", &["100"])?;
             }
             Some("HS:async") => {
@@ -60,6 +69,12 @@ pub(crate) fn check(lab: &Cluster, mode: RepMode) -> Result<(), String> {
     record(lab, primary)
 }
 
+/// Whether the agent was told `sync_method=quorum`.
+pub(crate) fn is_quorum(lab: &Cluster) -> bool {
+    let is_it = |(name, value): &(String, String)| name == "sync_method" && value == "quorum";
+    lab.spec().params.iter().any(is_it)
+}
+
 fn baseline(status: &Status, primary: &str) -> Result<(), String> {
     let value = status
         .attribute(primary, "pgsql-master-baseline")
@@ -71,9 +86,16 @@ fn baseline(status: &Status, primary: &str) -> Result<(), String> {
     }
 }
 
-/// `pgsql_REPL_INFO`: `node|timeline|position|epoch`, about this primary.
-fn record(lab: &Cluster, primary: &str) -> Result<(), String> {
-    let node = lab.node(primary).map_err(|error| error.to_string())?;
+/// What the last promotion was recorded with.
+pub(crate) fn epoch(lab: &Cluster, primary: &str) -> Result<u64, String> {
+    let text = repl_info(lab, primary)?;
+    let epoch = text.rsplit('|').next().and_then(|field| field.parse().ok());
+    epoch.ok_or_else(|| format!("pgsql_REPL_INFO is {text:?}"))
+}
+
+/// `pgsql_REPL_INFO`, as a node has it.
+fn repl_info(lab: &Cluster, node: &str) -> Result<String, String> {
+    let node = lab.node(node).map_err(|error| error.to_string())?;
     let query = [
         "crm_attribute",
         "--type=crm_config",
@@ -82,11 +104,16 @@ fn record(lab: &Cluster, primary: &str) -> Result<(), String> {
         "--query",
         "--quiet",
     ];
-    let text = node
-        .run(&query)
+    node.run(&query)
         .and_then(lab::process::Output::ok)
-        .map_err(|error| error.to_string())?;
-    let fields: Vec<&str> = text.trim().split('|').collect();
+        .map(|text| text.trim().to_owned())
+        .map_err(|error| error.to_string())
+}
+
+/// `pgsql_REPL_INFO`: `node|timeline|position|epoch`, about this primary.
+fn record(lab: &Cluster, primary: &str) -> Result<(), String> {
+    let text = repl_info(lab, primary)?;
+    let fields: Vec<&str> = text.split('|').collect();
     let is_number = |text: &str| text.parse::<u64>().is_ok_and(|n| n > 0);
     match fields[..] {
         [name, timeline, position, epoch]

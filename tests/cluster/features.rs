@@ -5,6 +5,7 @@ use lab::postgres::{REPLICATION_USER, TMPDIR};
 use lab::resources::RESOURCE;
 use lab::{Cluster, Node, RepMode, Result};
 
+use super::attributes;
 use super::stage::{LIMIT, Stage, Toll, expect, wrong};
 
 /// `application_name` of the standby outside.
@@ -39,6 +40,7 @@ fn looked_after(lab: &Cluster) -> Result<()> {
     lab.eventually("slots and receivers are as they should be", LIMIT, |lab| {
         let status = lab.status().map_err(|error| error.to_string())?;
         let primary = lab.primary().map_err(|error| error.to_string())?;
+        let epoch = attributes::epoch(lab, primary.name())?;
         for node in lab.nodes() {
             let is_primary = node.name() == primary.name();
             let query = "select slot_name, active from pg_replication_slots order by 1";
@@ -51,7 +53,7 @@ fn looked_after(lab: &Cluster) -> Result<()> {
                 .iter()
                 .filter(|other| is_primary && other.name() != node.name());
             let expected: Vec<String> = others
-                .map(|other| format!("exp_{}|t", other.name()))
+                .map(|other| format!("exp_{}_e{epoch}_{}|t", other.name(), primary.name()))
                 .collect();
             if slots != expected.join("\n") {
                 return Err(format!(
@@ -197,7 +199,7 @@ fn in_force(stage: &Stage, what: &str, names: &[&str]) -> Result<()> {
     stage.writes_go_on()?;
     let pause = stage.client.score().longest_gap_since(begin);
     println!(
-        "  {:<6} {:<52} writes paused {:>5.1} s",
+        "  {:<8} {:<52} writes paused {:>5.1} s",
         stage.mode.as_str(),
         format!("{what}: {expected}"),
         pause.as_secs_f64()

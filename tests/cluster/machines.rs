@@ -129,11 +129,14 @@ fn standby_lost(stage: &Stage) -> Result<()> {
     })
 }
 
-/// The one that commits wait for; in async mode any.
-fn most_important_standby(stage: &Stage) -> Result<&Node> {
+/// The one that commits wait for, or one of them; in async mode any.
+pub(crate) fn most_important_standby(stage: &Stage) -> Result<&Node> {
     let status = stage.lab.status()?;
     let standbys = stage.lab.standbys()?;
-    let is_sync = |node: &&&Node| status.attribute(node.name(), "pgsql-status") == Some("HS:sync");
+    let is_sync = |node: &&&Node| {
+        let word = status.attribute(node.name(), "pgsql-status");
+        matches!(word, Some("HS:sync" | "HS:quorum"))
+    };
     let found = match stage.mode {
         RepMode::Sync => standbys.iter().find(is_sync),
         RepMode::Async | RepMode::Slave | RepMode::None => standbys.first(),

@@ -1,7 +1,8 @@
 //! Networks that break.
 
-use lab::{Ack, Cluster, Node, RepMode, Result};
+use lab::{Ack, Node, RepMode, Result};
 
+use super::split;
 use super::stage::{LIMIT, Stage, Toll, expect, watching_for_two_writable};
 
 pub(crate) fn a_sync_cluster_survives_partitions_and_splits() -> Result<()> {
@@ -11,11 +12,7 @@ pub(crate) fn a_sync_cluster_survives_partitions_and_splits() -> Result<()> {
         Toll::Nothing,
         partition,
     )?;
-    stage.step(
-        "the primary is cut off from the nodes, not the clients",
-        Toll::Nothing,
-        split,
-    )
+    split::repeatedly(&stage)
 }
 
 pub(crate) fn an_async_cluster_survives_partitions() -> Result<()> {
@@ -27,29 +24,14 @@ pub(crate) fn an_async_cluster_survives_partitions() -> Result<()> {
     )
 }
 
-/// Nobody reaches the old primary, so nothing can be acknowledged by it.
+/// Cuts the primary off from everything, waits for another, and heals; the two never acknowledge at the same time. That
+/// both are out of recovery for a moment is counted, not forbidden: without fencing nothing orders what the two sides do
+/// about a loss that both notice at the same time. In sync mode a primary on its own acknowledges nothing then.
 fn partition(stage: &Stage) -> Result<()> {
     let old = stage.lab.primary()?;
-    one_after_the_other(stage, old, Cluster::isolate)
-}
-
-/// The hard one: the old primary's clients still reach it, and it does not know yet that it is cut off.
-fn split(stage: &Stage) -> Result<()> {
-    let old = stage.lab.primary()?;
-    one_after_the_other(stage, old, Cluster::split)
-}
-
-/// Cuts the primary off, waits for another, and heals; the two never acknowledge at the same time. That both are out of
-/// recovery for a moment is counted, not forbidden: without fencing nothing orders what the two sides do about a loss
-/// that both notice at the same time. In sync mode a primary on its own acknowledges nothing then.
-fn one_after_the_other(
-    stage: &Stage,
-    old: &Node,
-    cut: fn(&Cluster, &Node) -> Result<()>,
-) -> Result<()> {
     let begin = stage.client.now();
     let ((), together) = watching_for_two_writable(&stage.lab, || {
-        cut(&stage.lab, old)?;
+        stage.lab.isolate(old)?;
         taken_over(stage, old)
     })?;
     println!(

@@ -66,18 +66,24 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Brings a healthy cluster up. node3 has more WAL than the others: the election must choose it.
+    /// Brings a healthy cluster up. The last node has more WAL than the others: the election must choose it.
     pub(crate) fn set(mode: RepMode, adapt: impl FnOnce(Builder) -> Builder) -> Result<Self> {
         let start = Instant::now();
         let builder = Cluster::builder().agent(expgsql()?).mode(mode);
         let lab = adapt(builder).boot()?;
-        lab.postgres(lab.node("node3")?).plant_wal(2000)?;
+        if let Some(last) = lab.nodes().last() {
+            lab.postgres(last).plant_wal(2000)?;
+        }
         lab.form()?;
         lab.configure()?;
         lab.wait_healthy(LIMIT)?;
         println!(
-            "  {:<6} {:<52} {:>5.1} s",
-            mode.as_str(),
+            "  {:<8} {:<52} {:>5.1} s",
+            if attributes::is_quorum(&lab) {
+                "quorum"
+            } else {
+                mode.as_str()
+            },
             "cluster is up",
             start.elapsed().as_secs_f64()
         );
@@ -90,6 +96,39 @@ impl Stage {
         })
     }
 
+    /// A part of a story after which the cluster is not yet what it should be: a step without what a step ends with.
+    pub(crate) fn scene(&self, name: &str, act: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let (start, begin) = (Instant::now(), self.client.now());
+        act(self).map_err(|error| self.blame(name, error))?;
+        println!(
+            "  {:<8} {name:<52} {:>5.1} s  writes paused {:>5.1} s",
+            self.label(),
+            start.elapsed().as_secs_f64(),
+            self.client.score().longest_gap_since(begin).as_secs_f64(),
+        );
+        Ok(())
+    }
+
+    /// An error with the step's name, and with the evidence where it does not bring it along.
+    fn blame(&self, name: &str, error: Error) -> Error {
+        if matches!(error, Error::Timeout { .. } | Error::Broken { .. }) {
+            return wrong(format!("step {name:?}: {error}"));
+        }
+        let evidence = self.lab.evidence();
+        wrong(format!(
+            "step {name:?}: {error}\n{}\n{evidence}",
+            self.picture()
+        ))
+    }
+
+    /// What commits wait for, in a word.
+    pub(crate) fn label(&self) -> &'static str {
+        if attributes::is_quorum(&self.lab) {
+            return "quorum";
+        }
+        self.mode.as_str()
+    }
+
     /// One step. Afterwards the cluster is healthy, writes go on, the attributes are what they must be, and no
     /// acknowledged commit is missing where none may be.
     pub(crate) fn step(
@@ -99,28 +138,16 @@ impl Stage {
         act: impl FnOnce(&Self) -> Result<()>,
     ) -> Result<()> {
         let (start, begin) = (Instant::now(), self.client.now());
-        let blame = |error: Error| {
-            // These bring the evidence along.
-            if matches!(error, Error::Timeout { .. } | Error::Broken { .. }) {
-                return wrong(format!("step {name:?}: {error}"));
-            }
-            let evidence = self.lab.evidence();
-            wrong(format!(
-                "step {name:?}: {error}\n{}\n{evidence}",
-                self.picture()
-            ))
-        };
-        act(self)
+        let lost = act(self)
             .and_then(|()| self.afterwards(toll))
-            .map_err(blame)
-            .map(|lost| {
-                println!(
-                    "  {:<6} {name:<52} {:>5.1} s  writes paused {:>5.1} s  lost {lost}",
-                    self.mode.as_str(),
-                    start.elapsed().as_secs_f64(),
-                    self.client.score().longest_gap_since(begin).as_secs_f64(),
-                );
-            })
+            .map_err(|error| self.blame(name, error))?;
+        println!(
+            "  {:<8} {name:<52} {:>5.1} s  writes paused {:>5.1} s  lost {lost}",
+            self.label(),
+            start.elapsed().as_secs_f64(),
+            self.client.score().longest_gap_since(begin).as_secs_f64(),
+        );
+        Ok(())
     }
 
     fn afterwards(&self, toll: Toll) -> Result<usize> {
@@ -170,16 +197,7 @@ impl Stage {
 
     /// Waits until a node that is not `old` is promoted, and gives it.
     pub(crate) fn taken_over_from(&self, old: &Node) -> Result<&Node> {
-        let name = self
-            .lab
-            .eventually("another node is promoted", LIMIT, |lab| {
-                match lab.primary() {
-                    Ok(new) if new.name() != old.name() => Ok(new.name().to_owned()),
-                    Ok(new) => Err(format!("{} is the primary", new.name())),
-                    Err(error) => Err(error.to_string()),
-                }
-            })?;
-        self.lab.node(&name)
+        taken_over_from(&self.lab, old)
     }
 
     /// Waits until the cluster is healthy. A node whose start was refused because its WAL passed the fork must have
@@ -246,6 +264,18 @@ impl Stage {
             .postgres(primary)
             .sql("select substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)")
     }
+}
+
+/// Waits until a node that is not `old` is promoted, and gives it.
+pub(crate) fn taken_over_from<'a>(lab: &'a Cluster, old: &Node) -> Result<&'a Node> {
+    let name = lab.eventually("another node is promoted", LIMIT, |lab| {
+        match lab.primary() {
+            Ok(new) if new.name() != old.name() => Ok(new.name().to_owned()),
+            Ok(new) => Err(format!("{} is the primary", new.name())),
+            Err(error) => Err(error.to_string()),
+        }
+    })?;
+    lab.node(&name)
 }
 
 /// A node whose last start failed, and the reason.

@@ -230,6 +230,7 @@ fn status_and_history_show_the_row() {
     let json: serde_json::Value =
         serde_json::from_str(&run(&["status", "pgsql", "--json"])).unwrap();
     assert_eq!(json["owner"], "pgsql_node1");
+    assert_eq!(json["lease_seconds"], 3600.0);
     assert_eq!(json["eligible"], serde_json::json!(["node1", "node2"]));
     let again = run(&["init", "pgsql"]);
     assert!(

@@ -2,6 +2,11 @@
 //!
 //! They need a PostgreSQL server and openssl; root switches to the account `postgres` for the server.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of this is tests; the lint knows only the functions marked as such"
+)]
+
 mod bounds;
 mod command;
 mod lease;

@@ -67,6 +67,9 @@ pub(crate) fn parameters(spec: &Spec, layout: &Layout) -> Vec<(String, String)> 
             ("stop_escalate".into(), "30".into()),
         ],
     };
+    if spec.lock_service && matches!(spec.agent, Agent::Expgsql { .. }) {
+        params.extend(crate::lock::parameters(spec));
+    }
     if layout.config.parent() != Some(&layout.data) {
         match spec.agent {
             Agent::Paf => params.push((

@@ -126,6 +126,9 @@ pub(crate) struct Make {
     /// Where postgresql.conf is.
     #[arg(long, value_enum, default_value_t = ConfigStyle::DataDirectory)]
     pub(crate) config: ConfigStyle,
+    /// Adds the host `lock` with a lock service, and tells expgsql of it.
+    #[arg(long)]
+    pub(crate) lock_service: bool,
     /// A parameter of the agent, NAME=VALUE; may be repeated.
     #[arg(long = "param", value_parser = pair)]
     pub(crate) params: Vec<(String, String)>,
@@ -167,6 +170,9 @@ impl Make {
             .mode(self.mode)
             .style(self.config)
             .token(std::time::Duration::from_millis(self.token));
+        if self.lock_service {
+            builder = builder.lock_service();
+        }
         for (name, value) in &self.params {
             builder = builder.param(name, value);
         }
@@ -191,6 +197,8 @@ pub(crate) enum Fault {
     Thaw { node: String },
     /// SIGSTOP to a standby's WAL receiver.
     HangReceiver { node: String },
+    /// SIGCONT to a standby's WAL receiver.
+    UnhangReceiver { node: String },
     /// Power failure.
     Poweroff { node: String },
     /// Power on after a failure.
@@ -199,7 +207,7 @@ pub(crate) enum Fault {
     Split { node: String },
     /// Cuts a node from everything.
     Isolate { node: String },
-    /// Cuts two hosts from each other.
+    /// Cuts two hosts from each other (`lock` and `client` are hosts, too).
     Partition { node: String, other: String },
     /// Cuts one way: nothing of NODE's reaches OTHER.
     Cut { node: String, other: String },
@@ -214,12 +222,20 @@ pub(crate) enum Fault {
         #[arg(long)]
         rate: Option<u32>,
     },
+    /// Lets replication reach a standby no faster than RATE, in kbit/s.
+    Throttle { node: String, rate: u32 },
     /// Opens every connection again and makes every line good.
     Heal,
     /// Fills the agent's directory.
     Fill { node: String },
     /// Ends that.
     Unfill { node: String },
+    /// Makes this node's copy of the CIB win the next merge, right or wrong.
+    CibWins { node: String },
+    /// Stops the lock service; its host lives. Others for it: `freeze lock`, `poweroff lock`, `partition node1 lock`.
+    LockStop,
+    /// Starts the lock service.
+    LockStart,
     /// Moves the primary by hand.
     Switchover,
     /// Removes PGSQL.lock (the stock agent's) and the failures.

@@ -16,10 +16,12 @@ use crate::process::{Cmd, ProcessId};
 use crate::progress::note;
 use crate::spec::{Agent, RepMode, Spec};
 use crate::state::State;
-use crate::{agent, corosync, packages, place, poll, postgres, resources, status};
+use crate::{agent, corosync, packages, place, poll, postgres, resources, ssh, status};
 
-/// Name of the host beside the cluster: the application's, and the lock service's.
+/// Name of the host beside the cluster: the application's.
 pub const CLIENT: &str = "client";
+/// Name of the lock service's host, where there is one.
+pub const LOCK: &str = "lock";
 
 /// Time for the nodes to find each other and elect.
 const FORM: Duration = Duration::from_secs(90);
@@ -89,6 +91,12 @@ impl Builder {
         self
     }
 
+    /// Adds a third host with the lock service, and tells the agent of it (see [`crate::lock`]).
+    pub fn lock_service(mut self) -> Self {
+        self.spec.lock_service = true;
+        self
+    }
+
     /// The whole way: boot, form, configure. PostgreSQL is on its way up then: see [`Cluster::wait_healthy`].
     ///
     /// # Errors
@@ -151,6 +159,7 @@ pub struct Cluster {
     dir: PathBuf,
     nodes: Vec<Node>,
     client: Node,
+    lock: Option<Node>,
     switch: Switch,
     layout: Layout,
     /// Reading end of the pipe whose end is the hosts' end.
@@ -183,7 +192,11 @@ impl Cluster {
             .map_err(Error::io("duplicate a file descriptor"))
             .map_err(undo)?;
         let switch = Switch::start(&dir, reader).map_err(undo)?;
-        let (nodes, client) = hosts(&spec, &dir, &BTreeMap::new());
+        let Hosts {
+            nodes,
+            client,
+            lock,
+        } = hosts(&spec, &dir, &BTreeMap::new());
         let state = State {
             name,
             spec,
@@ -196,6 +209,7 @@ impl Cluster {
             dir,
             nodes,
             client,
+            lock,
             switch,
             layout,
             lifeline,
@@ -226,12 +240,18 @@ impl Cluster {
             put("hostname", &format!("{}\n", host.name()))?;
             postgres::lay_out(host, &self.layout, &template, &spec)?;
         }
+        ssh::lay_out(&self.hosts().collect::<Vec<_>>())?;
         for node in &self.nodes {
             corosync::lay_out(node, &config, &key)?;
             agent::lay_out(node, &spec.agent)?;
         }
         self.hosts().try_for_each(|host| self.boot_host(host))?;
-        self.nodes.iter().try_for_each(corosync::prepare)
+        self.nodes.iter().try_for_each(corosync::prepare)?;
+        if self.lock.is_some() {
+            self.start_lock_service()?;
+            self.init_lock_service()?;
+        }
+        Ok(())
     }
 
     /// Boots one host and notes its pid 1.
@@ -242,6 +262,7 @@ impl Cluster {
             .map_err(Error::io("duplicate a file descriptor"))?;
         host.boot(&self.switch, lifeline)?;
         let init = host.init()?;
+        ssh::start(host)?;
         self.state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -321,12 +342,17 @@ impl Cluster {
         let lifeline = std::fs::File::open(&path)
             .map_err(Error::io(format!("open {path}")))?
             .into();
-        let (nodes, client) = hosts(&state.spec, &dir, &state.hosts);
+        let Hosts {
+            nodes,
+            client,
+            lock,
+        } = hosts(&state.spec, &dir, &state.hosts);
         let layout = Layout::find(state.spec.style)?;
         Ok(Self {
             dir,
             nodes,
             client,
+            lock,
             switch: Switch::attach(switch),
             layout,
             lifeline,
@@ -428,9 +454,22 @@ impl Cluster {
         &self.client
     }
 
-    /// Nodes and client.
+    /// The lock service's host.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchHost`] in a lab without one.
+    pub fn lock(&self) -> Result<&Node> {
+        self.lock
+            .as_ref()
+            .ok_or_else(|| Error::NoSuchHost(LOCK.to_owned()))
+    }
+
+    /// Nodes, client and lock service.
     pub fn hosts(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().chain(std::iter::once(&self.client))
+        self.nodes
+            .iter()
+            .chain(std::iter::once(&self.client))
+            .chain(&self.lock)
     }
 
     /// A host by name.
@@ -441,22 +480,6 @@ impl Cluster {
         self.hosts()
             .find(|host| host.name() == name)
             .ok_or_else(|| Error::NoSuchHost(name.to_owned()))
-    }
-
-    /// Starts a PostgreSQL on the client host, outside the cluster, for the lock service, and gives its connection
-    /// string. Again: the same string. [`Postgres::stop`] of the client, a power failure or a cut makes it fail.
-    ///
-    /// # Errors
-    /// Those of [`Postgres::start`].
-    pub fn start_lock_service(&self) -> Result<String> {
-        let postgres = self.postgres(&self.client);
-        if postgres.postmaster().is_none() {
-            postgres.start()?;
-        }
-        Ok(format!(
-            "host={} port=5432 dbname=postgres user=postgres",
-            self.client.address()
-        ))
     }
 
     pub(crate) fn switch(&self) -> &Switch {
@@ -472,11 +495,13 @@ impl Cluster {
     }
 }
 
-fn hosts(
-    spec: &Spec,
-    dir: &std::path::Path,
-    init: &BTreeMap<String, ProcessId>,
-) -> (Vec<Node>, Node) {
+struct Hosts {
+    nodes: Vec<Node>,
+    client: Node,
+    lock: Option<Node>,
+}
+
+fn hosts(spec: &Spec, dir: &std::path::Path, init: &BTreeMap<String, ProcessId>) -> Hosts {
     let host = |name: &str, number: u8| Node::new(name, number, dir, init.get(name).copied());
     let nodes = spec
         .node_names()
@@ -484,7 +509,11 @@ fn hosts(
         .zip(1..)
         .map(|(name, number)| host(name, number))
         .collect();
-    (nodes, host(CLIENT, 200))
+    Hosts {
+        nodes,
+        client: host(CLIENT, 200),
+        lock: spec.lock_service.then(|| host(LOCK, 201)),
+    }
 }
 
 impl Drop for Cluster {

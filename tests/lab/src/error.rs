@@ -18,6 +18,9 @@ pub enum Error {
     /// The user asked for no lab (`EXPGSQL_LAB=skip`).
     #[error("left out because EXPGSQL_LAB=skip is set")]
     Skipped,
+    /// A scenario that runs only when it is asked for.
+    #[error("{0}")]
+    LeftOut(String),
     /// A file or system call failed.
     #[error("{what}: {source}")]
     Io {

@@ -75,6 +75,19 @@ impl Cluster {
     /// [`Error::Other`] when it has none.
     pub fn hang_receiver(&self, node: &Node) -> Result<()> {
         note(format!("SIGSTOP to the WAL receiver on {}", node.name()));
+        self.signal_receiver(node, "-STOP")
+    }
+
+    /// SIGCONT to a WAL receiver that was stopped.
+    ///
+    /// # Errors
+    /// [`Error::Other`] when there is none.
+    pub fn unhang_receiver(&self, node: &Node) -> Result<()> {
+        note(format!("SIGCONT to the WAL receiver on {}", node.name()));
+        self.signal_receiver(node, "-CONT")
+    }
+
+    fn signal_receiver(&self, node: &Node, signal: &str) -> Result<()> {
         let pid = self
             .postgres(node)
             .sql("select pid from pg_stat_wal_receiver")?;
@@ -84,7 +97,7 @@ impl Cluster {
                 node.name()
             )));
         }
-        node.run(&["kill", "-STOP", &pid])?.ok().map(drop)
+        node.run(&["kill", signal, &pid])?.ok().map(drop)
     }
 
     /// Power failure: everything on the host dies at once. What was written stays (the machine's page cache is not
@@ -110,10 +123,11 @@ impl Cluster {
         // Reaps the parent of a pid 1 that died by another hand.
         node.kill()?;
         self.boot_host(node)?;
-        if node.name() == crate::cluster::CLIENT {
-            return Ok(());
+        match node.name() {
+            crate::cluster::CLIENT => Ok(()),
+            crate::cluster::LOCK => self.start_lock_service(),
+            _ => corosync::start(node),
         }
-        corosync::start(node)
     }
 
     /// Drops every frame between the hosts of one side and those of the other, both ways.
@@ -237,6 +251,46 @@ impl Cluster {
         node.sh(&line)?.ok().map(drop)
     }
 
+    /// Makes a node's copy of the CIB win a merge, right or wrong, as an operator's hand or many writes would: Pacemaker
+    /// keeps the one with the higher admin_epoch, and this raises it by `by`.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from cibadmin.
+    pub fn raise_cib(&self, node: &Node, by: u32) -> Result<()> {
+        note(format!(
+            "admin_epoch of {}'s CIB raised by {by}",
+            node.name()
+        ));
+        let argv = [
+            "cibadmin",
+            "--modify",
+            "--xml-text",
+            r#"<cib admin_epoch="admin_epoch++"/>"#,
+        ];
+        (0..by).try_for_each(|_| node.run(&argv)?.ok().map(drop))
+    }
+
+    /// Takes a node out of service, or puts it back: Pacemaker's standby mode. It keeps its vote.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from crm_attribute.
+    pub fn set_standby_mode(&self, node: &Node, on: bool) -> Result<()> {
+        note(format!(
+            "{} is {} service",
+            node.name(),
+            if on { "out of" } else { "in" }
+        ));
+        let name = ["--node", node.name(), "--name", "standby"];
+        let act: &[&str] = if on {
+            &["--lifetime", "forever", "--update=on"]
+        } else {
+            &["--lifetime", "forever", "--delete"]
+        };
+        node.run(&[&["crm_attribute"], &name[..], act].concat())?
+            .ok()
+            .map(drop)
+    }
+
     /// Moves the primary: bans it from its node until another is promoted, then lifts the ban. Gives the new primary.
     ///
     /// # Errors
@@ -282,16 +336,7 @@ impl Cluster {
         note(format!("rebuilding {}", node.name()));
         let name = node.name();
         let postgres = self.postgres(node);
-        let standby = [
-            "crm_attribute",
-            "--node",
-            name,
-            "--name",
-            "standby",
-            "--lifetime",
-            "forever",
-        ];
-        node.run(&[&standby[..], &["--update=on"]].concat())?.ok()?;
+        self.set_standby_mode(node, true)?;
         self.eventually(
             &format!("PostgreSQL on {name} is stopped"),
             limit,
@@ -338,7 +383,7 @@ impl Cluster {
                 "600",
             )?;
         }
-        node.run(&[&standby[..], &["--delete"]].concat())?.ok()?;
+        self.set_standby_mode(node, false)?;
         self.clean_up(node)
     }
 

@@ -85,6 +85,11 @@ impl Node {
             .map(drop)
     }
 
+    /// A directory of the host that is mounted over the machine's own, which is not to be seen in it.
+    pub(crate) fn private(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
     /// Where a directory of the host lies on the lab machine: to lay out files before the host is booted. Writing
     /// there while it runs is undefined (overlayfs).
     pub(crate) fn disk(&self, name: &str) -> PathBuf {
@@ -180,6 +185,9 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir -p /run/lock /run/user /run/resource-agents
+mkdir -p /etc/ssh /root/.ssh
+mount --bind {ssh}/{etc} /etc/ssh
+mount --bind {ssh}/{root} /root/.ssh
 install -d -o postgres -g postgres -m 2775 /run/postgresql
 install -d -o hacluster -g haclient /run/crm
 ip link set lo up
@@ -187,7 +195,10 @@ ip link set lo up
 cd /
 exec env --ignore-signal=CHLD cat >/dev/null 2>&1
 ",
-            name = self.name
+            name = self.name,
+            ssh = crate::ssh::DISK,
+            etc = crate::ssh::ETC,
+            root = crate::ssh::ROOT,
         )
     }
 

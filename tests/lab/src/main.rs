@@ -16,6 +16,9 @@ use cli::{Cli, Command, Fault, Make};
 /// Time from configured to healthy; the stock agent's election alone takes half a minute on a busy machine.
 const HEALTHY: Duration = Duration::from_secs(180);
 
+/// More than the agents of one side raise it by in one go.
+const CIB_WINS_BY: u32 = 20;
+
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
@@ -144,6 +147,7 @@ fn inflict(cluster: &Cluster, fault: &Fault) -> Result<()> {
         Fault::Freeze { node: n } => cluster.freeze_postgres(node(n)?),
         Fault::Thaw { node: n } => cluster.thaw_postgres(node(n)?),
         Fault::HangReceiver { node: n } => cluster.hang_receiver(node(n)?),
+        Fault::UnhangReceiver { node: n } => cluster.unhang_receiver(node(n)?),
         Fault::Poweroff { node: n } => cluster.power_off(node(n)?),
         Fault::Poweron { node: n } => cluster.power_on(node(n)?),
         Fault::Split { node: n } => cluster.split(node(n)?),
@@ -163,6 +167,7 @@ fn inflict(cluster: &Cluster, fault: &Fault) -> Result<()> {
                 rate: *rate,
             },
         ),
+        Fault::Throttle { node: n, rate } => cluster.throttle_replication(node(n)?, *rate),
         Fault::Heal => {
             cluster
                 .nodes()
@@ -173,6 +178,9 @@ fn inflict(cluster: &Cluster, fault: &Fault) -> Result<()> {
         }
         Fault::Fill { node: n } => cluster.fill_tmpdir(node(n)?),
         Fault::Unfill { node: n } => cluster.empty_tmpdir(node(n)?),
+        Fault::CibWins { node: n } => cluster.raise_cib(node(n)?, CIB_WINS_BY),
+        Fault::LockStop => cluster.stop_lock_service(),
+        Fault::LockStart => cluster.start_lock_service(),
         Fault::Switchover => cluster.switchover(Duration::from_secs(120)).map(drop),
         Fault::Cleanup { node: n } => cluster.clean_up(node(n)?),
     }

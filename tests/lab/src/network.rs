@@ -14,6 +14,8 @@ pub const NET: &str = "10.77.0";
 pub const WRITER_ADDRESS: &str = "10.77.0.100";
 /// The virtual address of a standby (`vip-slave`).
 pub const READER_ADDRESS: &str = "10.77.0.101";
+/// The address of the host with the lock service.
+pub const LOCK_ADDRESS: &str = "10.77.0.201";
 
 /// The switch that all hosts hang on. A cut cable is a filter rule in it, so cuts hold for every protocol, ARP
 /// included, for virtual addresses too, and outlive a host's power cycle.
@@ -124,6 +126,20 @@ impl Switch {
                 Some((host(after("-i"))?, host(after("-o"))?))
             })
             .collect())
+    }
+
+    /// Limits what the switch sends to a host from one TCP port of others.
+    pub(crate) fn throttle(&self, host: &str, from_port: u16, kbit: u32) -> Result<()> {
+        let dev = port(host);
+        // The queue is short: the sender is to notice, and what waits in it is to be less than wal_sender_timeout long.
+        self.sh(&format!(
+            "tc qdisc replace dev {dev} root handle 1: htb default 10 && \
+             tc class add dev {dev} parent 1: classid 1:10 htb rate 10gbit && \
+             tc class add dev {dev} parent 1: classid 1:20 htb rate {kbit}kbit burst 64kb cburst 64kb && \
+             tc qdisc add dev {dev} parent 1:20 bfifo limit 512kb && \
+             tc filter add dev {dev} parent 1: protocol ip u32 match ip protocol 6 0xff match ip sport {from_port} 0xffff flowid 1:20"
+        ))
+        .map(drop)
     }
 
     /// Shapes what the switch sends to a host (the host's own card shapes what it sends).

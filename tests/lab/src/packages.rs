@@ -11,7 +11,7 @@ use crate::progress::note;
 pub const SWITCH_VARIABLE: &str = "EXPGSQL_LAB";
 
 /// Package and a file that only it brings.
-const NEEDED: [(&str, &str); 11] = [
+const NEEDED: [(&str, &str); 13] = [
     ("pacemaker", "/usr/sbin/pacemakerd"),
     ("corosync", "/usr/sbin/corosync"),
     ("pacemaker-cli-utils", "/usr/sbin/crm_mon"),
@@ -29,6 +29,9 @@ const NEEDED: [(&str, &str); 11] = [
     ("postgresql", "/usr/bin/pg_lsclusters"),
     ("pcs", "/usr/sbin/pcs"),
     ("libxml2-utils", "/usr/bin/xmllint"),
+    ("openssh-client", "/usr/bin/ssh"),
+    // Not openssh-server, which would be enabled as a service of this machine; dropbear-bin is only the program.
+    ("dropbear-bin", "/usr/sbin/dropbear"),
 ];
 
 /// Time for apt on a slow line.

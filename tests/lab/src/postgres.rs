@@ -188,7 +188,9 @@ mkdir -p "$(dirname "$3")"
     };
     write(&config, settings(node, layout, spec))?;
     write(&hba, access())?;
-    if spec.agent == Agent::Paf && !["node1", crate::cluster::CLIENT].contains(&node.name()) {
+    if spec.agent == Agent::Paf
+        && !["node1", crate::cluster::CLIENT, crate::cluster::LOCK].contains(&node.name())
+    {
         // PAF leaves the roles of the first start to the administrator: node1 is the primary.
         write(&data.join("standby.signal"), String::new())?;
     }

@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
+use crate::host::Node;
 use crate::network::WRITER_ADDRESS;
 use crate::poll;
 
@@ -72,6 +73,8 @@ pub struct Score {
     pub errors: Vec<(Duration, String)>,
     /// End of the record, since the client's start.
     pub end: Duration,
+    /// The table it wrote to.
+    pub table: String,
 }
 
 impl Score {
@@ -136,9 +139,11 @@ impl Score {
     pub fn lost(&self, cluster: &Cluster) -> Result<Vec<u64>> {
         let rows = cluster
             .postgres(cluster.primary()?)
-            .sql("select seq from score")?;
+            .sql(&format!("select seq from {}", self.table))?;
         let present: std::result::Result<BTreeSet<u64>, _> = rows.lines().map(str::parse).collect();
-        Ok(self.missing(&present.map_err(|error| Error::Other(format!("table score: {error}")))?))
+        Ok(self.missing(
+            &present.map_err(|error| Error::Other(format!("table {}: {error}", self.table)))?,
+        ))
     }
 }
 
@@ -153,6 +158,9 @@ pub struct ScoreClient {
 #[derive(Debug)]
 struct Shared {
     start: Instant,
+    /// Where it writes to.
+    address: String,
+    table: String,
     score: Mutex<Score>,
 }
 
@@ -174,10 +182,27 @@ impl ScoreClient {
     /// # Errors
     /// [`Error::Timeout`] when there is none in 30 s.
     pub fn start(cluster: &Cluster) -> Result<Self> {
+        let client = Self::begin(cluster, Instant::now(), WRITER_ADDRESS, "score")?;
+        client.wait_first(cluster)?;
+        Ok(client)
+    }
+
+    /// Starts a second client beside this one, with the same clock, that writes to a table of its own, and holds on to
+    /// `node` whoever has the writer's address. Returns at once: the node may be a standby, now.
+    ///
+    /// # Errors
+    /// The client host is off.
+    pub fn beside(&self, cluster: &Cluster, node: &Node, table: &str) -> Result<Self> {
+        Self::begin(cluster, self.shared.start, node.address(), table)
+    }
+
+    fn begin(cluster: &Cluster, start: Instant, address: &str, table: &str) -> Result<Self> {
         let path = format!("/proc/{}/ns/net", cluster.client().init()?.pid);
         let network = File::open(&path).map_err(Error::io(format!("open {path}")))?;
         let shared = Arc::new(Shared {
-            start: Instant::now(),
+            start,
+            address: address.to_owned(),
+            table: table.to_owned(),
             score: Mutex::default(),
         });
         let (stop, stopped) = watch::channel(false);
@@ -199,25 +224,26 @@ impl ScoreClient {
             stop,
             thread: Some(thread),
         };
+        Ok(client)
+    }
+
+    fn wait_first(&self, cluster: &Cluster) -> Result<()> {
         let first = poll::until(FIRST, poll::QUICK, || {
-            if client.acked_count() > 0 {
+            if self.acked_count() > 0 {
                 Ok(())
             } else {
                 Err(())
             }
         });
-        match first {
-            Ok(()) => Ok(client),
-            Err(()) => {
-                let seen = client
-                    .shared
-                    .score()
-                    .errors
-                    .last()
-                    .map_or_else(|| "no error either".to_owned(), |(_, error)| error.clone());
-                Err(cluster.timeout("a first commit through the writer's address", FIRST, seen))
-            }
-        }
+        first.map_err(|()| {
+            let seen = self
+                .shared
+                .score()
+                .errors
+                .last()
+                .map_or_else(|| "no error either".to_owned(), |(_, error)| error.clone());
+            cluster.timeout("a first commit through the writer's address", FIRST, seen)
+        })
     }
 
     /// Commits acknowledged so far.
@@ -245,6 +271,7 @@ impl ScoreClient {
     pub fn score(&self) -> Score {
         let mut score = self.shared.score().clone();
         score.end = self.now();
+        score.table.clone_from(&self.shared.table);
         score
     }
 
@@ -292,7 +319,7 @@ async fn one_connection(
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mut config = Config::new();
     config
-        .host(WRITER_ADDRESS)
+        .host(&shared.address)
         .port(5432)
         .user("postgres")
         .dbname("postgres")
@@ -317,7 +344,7 @@ async fn commits(
     next: &mut u64,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let hello = async {
-        client.batch_execute("create table if not exists score(seq bigint primary key, node text not null, at timestamptz not null default clock_timestamp())").await?;
+        client.batch_execute(&format!("create table if not exists {}(seq bigint primary key, node text not null, at timestamptz not null default clock_timestamp())", shared.table)).await?;
         // The file, not cluster_name: a rebuilt standby has the primary's settings.
         client
             .query_one(
@@ -330,7 +357,10 @@ async fn commits(
     let node: Arc<str> = node.into();
     let insert = tokio::time::timeout(
         COMMIT,
-        client.prepare("insert into score(seq, node) values ($1, $2)"),
+        client.prepare(&format!(
+            "insert into {}(seq, node) values ($1, $2)",
+            shared.table
+        )),
     )
     .await??;
     loop {

@@ -78,6 +78,9 @@ pub struct Spec {
     pub properties: Vec<(String, String)>,
     /// Lines appended to postgresql.conf.
     pub settings: Vec<String>,
+    /// Whether there is a host `lock` with the lock service, and the agent is told of it.
+    #[serde(default)]
+    pub lock_service: bool,
 }
 
 impl Default for Spec {
@@ -91,6 +94,7 @@ impl Default for Spec {
             params: Vec::new(),
             properties: Vec::new(),
             settings: Vec::new(),
+            lock_service: false,
         }
     }
 }

@@ -154,7 +154,7 @@ fn attempt(scenario: &Scenario) -> Result<(), Failure> {
             Err(_) => Err(Error::Other("it panicked, see above".into())),
         });
     outcome.map_err(|error| {
-        if matches!(error, Error::Skipped) {
+        if matches!(error, Error::Skipped | Error::LeftOut(_)) {
             Failure::LeftOut(error.to_string())
         } else {
             Failure::Failed(error.to_string())

@@ -34,6 +34,8 @@ impl Weather {
     }
 }
 
+const POSTGRES_PORT: u16 = 5432;
+
 /// The lab's own chain, so that its rules can be told from the agent's.
 const CHAIN: &str = "LAB_LOSS";
 
@@ -78,6 +80,17 @@ impl Cluster {
             .ok()?;
         }
         Ok(())
+    }
+
+    /// Lets what PostgreSQL elsewhere sends reach a host no faster than this: a standby that catches up does so slowly,
+    /// while the cluster's own messages pass as before. [`Cluster::weather`] narrows the whole line, and then the node is
+    /// lost to the others as well.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from tc.
+    pub fn throttle_replication(&self, node: &Node, kbit: u32) -> Result<()> {
+        note(format!("replication to {} at {kbit} kbit/s", node.name()));
+        self.switch().throttle(node.name(), POSTGRES_PORT, kbit)
     }
 
     /// Makes the line to a host good again.

@@ -11,6 +11,9 @@ fn main() -> ExitCode {
         a_cut_stops_one_way_or_both_and_healing_ends_it,
         a_power_cycle_keeps_the_disk_and_nothing_else,
         a_kept_lab_is_found_by_name_and_ended,
+        hosts_run_commands_on_each_other_by_ssh,
+        the_lock_service_can_be_cut_off_frozen_and_stopped,
+        replication_can_be_throttled,
         a_command_past_its_limit_is_killed,
     ])
 }
@@ -109,6 +112,88 @@ fn a_kept_lab_is_found_by_name_and_ended() -> Result<()> {
     again.power_on(again.client())?;
     again.down()?;
     assert!(matches!(Cluster::attach(&name), Err(Error::NotUp { .. })));
+    Ok(())
+}
+
+fn hosts_run_commands_on_each_other_by_ssh() -> Result<()> {
+    let lab = two_hosts()?;
+    let [node1, node2] = lab.nodes() else {
+        panic!("two nodes")
+    };
+    let ask = || {
+        node1.run(&[
+            "ssh",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "ConnectTimeout=1",
+            "node2",
+            "hostname",
+        ])
+    };
+    assert_eq!(ask()?.ok()?, "node2");
+    lab.cut(node2, node1)?;
+    assert!(!ask()?.success(), "ssh passes though the way is cut");
+    lab.heal()?;
+    lab.power_off(node2)?;
+    lab.power_on(node2)?;
+    assert_eq!(ask()?.ok()?, "node2");
+    Ok(())
+}
+
+fn the_lock_service_can_be_cut_off_frozen_and_stopped() -> Result<()> {
+    let lab = Cluster::builder().nodes(2).lock_service().boot()?;
+    let [node1, node2] = lab.nodes() else {
+        panic!("two nodes")
+    };
+    let lock = lab.lock()?;
+    let reaches = |node| {
+        lab.postgres(node)
+            .psql(lock.address(), 5432, "select 1")
+            .is_ok()
+    };
+    assert!(reaches(node1) && reaches(node2));
+    lab.partition(&[node1], &[lock])?;
+    assert!(!reaches(node1) && reaches(node2), "one node is cut off");
+    lab.heal()?;
+    lab.freeze_postgres(lock)?;
+    assert!(!reaches(node1), "a frozen service answers");
+    lab.thaw_postgres(lock)?;
+    assert!(reaches(node1));
+    lab.stop_lock_service()?;
+    assert!(!reaches(node2), "a stopped service answers");
+    lab.start_lock_service()?;
+    assert!(reaches(node2));
+    lab.power_off(lock)?;
+    lab.power_on(lock)?;
+    assert!(reaches(node1), "it is back with its host");
+    Ok(())
+}
+
+fn replication_can_be_throttled() -> Result<()> {
+    let lab = two_hosts()?;
+    let [node1, node2] = lab.nodes() else {
+        panic!("two nodes")
+    };
+    lab.postgres(node1).start()?;
+    let time = || {
+        let start = std::time::Instant::now();
+        // Two megabytes: what PostgreSQL sends, not what it gets.
+        let query = "select repeat('x', 2000000)";
+        lab.postgres(node2)
+            .psql(node1.address(), 5432, query)
+            .map(|_| start.elapsed())
+    };
+    let free = time()?;
+    lab.throttle_replication(node2, 4000)?;
+    let throttled = time()?;
+    // At 4 Mbit/s it takes four seconds, and nothing makes it faster.
+    assert!(
+        throttled > free && throttled > std::time::Duration::from_secs(2),
+        "{free:?} became {throttled:?}"
+    );
+    lab.clear_weather(node2)?;
+    assert!(time()? < throttled);
     Ok(())
 }
 

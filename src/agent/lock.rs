@@ -1,0 +1,461 @@
+//! The lock outside the cluster, as the actions use it: who may be primary, and who may become one.
+//! Decided in `decide::lease`, explained in docs/lock-service.md.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::decide::contract::Lock as LockFact;
+use crate::decide::eligibility::Promise;
+use crate::decide::lease::{
+    Asked, Entry, Mode, OldPrimary, Relax, Renewed, Renewing, Standing, entry, standing,
+};
+use crate::distlock::{Commands, Deadcheck, LockError, LockRow, Service, Take, answer};
+use crate::log::say;
+use crate::model::claim::Claim;
+use crate::model::node_name::NodeName;
+use crate::model::status::NodeStatus;
+use crate::model::sync_names::StandbyName;
+use crate::sys::{Deadline, boot_clock};
+use crate::timing;
+
+use super::context::Context;
+use super::ready::Server;
+use super::record::Board;
+use super::state::State;
+use super::{Step, failed};
+
+/// The configured lock service.
+pub(super) struct Lock<'c> {
+    ctx: &'c Context<'c>,
+    means: Means,
+    deadcheck: Deadcheck,
+}
+
+enum Means {
+    Row(Box<Service>),
+    Commands(Commands),
+}
+
+/// What a primary knows of its lock for the rest of the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) fact: LockFact,
+    /// The lock's own epoch, where it has one.
+    epoch: Option<u64>,
+}
+
+impl Held {
+    /// No lock is configured.
+    pub(super) fn none() -> Self {
+        Self {
+            fact: LockFact::Unused,
+            epoch: None,
+        }
+    }
+}
+
+/// What a promotion asks for.
+pub(super) struct Wish<'a> {
+    /// The nodes whose statements were seen, this one included.
+    pub(super) seen: BTreeSet<StandbyName>,
+    /// Who stays eligible.
+    pub(super) keep: &'a Claim,
+    /// The epoch of the promotion record that is about to be written.
+    pub(super) epoch: u64,
+    pub(super) patience: Duration,
+}
+
+impl<'c> Lock<'c> {
+    /// The lock, where one is configured.
+    pub(super) fn open(ctx: &'c Context<'c>) -> Step<Option<Self>> {
+        let p = ctx.params;
+        if !p.enable_distlock || !ctx.is_promotable() {
+            return Ok(None);
+        }
+        let means = match (
+            &p.distlock_conninfo,
+            &p.distlock_lock_cmd,
+            &p.distlock_unlock_cmd,
+        ) {
+            (Some(conninfo), _, _) => {
+                let name = p
+                    .distlock_lockname
+                    .as_deref()
+                    .unwrap_or(ctx.resource.as_str());
+                let service = Service::new(conninfo, name, p.passfile.as_deref());
+                Means::Row(Box::new(service.map_err(failed)?))
+            }
+            (None, Some(lock), Some(unlock)) => Means::Commands(Commands {
+                lock: lock.clone(),
+                unlock: unlock.clone(),
+            }),
+            // Refused where parameters are checked; an action that goes on nevertheless has no lock.
+            (None, _, _) => {
+                return Err(failed(
+                    "enable_distlock=true without distlock_conninfo: the lock is not known",
+                ));
+            }
+        };
+        let nodes = &p.distlock_lockservice_deadcheck_nodelist;
+        Ok(Some(Self {
+            ctx,
+            means,
+            deadcheck: Deadcheck::new(ctx.me.as_str(), nodes),
+        }))
+    }
+
+    fn owner(&self) -> String {
+        owner(self.ctx, &self.ctx.me)
+    }
+
+    /// For one request.
+    fn limit(&self) -> Deadline {
+        self.ctx.deadline.min(timing::LOCK_REQUEST)
+    }
+
+    /// For asking the other nodes, from now on.
+    fn check_limit(&self) -> Deadline {
+        self.ctx.deadline.min(timing::LOCK_CHECK)
+    }
+
+    /// Takes the lock for a promotion, or says why not.
+    pub(super) fn take(&self, board: &Board<'_, '_>, system: &str, wish: &Wish<'_>) -> Step<()> {
+        let ctx = self.ctx;
+        let sent = boot_clock().map_err(failed)?;
+        let asked = match &self.means {
+            Means::Row(service) => {
+                let take = self.wish(board, system, wish);
+                let first = service.take(&take, ctx.deadline);
+                answer::asked(first, || {
+                    self.deadcheck.take(service, &take, self.check_limit())
+                })
+            }
+            Means::Commands(commands) => {
+                let first = commands.lock(&self.owner(), ctx.deadline.min(wish.patience));
+                answer::asked_by_command(first, || {
+                    self.deadcheck
+                        .lock(commands, &self.owner(), self.check_limit())
+                })
+            }
+        };
+        if let Asked::Dead { .. } = &asked {
+            say!(WARN, "no node reaches the lock service");
+        }
+        match entry(&asked, old_primary(board)?.as_ref()) {
+            Entry::Go { epoch } => {
+                say!(INFO, "lock taken", epoch = epoch.unwrap_or_default());
+                let old = State::load(ctx, sent.boot_id());
+                let mut state = old.clone();
+                state.lock_epoch = epoch;
+                state.lock_confirmed = Some(sent.since_boot());
+                state.save(ctx, &old)
+            }
+            Entry::Refuse { reason } => Err(failed(format!("not promoted: {reason}"))),
+        }
+    }
+
+    fn wish(&self, board: &Board<'_, '_>, system: &str, wish: &Wish<'_>) -> Take {
+        let ctx = self.ctx;
+        let nodes = ctx.replicas(&board.view);
+        Take {
+            owner: self.owner(),
+            node: ctx.me.lower().to_owned(),
+            known_owners: nodes.iter().map(|n| owner(ctx, n)).collect(),
+            system: system.to_owned(),
+            seen: wish.seen.clone(),
+            keep: wish.keep.members.clone(),
+            needs_eligibility: ctx.promise() == Promise::Sync,
+            min_epoch: wish.epoch,
+            ttl: ctx.params.distlock_ttl,
+            patience: wish.patience,
+        }
+    }
+
+    /// A primary's renewal, once in each monitor. The answer says whether it may go on, and as what.
+    pub(super) fn renew(
+        &self,
+        board: &Board<'_, '_>,
+        server: &Server,
+        streaming: &BTreeSet<StandbyName>,
+    ) -> Step<Result<Held, String>> {
+        let ctx = self.ctx;
+        let sent = boot_clock().map_err(failed)?;
+        let old = State::load(ctx, sent.boot_id());
+        let mut state = old.clone();
+        let (renewed, row) = self.ask(board, server, &mut state)?;
+        if matches!(
+            renewed,
+            Renewed::Row | Renewed::Command | Renewed::Dead { .. }
+        ) {
+            state.lock_confirmed = Some(sent.since_boot());
+        }
+        state.save(ctx, &old)?;
+        let me = ctx.me.lower();
+        let claim = board.claim()?;
+        let recorded: BTreeSet<_> = claim.members.iter().filter(|n| *n != me).cloned().collect();
+        let decision = standing(&Renewing {
+            mode: match ctx.promise() {
+                Promise::Sync => Mode::Sync,
+                Promise::Async => Mode::Async,
+            },
+            answer: &renewed,
+            since_confirmed: state
+                .lock_confirmed
+                .map(|at| sent.since_boot().saturating_sub(at)),
+            ttl: ctx.params.distlock_ttl,
+            margin: ctx.env.interval + timing::LOCK_MARGIN,
+            eligible: &recorded,
+            reports: claim.needed(),
+            streaming,
+        });
+        Ok(match decision {
+            Standing::Keep { relax } => Ok(Held {
+                fact: fact(relax, &renewed, row.as_ref(), board, me),
+                epoch: state.lock_epoch,
+            }),
+            Standing::KeepUnconfirmed { reason } => {
+                say!(WARN, "lock", reason = reason);
+                Ok(Held {
+                    fact: LockFact::Unsure,
+                    epoch: state.lock_epoch,
+                })
+            }
+            Standing::StepDown { reason } => Err(reason),
+        })
+    }
+
+    fn ask(
+        &self,
+        board: &Board<'_, '_>,
+        server: &Server,
+        state: &mut State,
+    ) -> Step<(Renewed, Option<LockRow>)> {
+        let ctx = self.ctx;
+        let first = self.limit();
+        let ttl = ctx.params.distlock_ttl;
+        let owner = self.owner();
+        Ok(match &self.means {
+            Means::Commands(commands) => {
+                let heard = commands.lock(&owner, first);
+                let renewed = answer::renewed_by_command(heard, || {
+                    self.deadcheck.lock(commands, &owner, self.check_limit())
+                });
+                (renewed, None)
+            }
+            Means::Row(service) => {
+                let Some(epoch) = state.lock_epoch else {
+                    return self.adopt(service, board, server, state);
+                };
+                let heard = service.renew(&owner, epoch, ttl, first);
+                answer::renewed(heard, || {
+                    self.deadcheck
+                        .renew(service, &owner, epoch, ttl, self.check_limit())
+                })
+            }
+        })
+    }
+
+    /// A primary that does not know of a lock: it was enabled on a running cluster, or the state file was
+    /// lost. It takes the lock as a promotion would, but does not wait for it.
+    fn adopt(
+        &self,
+        service: &Service,
+        board: &Board<'_, '_>,
+        server: &Server,
+        state: &mut State,
+    ) -> Step<(Renewed, Option<LockRow>)> {
+        let first = self.limit();
+        let record = self.ctx.record(&board.view)?;
+        let take = self.wish(
+            board,
+            &server.state.system,
+            &Wish {
+                seen: BTreeSet::from([self.ctx.me.lower().to_owned()]),
+                keep: &board.claim()?,
+                epoch: record.and_then(|r| r.epoch).unwrap_or_default(),
+                patience: Duration::ZERO,
+            },
+        );
+        let taken = service.take(&take, first);
+        let read = |taken| match answer::asked(taken, || {
+            self.deadcheck.take(service, &take, self.check_limit())
+        }) {
+            Asked::Row(crate::model::lock::Taken::Mine { epoch, .. }) => Ok(epoch),
+            Asked::Row(other) => Err(Renewed::Lost {
+                why: other.to_string(),
+            }),
+            Asked::Dead { asked } => Err(Renewed::Dead { asked }),
+            Asked::Failed { why } => Err(Renewed::Unreachable { why }),
+            Asked::Command { .. } => Err(Renewed::Command),
+        };
+        Ok(match read(taken) {
+            Ok(epoch) => {
+                say!(INFO, "lock adopted", epoch = epoch);
+                state.lock_epoch = Some(epoch);
+                answer::renewed(
+                    service.renew(&self.owner(), epoch, self.ctx.params.distlock_ttl, first),
+                    || crate::decide::lease::Verdict::Unknown {
+                        why: "it answered a moment ago".to_owned(),
+                    },
+                )
+            }
+            Err(renewed) => (renewed, None),
+        })
+    }
+
+    /// R1 (a): makes the row say who may be promoted, or fails. The primary itself always may.
+    pub(super) fn set_eligible(&self, held: &mut Held, claim: &Claim) -> Step<()> {
+        let (LockFact::Held { eligible }, Means::Row(service), Some(epoch)) =
+            (&mut held.fact, &self.means, held.epoch)
+        else {
+            return Ok(());
+        };
+        if *eligible == claim.members && !claim.members.is_empty() && claim.needed() == 1 {
+            return Ok(());
+        }
+        let first = self.limit();
+        let me = self.ctx.me.lower().to_owned();
+        let all: BTreeSet<_> = claim.members.iter().cloned().chain([me]).collect();
+        let (owner, ttl) = (self.owner(), self.ctx.params.distlock_ttl);
+        let reports = claim.needed().max(1);
+        let heard = service.set_eligible(&owner, epoch, &all, reports, ttl, first);
+        let (renewed, _) = answer::renewed(heard, || {
+            self.deadcheck.set_eligible(
+                service,
+                &owner,
+                epoch,
+                &all,
+                reports,
+                ttl,
+                self.check_limit(),
+            )
+        });
+        match renewed {
+            Renewed::Row => {
+                eligible.clone_from(&claim.members);
+                Ok(())
+            }
+            Renewed::Lost { why }
+            | Renewed::Unreachable { why }
+            | Renewed::Misconfigured { why } => {
+                held.fact = LockFact::Unsure;
+                Err(failed(format!(
+                    "who may be promoted could not be written to the lock: {why}"
+                )))
+            }
+            Renewed::Dead { .. } | Renewed::Command => {
+                held.fact = LockFact::Dead;
+                Err(failed("the lock service died a moment ago"))
+            }
+        }
+    }
+
+    /// Gives the lock back; the server must have stopped. It expires by itself where that fails.
+    pub(super) fn release(&self) {
+        let released = match &self.means {
+            Means::Row(service) => service.release(&self.owner(), None, self.limit()),
+            Means::Commands(commands) => commands.unlock(&self.owner(), self.limit()),
+        };
+        match released {
+            Ok(true) => say!(INFO, "lock given back"),
+            Ok(false) => {}
+            Err(error) => say!(WARN, "lock not given back, it will expire", reason = error),
+        }
+    }
+
+    /// Whether a promotion could have the lock now. Not known counts as no: the promotion would only
+    /// wait in vain and count as a failure.
+    pub(super) fn is_to_be_had(&self) -> bool {
+        self.look().unwrap_or(false)
+    }
+
+    /// Whether the service says that this node can't be primary now. Not known counts as no: then the
+    /// promotion finds out, by way of the other nodes too.
+    pub(super) fn refuses(&self) -> bool {
+        self.look() == Some(false)
+    }
+
+    /// Whether a promotion could have the lock; `None`: the service does not say.
+    fn look(&self) -> Option<bool> {
+        let Means::Row(service) = &self.means else {
+            return Some(true);
+        };
+        let ctx = self.ctx;
+        match service.read(self.limit()) {
+            Ok(row) => row.map(|row| {
+                let is_sync = ctx.promise() == Promise::Sync;
+                row.is_open_to(&self.owner(), ctx.me.lower(), is_sync)
+            }),
+            Err(error) => {
+                say!(WARN, "lock", reason = error);
+                None
+            }
+        }
+    }
+
+    /// What is wrong with the configuration of the service, or with reaching it.
+    pub(super) fn check(&self) -> Result<(), LockError> {
+        match &self.means {
+            Means::Commands(_) => Ok(()),
+            Means::Row(service) => match service.read(self.limit())? {
+                Some(_) => Ok(()),
+                None => Err(LockError::RowMissing(
+                    self.ctx
+                        .params
+                        .distlock_lockname
+                        .clone()
+                        .unwrap_or_default(),
+                )),
+            },
+        }
+    }
+
+    /// Whether the service itself records who may be promoted.
+    pub(super) fn is_arbiter(&self) -> bool {
+        matches!(self.means, Means::Row(_))
+    }
+}
+
+/// In lower case, as the older agents' owners are.
+fn owner(ctx: &Context<'_>, node: &NodeName) -> String {
+    format!("{}_{}", ctx.resource, node.lower())
+}
+
+/// By what R1 may be decided, from the answer to the renewal.
+fn fact(
+    relax: Relax,
+    renewed: &Renewed,
+    row: Option<&LockRow>,
+    board: &Board<'_, '_>,
+    me: &str,
+) -> LockFact {
+    match (relax, renewed) {
+        (Relax::ByRow, _) => LockFact::Held {
+            eligible: match row.and_then(|row| row.eligible.clone()) {
+                Some(eligible) => eligible.into_iter().filter(|n| n != me).collect(),
+                // Nobody recorded any: everybody may take it.
+                None => {
+                    let peers = board.ctx.peers(&board.view);
+                    peers.iter().map(|n| n.lower().to_owned()).collect()
+                }
+            },
+        },
+        (Relax::ByMembership, Renewed::Dead { .. }) => LockFact::Dead,
+        (Relax::ByMembership, _) => LockFact::Unused,
+    }
+}
+
+fn old_primary(board: &Board<'_, '_>) -> Step<Option<OldPrimary>> {
+    let ctx = board.ctx;
+    let Some(record) = ctx.record(&board.view)? else {
+        return Ok(None);
+    };
+    let view = board.view.node(&record.node);
+    let is_member = view.is_some_and(|n| n.in_membership);
+    Ok(Some(OldPrimary {
+        is_me: record.node == ctx.me,
+        is_member,
+        is_demoted: is_member && board.status(&record.node) != Some(NodeStatus::Primary),
+        node: record.node.lower().to_owned(),
+    }))
+}

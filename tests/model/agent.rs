@@ -9,9 +9,9 @@ use expgsql::decide::divergence::divergence;
 use expgsql::decide::election::Outcome;
 use expgsql::decide::eligibility::{Ground, Promise};
 use expgsql::decide::marks::{Grant, Seen, marks};
-use expgsql::decide::promote::{self as decide, Method, Verdict};
+use expgsql::decide::promote::{self as decide, Method, Spread, Verdict, is_spread};
 use expgsql::decide::right::{Right, right};
-use expgsql::decide::witness::{Coverage, Statement, coverage};
+use expgsql::decide::witness::{Coverage, Statement, coverage, is_ahead_of_all};
 use expgsql::model::status::{SenderState, SyncState};
 use expgsql::model::sync_names::{self, StandbyName};
 
@@ -60,17 +60,18 @@ pub(crate) fn start(world: &World, state: &mut State, id: Id) {
     node.server = Server::Standby(None);
     node.configured = contract;
     node.in_force = contract;
-    node.follows = may_follow(world, node);
-    node.follows_since = node.cib.content.record.epoch;
+    node.follows = whom_to_follow(world, node);
 }
 
 /// agent/statement.rs, `whom_to_follow`.
-fn may_follow(world: &World, node: &Node) -> bool {
-    if world.mutation == Mutation::FollowTheSameEpoch {
-        return true;
-    }
-    let recorded = node.cib.content.record.epoch;
-    node.memory.detached.is_none_or(|epoch| recorded > epoch)
+fn whom_to_follow(world: &World, node: &Node) -> Option<(Id, u8)> {
+    let record = node.cib.content.record;
+    let is_later = node
+        .memory
+        .detached
+        .is_none_or(|epoch| record.epoch > epoch);
+    let may = is_later || world.mutation == Mutation::FollowTheSameEpoch;
+    may.then_some((record.node, record.epoch))
 }
 
 /// agent/statement.rs, `is_trusted`: the note afterwards, and whether the grant is not to be believed.
@@ -110,7 +111,7 @@ pub(crate) fn watch(
     let is_claimed = seen.claimed().has(id);
     let task = if is_distrusted && quorate && is_claimed && seen.data[id.index()] != Data::Other {
         Task::Void { seen }
-    } else if has_primary && node.memory.detached.is_some() && may_follow(world, node) {
+    } else if has_primary && node.follows != whom_to_follow(world, node) {
         Task::Attach
     } else {
         Task::Idle
@@ -128,14 +129,14 @@ fn make_statement(world: &World, state: &mut State, id: Id, seen: Content, quora
     let epoch = seen.record.epoch;
     let stated = Stated {
         epoch,
-        is_witness: seen.ground(id, is_distrusted) == Ok(Ground::Claimed),
+        is_witness: seen.ground(id, &node.wal, is_distrusted) == Ok(Ground::Claimed),
         wal: node.wal,
     };
     let node = state.node_mut(id);
     node.memory.detached = node.memory.detached.max(Some(epoch));
     node.memory.distrust = note;
     if world.mutation != Mutation::StateWhileReceiving {
-        node.follows = false;
+        node.follows = None;
         node.server = Server::Standby(None);
     }
     node.stated = Some(stated);
@@ -143,13 +144,16 @@ fn make_statement(world: &World, state: &mut State, id: Id, seen: Content, quora
 }
 
 /// agent/statement.rs, `attach` and `take_back`.
-fn attach(state: &mut State, id: Id) -> Task {
+fn attach(world: &World, state: &mut State, id: Id) -> Task {
+    let follow = whom_to_follow(world, state.node(id));
     let node = state.node_mut(id);
     if node.is_standby() {
-        node.stated = None;
-        node.memory.detached = None;
-        node.follows = true;
-        node.follows_since = node.cib.content.record.epoch;
+        if follow.is_some() {
+            node.stated = None;
+            node.memory.detached = None;
+        }
+        node.follows = follow;
+        node.server = Server::Standby(None);
     }
     Task::Idle
 }
@@ -216,9 +220,11 @@ fn decide_promotion(
     }
     let (note, is_distrusted) = distrusted(world, &node, &seen, quorate);
     state.node_mut(id).memory.distrust = note;
-    let ground = world.mutation.ground(seen.ground(id, is_distrusted));
+    let ground = world
+        .mutation
+        .ground(seen.ground(id, &node.wal, is_distrusted));
     let record = seen.record.info();
-    let coverage = if seen.record.node == id {
+    let coverage = if ground == Ok(Ground::RecordedPrimary) {
         Coverage::NothingClaimed
     } else {
         let position = node.wal.position();
@@ -229,10 +235,15 @@ fn decide_promotion(
         let mut statements = statements(state, id, &seen);
         statements.insert(id.standby(), own);
         world.mutation.statements(&position, &mut statements);
-        let claim = world.mutation.claim(seen.claim());
-        world
-            .mutation
-            .coverage(coverage(&position, &claim, &statements))
+        let claim = world.mutation.claim(seen.claim_for(id, &node.wal));
+        let nodes = world.everybody().names().collect();
+        // agent/statement.rs, `covers`.
+        let covered = if is_ahead_of_all(&position, &nodes, &statements) {
+            Coverage::Covered
+        } else {
+            coverage(&position, &claim, &statements)
+        };
+        world.mutation.coverage(covered)
     };
     let verdict = decide::promote(&decide::Facts {
         running_primary: None,
@@ -242,13 +253,9 @@ fn decide_promotion(
         coverage,
         record: Some(&record),
         lineage: &node.wal.lineage(),
+        restart_keeps_contract: true,
     });
     match verdict {
-        Verdict::Go(Method::NewTimeline)
-            if world.assumed.promotion_confirmed && seen.record.node == id =>
-        {
-            Task::Idle
-        }
         Verdict::Go(method) => Task::Promote {
             seen,
             method: method.into(),
@@ -278,6 +285,7 @@ pub(crate) fn can_go(state: &State, id: Id) -> bool {
         | Task::Outlive { .. }
         | Task::Void { .. }
         | Task::TakeOver { .. }
+        | Task::Raise { .. }
         | Task::Finish { .. } => state.can_write(id),
     }
 }
@@ -299,6 +307,7 @@ fn is_pause(task: &Task) -> bool {
         | Task::Correct { .. }
         | Task::Apply { .. }
         | Task::TakeOver { .. }
+        | Task::Raise { .. }
         | Task::Server { .. } => true,
         Task::Quit
         | Task::Look { .. }
@@ -349,7 +358,7 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
             });
             Task::Idle
         }
-        Task::Attach => attach(state, id),
+        Task::Attach => attach(world, state, id),
         Task::Ask { seen, quorate } => decide_promotion(world, state, id, seen, quorate),
         Task::Promote { seen, method } => Task::TakeOver {
             seen,
@@ -364,7 +373,18 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
             method,
             partition,
         } => take_over(world, state, id, seen, method, partition),
-        Task::Confirm { method } => confirm(world, state, id, method),
+        Task::Confirm {
+            record,
+            revoked,
+            partition,
+        } => confirm(world, state, id, record, revoked, partition),
+
+        Task::Raise {
+            record,
+            revoked,
+            partition,
+        } => raise(world, state, id, record, revoked, partition),
+
         Task::Server { method } => promote_server(state, id, method),
         Task::Finish { seen } => {
             if let Some(record) = correction(state.node(id), id, &seen) {
@@ -420,22 +440,23 @@ fn take_over(
             Record::of(id, &wal, epoch)
         }
     };
-    let sync = Sync {
-        epoch,
-        seq: 1,
-        primary: id,
-        contract: in_force,
-        eligible: kept,
+    let method = Method::from(method);
+    // A restart takes its standbys along; a promotion leaves the contract of the primary before.
+    let sync = match method {
+        Method::SameTimeline => Sync {
+            epoch,
+            seq: 1,
+            primary: id,
+            contract: in_force,
+            eligible: kept,
+        },
+        Method::NewTimeline => seen.sync,
+    };
+    let raise = match method {
+        Method::SameTimeline => promotion_weight(world, partition),
+        Method::NewTimeline => 0,
     };
     let condition = world.mutation.promotion_condition(seen);
-    let by = if world.assumed.promotion_raises_more {
-        2
-    } else {
-        1
-    };
-    let raise = world
-        .mutation
-        .promotion_raises(if partition.quorate { by } else { 0 });
     let written = state.write(id, condition, raise, |content| {
         content.record = record;
         content.sync = sync;
@@ -444,37 +465,94 @@ fn take_over(
             content.data[peer.index()] = Data::Other;
         }
     });
-    if written.is_none() {
-        return Task::Idle;
+    match (written, method) {
+        (None, _) => Task::Idle,
+        (Some(_), Method::SameTimeline) => {
+            remember(state, id, record, revoked, partition);
+            Task::Server {
+                method: method.into(),
+            }
+        }
+        (Some(_), Method::NewTimeline) => Task::Confirm {
+            record,
+            revoked,
+            partition,
+        },
     }
+}
+
+/// `Weight::Promotion`; a revocation weighs 1.
+const PROMOTION: u8 = 100;
+
+/// By how much a promotion raises admin_epoch.
+fn promotion_weight(world: &World, partition: Believed) -> u8 {
+    let weight = if partition.quorate { PROMOTION } else { 0 };
+    world.mutation.promotion_raises(weight)
+}
+
+/// agent/promote.rs, `confirm_spread`.
+fn confirm(
+    world: &World,
+    state: &mut State,
+    id: Id,
+    record: Record,
+    revoked: Set,
+    partition: Believed,
+) -> Task {
+    let node = *state.node(id);
+    let has_it = |n: &Id| {
+        let theirs = state.node(*n).cib.content.record;
+        let says_so = theirs.epoch == record.epoch && theirs.node == record.node;
+        state.network.corosync.joins(id, *n) && says_so
+    };
+    let spread = Spread {
+        have: 1 + state.ring_of(id).without(id).iter().filter(has_it).count(),
+        members: node.view.len(),
+        nodes: world.count,
+        voters: world.count,
+        one_vote_each: true,
+        quorate: world.is_quorate(&node),
+        others_stop_without_quorum: world.count > 2,
+    };
+    if is_spread(&spread) || world.mutation == Mutation::PromoteUnconfirmed {
+        return Task::Raise {
+            record,
+            revoked,
+            partition,
+        };
+    }
+    let (note, _) = distrusted(world, &node, &node.cib.content, false);
+    state.node_mut(id).memory.distrust = note;
+    Task::Idle
+}
+
+/// agent/promote.rs, the end of `take_over`.
+fn raise(
+    world: &World,
+    state: &mut State,
+    id: Id,
+    record: Record,
+    revoked: Set,
+    partition: Believed,
+) -> Task {
+    let weight = promotion_weight(world, partition);
+    state.write(id, Condition::None, weight, |_| {});
+    remember(state, id, record, revoked, partition);
+    Task::Server {
+        method: Method::NewTimeline.into(),
+    }
+}
+
+fn remember(state: &mut State, id: Id, record: Record, revoked: Set, partition: Believed) {
     let memory = &mut state.node_mut(id).memory;
     memory.epoch = record.epoch;
-    memory.seq = 1;
+    memory.seq = memory.seq.max(1);
     memory.barrier = None;
     memory.forget_ring();
     if partition.holds {
         for peer in revoked.iter() {
             memory.notes[peer.index()] = Note::Made;
         }
-    }
-    if world.assumed.promotion_confirmed && world.mutation != Mutation::PromoteUnconfirmed {
-        Task::Confirm { method }
-    } else {
-        Task::Server { method }
-    }
-}
-
-/// Assumed: the copies of a majority have the record.
-fn confirm(world: &World, state: &State, id: Id, method: Method2) -> Task {
-    let record = state.node(id).cib.content.record;
-    let has_it = |n: &Id| {
-        state.network.corosync.joins(id, *n) && state.node(*n).cib.content.record == record
-    };
-    let informed = state.ring_of(id).iter().filter(has_it).count();
-    if informed * 2 > world.count {
-        Task::Server { method }
-    } else {
-        Task::Idle
     }
 }
 
@@ -488,7 +566,7 @@ fn promote_server(state: &mut State, id: Id, method: Method2) -> Task {
         node.wal.fork();
     }
     node.server = Server::Primary;
-    node.follows = true;
+    node.follows = None;
     node.pending = 0;
     state.latest = id;
     state.wrong = state
@@ -598,9 +676,9 @@ fn barrier(world: &World, state: &mut State, id: Id) -> Option<u8> {
         SyncState::Sync | SyncState::Quorum => true,
         SyncState::Async | SyncState::Potential => false,
     };
-    let is_early = world.mutation == Mutation::EarlyBarrier;
+    // `is_read_by_senders` and `checkpointer_has_read`.
     let is_everywhere =
-        is_early || !world.assumed.barrier_in_force || node.in_force == node.configured;
+        world.mutation == Mutation::EarlyBarrier || node.in_force == node.configured;
     node.memory.barrier =
         (is_everywhere && connected.iter().any(counts)).then(|| (node.configured, node.wal.len()));
     node.memory.barrier.map(|(_, position)| position)

@@ -140,15 +140,40 @@ impl Content {
         }
     }
 
-    /// R3, as promote has it.
-    pub(crate) fn ground(&self, node: Id, is_distrusted: bool) -> Result<Ground, Ineligible> {
+    /// agent/record.rs, `is_complete`.
+    fn is_complete(&self, node: Id, wal: &Wal) -> bool {
+        self.record.node != node
+            || eligibility::is_complete(
+                &self.record.info(),
+                &wal.lineage(),
+                Some(&self.sync.record()),
+            )
+    }
+
+    /// agent/record.rs, `claim_for`.
+    pub(crate) fn claim_for(&self, node: Id, wal: &Wal) -> Claim {
+        if self.is_complete(node, wal) {
+            self.claim()
+        } else {
+            self.sync.record().claim()
+        }
+    }
+
+    /// agent/promote.rs, `own_ground`.
+    pub(crate) fn ground(
+        &self,
+        node: Id,
+        wal: &Wal,
+        is_distrusted: bool,
+    ) -> Result<Ground, Ineligible> {
         ground(&Standing {
             promise: Promise::Sync,
             node: &node.name(),
             record: Some(&self.record.info()),
             recorded: Some(self.data[node.index()].status()),
-            claim: &self.claim(),
+            claim: &self.claim_for(node, wal),
             is_distrusted,
+            is_complete: self.is_complete(node, wal),
         })
     }
 }

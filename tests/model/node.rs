@@ -114,7 +114,15 @@ pub(crate) enum Task {
     },
     /// promote: the record is written; a majority of copies must have it.
     Confirm {
-        method: Method2,
+        record: super::cib::Record,
+        revoked: Set,
+        partition: Believed,
+    },
+    /// promote: a majority has the record; admin_epoch is to be raised.
+    Raise {
+        record: super::cib::Record,
+        revoked: Set,
+        partition: Believed,
     },
     /// promote: the record is written, the server is to be promoted.
     Server {
@@ -186,10 +194,8 @@ pub(crate) struct Node {
     /// The contract that commits wait by. It follows the configured one some time later: each process
     /// reads the configuration by itself, and whether to wait at all is told by the checkpointer.
     pub(crate) in_force: Rule,
-    /// A standby receives from whoever is the primary; otherwise from nobody (R8).
-    pub(crate) follows: bool,
-    /// The recorded epoch when it last began to follow.
-    pub(crate) follows_since: u8,
+    /// The promotion whose primary a standby receives from, by its ticket; `None`: from nobody (R8).
+    pub(crate) follows: Option<(Id, u8)>,
     pub(crate) stated: Option<Stated>,
     /// Commits whose clients wait for an answer.
     pub(crate) pending: Commits,
@@ -224,7 +230,9 @@ impl Node {
                 partition: Some(partition),
                 ..
             }
-            | Task::TakeOver { partition, .. } => partition.holds = false,
+            | Task::TakeOver { partition, .. }
+            | Task::Confirm { partition, .. }
+            | Task::Raise { partition, .. } => partition.holds = false,
             Task::Idle
             | Task::Correct { .. }
             | Task::Quit
@@ -236,7 +244,6 @@ impl Node {
             | Task::Ask { .. }
             | Task::Apply { .. }
             | Task::Promote { .. }
-            | Task::Confirm { .. }
             | Task::Server { .. }
             | Task::Finish { .. } => {}
         }

@@ -190,6 +190,7 @@ fn task(task: &Task) -> String {
             partition.quorate
         ),
         Task::Confirm { .. } => "look for the record in the copies of a majority".to_owned(),
+        Task::Raise { .. } => "raise admin_epoch".to_owned(),
         Task::Server { method } => format!("promote the server, {method:?}"),
         Task::Finish { .. } => "complete the record".to_owned(),
     }

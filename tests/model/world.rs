@@ -25,25 +25,10 @@ pub(crate) struct World {
     /// Which of them.
     pub(crate) hazards: Hazards,
     pub(crate) unsafe_relax: bool,
-    pub(crate) assumed: Assumed,
     /// Agents may pause before steps that only read, too.
     pub(crate) fine: bool,
     /// sync_method.
     pub(crate) method: Method,
-}
-
-/// Rules that the agent does not have yet.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Assumed {
-    /// A primary does not count a standby that began to follow in a later epoch than its own.
-    pub(crate) epoch_of_followers: bool,
-    /// R2's barrier is taken only when the contract is in force in every process.
-    pub(crate) barrier_in_force: bool,
-    /// A promotion raises admin_epoch by two: more than the one write that a broken ring lets through.
-    pub(crate) promotion_raises_more: bool,
-    /// A promotion goes ahead only when a majority of the CIB's copies has its record; and one that did not come so far
-    /// is no ground for another.
-    pub(crate) promotion_confirmed: bool,
 }
 
 /// What may go wrong in this world.
@@ -234,7 +219,6 @@ impl State {
             if !node.is_primary() && !promotes && node.task == Task::Idle {
                 node.memory.forget_ring();
                 node.memory.barrier = None;
-                node.memory.seq = 0;
             }
         }
         let least = everybody.iter().map(|n| self.node(n).cib.admin_epoch).min();
@@ -387,15 +371,17 @@ impl World {
                     actions.push(Action::Receive(id));
                 }
             }
-            None if !node.follows => {}
             None => {
                 let can_connect = |p: &Id| {
                     let primary = state.node(*p);
-                    let too_old = self.mutation != Mutation::CountLaterFollowers
-                        && self.assumed.epoch_of_followers
-                        && primary.memory.epoch < node.follows_since;
+                    // A ticket, which only the primary of that promotion has.
+                    let has_ticket = node
+                        .follows
+                        .is_some_and(|(of, epoch)| of == *p && primary.memory.epoch >= epoch);
+                    let is_let_in = has_ticket
+                        || self.mutation == Mutation::CountLaterFollowers && node.follows.is_some();
                     primary.is_primary()
-                        && !too_old
+                        && is_let_in
                         && state.network.replication.joins(id, *p)
                         && node.wal.can_follow(&primary.wal)
                 };
@@ -417,7 +403,7 @@ impl World {
         }
         if !has_primary
             && !(node.stated.is_some()
-                && !node.follows
+                && node.follows.is_none()
                 && node
                     .stated
                     .is_some_and(|s| s.epoch == node.cib.content.record.epoch))
@@ -444,6 +430,7 @@ impl World {
                 Task::Ask { .. }
                     | Task::Promote { .. }
                     | Task::TakeOver { .. }
+                    | Task::Raise { .. }
                     | Task::Server { .. }
             )
         };
@@ -518,8 +505,7 @@ impl Model for World {
                 seq: u8::from(id == first),
                 distrust: None,
             },
-            follows: true,
-            follows_since: 1,
+            follows: (id != first).then_some((first, 1)),
             stated: None,
         };
         let mut state = State {

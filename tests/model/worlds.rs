@@ -5,7 +5,7 @@ use expgsql::model::sync_names::Method;
 use super::mutations::Mutation;
 use super::network::{Cut, Which};
 use super::nodes::{Id, Set};
-use super::world::{Assumed, Hazards, World};
+use super::world::{Hazards, World};
 
 const FIRST: Id = Id(0);
 const SECOND: Id = Id(1);
@@ -20,12 +20,6 @@ fn small(method: Method, hazards: Hazards) -> World {
         faults: 1,
         hazards,
         unsafe_relax: false,
-        assumed: Assumed {
-            epoch_of_followers: true,
-            barrier_in_force: true,
-            promotion_raises_more: true,
-            promotion_confirmed: true,
-        },
         fine: false,
         method,
     }
@@ -61,18 +55,10 @@ pub(crate) fn primary_crashes(method: Method) -> World {
     small(method, hazards)
 }
 
-/// No lock, no fencing, no third vote. A majority of two would be both, so that there would be no
-/// failover at all.
+/// No lock, no fencing, no third vote.
 pub(crate) fn two_nodes() -> World {
     let one = primary_cut_off(Method::First);
-    World {
-        count: 2,
-        assumed: Assumed {
-            promotion_confirmed: false,
-            ..one.assumed
-        },
-        ..one
-    }
+    World { count: 2, ..one }
 }
 
 /// What takes minutes.

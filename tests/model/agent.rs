@@ -536,11 +536,40 @@ fn raise(
     partition: Believed,
 ) -> Task {
     let weight = promotion_weight(world, partition);
-    state.write(id, Condition::None, weight, |_| {});
+    let is_conditional = world.mutation != Mutation::RaiseUnconditional;
+    let condition = if world.assumed.raise_conditional && is_conditional {
+        Condition::Record(record)
+    } else {
+        Condition::None
+    };
+    if state.write(id, condition, weight, |_| {}).is_none() {
+        return Task::Idle;
+    }
+    if world.assumed.raise_confirmed
+        && world.mutation != Mutation::RaiseUnconfirmed
+        && !is_raised(world, state, id, record)
+    {
+        let node = *state.node(id);
+        let (note, _) = distrusted(world, &node, &node.cib.content, false);
+        state.node_mut(id).memory.distrust = note;
+        return Task::Idle;
+    }
     remember(state, id, record, revoked, partition);
     Task::Server {
         method: Method::NewTimeline.into(),
     }
+}
+
+/// Assumed: a majority of copies has the record and the admin_epoch of this node's.
+fn is_raised(world: &World, state: &State, id: Id, record: Record) -> bool {
+    let raised = state.node(id).cib.admin_epoch;
+    let has_it = |n: &Id| {
+        let theirs = state.node(*n).cib;
+        let is_so = theirs.content.record == record && theirs.admin_epoch >= raised;
+        state.network.corosync.joins(id, *n) && is_so
+    };
+    let have = state.ring_of(id).iter().filter(has_it).count();
+    world.count < 3 || have * 2 > world.count
 }
 
 fn remember(state: &mut State, id: Id, record: Record, revoked: Set, partition: Believed) {

@@ -184,12 +184,15 @@ pub(crate) enum Condition {
     None,
     /// agent/record.rs, `as_it_was_read`.
     AsRead(Content),
+    /// The record of a promotion stands.
+    Record(Record),
 }
 
 impl Condition {
     pub(crate) fn holds(&self, content: &Content) -> bool {
         match self {
             Self::None => true,
+            Self::Record(record) => *record == content.record,
             Self::AsRead(seen) => seen.record == content.record && seen.sync == content.sync,
         }
     }

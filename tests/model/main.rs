@@ -192,8 +192,10 @@ needed! {
     a_contract_in_force_before_the_barrier: EarlyBarrier in worlds::standby_cut_off(First);
     promote_only_who_has_everything: PromoteAnybody in worlds::primary_cut_off(First);
     a_promotion_raises_admin_epoch: PromoteWithoutAdminEpoch in worlds::primary_cut_off(First);
-    a_promotion_raises_it_by_two: PromoteWithOneAdminEpoch in worlds::primary_cut_off(First);
+    a_promotion_raises_it_by_more: PromoteWithOneAdminEpoch in worlds::primary_cut_off(First);
     a_revocation_raises_admin_epoch: RevokeWithoutAdminEpoch in worlds::standby_cut_off(First);
+    the_raise_is_conditional: RaiseUnconditional in worlds::primary_cut_off(Any);
+    the_raise_is_confirmed: RaiseUnconfirmed in worlds::pair_cut(First);
     a_promotion_is_confirmed: PromoteUnconfirmed in worlds::pair_cut(First);
     stop_receiving_before_the_statement: StateWhileReceiving in worlds::primary_cut_off(First);
     enough_statements: OneStatementFewer in worlds::primary_cut_off(Any);

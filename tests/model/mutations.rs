@@ -39,6 +39,10 @@ pub(crate) enum Mutation {
     RevokeWithoutAdminEpoch,
     /// R5: a promotion raises admin_epoch by no more than a revocation.
     PromoteWithOneAdminEpoch,
+    /// A promotion raises admin_epoch although its record does not stand any more.
+    RaiseUnconditional,
+    /// A promotion goes ahead whoever has the raised admin_epoch.
+    RaiseUnconfirmed,
     /// A promotion goes ahead whoever has its record.
     PromoteUnconfirmed,
     /// R7: positions are compared as numbers.
@@ -113,6 +117,8 @@ impl Mutation {
             | Self::PromoteWithoutAdminEpoch
             | Self::RevokeWithoutAdminEpoch
             | Self::PromoteWithOneAdminEpoch
+            | Self::RaiseUnconditional
+            | Self::RaiseUnconfirmed
             | Self::PromoteUnconfirmed
             | Self::LargerPositionWins
             | Self::StateWhileReceiving

@@ -297,7 +297,11 @@ fn split(stage: &Stage, reach: Reach, merge: Merge) -> Result<()> {
         })?;
     }
     renewed(stage)?;
-    sides.judge(stage, begin)
+    sides.judge(stage, begin)?;
+    // To step down is a failure for Pacemaker, and so is a refused promotion; several splits in a row are more than a
+    // node is forgiven by itself.
+    lab.clean_up(other)?;
+    stage.forgive(old)
 }
 
 fn takes_no_writes(stage: &Stage, node: &Node) -> Result<()> {

@@ -321,9 +321,12 @@ fn take_over(
     board.change(&change)?;
     if method == Method::NewTimeline {
         confirm_spread(board, record)?;
-        // R5, and only now: a record that nobody else has must not win a merge.
+        // R5, and only now: a record that nobody else has must not win a merge. Only if it is still there: a merge may
+        // have taken it away, and the CIB of the primary before must not be the one that is raised. And a
+        // majority must have that, too.
         if membership.quorate {
-            board.change(&raise)?;
+            board.change(&board.as_it_was_read(raise))?;
+            confirm_spread(board, record)?;
         }
     }
 
@@ -347,12 +350,14 @@ fn take_over(
     state.save(ctx, &old)
 }
 
-/// A majority must know of the promotion before it takes place.
+/// A majority must know of the promotion before it takes place: have the record, and the CIB's weight as it is here.
 fn confirm_spread(board: &Board<'_, '_>, record: &ReplInfo) -> Step<()> {
     let ctx = board.ctx;
+    let weight = board.view.version.admin_epoch;
     let is_there = |view: ClusterView| {
         let theirs = ctx.record(&view);
-        matches!(theirs, Ok(Some(theirs)) if theirs.epoch == record.epoch && theirs.node == record.node)
+        let is_same = |r: &ReplInfo| r.epoch == record.epoch && r.node == record.node;
+        view.version.admin_epoch >= weight && matches!(theirs, Ok(Some(r)) if is_same(&r))
     };
     let look = || -> Step<Spread> {
         let others = board.view.members().filter(|n| n.name != ctx.me);

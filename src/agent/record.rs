@@ -17,6 +17,7 @@ use crate::model::timeline::Lineage;
 use crate::pacemaker::attributes;
 use crate::pacemaker::change_set::{ChangeSet, Condition};
 use crate::pacemaker::cib::Cib;
+use crate::sys::Deadline;
 
 use super::context::Context;
 use super::{Step, failed};
@@ -74,6 +75,9 @@ impl<'a, 'b> Board<'a, 'b> {
         );
         let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
         match value {
+            Some(value) if self.is_in_attrd_only(node, &name, value, deadline)? => {
+                attributes::rewrite_all(deadline)
+            }
             Some(value) => attributes::set_transient(node, &name, value, deadline),
             None => attributes::delete_transient(node, &name, deadline),
         }
@@ -82,6 +86,21 @@ impl<'a, 'b> Board<'a, 'b> {
             .borrow_mut()
             .insert(key, value.map(str::to_owned));
         Ok(())
+    }
+
+    /// Whether attrd has a value that the CIB has not. A monitor has time to look, and comes again.
+    fn is_in_attrd_only(
+        &self,
+        node: &NodeName,
+        name: &str,
+        value: &str,
+        deadline: Deadline,
+    ) -> Step<bool> {
+        if self.ctx.env.is_probe() {
+            return Ok(false);
+        }
+        let values = attributes::read_all(name, deadline).map_err(failed)?;
+        Ok(values.iter().any(|(n, v)| n == node && v == value))
     }
 
     pub(super) fn set_own(&self, attribute: TransientAttribute, value: Option<&str>) -> Step<()> {

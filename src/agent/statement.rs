@@ -164,7 +164,7 @@ pub(super) fn all(board: &Board<'_, '_>) -> Step<BTreeMap<StandbyName, Statement
     let ctx = board.ctx;
     let epoch = recorded_epoch(board)?;
     let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
-    let said = attributes::read_private(&attribute(ctx), deadline).map_err(failed)?;
+    let said = attributes::read_all(&attribute(ctx), deadline).map_err(failed)?;
     let peers = ctx.peers(&board.view);
     let mut statements = BTreeMap::new();
     for node in peers {

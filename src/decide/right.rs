@@ -23,7 +23,9 @@ pub enum Right {
 pub enum Stale {
     #[strum(serialize = "no promotion is recorded")]
     Missing,
-    #[strum(serialize = "the record names this node, without the end of the previous timeline")]
+    #[strum(
+        serialize = "the record names this node, without the end of the previous timeline or without an epoch"
+    )]
     Incomplete,
     #[strum(serialize = "the record is of an earlier promotion than this node's (by epoch)")]
     OlderEpoch,
@@ -63,7 +65,7 @@ pub fn right(
         .last_switch()
         .map_or(Origin::NoHistory, Origin::Forked);
     if record.node == *me {
-        return if record.origin == own_origin {
+        return if record.origin == own_origin && record.epoch.is_some() {
             Right::Keep
         } else {
             Right::Correct(Stale::Incomplete)
@@ -128,7 +130,14 @@ mod tests {
         };
         for (record, lineage, epoch, expected) in [
             (None, "1", None, Right::Correct(Stale::Missing)),
-            (Some("node1|0|0000000000000000"), "1", None, Right::Keep),
+            (Some("node1|0|0000000000000000|1"), "1", None, Right::Keep),
+            // An older agent's: the record of the contract needs an epoch to refer to.
+            (
+                Some("node1|0|0000000000000000"),
+                "1",
+                None,
+                Right::Correct(Stale::Incomplete),
+            ),
             (
                 Some("node1|1|0000000000000100|4"),
                 two,

@@ -145,11 +145,28 @@ pub fn set_private(
     Ok(())
 }
 
+/// Makes this node's attrd write all that it has to the CIB once more.
+///
+/// After two partitions have merged the CIB may have the other side's value of an attribute while every attrd has this
+/// side's. To set it again changes nothing in attrd then, and so nothing in the CIB (seen: a promotion score that never
+/// arrived, and a cluster without a primary).
+///
+/// # Errors
+/// As [`set_transient`].
+pub fn rewrite_all(deadline: Deadline) -> Result<(), WriteError> {
+    let limit = deadline.remaining();
+    Command::new("attrd_updater")
+        .arg("--refresh")
+        .run(deadline)
+        .map_err(|error| WriteError::from_run(error, limit))?;
+    Ok(())
+}
+
 /// The values of an attribute on all nodes, as attrd has them. An attribute that nobody ever set is none.
 ///
 /// # Errors
 /// [`WriteError::NotConnected`], [`WriteError::TimedOut`], [`WriteError::BadAnswer`], [`WriteError::Failed`].
-pub fn read_private(name: &str, deadline: Deadline) -> Result<Vec<(NodeName, String)>, WriteError> {
+pub fn read_all(name: &str, deadline: Deadline) -> Result<Vec<(NodeName, String)>, WriteError> {
     let limit = deadline.remaining();
     let mut command = Command::new("attrd_updater")
         .arg(format!("--name={name}"))

@@ -107,7 +107,10 @@ pub(crate) fn no_secret_is_shown_to_others() -> Result<()> {
     assert!(!titles.contains(MARK), "a command line has it: {titles}");
     let seen = site.host().read_file("/dev/shm/seen")?;
     site.sh("rm /dev/shm/seen")?;
-    assert!(seen.contains("pg_ctl"), "the watch saw nothing");
+    // Some live for milliseconds; on a busy machine the watch may miss the shortest.
+    let agents = ["expgsql", "pg_ctl"];
+    let is_seen = agents.iter().any(|name| seen.contains(name));
+    assert!(is_seen, "the watch saw nothing");
     assert!(!seen.contains(MARK), "a command line had it");
     assert!(
         !site.host().read_file(LOG)?.contains(MARK),

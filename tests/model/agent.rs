@@ -490,7 +490,7 @@ fn promotion_weight(world: &World, partition: Believed) -> u8 {
     world.mutation.promotion_raises(weight)
 }
 
-/// agent/promote.rs, `confirm_spread`.
+/// agent/promote.rs, `confirm_spread`, the first time.
 fn confirm(
     world: &World,
     state: &mut State,
@@ -499,31 +499,21 @@ fn confirm(
     revoked: Set,
     partition: Believed,
 ) -> Task {
-    let node = *state.node(id);
-    let has_it = |n: &Id| {
-        let theirs = state.node(*n).cib.content.record;
-        let says_so = theirs.epoch == record.epoch && theirs.node == record.node;
-        state.network.corosync.joins(id, *n) && says_so
-    };
-    let spread = Spread {
-        have: 1 + state.ring_of(id).without(id).iter().filter(has_it).count(),
-        members: node.view.len(),
-        nodes: world.count,
-        voters: world.count,
-        one_vote_each: true,
-        quorate: world.is_quorate(&node),
-        others_stop_without_quorum: world.count > 2,
-    };
-    if is_spread(&spread) || world.mutation == Mutation::PromoteUnconfirmed {
+    let is_left_out = world.mutation == Mutation::PromoteUnconfirmed;
+    if !is_left_out && !has_spread(world, state, id, record) {
+        return Task::Idle;
+    }
+    if partition.quorate {
         return Task::Raise {
             record,
             revoked,
             partition,
         };
     }
-    let (note, _) = distrusted(world, &node, &node.cib.content, false);
-    state.node_mut(id).memory.distrust = note;
-    Task::Idle
+    remember(state, id, record, revoked, partition);
+    Task::Server {
+        method: Method::NewTimeline.into(),
+    }
 }
 
 /// agent/promote.rs, the end of `take_over`.
@@ -536,22 +526,13 @@ fn raise(
     partition: Believed,
 ) -> Task {
     let weight = promotion_weight(world, partition);
-    let is_conditional = world.mutation != Mutation::RaiseUnconditional;
-    let condition = if world.assumed.raise_conditional && is_conditional {
-        Condition::Record(record)
-    } else {
-        Condition::None
-    };
-    if state.write(id, condition, weight, |_| {}).is_none() {
+    let written = state.write(id, Condition::Record(record), weight, |_| {});
+    if written.is_none() {
         return Task::Idle;
     }
-    if world.assumed.raise_confirmed
-        && world.mutation != Mutation::RaiseUnconfirmed
-        && !is_raised(world, state, id, record)
-    {
-        let node = *state.node(id);
-        let (note, _) = distrusted(world, &node, &node.cib.content, false);
-        state.node_mut(id).memory.distrust = note;
+    let is_left_out =
+        [Mutation::RaiseUnconfirmed, Mutation::PromoteUnconfirmed].contains(&world.mutation);
+    if !is_left_out && !has_spread(world, state, id, record) {
         return Task::Idle;
     }
     remember(state, id, record, revoked, partition);
@@ -560,16 +541,33 @@ fn raise(
     }
 }
 
-/// Assumed: a majority of copies has the record and the admin_epoch of this node's.
-fn is_raised(world: &World, state: &State, id: Id, record: Record) -> bool {
-    let raised = state.node(id).cib.admin_epoch;
+/// agent/promote.rs, `confirm_spread`: whether a majority has the record, with the weight it has here;
+/// if not, what is recorded is not believed any more.
+fn has_spread(world: &World, state: &mut State, id: Id, record: Record) -> bool {
+    let node = *state.node(id);
     let has_it = |n: &Id| {
         let theirs = state.node(*n).cib;
-        let is_so = theirs.content.record == record && theirs.admin_epoch >= raised;
-        state.network.corosync.joins(id, *n) && is_so
+        let there = theirs.content.record;
+        let says_so = there.epoch == record.epoch && there.node == record.node;
+        let is_heavy = theirs.admin_epoch >= node.cib.admin_epoch;
+        state.network.corosync.joins(id, *n) && says_so && is_heavy
     };
-    let have = state.ring_of(id).iter().filter(has_it).count();
-    world.count < 3 || have * 2 > world.count
+    let others = state.ring_of(id).without(id);
+    let spread = Spread {
+        have: 1 + others.iter().filter(has_it).count(),
+        members: node.view.len(),
+        nodes: world.count,
+        voters: world.count,
+        one_vote_each: true,
+        quorate: world.is_quorate(&node),
+        others_stop_without_quorum: world.count > 2,
+    };
+    if is_spread(&spread) {
+        return true;
+    }
+    let (note, _) = distrusted(world, &node, &node.cib.content, false);
+    state.node_mut(id).memory.distrust = note;
+    false
 }
 
 fn remember(state: &mut State, id: Id, record: Record, revoked: Set, partition: Believed) {

@@ -31,14 +31,16 @@ struct Found {
 }
 
 /// Breadth first and by one thread, so that the story is a shortest one, and the same each time.
-fn search(world: &World) -> Found {
-    let checker = world
+fn search(world: &World, most: Option<usize>) -> Found {
+    let mut builder = world
         .clone()
         .checker()
         .threads(1)
-        .finish_when(HasDiscoveries::AnyFailures)
-        .spawn_bfs()
-        .join();
+        .finish_when(HasDiscoveries::AnyFailures);
+    if let Some(most) = most {
+        builder = builder.target_state_count(most);
+    }
+    let checker = builder.spawn_bfs().join();
     let mut reached: Vec<_> = checker.discoveries().into_keys().collect();
     reached.sort_unstable();
     let story = checker
@@ -59,7 +61,7 @@ fn search(world: &World) -> Found {
 
 /// Every order of events in `world`: no acknowledged commit is lost, and what is to be possible is.
 fn holds(name: &str, world: &World, reached: &[&str]) {
-    let found = search(world);
+    let found = search(world, None);
     println!("{name}: {}, reached: {:?}", found.counts, found.reached);
     if let Some((_, story)) = found.story {
         panic!("{name}: an acknowledged commit is lost\n{story}");
@@ -69,7 +71,7 @@ fn holds(name: &str, world: &World, reached: &[&str]) {
 
 /// The same world without one rule: the search must find what the rule is for.
 fn fails(mutation: Mutation, world: World) {
-    let found = search(&World { mutation, ..world });
+    let found = search(&World { mutation, ..world }, None);
     let Some((length, story)) = found.story else {
         panic!(
             "{mutation:?}: nothing is lost without this rule ({})",
@@ -194,7 +196,6 @@ needed! {
     a_promotion_raises_admin_epoch: PromoteWithoutAdminEpoch in worlds::primary_cut_off(First);
     a_promotion_raises_it_by_more: PromoteWithOneAdminEpoch in worlds::primary_cut_off(First);
     a_revocation_raises_admin_epoch: RevokeWithoutAdminEpoch in worlds::standby_cut_off(First);
-    the_raise_is_conditional: RaiseUnconditional in worlds::primary_cut_off(Any);
     the_raise_is_confirmed: RaiseUnconfirmed in worlds::pair_cut(First);
     a_promotion_is_confirmed: PromoteUnconfirmed in worlds::pair_cut(First);
     stop_receiving_before_the_statement: StateWhileReceiving in worlds::primary_cut_off(First);
@@ -213,11 +214,14 @@ fn large() {
         return;
     }
     let only = std::env::var("EXPGSQL_MODEL_ONLY").unwrap_or_default();
+    // All stories up to some length, where there are more than can be looked at.
+    let most = std::env::var("EXPGSQL_MODEL_STATES").ok();
+    let most = most.map_or(50_000_000, |m| m.parse().expect("a number"));
     for (name, world) in worlds::large() {
         if !name.contains(&only) {
             continue;
         }
-        let found = search(&world);
+        let found = search(&world, Some(most));
         println!("{name}: {}, reached: {:?}", found.counts, found.reached);
         if let Some((_, story)) = found.story {
             panic!("{name}\n{story}");

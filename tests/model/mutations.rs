@@ -39,11 +39,9 @@ pub(crate) enum Mutation {
     RevokeWithoutAdminEpoch,
     /// R5: a promotion raises admin_epoch by no more than a revocation.
     PromoteWithOneAdminEpoch,
-    /// A promotion raises admin_epoch although its record does not stand any more.
-    RaiseUnconditional,
     /// A promotion goes ahead whoever has the raised admin_epoch.
     RaiseUnconfirmed,
-    /// A promotion goes ahead whoever has its record.
+    /// A promotion goes ahead whoever has its record, raised or not.
     PromoteUnconfirmed,
     /// R7: positions are compared as numbers.
     LargerPositionWins,
@@ -117,7 +115,6 @@ impl Mutation {
             | Self::PromoteWithoutAdminEpoch
             | Self::RevokeWithoutAdminEpoch
             | Self::PromoteWithOneAdminEpoch
-            | Self::RaiseUnconditional
             | Self::RaiseUnconfirmed
             | Self::PromoteUnconfirmed
             | Self::LargerPositionWins

@@ -25,20 +25,10 @@ pub(crate) struct World {
     /// Which of them.
     pub(crate) hazards: Hazards,
     pub(crate) unsafe_relax: bool,
-    pub(crate) assumed: Assumed,
     /// Agents may pause before steps that only read, too.
     pub(crate) fine: bool,
     /// sync_method.
     pub(crate) method: Method,
-}
-
-/// Rules that the agent does not have yet.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Assumed {
-    /// A promotion raises admin_epoch only while its record stands.
-    pub(crate) raise_conditional: bool,
-    /// It goes ahead only when a majority of copies has the raised admin_epoch, too.
-    pub(crate) raise_confirmed: bool,
 }
 
 /// What may go wrong in this world.

@@ -5,7 +5,7 @@ use expgsql::model::sync_names::Method;
 use super::mutations::Mutation;
 use super::network::{Cut, Which};
 use super::nodes::{Id, Set};
-use super::world::{Assumed, Hazards, World};
+use super::world::{Hazards, World};
 
 const FIRST: Id = Id(0);
 const SECOND: Id = Id(1);
@@ -20,10 +20,6 @@ fn small(method: Method, hazards: Hazards) -> World {
         faults: 1,
         hazards,
         unsafe_relax: false,
-        assumed: Assumed {
-            raise_conditional: true,
-            raise_confirmed: true,
-        },
         fine: false,
         method,
     }

@@ -131,11 +131,12 @@ impl Mutation {
 
     /// By how much a promotion raises admin_epoch.
     pub(crate) fn promotion_raises(self, by: u8) -> u8 {
-        match self {
-            Self::PromoteWithoutAdminEpoch => 0,
-            Self::PromoteWithOneAdminEpoch => by.min(1),
-            _ if by == 0 => 0,
-            _ => by,
+        if self == Self::PromoteWithoutAdminEpoch {
+            0
+        } else if self == Self::PromoteWithOneAdminEpoch {
+            by.min(1)
+        } else {
+            by
         }
     }
 

@@ -23,7 +23,7 @@ impl Id {
     }
 
     pub(crate) fn name(self) -> NodeName {
-        NodeName::new(&self.standby()).expect("a valid name")
+        NodeName::new(self.standby()).expect("a valid name")
     }
 
     /// The node whose standby is called `name`.

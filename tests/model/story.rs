@@ -19,10 +19,10 @@ pub(crate) fn tell(path: Path<State, Action>) -> String {
             lines.push(format!("{number:3}. {}", line(before, *action, after)));
         }
     }
-    if let Some((last, _)) = steps.last() {
-        if let Some(wrong) = last.wrong {
-            lines.push(format!("     => {wrong:?}: {}", commits(last)));
-        }
+    if let Some((last, _)) = steps.last()
+        && let Some(wrong) = last.wrong
+    {
+        lines.push(format!("     => {wrong:?}: {}", commits(last)));
     }
     lines.join("\n")
 }
@@ -141,11 +141,7 @@ fn copies(before: &State, after: &State) -> Set {
 }
 
 fn go(before: &State, id: Id, after: &State) -> String {
-    let did = match before.node(id).task {
-        Task::Look { .. } => "looks at its standbys".to_owned(),
-        Task::Promote { .. } => "reads quorum".to_owned(),
-        other => task(&other),
-    };
+    let did = task(&before.node(id).task);
     let mut text = format!("{id}: {did}");
     let copies = copies(before, after);
     if !copies.is_empty() {

@@ -401,13 +401,9 @@ impl World {
         if notes || watched.0 != Task::Idle {
             actions.push(Action::Watch(id));
         }
-        if !has_primary
-            && !(node.stated.is_some()
-                && node.follows.is_none()
-                && node
-                    .stated
-                    .is_some_and(|s| s.epoch == node.cib.content.record.epoch))
-        {
+        let epoch = node.cib.content.record.epoch;
+        let has_stated = node.follows.is_none() && node.stated.is_some_and(|s| s.epoch == epoch);
+        if !has_primary && !has_stated {
             actions.push(Action::State(id));
         }
         if agent::initial_contract(self, state, id) != node.configured {

@@ -127,3 +127,25 @@ pub(crate) fn large() -> Vec<(String, World)> {
     }
     worlds
 }
+
+/// Worlds with a second promotion, and standbys that notice.
+pub(crate) fn behind() -> Vec<(String, World)> {
+    let mut worlds = Vec::new();
+    for method in [Method::First, Method::Any] {
+        let mut add = |name: &str, world: World| {
+            let world = World {
+                promotions: 2,
+                ..world
+            };
+            worlds.push((format!("{name}, two promotions ({method:?})"), world));
+        };
+        add("primary cut off", primary_cut_off(method));
+        add("primary crashes", primary_crashes(method));
+        let mut both = primary_crashes(method);
+        both.hazards.cuts = primary_cut_off(method).hazards.cuts;
+        both.hazards.watches = true;
+        both.faults = 2;
+        add("primary cut off or crashes, two faults", both);
+    }
+    worlds
+}

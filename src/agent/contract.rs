@@ -34,7 +34,7 @@ use super::lock::{Held, Lock};
 use super::ready::{self, Server};
 use super::record::Board;
 use super::state::{Barrier, State};
-use super::{Step, failed, promote, standby, statement};
+use super::{Step, failed, promotion_record, standby, statement};
 
 /// One look at replication, with everything the decisions need.
 struct Round<'r> {
@@ -496,7 +496,7 @@ impl Round<'_> {
         if statement::all(board)?.is_empty() {
             return Ok(());
         }
-        self.state.epoch = Some(promote::begin_epoch(board)?);
+        self.state.epoch = Some(promotion_record::begin_epoch(board)?);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod monitor;
 mod notify;
 mod places;
 mod promote;
+mod promotion_record;
 mod ready;
 mod record;
 mod reload;

@@ -23,7 +23,7 @@ use super::election::Counting;
 use super::lock::Lock;
 use super::ready::Server;
 use super::record::Board;
-use super::{Step, contract, election, failed, promote, slots, statement, stop};
+use super::{Step, contract, election, failed, promotion_record, slots, statement, stop};
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
 const DEFAULT_MONITOR_SQL: &str = "select now();";
@@ -328,7 +328,7 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
                 stale = stale,
                 timeline = lineage
             );
-            tolerate(promote::correct_record(&mut board, &lineage));
+            tolerate(promotion_record::correct_record(&mut board, &lineage));
         }
         lost @ Right::Lost { .. } => {
             // R4: not one more commit is acknowledged; Pacemaker does the rest. A probe only looks:
@@ -375,7 +375,7 @@ fn tells_degradation(ctx: &Context<'_>, board: &Board<'_, '_>) -> bool {
 fn judge(board: &Board<'_, '_>, server: &Server) -> Step<(Lineage, Right)> {
     let ctx = board.ctx;
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
-    let epoch = promote::own_epoch(ctx)?;
+    let epoch = promotion_record::own_epoch(ctx)?;
     let right = right(&ctx.me, ctx.record(&board.view)?.as_ref(), &lineage, epoch);
     Ok((lineage, right))
 }

@@ -19,7 +19,7 @@ const RATE_KBIT: u32 = 8000;
 const FAR_MB: u64 = 100;
 /// Time in which nobody may be promoted after the primary's machine was lost, in corosync's token timeouts. A healthy
 /// failover takes three.
-const WATCH: u32 = 6;
+const WATCH: u32 = 4;
 
 /// `PCMK_OCF_DEGRADED` and `PCMK_OCF_DEGRADED_PROMOTED`: it serves, but not as it should.
 const DEGRADED: [&str; 2] = ["190", "191"];

@@ -194,7 +194,7 @@ fn primary_and_lock_lost(stage: &Stage) -> Result<()> {
     renewals_fail(stage)?;
     lab.power_off(old)?;
     is_gone(stage, old)?;
-    lab.holds_for("nobody is promoted", LEASE * 2, |lab| {
+    lab.holds_for("nobody is promoted", LEASE, |lab| {
         match lab.postgres(standby).is_writable() {
             Some(true) => Err(format!("{} takes writes", standby.name())),
             Some(false) | None => Ok(()),
@@ -321,8 +321,7 @@ fn takes_no_writes(stage: &Stage, node: &Node) -> Result<()> {
 fn nobody_serves(stage: &Stage, sides: &Sides, [old, other]: [&Node; 2]) -> Result<()> {
     let begin = stage.client.now();
     takes_no_writes(stage, old)?;
-    let until = LEASE * 2;
-    stage.lab.holds_for("nobody is promoted", until, |lab| {
+    stage.lab.holds_for("nobody is promoted", LEASE, |lab| {
         match lab.postgres(other).is_writable() {
             Some(true) => Err(format!("{} takes writes", other.name())),
             Some(false) | None => Ok(()),

@@ -198,7 +198,7 @@ pub(crate) fn monitor(world: &World, state: &mut State, id: Id) {
     state.node_mut(id).task = task;
 }
 
-/// agent/promote.rs, `correct_record`; `None` where there is nothing to correct.
+/// agent/promotion_record.rs, `correct_record`; `None` where there is nothing to correct.
 fn correction(node: &Node, id: Id, seen: &Content) -> Option<Record> {
     let epoch = seen.record.epoch.max(node.memory.epoch);
     let record = Record::of(id, &node.wal, epoch);
@@ -410,7 +410,7 @@ fn looking(world: &World, state: &State, id: Id, seen: Content) -> Task {
     }
 }
 
-/// agent/promote.rs, `take_over`.
+/// agent/promotion_record.rs, `take_over`.
 fn take_over(
     world: &World,
     state: &mut State,
@@ -490,7 +490,7 @@ fn promotion_weight(world: &World, partition: Believed) -> u8 {
     world.mutation.promotion_raises(weight)
 }
 
-/// agent/promote.rs, `confirm_spread`, the first time.
+/// agent/promotion_record.rs, `confirm_spread`, the first time.
 fn confirm(
     world: &World,
     state: &mut State,
@@ -516,7 +516,7 @@ fn confirm(
     }
 }
 
-/// agent/promote.rs, the end of `take_over`.
+/// agent/promotion_record.rs, the end of `take_over`.
 fn raise(
     world: &World,
     state: &mut State,
@@ -541,7 +541,7 @@ fn raise(
     }
 }
 
-/// agent/promote.rs, `confirm_spread`: whether a majority has the record, with the weight it has here;
+/// agent/promotion_record.rs, `confirm_spread`: whether a majority has the record, with the weight it has here;
 /// if not, what is recorded is not believed any more.
 fn has_spread(world: &World, state: &mut State, id: Id, record: Record) -> bool {
     let node = *state.node(id);
@@ -646,7 +646,7 @@ fn end(world: &World, state: &State, id: Id, seen: Content, present: Set, quorat
     }
 }
 
-/// agent/promote.rs, `begin_epoch`.
+/// agent/promotion_record.rs, `begin_epoch`.
 fn outlive(state: &mut State, id: Id, seen: Content, quorate: bool) -> Task {
     let epoch = seen.record.epoch.max(state.node(id).memory.epoch) + 1;
     let written = state.write(id, Condition::AsRead(seen), u8::from(quorate), |content| {

@@ -216,5 +216,6 @@ pub(super) fn correct_record(board: &mut Board<'_, '_>, lineage: &Lineage) -> St
         PermanentAttribute::DataStatus.name(&ctx.resource),
         Some(&DataStatus::Latest.to_string()),
     );
-    board.change(&change)
+    // Not over a promotion that came in between.
+    board.change(&board.as_it_was_read(change))
 }

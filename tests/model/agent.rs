@@ -16,6 +16,7 @@ use expgsql::model::status::{SenderState, SyncState};
 use expgsql::model::sync_names::{self, StandbyName};
 
 use super::cib::{Condition, Content, Data, Record, Sync};
+use super::lock;
 use super::memo::remembered;
 use super::mutations::Mutation;
 use super::node::{Believed, Method2, Node, Note, Server, Stated, Step, Task};
@@ -175,6 +176,13 @@ fn statements(state: &State, id: Id, seen: &Content) -> BTreeMap<StandbyName, St
         .collect()
 }
 
+/// Who has stated as a witness what is known here.
+pub(crate) fn witnesses(state: &State, id: Id, seen: &Content) -> Set {
+    let statements = statements(state, id, seen);
+    let said = statements.iter().filter(|(_, s)| s.is_witness);
+    set(said.map(|(name, _)| name))
+}
+
 /// agent/monitor.rs, `primary`: reads the board and judges its own right.
 pub(crate) fn monitor(world: &World, state: &mut State, id: Id) {
     let node = *state.node(id);
@@ -188,7 +196,11 @@ pub(crate) fn monitor(world: &World, state: &mut State, id: Id) {
         quorate: world.is_quorate(&node),
     };
     let right = right(&id.name(), Some(&record), &node.wal.lineage(), epoch);
+    // The lock is asked after the record; a lock that is lost means the same.
+    let held = lock::renew(world, state, id, &seen);
+    state.node_mut(id).memory.lock = held.unwrap_or(lock::Seen::Unused);
     let task = match world.mutation.right(id, seen.record.node, right) {
+        _ if held.is_none() => Task::Quit,
         Right::Lost { .. } => Task::Quit,
         Right::Correct(_) => correction(&node, id, &seen).map_or(look, correct),
         // look_after: the own data status.
@@ -360,6 +372,9 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
         }
         Task::Attach => attach(world, state, id),
         Task::Ask { seen, quorate } => decide_promotion(world, state, id, seen, quorate),
+        Task::Promote { seen, method } if !lock::take(world, state, id, &seen, method.into()) => {
+            Task::Idle
+        }
         Task::Promote { seen, method } => Task::TakeOver {
             seen,
             method,
@@ -683,6 +698,7 @@ fn observe(world: &World, state: &mut State, id: Id, seen: Content, present: Set
         connected,
         caught_up: Set::of(connected.iter().filter(caught_up)),
         notes: node.memory.notes,
+        lock: node.memory.lock,
         seen,
         present,
         quorate: world.is_quorate(node),
@@ -775,6 +791,10 @@ fn apply(
         Step::Revoke(names) => {
             state.node_mut(id).memory.seq = seq;
             let left = seen.claim().without(&names.names().collect());
+            // R1 (a) first.
+            if !lock::set_eligible(world, state, id, set(&left.members), left.needed()) {
+                return Task::Idle;
+            }
             let sync = Sync {
                 seq,
                 eligible: set(&left.members),
@@ -815,6 +835,9 @@ fn apply(
             };
             let record = sync.record();
             let claimed = set(&record.claim().members);
+            if !lock::set_eligible(world, state, id, claimed, record.claim().needed()) {
+                return Task::Idle;
+            }
             let grant = |name: Id| grant_of(claimed, record.method, name);
             let marks = |name: Id| mark(state, id, name, grant(name));
             let marks: Vec<(Id, Data)> = granted.iter().map(|n| (n, marks(n))).collect();

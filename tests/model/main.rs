@@ -3,6 +3,7 @@
 
 mod agent;
 mod cib;
+mod lock;
 mod memo;
 mod mutations;
 mod network;
@@ -161,6 +162,16 @@ mod two_nodes {
         );
     }
 
+    /// The primary goes on alone once the row says that nobody else may be promoted; or the standby takes over by it.
+    #[test]
+    fn with_a_lock_the_link_and_the_service_fail() {
+        holds(
+            "two nodes, lock",
+            &worlds::two_nodes_with_a_lock(),
+            &["a failover", "alone"],
+        );
+    }
+
     #[test]
     fn unsafe_relax_is_what_it_says() {
         let world = World {
@@ -204,6 +215,9 @@ needed! {
     a_deposed_primary_counts_no_later_follower: CountLaterFollowers in worlds::primary_cut_off(First);
     contracts_are_recorded_as_they_were_read: ContractUnconditional in worlds::primary_cut_off(First);
     promotions_are_recorded_as_they_were_read: PromoteUnconditional in worlds::primary_cut_off(First);
+    revoke_in_the_lock: RevokeWithoutLock in worlds::two_nodes_with_a_lock();
+    the_lock_goes_to_the_eligible: LockAnybody in worlds::two_nodes_with_a_lock();
+    never_as_if_locked: AsIfLocked in worlds::two_nodes_with_a_lock();
 }
 
 fn is_large() -> bool {
@@ -218,7 +232,9 @@ fn is_large() -> bool {
 /// demanded: a larger world may need them.
 #[test]
 fn rules_behind_rules() {
-    use Mutation::{LargerPositionWins, NoDistrust, RestartWithAnyOne, RightByName};
+    use Mutation::{
+        LargerPositionWins, LockWithoutEpoch, NoDistrust, RestartWithAnyOne, RightByName,
+    };
     if !is_large() {
         return;
     }
@@ -236,6 +252,16 @@ fn rules_behind_rules() {
                 println!("{story}");
             }
         }
+    }
+    let world = World {
+        promotions: 3,
+        mutation: LockWithoutEpoch,
+        ..worlds::two_nodes_with_a_lock()
+    };
+    let found = search(&world, Some(4_000_000));
+    println!("{LockWithoutEpoch:?}: {}", found.counts);
+    if let Some((_, story)) = found.story {
+        println!("{story}");
     }
 }
 

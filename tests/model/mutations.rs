@@ -61,6 +61,14 @@ pub(crate) enum Mutation {
     PromoteUnconditional,
     /// R1: a restarted primary waits for any one of its standbys.
     RestartWithAnyOne,
+    /// R1 (a): a revocation is not written to the lock's row.
+    RevokeWithoutLock,
+    /// R3: the lock goes to whoever asks once the lease is over.
+    LockAnybody,
+    /// The row is changed by whoever owns it, whichever promotion that was.
+    LockWithoutEpoch,
+    /// A primary that does not reach the lock service goes on as if it held the lock.
+    AsIfLocked,
 }
 
 impl Mutation {
@@ -125,7 +133,11 @@ impl Mutation {
             | Self::NoDistrust
             | Self::ContractUnconditional
             | Self::PromoteUnconditional
-            | Self::RestartWithAnyOne => {}
+            | Self::RestartWithAnyOne
+            | Self::RevokeWithoutLock
+            | Self::LockAnybody
+            | Self::LockWithoutEpoch
+            | Self::AsIfLocked => {}
         }
     }
 

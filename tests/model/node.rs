@@ -27,6 +27,10 @@ pub(crate) enum Note {
 /// The state file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Memory {
+    /// The epoch of the lock when this node took it.
+    pub(crate) lock_epoch: u8,
+    /// What the call in progress has learnt of the lock.
+    pub(crate) lock: super::lock::Seen,
     pub(crate) epoch: u8,
     pub(crate) notes: [Note; MAX],
     /// The contract that was in force, and the position taken then.

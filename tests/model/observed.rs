@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use expgsql::decide::contract::{
-    self, Facts, Hold, Link, Lock, Options, Partition, Place, Revocation, Standby,
-    Step as ContractStep,
+    self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, Step as ContractStep,
 };
 use expgsql::model::status::SenderState;
 use expgsql::model::sync_names::{Method, StandbyName};
@@ -36,6 +35,7 @@ pub(crate) struct Observed {
     /// Those that have flushed up to the barrier.
     pub(crate) caught_up: Set,
     pub(crate) notes: [Note; MAX],
+    pub(crate) lock: super::lock::Seen,
     pub(crate) seen: Content,
     pub(crate) present: Set,
     pub(crate) quorate: bool,
@@ -124,7 +124,7 @@ impl Observed {
             standbys: self.peers().iter().map(standby).collect(),
             claim: self.seen.claim(),
             doubts: self.doubts(),
-            lock: Lock::Unused,
+            lock: self.lock.fact(),
             partition: None,
             copies: BTreeMap::new(),
             revoked: self.peers().iter().filter_map(revocation).collect(),

@@ -111,6 +111,7 @@ fn what(before: &State, action: Action, after: &State) -> String {
                 Cut::Pair(a, b) => format!("{which}: {a} and {b} lose each other"),
             }
         }
+        Action::LoseLock(nodes) => format!("the lock service can't be reached from {nodes}"),
         Action::Heal => "the network heals".to_owned(),
         Action::Form(ring, winner) => format!(
             "corosync: ring {ring} forms; CIB of {winner}: {}",
@@ -150,6 +151,13 @@ fn go(before: &State, id: Id, after: &State) -> String {
     let now = after.node(id).task;
     if now != Task::Idle {
         text += &format!(" -> {}", task(&now));
+    }
+    if before.lock != after.lock {
+        let row = after.lock;
+        text += &format!(
+            "; lock: {} epoch {}, eligible {}",
+            row.owner, row.epoch, row.eligible
+        );
     }
     if before.node(id).server != after.node(id).server {
         text += match after.node(id).server {

@@ -4,6 +4,7 @@ use stateright::{Model, Property};
 
 use super::agent;
 use super::cib::{Condition, Content, Data, Record, Replica, Sync};
+use super::lock::{Row, Seen};
 use super::mutations::Mutation;
 use super::network::{Cut, Network, Which};
 use super::node::{Memory, Node, Note, Server, Task};
@@ -29,6 +30,8 @@ pub(crate) struct World {
     pub(crate) fine: bool,
     /// sync_method.
     pub(crate) method: Method,
+    /// There is a lock service.
+    pub(crate) lock: bool,
 }
 
 /// What may go wrong in this world.
@@ -36,6 +39,8 @@ pub(crate) struct World {
 pub(crate) struct Hazards {
     /// Links that may break.
     pub(crate) cuts: Vec<(Which, Cut)>,
+    /// Nodes that may lose the lock service, together.
+    pub(crate) lock_cuts: Vec<Set>,
     /// Servers that may crash.
     pub(crate) crashes: Set,
     /// Machines that may go down.
@@ -54,6 +59,9 @@ pub(crate) struct Hazards {
 pub(crate) struct State {
     pub(crate) nodes: [Node; MAX],
     pub(crate) network: Network,
+    pub(crate) lock: Row,
+    /// Who reaches the lock service.
+    pub(crate) lock_reach: Set,
     /// Commits that a client was told of.
     pub(crate) acked: Commits,
     pub(crate) commits: u8,
@@ -92,6 +100,8 @@ pub(crate) enum Action {
     /// After a promotion elsewhere: what a standby would wait for as a primary.
     Refresh(Id),
     Cut(Which, Cut),
+    /// These don't reach the lock service any more.
+    LoseLock(Set),
     Heal,
     /// A ring forms; the CIB of the second stays, where several differ.
     Form(Set, Id),
@@ -216,6 +226,9 @@ impl State {
         for id in everybody.iter() {
             let node = self.node_mut(id);
             let promotes = matches!(node.task, Task::Server { .. });
+            if node.task == Task::Idle {
+                node.memory.lock = Seen::Unused;
+            }
             if !node.is_primary() && !promotes && node.task == Task::Idle {
                 node.memory.forget_ring();
                 node.memory.barrier = None;
@@ -260,8 +273,11 @@ impl World {
         if state.faults < self.faults {
             let cuts = self.hazards.cuts.iter();
             actions.extend(cuts.map(|(which, cut)| Action::Cut(*which, *cut)));
+            let losses = self.hazards.lock_cuts.iter();
+            actions.extend(losses.map(|nodes| Action::LoseLock(*nodes)));
         }
-        if state.network != Network::whole(self.count) {
+        let is_whole = state.network == Network::whole(self.count);
+        if !is_whole || state.lock_reach != self.everybody() {
             actions.push(Action::Heal);
         }
         self.rings(state, actions);
@@ -500,6 +516,8 @@ impl Model for World {
                 detached: None,
                 seq: u8::from(id == first),
                 distrust: None,
+                lock_epoch: u8::from(id == first),
+                lock: Seen::Unused,
             },
             follows: (id != first).then_some((first, 1)),
             stated: None,
@@ -507,6 +525,13 @@ impl Model for World {
         let mut state = State {
             nodes: [node(Id(0)), node(Id(1)), node(Id(2))],
             network: Network::whole(self.count),
+            lock: Row {
+                owner: first,
+                epoch: 1,
+                eligible: eligible.with(first),
+                reports: u8::try_from(others.len() - eligible.len() + 1).expect("few"),
+            },
+            lock_reach: self.everybody(),
             acked: 0,
             commits: 0,
             faults: 0,
@@ -635,7 +660,14 @@ impl World {
                     state.drop_connections();
                 }
             }
-            Action::Heal => state.network = Network::whole(self.count),
+            Action::LoseLock(nodes) => {
+                state.faults += 1;
+                state.lock_reach = state.lock_reach.minus(nodes);
+            }
+            Action::Heal => {
+                state.network = Network::whole(self.count);
+                state.lock_reach = self.everybody();
+            }
             Action::Form(ring, winner) => {
                 let cib = state.node(winner).cib;
                 for id in ring.iter() {

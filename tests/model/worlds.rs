@@ -22,6 +22,7 @@ fn small(method: Method, hazards: Hazards) -> World {
         unsafe_relax: false,
         fine: false,
         method,
+        lock: false,
     }
 }
 
@@ -59,6 +60,24 @@ pub(crate) fn primary_crashes(method: Method) -> World {
 pub(crate) fn two_nodes() -> World {
     let one = primary_cut_off(Method::First);
     World { count: 2, ..one }
+}
+
+/// Two nodes and a lock service: the link between them breaks, and either of them, or both, lose the service.
+pub(crate) fn two_nodes_with_a_lock() -> World {
+    let hazards = Hazards {
+        lock_cuts: vec![
+            Set::of([FIRST]),
+            Set::of([SECOND]),
+            Set::of([FIRST, SECOND]),
+        ],
+        ..cut(Which::Both, Cut::Node(FIRST))
+    };
+    World {
+        count: 2,
+        lock: true,
+        faults: 2,
+        ..small(Method::First, hazards)
+    }
 }
 
 /// What takes minutes.
@@ -125,6 +144,27 @@ pub(crate) fn large() -> Vec<(String, World)> {
         );
         add("two faults", World { faults: 2, ..one });
     }
+    let lock = two_nodes_with_a_lock();
+    let mut add = |name: &str, world: World| worlds.push((name.to_owned(), world));
+    add(
+        "lock, two promotions",
+        World {
+            promotions: 2,
+            ..lock.clone()
+        },
+    );
+    let mut restarts = lock.clone();
+    restarts.hazards.restarts = true;
+    restarts.hazards.kills = true;
+    add("lock, restarts and killed agents", restarts);
+    add(
+        "lock, pauses before reads",
+        World {
+            fine: true,
+            ..lock.clone()
+        },
+    );
+    add("lock, two commits", World { commits: 2, ..lock });
     worlds
 }
 

@@ -5,6 +5,8 @@ pub mod cluster_view;
 pub mod lock;
 pub mod lsn;
 pub mod node_name;
+pub mod progress;
+pub mod repair;
 pub mod repl_info;
 pub mod status;
 pub mod sync_names;

@@ -76,4 +76,10 @@ pub const FOLLOW_POLL: Duration = Duration::from_millis(150);
 /// How long a WAL receiver that was just started is given to begin streaming.
 pub const RECEIVER_START: Duration = Duration::from_secs(1);
 
+/// Pacemaker's forgiveness of a node's failures: it asks that node what runs there.
+pub const CLEANUP: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether a repaired node streams. The primary's monitor writes that down every few seconds.
+pub const STREAMING_POLL: Duration = Duration::from_millis(500);
+
 const _: () = assert!(READY_POLL.as_millis() < CONTRACT_WAIT.as_millis());

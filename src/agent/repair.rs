@@ -7,7 +7,6 @@ use crate::params::Params;
 use super::context::Context;
 
 /// Does the whole work in this process, for an operator: stops a standby that runs, repairs it, starts it again.
-#[expect(dead_code, reason = "the command that calls it is not there yet")]
 pub(crate) fn by_hand(
     _env: &OcfEnv,
     _params: &Params,

@@ -6,7 +6,12 @@
 
 mod command;
 mod exit;
+mod interrupt;
+mod node;
+mod plan;
 mod repair;
+mod resource;
+mod show;
 
 use std::io::{self, Write as _};
 use std::panic::catch_unwind;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 mod cluster {
     pub(crate) mod attributes;
+    pub(crate) mod commands;
     pub(crate) mod compare;
     pub(crate) mod features;
     pub(crate) mod lag;
@@ -21,7 +22,9 @@ mod cluster {
     pub(crate) mod two_nodes;
 }
 
-use cluster::{compare, features, lag, machines, network, quorum, server, split, two_nodes};
+use cluster::{
+    commands, compare, features, lag, machines, network, quorum, server, split, two_nodes,
+};
 
 fn main() -> ExitCode {
     lab::suite(lab::scenarios![
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         split::the_stock_agent_loses_commits_in_a_split,
         two_nodes::two_nodes_with_a_lock_service_survive_the_loss_of_either,
         two_nodes::two_nodes_with_a_lock_service_survive_splits,
+        commands::an_operator_repairs_a_node_by_hand,
         lag::a_standby_far_behind_is_nobodys_successor,
         compare::it_is_up_sooner_and_costs_less_than_the_stock_agent,
     ])

@@ -279,7 +279,7 @@ pub(crate) fn taken_over_from<'a>(lab: &'a Cluster, old: &Node) -> Result<&'a No
 }
 
 /// A node whose last start failed, and the reason.
-fn refusal(status: &Status) -> Option<(String, String)> {
+pub(crate) fn refusal(status: &Status) -> Option<(String, String)> {
     let start = format!("{RESOURCE}_start_0 on ");
     let (name, reason) = status
         .failures

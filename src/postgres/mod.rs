@@ -2,6 +2,7 @@
 //! and carries out steps; judges nothing (that is `decide`).
 
 pub mod config;
+pub mod conninfo;
 pub mod control;
 pub mod files;
 pub mod owner;

@@ -6,6 +6,8 @@ pub mod conninfo;
 pub mod control;
 pub mod files;
 pub mod meter;
+pub mod mounts;
+pub mod own_entries;
 pub mod owner;
 pub mod passfile;
 pub mod process;

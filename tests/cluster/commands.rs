@@ -307,7 +307,7 @@ fn bad_input(stage: &Stage, node: &Node) -> Result<()> {
          cp -a {data}.own/. {data}/"
     );
     instead(&small, &|| {
-        unchanged("no room for a second copy", rebuild, "free")
+        unchanged("no room for a second copy", rebuild, "space")
     })?;
 
     let primary = lab.primary()?;

@@ -76,4 +76,31 @@ pub const FOLLOW_POLL: Duration = Duration::from_millis(150);
 /// How long a WAL receiver that was just started is given to begin streaming.
 pub const RECEIVER_START: Duration = Duration::from_secs(1);
 
+/// One question to the primary about its history. It takes some 20 ms; a primary that is silent costs a start this much.
+pub const SOURCE: Duration = Duration::from_secs(8);
+
+/// How long a start sees a repair through before it leaves it to go on by itself: Pacemaker does nothing else meanwhile.
+pub const REPAIR_WAIT: Duration = Duration::from_secs(5);
+
+/// How long the lock of a repair may be held by somebody who only looks.
+pub const REPAIR_LOCK: Duration = Duration::from_millis(500);
+
+/// How long a repair may take to end that is told to; half of it politely.
+pub const REPAIR_END: Duration = Duration::from_secs(10);
+
+/// How often a repair tries again what passes by itself, such as a primary that is away.
+pub const REPAIR_RETRY: Duration = Duration::from_secs(2);
+
+/// How long it does so. Nobody waits for it; but a primary that was away so long has left its people something to do.
+pub const REPAIR_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// How often the attribute shows a repair's progress. Each change makes Pacemaker plan anew.
+pub const REPAIR_ATTRIBUTE: Duration = Duration::from_secs(10);
+
+/// Crash recovery of what is to be rewound. At most max_wal_size, or what a standby was behind, is replayed.
+pub const REPAIR_RECOVERY: Duration = Duration::from_secs(3600);
+
+/// A checkpoint of the primary, and reading the lists of files; either may take minutes on a large database.
+pub const REPAIR_CHECKPOINT: Duration = Duration::from_secs(900);
+
 const _: () = assert!(READY_POLL.as_millis() < CONTRACT_WAIT.as_millis());

@@ -50,6 +50,10 @@ const ELSEWHERE: [(&str, &str); 15] = [
     ),
     ("sync_num", "counts the contract: decide::contract"),
     (
+        "on_divergence",
+        "repairs a node that can't follow: decide::repair and cluster scenarios",
+    ),
+    (
         "enable_distlock",
         "lets a lock decide: decide::lease, tests/distlock and cluster scenarios",
     ),

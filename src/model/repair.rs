@@ -17,6 +17,32 @@ pub enum Work {
     Rebuild,
 }
 
+/// What happens to a node that cannot follow the primary: the parameter `on_divergence`.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    strum::Display,
+    strum::EnumString,
+    strum::VariantNames,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum OnDivergence {
+    /// Its start is refused with the reason, and nothing is touched.
+    #[default]
+    Stop,
+    /// pg_rewind, where that can help.
+    Rewind,
+    /// A new copy.
+    Rebuild,
+    /// pg_rewind where that can help, else a new copy.
+    RewindOrRebuild,
+}
+
 /// Where the work is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "lowercase")]

@@ -7,6 +7,7 @@ use std::ffi::{CString, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::str::FromStr;
@@ -27,6 +28,10 @@ const REAP_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long output is still read after the program itself has ended. A daemon it left behind may hold the pipe open
 /// for ever; what the program wrote is in the pipe already.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// How much of the standard error of a watched program is kept: the end, where it says why it failed. It may report its
+/// progress for hours before.
+const KEPT_WORDS: usize = 16 * 1024;
 
 /// A point in time by which something must have happened, on the monotonic clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +201,17 @@ pub enum RunError {
         /// How long it ran.
         after: Duration,
     },
+    /// It was watched, printed nothing for too long, and was killed with its process group.
+    #[error("{program} printed nothing for {after:.0?} and was killed")]
+    Silent {
+        /// Program name.
+        program: String,
+        /// How long it was silent.
+        after: Duration,
+    },
+    /// Whoever watched it had it killed, with its process group.
+    #[error("{0} was stopped")]
+    Stopped(String),
     /// It could not be started, or its end could not be awaited.
     #[error("{program} could not be run: {source}")]
     Spawn {
@@ -222,7 +238,11 @@ impl RunError {
     pub fn exit_code(&self) -> Option<i32> {
         match self {
             Self::Failed { status, .. } => status.code(),
-            Self::NotFound(_) | Self::TimedOut { .. } | Self::Spawn { .. } => None,
+            Self::NotFound(_)
+            | Self::TimedOut { .. }
+            | Self::Silent { .. }
+            | Self::Stopped(_)
+            | Self::Spawn { .. } => None,
         }
     }
 }
@@ -290,7 +310,11 @@ impl Command {
     /// # Errors
     /// See [`RunError`]; [`RunError::Failed`] for any exit code but 0.
     pub fn run(&self, deadline: Deadline) -> Result<Output, RunError> {
-        let output = self.output(deadline)?;
+        self.successful(self.output(deadline)?)
+    }
+
+    /// The output of a program that ended with exit code 0; [`RunError::Failed`] for any other.
+    fn successful(&self, output: Output) -> Result<Output, RunError> {
         if output.status.success() {
             return Ok(output);
         }
@@ -318,14 +342,105 @@ impl Command {
     /// # Errors
     /// See [`RunError`]; never [`RunError::Failed`].
     pub fn output(&self, deadline: Deadline) -> Result<Output, RunError> {
+        self.runtime()?.block_on(self.output_async(deadline))
+    }
+
+    fn runtime(&self) -> Result<tokio::runtime::Runtime, RunError> {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|source| RunError::Spawn {
-                program: self.name(),
-                source,
-            })?
-            .block_on(self.output_async(deadline))
+            .map_err(|source| self.not_run(source))
+    }
+
+    fn not_run(&self, source: io::Error) -> RunError {
+        RunError::Spawn {
+            program: self.name(),
+            source,
+        }
+    }
+
+    /// Runs a program that may take hours and says how far it is. Each line of its standard error (they end in a line
+    /// feed or a carriage return) is given to `on_line` as it comes. What is bounded is not the whole time but how long
+    /// it may print nothing at all; [`ControlFlow::Break`] kills it at once. Of its standard error the end is kept.
+    ///
+    /// # Errors
+    /// As [`Command::run`], with [`RunError::Silent`] in the place of [`RunError::TimedOut`]; [`RunError::Stopped`] after a break.
+    pub fn watch(
+        &self,
+        silence: Duration,
+        on_line: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Output, RunError> {
+        let output = self
+            .runtime()?
+            .block_on(self.watch_async(silence, on_line))?;
+        self.successful(output)
+    }
+
+    async fn watch_async(
+        &self,
+        silence: Duration,
+        on_line: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Output, RunError> {
+        let mut child = self.spawn()?;
+        let stdin = child.stdin.take();
+        let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take())
+        else {
+            return Err(self.not_run(io::ErrorKind::BrokenPipe.into()));
+        };
+        let feed = async {
+            if let Some(mut pipe) = stdin {
+                let _unread = pipe.write_all(&self.stdin).await;
+            }
+        };
+        tokio::pin!(feed);
+        let mut is_fed = false;
+        let (mut out, mut words) = (Vec::new(), Words::new(on_line));
+        let (mut out_ended, mut err_ended) = (false, false);
+        let mut status = None;
+        let mut err = Vec::new();
+        let ended = loop {
+            if status.is_some() && out_ended && err_ended {
+                break Ok(());
+            }
+            // After its end only what is in the pipes is read; a daemon may hold them open.
+            let limit = if status.is_some() {
+                DRAIN_TIMEOUT
+            } else {
+                silence
+            };
+            tokio::select! {
+                () = &mut feed, if !is_fed => is_fed = true,
+                ended = child.wait(), if status.is_none() => match ended {
+                    Ok(code) => status = Some(code),
+                    Err(source) => break Err(self.not_run(source)),
+                },
+                read = stdout.read_buf(&mut out), if !out_ended => out_ended = matches!(read, Ok(0) | Err(_)),
+                read = stderr.read_buf(&mut err), if !err_ended => {
+                    err_ended = matches!(read, Ok(0) | Err(_));
+                    if words.hear(&err, err_ended).is_break() {
+                        break Err(RunError::Stopped(self.name()));
+                    }
+                    err.clear();
+                }
+                () = tokio::time::sleep(limit) => break match status {
+                    Some(_) => Ok(()),
+                    None => Err(RunError::Silent { program: self.name(), after: silence }),
+                },
+            }
+        };
+        match (ended, status) {
+            (Ok(()), Some(status)) => Ok(Output {
+                status,
+                stdout: out,
+                stderr: words.kept,
+            }),
+            (Err(error), None) => {
+                end(&mut child).await;
+                Err(error)
+            }
+            (Err(error), Some(_)) => Err(error),
+            (Ok(()), None) => Err(self.not_run(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     /// Starts it and lets it go: in a session of its own, so that neither the end of this process nor its killing
@@ -367,16 +482,7 @@ impl Command {
     /// See [`RunError`]; never [`RunError::Failed`].
     pub async fn output_async(&self, deadline: Deadline) -> Result<Output, RunError> {
         let started = Instant::now();
-        let mut child = self.prepare().spawn().map_err(|source| {
-            if source.kind() == io::ErrorKind::NotFound {
-                return RunError::NotFound(self.name());
-            }
-            RunError::Spawn {
-                program: self.name(),
-                source,
-            }
-        })?;
-        let group = child.id();
+        let mut child = self.spawn()?;
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -415,22 +521,24 @@ impl Command {
                 stdout: out,
                 stderr: err,
             }),
-            Some(Err(source)) => Err(RunError::Spawn {
-                program: self.name(),
-                source,
-            }),
+            Some(Err(source)) => Err(self.not_run(source)),
             None => {
-                // Not reaped yet, so the number cannot belong to another process.
-                if let Some(pid) = group.and_then(|pid| i32::try_from(pid).ok()) {
-                    let _gone_already = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-                }
-                let _hung_in_kernel = tokio::time::timeout(REAP_TIMEOUT, child.wait()).await;
+                end(&mut child).await;
                 Err(RunError::TimedOut {
                     program: self.name(),
                     after: started.elapsed(),
                 })
             }
         }
+    }
+
+    fn spawn(&self) -> Result<tokio::process::Child, RunError> {
+        self.prepare().spawn().map_err(|source| {
+            if source.kind() == io::ErrorKind::NotFound {
+                return RunError::NotFound(self.name());
+            }
+            self.not_run(source)
+        })
     }
 
     fn name(&self) -> String {
@@ -484,6 +592,61 @@ impl Command {
             };
         }
         command
+    }
+}
+
+/// Kills a program that has not been waited for, with its process group.
+async fn end(child: &mut tokio::process::Child) {
+    // Not reaped yet, so the number cannot belong to another process.
+    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+        let _gone_already = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    let _hung_in_kernel = tokio::time::timeout(REAP_TIMEOUT, child.wait()).await;
+}
+
+/// Standard error, taken apart into lines while it comes.
+struct Words<F> {
+    on_line: F,
+    /// The line that has not ended yet.
+    line: Vec<u8>,
+    kept: Vec<u8>,
+}
+
+impl<F: FnMut(&str) -> ControlFlow<()>> Words<F> {
+    fn new(on_line: F) -> Self {
+        Self {
+            on_line,
+            line: Vec::new(),
+            kept: Vec::new(),
+        }
+    }
+
+    fn hear(&mut self, bytes: &[u8], is_end: bool) -> ControlFlow<()> {
+        self.kept.extend_from_slice(bytes);
+        // Not byte by byte, or each read would move all of it.
+        if self.kept.len() > 2 * KEPT_WORDS {
+            self.kept.drain(..self.kept.len() - KEPT_WORDS);
+        }
+        for &byte in bytes {
+            if !matches!(byte, b'\n' | b'\r') {
+                self.line.push(byte);
+                continue;
+            }
+            self.say()?;
+        }
+        if is_end {
+            self.say()
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn say(&mut self) -> ControlFlow<()> {
+        let line = std::mem::take(&mut self.line);
+        if line.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        (self.on_line)(&String::from_utf8_lossy(&line))
     }
 }
 
@@ -700,6 +863,52 @@ mod tests {
         assert!(is_alive(daemon), "left alone");
         nix::sys::signal::kill(Pid::from_raw(daemon), Signal::SIGKILL).unwrap();
         assert!(started.elapsed() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn a_watched_program_is_heard_line_by_line() {
+        let script = "printf 'a\\nb\\rc' >&2; echo out; exit 3";
+        let mut heard = Vec::new();
+        let error = Command::new("sh")
+            .args(["-c", script])
+            .watch(Duration::from_secs(20), |line| {
+                heard.push(line.to_owned());
+                ControlFlow::Continue(())
+            })
+            .unwrap_err();
+        assert_eq!(heard, ["a", "b", "c"]);
+        assert_eq!(error.exit_code(), Some(3));
+        assert!(error.to_string().contains('c'), "{error}");
+        let output = Command::new("cat")
+            .stdin(vec![b'x'; 300_000])
+            .watch(Duration::from_secs(20), |_| ControlFlow::Continue(()))
+            .unwrap();
+        assert_eq!(output.stdout.len(), 300_000);
+    }
+
+    #[test]
+    fn a_watched_program_is_killed_for_silence_and_on_demand_but_not_for_taking_long() {
+        let watch = |script: &str, silence: u64, until: &str| {
+            Command::new("sh")
+                .args(["-c", script])
+                .watch(Duration::from_millis(silence), |line| {
+                    if line == until {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                })
+        };
+        let talks = "for i in 1 2 3 4 5 6; do echo $i >&2; sleep 0.3; done";
+        assert!(watch(talks, 1500, "none").is_ok());
+        let silent = watch("echo a >&2; sleep 600", 300, "none");
+        assert!(matches!(silent, Err(RunError::Silent { .. })), "{silent:?}");
+        let stopped = watch("echo a >&2; sleep 600", 20_000, "a");
+        assert!(matches!(stopped, Err(RunError::Stopped(_))), "{stopped:?}");
+        // A daemon that keeps the pipes open does not hold the call.
+        let started = Instant::now();
+        watch("sleep 5 & true", 20_000, "none").unwrap();
+        assert!(started.elapsed() < Duration::from_secs(4));
     }
 
     #[test]

@@ -102,5 +102,15 @@ pub const REPAIR_RECOVERY: Duration = Duration::from_secs(3600);
 
 /// A checkpoint of the primary, and reading the lists of files; either may take minutes on a large database.
 pub const REPAIR_CHECKPOINT: Duration = Duration::from_secs(900);
+/// How long pg_rewind or pg_basebackup may print nothing before it is taken to hang. Both print every second while they copy;
+/// but the primary's estimate of its own size and its checkpoint come before, and the fsync of the whole copy comes after,
+/// which takes minutes for each 100 GB on a slow disk.
+pub const REPAIR_SILENCE: Duration = Duration::from_secs(30 * 60);
+
+/// Over how long the speed of a copy is measured: the tools print every second.
+pub const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// How often the primary is asked whether its checkpoint on the new timeline is done, where this node may not order one.
+pub const SETTLE_POLL: Duration = Duration::from_millis(500);
 
 const _: () = assert!(READY_POLL.as_millis() < CONTRACT_WAIT.as_millis());

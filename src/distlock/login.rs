@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::conninfo::{Conninfo, ConninfoError, Words, words};
+use crate::postgres::conninfo::{Words, words};
+
+use super::conninfo::{Conninfo, ConninfoError};
 
 /// libpq's environment variables, and the keywords they stand for.
 ///
@@ -61,7 +63,7 @@ pub(super) fn login(
 ) -> Result<Conninfo, LoginError> {
     let (given, own_env) = match psql(text)? {
         Some(call) => call,
-        None => (words(text)?, BTreeMap::new()),
+        None => (words(text).map_err(ConninfoError::from)?, BTreeMap::new()),
     };
     let mut all = Words::new();
     for (variable, keyword) in VARIABLES {
@@ -194,7 +196,9 @@ fn arguments(args: &[String]) -> Result<Words, LoginError> {
     }
     match database {
         // A whole connection string; what it says counts.
-        Some(text) if text.contains('=') || text.contains("://") => found.extend(words(&text)?),
+        Some(text) if text.contains('=') || text.contains("://") => {
+            found.extend(words(&text).map_err(ConninfoError::from)?);
+        }
         Some(name) => {
             found.insert("dbname".to_owned(), name);
         }

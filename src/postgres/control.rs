@@ -20,6 +20,12 @@ pub struct Control {
     pub timeline: TimelineId,
     /// A standby's replay had reached this far at least; `None` on a primary.
     pub min_recovery: Option<(TimelineId, Lsn)>,
+    /// Bytes in one WAL file.
+    pub wal_segment_size: u64,
+    /// Whether the server, when it last ran, logged the first change of a page also where it is only a hint. pg_rewind
+    /// needs that, or `checksums`.
+    pub wal_log_hints: bool,
+    pub checksums: bool,
 }
 
 /// `Database cluster state`.
@@ -104,6 +110,13 @@ fn parse(text: &str) -> Result<Control, ControlError> {
             Some(timeline) => Some((timeline, lsn("Minimum recovery ending location")?)),
             None => None,
         },
+        wal_segment_size: field("Bytes per WAL segment")?
+            .parse()
+            .ok()
+            .filter(|size| *size > 0)
+            .ok_or(ControlError::Missing("Bytes per WAL segment"))?,
+        wal_log_hints: field("wal_log_hints setting")? == "on",
+        checksums: field("Data page checksum version")? != "0",
     })
 }
 
@@ -121,6 +134,9 @@ Latest checkpoint's TimeLineID:       2
 Latest checkpoint's PrevTimeLineID:   1
 Minimum recovery ending location:     0/6000148
 Min recovery ending loc's timeline:   3
+wal_log_hints setting:                on
+Bytes per WAL segment:                16777216
+Data page checksum version:           0
 ";
 
     #[test]
@@ -133,6 +149,8 @@ Min recovery ending loc's timeline:   3
         assert_eq!(control.timeline.get(), 2);
         let (timeline, lsn) = control.min_recovery.unwrap();
         assert_eq!((timeline.get(), lsn.to_string().as_str()), (3, "0/6000148"));
+        assert_eq!(control.wal_segment_size, 16 << 20);
+        assert!(control.wal_log_hints && !control.checksums);
         let primary = PRINTED
             .replace("timeline:   3", "timeline:   0")
             .replace("0/6000148", "0/0");

@@ -2,13 +2,18 @@
 //! and carries out steps; judges nothing (that is `decide`).
 
 pub mod config;
+pub mod conninfo;
 pub mod control;
 pub mod files;
+pub mod meter;
+pub mod mounts;
+pub mod own_entries;
 pub mod owner;
 pub mod passfile;
 pub mod process;
 pub mod programs;
 pub mod server;
 pub mod session;
+pub mod source;
 pub mod views;
 pub mod wal;

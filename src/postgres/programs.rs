@@ -46,6 +46,18 @@ impl Programs {
         self.command(&pgctl.with_file_name(name)).env("LC_ALL", "C")
     }
 
+    /// As whom they run.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// A program that the operator named, psql say; what it prints is read.
+    #[must_use]
+    pub fn named(&self, program: &Path) -> Command {
+        self.command(program).env("LC_ALL", "C")
+    }
+
     fn command(&self, program: &Path) -> Command {
         let command = Command::new(program).as_owner(&self.owner);
         command.env("LD_LIBRARY_PATH", &self.libraries)

@@ -1,0 +1,729 @@
+//! The primary, as a standby reaches it: what it says of itself, and what this node may do there.
+//!
+//! libpq reads how to connect from a service file, so that nothing of it, a password above all, stands in an argument
+//! list. PostgreSQL's programs are asked rather than the protocol spoken: what works for them works for the copy.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::model::lsn::Lsn;
+use crate::model::timeline::{Lineage, TimelineId};
+use crate::params::Secret;
+use crate::postgres::conninfo::{SyntaxError, Words, keyword_values};
+use crate::postgres::files;
+use crate::postgres::owner::as_owner;
+use crate::postgres::programs::Programs;
+use crate::sys::{Command, Deadline, Output, Owner, RunError, poll_until};
+use crate::timing;
+
+/// The name of the only service in our service file.
+const SERVICE: &str = "expgsql";
+
+/// libpq takes no longer line from a service file.
+const LONGEST_LINE: usize = 1000;
+
+/// What one of our connections is for; another one would break it.
+const OURS: [&str; 5] = [
+    "dbname",
+    "replication",
+    "application_name",
+    "fallback_application_name",
+    // The text of errors is read.
+    "client_encoding",
+];
+
+/// What pg_rewind calls on the server that it copies from. Source: its manual, "Notes".
+const REWIND_FUNCTIONS: [&str; 4] = [
+    "pg_ls_dir(text,boolean,boolean)",
+    "pg_stat_file(text,boolean)",
+    "pg_read_binary_file(text)",
+    "pg_read_binary_file(text,bigint,bigint,boolean)",
+];
+
+/// Where the primary is, and as whom this node connects.
+#[derive(Clone, Copy, Debug)]
+pub struct Primary<'a> {
+    pub host: &'a str,
+    pub port: u16,
+    pub user: &'a str,
+    pub passfile: Option<&'a Path>,
+    /// Further words of a connection string, which win.
+    pub more: Option<&'a Secret>,
+    /// This node: its name is part of the `application_name`, which must not be that of a standby.
+    pub node: &'a str,
+}
+
+/// The parameters don't make a connection, without their values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServiceError {
+    #[error("primary_conninfo_opt: {0}")]
+    Syntax(#[from] SyntaxError),
+    #[error(
+        "primary_conninfo_opt: \"service\" is not supported here; write what the service file says"
+    )]
+    Service,
+    #[error(
+        "the value of {0} ends in a space, holds a line break or is longer than {LONGEST_LINE} bytes, which libpq does not read from a file; a password may be in a passfile instead"
+    )]
+    Value(String),
+}
+
+/// The service file: how libpq reaches the primary, with bounds on a connection that is silent.
+///
+/// # Errors
+/// See [`ServiceError`].
+pub fn service_text(primary: &Primary<'_>) -> Result<String, ServiceError> {
+    let mut words = Words::new();
+    let mut set = |keyword: &str, value: String| words.insert(keyword.to_owned(), value);
+    // Where the operator says nothing else. A host that is gone is noticed, not waited for.
+    for (keyword, value) in [
+        ("connect_timeout", "3"),
+        ("keepalives_idle", "10"),
+        ("keepalives_interval", "5"),
+        ("keepalives_count", "3"),
+        ("tcp_user_timeout", "30000"),
+    ] {
+        set(keyword, value.to_owned());
+    }
+    set("host", primary.host.to_owned());
+    set("port", primary.port.to_string());
+    set("user", primary.user.to_owned());
+    if let Some(passfile) = primary.passfile {
+        set("passfile", passfile.to_string_lossy().into_owned());
+    }
+    if let Some(more) = primary.more {
+        words.extend(keyword_values(more.reveal())?);
+    }
+    if words.get("service").is_some_and(|name| !name.is_empty()) {
+        return Err(ServiceError::Service);
+    }
+    words.retain(|keyword, value| {
+        !value.is_empty() && keyword != "service" && !OURS.contains(&keyword.as_str())
+    });
+    words.insert(
+        "application_name".to_owned(),
+        format!("expgsql_{}", primary.node),
+    );
+    let mut text = format!("[{SERVICE}]\n");
+    for (keyword, value) in words {
+        let line = format!("{keyword}={value}");
+        if value.contains(['\n', '\r'])
+            || value.ends_with(|c: char| c.is_whitespace())
+            || line.len() > LONGEST_LINE
+        {
+            return Err(ServiceError::Value(keyword));
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// The primary.
+#[derive(Clone, Debug)]
+pub struct Source {
+    programs: Programs,
+    psql: PathBuf,
+    service_file: PathBuf,
+}
+
+/// What the primary says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The system identifier; a copy of the same cluster has the same.
+    pub system: String,
+    pub timeline: TimelineId,
+    /// Where its WAL ends on disk.
+    pub flushed: Lsn,
+}
+
+/// The primary gave no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It may pass by itself: nobody answers there, or it is starting.
+    #[error("the primary can't be reached: {0}")]
+    Unreachable(String),
+    /// It answers, and does not let this node do that.
+    #[error("the primary refuses: {0}")]
+    Denied(String),
+    #[error(transparent)]
+    Tool(RunError),
+    #[error("unexpected answer of the primary to {asked}: {got}")]
+    Unexpected { asked: String, got: String },
+}
+
+impl SourceError {
+    /// Whether trying again later may be enough.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Denied(_) | Self::Tool(_) | Self::Unexpected { .. } => false,
+        }
+    }
+}
+
+/// How a program that connects is to be told.
+enum Kind<'a> {
+    Replication,
+    Database(&'a str),
+}
+
+impl Kind<'_> {
+    fn connection(&self) -> String {
+        match self {
+            Self::Replication => format!("service={SERVICE} replication=true"),
+            Self::Database(name) => {
+                let name = name.replace('\\', "\\\\").replace('\'', "\\'");
+                format!("service={SERVICE} dbname='{name}'")
+            }
+        }
+    }
+
+    /// What pg_hba.conf on the primary has to allow.
+    fn entry(&self) -> String {
+        match self {
+            Self::Replication => "replication".to_owned(),
+            Self::Database(name) => format!("database {name:?}"),
+        }
+    }
+}
+
+/// An error that the primary gave for a statement.
+struct Refusal {
+    state: String,
+    message: String,
+}
+
+const UNDEFINED_FILE: &str = "58P01";
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+impl Source {
+    /// `psql` as the operator named it. The service file is written by [`Source::write`].
+    #[must_use]
+    pub fn new(programs: &Programs, psql: &Path, service_file: PathBuf) -> Self {
+        Self {
+            programs: programs.clone(),
+            psql: psql.to_owned(),
+            service_file,
+        }
+    }
+
+    /// Writes the service file, see [`service_text`]. Only its owner may read it.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn write(&self, owner: &Owner, text: &str) -> io::Result<()> {
+        as_owner(owner, || files::write(&self.service_file, text, 0o600))?
+    }
+
+    /// Removes the service file.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn remove(&self, owner: &Owner) -> io::Result<()> {
+        as_owner(owner, || files::remove(&self.service_file))?
+    }
+
+    /// Makes `command` connect to the primary and nowhere else.
+    pub(super) fn told(&self, mut command: Command) -> Command {
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"PG") {
+                command = command.env_remove(name);
+            }
+        }
+        command.env("PGSERVICEFILE", &self.service_file)
+    }
+
+    /// The connection string that names an ordinary connection to `database`.
+    pub(super) fn to_database(database: &str) -> String {
+        Kind::Database(database).connection()
+    }
+
+    /// The connection string of a program that adds what replication needs itself.
+    pub(super) fn plain() -> String {
+        format!("service={SERVICE}")
+    }
+
+    /// Which cluster it is, on which timeline, and how far.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub fn identify(&self, deadline: Deadline) -> Result<Identity, SourceError> {
+        let asked = "IDENTIFY_SYSTEM";
+        let got = self.ask(&Kind::Replication, asked, deadline)?;
+        let mut fields = got.trim().split('|');
+        let mut next = || fields.next().unwrap_or_default();
+        let (system, timeline, flushed) = (next(), next(), next());
+        let timeline = timeline.parse().ok().and_then(TimelineId::new);
+        match (timeline, flushed.parse()) {
+            (Some(timeline), Ok(flushed)) if !system.is_empty() => Ok(Identity {
+                system: system.to_owned(),
+                timeline,
+                flushed,
+            }),
+            _ => Err(unexpected(asked, &got)),
+        }
+    }
+
+    /// The ancestry of one of its timelines. As with local files, a timeline of which it has no history is a root.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub fn lineage(
+        &self,
+        timeline: TimelineId,
+        deadline: Deadline,
+    ) -> Result<Lineage, SourceError> {
+        if timeline == TimelineId::FIRST {
+            return Ok(Lineage::root(timeline));
+        }
+        let asked = format!("TIMELINE_HISTORY {timeline}");
+        let got = match self.psql(&Kind::Replication, &asked, deadline)? {
+            Ok(got) => got,
+            Err(refusal) if refusal.state == UNDEFINED_FILE => return Ok(Lineage::root(timeline)),
+            Err(refusal) => return Err(refused(&asked, &refusal)),
+        };
+        let parsed = got
+            .split_once('|')
+            .map(|(_, text)| Lineage::from_history_file(timeline, text));
+        match parsed {
+            Some(Ok(lineage)) => Ok(lineage),
+            Some(Err(_)) | None => Err(unexpected(&asked, &got)),
+        }
+    }
+
+    /// Whether it still has its WAL from `from` on, which lies on its `timeline`.
+    ///
+    /// A standby that asks for WAL in vain finds out only after streaming has begun, so this begins to stream:
+    /// pg_receivewal, for one message. (psql stops listening at the answer before.)
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub fn has_wal(
+        &self,
+        timeline: TimelineId,
+        from: Lsn,
+        segment_size: u64,
+        deadline: Deadline,
+    ) -> Result<bool, SourceError> {
+        let segment = Segment::of(timeline, from, segment_size);
+        if self.identify(deadline)?.flushed <= segment.start() {
+            // Nothing can be missing of what is not written yet; and nothing would come.
+            return Ok(true);
+        }
+        let scratch = self.service_file.with_extension("wal");
+        let prepared = self.as_self(|| {
+            remove_tree(&scratch)?;
+            fs::create_dir(&scratch)?;
+            // Where it finds an incomplete segment, it begins with that.
+            fs::write(scratch.join(format!("{}.partial", segment.name())), "")
+        });
+        let received = prepared.and_then(|()| {
+            let command = self.programs.tool("pg_receivewal");
+            self.told(command)
+                .arg("-D")
+                .arg(&scratch)
+                .args(["--no-loop", "--no-sync", "-w", "-d"])
+                .arg(Self::plain())
+                .arg(format!("--endpos={}", segment.after_start()))
+                .output(deadline)
+                .map_err(timed)
+        });
+        let removed = self.as_self(|| remove_tree(&scratch));
+        let output = received?;
+        removed?;
+        if output.status.success() {
+            return Ok(true);
+        }
+        let words = output.stderr_text();
+        // In whatever language: only the message of a missing segment names it.
+        if words.contains(&segment.name()) {
+            return Ok(false);
+        }
+        Err(self.why(&Kind::Replication, "START_REPLICATION", &words, deadline))
+    }
+
+    /// Waits until its last checkpoint is on `timeline`, and asks for one where it may: right after a promotion pg_rewind
+    /// (before 16, which looks elsewhere) would take it for still on the old one.
+    ///
+    /// # Errors
+    /// See [`SourceError`]; [`SourceError::Unreachable`] where the checkpoint has not come by the deadline.
+    pub fn settle_timeline(
+        &self,
+        database: &str,
+        timeline: TimelineId,
+        deadline: Deadline,
+    ) -> Result<(), SourceError> {
+        let kind = Kind::Database(database);
+        if self.is_settled(&kind, timeline, deadline)? {
+            return Ok(());
+        }
+        match self.psql(&kind, "CHECKPOINT", deadline)? {
+            Ok(_) => {}
+            // It comes by itself within checkpoint_timeout, and promotion has asked for one already.
+            Err(refusal) if refusal.state == INSUFFICIENT_PRIVILEGE => {}
+            Err(refusal) => return Err(refused("CHECKPOINT", &refusal)),
+        }
+        let settled = poll_until(deadline, timing::SETTLE_POLL, || {
+            match self.is_settled(&kind, timeline, deadline) {
+                Ok(true) => Some(Ok(())),
+                Ok(false) => None,
+                Err(error) => Some(Err(error)),
+            }
+        });
+        settled.unwrap_or_else(|| {
+            Err(SourceError::Unreachable(format!(
+                "its checkpoint on timeline {timeline} is not done yet; CHECKPOINT on it as a superuser shortens the wait"
+            )))
+        })
+    }
+
+    fn is_settled(
+        &self,
+        kind: &Kind<'_>,
+        timeline: TimelineId,
+        deadline: Deadline,
+    ) -> Result<bool, SourceError> {
+        let asked = "select timeline_id from pg_catalog.pg_control_checkpoint()";
+        let got = self.ask(kind, asked, deadline)?;
+        let reached: u32 = got.trim().parse().map_err(|_| unexpected(asked, &got))?;
+        // Later: it was promoted once more meanwhile.
+        Ok(reached >= timeline.get())
+    }
+
+    /// Whether this node may do in `database` what pg_rewind does.
+    ///
+    /// # Errors
+    /// See [`SourceError`]; [`SourceError::Denied`] names what to grant.
+    pub fn rewind_rights(&self, database: &str, deadline: Deadline) -> Result<(), SourceError> {
+        let names: Vec<String> = REWIND_FUNCTIONS.map(|f| format!("('{f}')")).to_vec();
+        let asked = format!(
+            "select current_user, f from (values {}) as v(f) where not has_function_privilege('pg_catalog.' || f, 'execute')",
+            names.join(", ")
+        );
+        let got = self.ask(&Kind::Database(database), &asked, deadline)?;
+        let missing: Vec<(&str, &str)> = got
+            .lines()
+            .filter_map(|line| line.split_once('|'))
+            .collect();
+        let Some((user, _)) = missing.first() else {
+            return Ok(());
+        };
+        let functions: Vec<&str> = missing.iter().map(|(_, function)| *function).collect();
+        Err(SourceError::Denied(format!(
+            "pg_rewind needs more rights; in database {database:?}: GRANT EXECUTE ON FUNCTION {} TO \"{user}\"",
+            functions.join(", ")
+        )))
+    }
+
+    /// Its tablespaces beside the two that are in the data directory: number and place.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub fn tablespaces(
+        &self,
+        database: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<(u32, PathBuf)>, SourceError> {
+        let asked = "select oid, pg_catalog.pg_tablespace_location(oid) from pg_catalog.pg_tablespace \
+                     where pg_catalog.pg_tablespace_location(oid) <> ''";
+        let got = self.ask(&Kind::Database(database), asked, deadline)?;
+        got.lines()
+            .map(|line| {
+                let (oid, place) = line.split_once('|')?;
+                Some((oid.parse().ok()?, PathBuf::from(place)))
+            })
+            .collect::<Option<_>>()
+            .ok_or_else(|| unexpected(asked, &got))
+    }
+
+    /// The primary's answer to a statement that it should not refuse.
+    fn ask(
+        &self,
+        kind: &Kind<'_>,
+        statement: &str,
+        deadline: Deadline,
+    ) -> Result<String, SourceError> {
+        self.psql(kind, statement, deadline)?
+            .map_err(|refusal| refused(statement, &refusal))
+    }
+
+    fn psql(
+        &self,
+        kind: &Kind<'_>,
+        statement: &str,
+        deadline: Deadline,
+    ) -> Result<Result<String, Refusal>, SourceError> {
+        // With the SQLSTATE: the words are in the primary's language.
+        let output = self
+            .told(self.programs.named(&self.psql))
+            .args(["-XAtqw", "-v", "VERBOSITY=verbose", "-d"])
+            .arg(kind.connection())
+            .arg("-c")
+            .arg(statement)
+            .output(deadline)
+            .map_err(timed)?;
+        if output.status.success() {
+            return Ok(Ok(output.stdout_text()));
+        }
+        let words = output.stderr_text();
+        // Exit code 2: the connection was not made, or was lost.
+        match refusal(&words).filter(|_| output.status.code() != Some(2)) {
+            Some(refusal) => Ok(Err(refusal)),
+            None => Err(self.why(kind, statement, &words, deadline)),
+        }
+    }
+
+    /// Why a program that connects has failed, which said `words`.
+    pub(super) fn why_failed(&self, asked: &str, words: &str, deadline: Deadline) -> SourceError {
+        self.why(&Kind::Replication, asked, words, deadline)
+    }
+
+    fn why(&self, kind: &Kind<'_>, asked: &str, words: &str, deadline: Deadline) -> SourceError {
+        let words = one_line(words);
+        if is_full(&words) {
+            return SourceError::Unreachable(words);
+        }
+        let is_connection = [
+            "connection to server",
+            "could not connect",
+            "FATAL",
+            "server closed",
+        ]
+        .iter()
+        .any(|part| words.contains(part));
+        match self.ping(deadline) {
+            Ping::Accepts if is_connection => SourceError::Denied(format!(
+                "{words}; look for an entry for {} in its pg_hba.conf, and for the password",
+                kind.entry()
+            )),
+            Ping::Accepts => SourceError::Unexpected {
+                asked: asked.to_owned(),
+                got: words,
+            },
+            Ping::Rejects | Ping::Silent => SourceError::Unreachable(words),
+            Ping::Unknown if is_connection => SourceError::Unreachable(words),
+            Ping::Unknown => SourceError::Unexpected {
+                asked: asked.to_owned(),
+                got: words,
+            },
+        }
+    }
+
+    /// pg_isready tells a server that starts from one that refuses, whatever its language.
+    fn ping(&self, deadline: Deadline) -> Ping {
+        let output = self
+            .told(self.programs.tool("pg_isready"))
+            .args(["-q", "-d"])
+            .arg(Self::plain())
+            .output(deadline.min(Duration::from_secs(10)));
+        match output.ok().and_then(|output: Output| output.status.code()) {
+            Some(0) => Ping::Accepts,
+            Some(1) => Ping::Rejects,
+            Some(2) => Ping::Silent,
+            _ => Ping::Unknown,
+        }
+    }
+
+    fn as_self<T>(&self, action: impl FnOnce() -> io::Result<T>) -> Result<T, SourceError> {
+        let done = as_owner(self.programs.owner(), action).map_err(io::Error::from);
+        done.and_then(|result| result).map_err(|source| {
+            SourceError::Tool(RunError::Spawn {
+                program: "pg_receivewal".to_owned(),
+                source,
+            })
+        })
+    }
+}
+
+/// What pg_isready's exit code says.
+enum Ping {
+    Accepts,
+    /// It is starting, or going down.
+    Rejects,
+    Silent,
+    Unknown,
+}
+
+/// One WAL file.
+struct Segment {
+    timeline: TimelineId,
+    number: u64,
+    size: u64,
+}
+
+impl Segment {
+    fn of(timeline: TimelineId, position: Lsn, size: u64) -> Self {
+        let size = size.max(1);
+        let bytes = position.bytes_past(Lsn::new(0)).unwrap_or_default();
+        Self {
+            timeline,
+            number: bytes / size,
+            size,
+        }
+    }
+
+    fn start(&self) -> Lsn {
+        Lsn::new(self.number * self.size)
+    }
+
+    fn after_start(&self) -> Lsn {
+        Lsn::new(self.number * self.size + 1)
+    }
+
+    /// Source: PostgreSQL, `XLogFileName`.
+    fn name(&self) -> String {
+        let per_id = ((1 << 32) / self.size).max(1);
+        format!(
+            "{:08X}{:08X}{:08X}",
+            self.timeline.get(),
+            self.number / per_id,
+            self.number % per_id
+        )
+    }
+}
+
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn timed(error: RunError) -> SourceError {
+    match error {
+        RunError::TimedOut { after, .. } => {
+            SourceError::Unreachable(format!("no answer within {:.1} s", after.as_secs_f32()))
+        }
+        error @ (RunError::NotFound(_)
+        | RunError::Silent { .. }
+        | RunError::Stopped(_)
+        | RunError::Spawn { .. }
+        | RunError::Failed { .. }) => SourceError::Tool(error),
+    }
+}
+
+fn unexpected(asked: &str, got: &str) -> SourceError {
+    SourceError::Unexpected {
+        asked: asked.to_owned(),
+        got: format!("{:?}", got.trim()),
+    }
+}
+
+fn refused(asked: &str, refusal: &Refusal) -> SourceError {
+    let Refusal { state, message } = refusal;
+    if state == INSUFFICIENT_PRIVILEGE {
+        return SourceError::Denied(message.clone());
+    }
+    SourceError::Unexpected {
+        asked: asked.to_owned(),
+        got: format!("{message} (SQLSTATE {state})"),
+    }
+}
+
+/// All connections are taken: more come free. (The words are English, or it counts as a refusal.)
+fn is_full(words: &str) -> bool {
+    [
+        "too many clients",
+        "too many connections",
+        "remaining connection slots",
+        "requested standby connections exceeds",
+    ]
+    .iter()
+    .any(|part| words.contains(part))
+}
+
+/// `ERROR:  58P01: could not open file …`
+fn refusal(words: &str) -> Option<Refusal> {
+    let line = words.lines().find(|line| !line.trim().is_empty())?;
+    let (_, rest) = line.split_once(":  ")?;
+    let (state, message) = rest.split_once(": ")?;
+    let is_state = state.len() == 5 && state.bytes().all(|b| b.is_ascii_alphanumeric());
+    is_state.then(|| Refusal {
+        state: state.to_owned(),
+        message: message.trim().to_owned(),
+    })
+}
+
+pub(super) fn one_line(words: &str) -> String {
+    let lines: Vec<&str> = words
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(more: &str) -> Result<String, ServiceError> {
+        service_text(&Primary {
+            host: "192.0.2.1",
+            port: 5433,
+            user: "repl",
+            passfile: Some(Path::new("/etc/pass file")),
+            more: Some(&Secret::new(more)),
+            node: "node2",
+        })
+    }
+
+    #[test]
+    fn the_operators_words_win_except_over_what_is_ours() {
+        let found = text(
+            r"user=other user=third password='zq 7\'x' connect_timeout=9 application_name=node2 dbname=x replication=database",
+        )
+        .unwrap();
+        assert_eq!(
+            found,
+            "[expgsql]\napplication_name=expgsql_node2\nconnect_timeout=9\nhost=192.0.2.1\nkeepalives_count=3\n\
+             keepalives_idle=10\nkeepalives_interval=5\npassfile=/etc/pass file\npassword=zq 7'x\nport=5433\n\
+             tcp_user_timeout=30000\nuser=third\n"
+        );
+        assert!(!text("passfile=''").unwrap().contains("passfile"));
+    }
+
+    #[test]
+    fn what_a_service_file_can_not_hold_is_refused_without_being_shown() {
+        for more in [
+            "password='zq7x '",
+            "password='zq7x\nhost=h'",
+            "password='zq7x",
+            "zq7x",
+            "service=zq7x",
+        ] {
+            let error = text(more).unwrap_err().to_string();
+            assert!(!error.contains("zq7x"), "{error}");
+        }
+        assert!(text(&format!("password={}", "x".repeat(1000))).is_err());
+    }
+
+    #[test]
+    fn segments_are_named_as_postgresql_names_them() {
+        let name = |timeline, position, size| {
+            let timeline = TimelineId::new(timeline).unwrap();
+            Segment::of(timeline, Lsn::new(position), size).name()
+        };
+        assert_eq!(name(1, 0x0100_0028, 16 << 20), "000000010000000000000001");
+        assert_eq!(name(2, 0xA_FF00_0000, 16 << 20), "000000020000000A000000FF");
+        assert_eq!(name(3, 0x1_4000_0000, 1 << 30), "000000030000000100000001");
+        let segment = Segment::of(TimelineId::FIRST, Lsn::new(0x0100_0028), 16 << 20);
+        assert_eq!(segment.start(), Lsn::new(0x0100_0000));
+    }
+
+    #[test]
+    fn a_refusal_is_known_by_its_sqlstate() {
+        let found = refusal("ERROR:  58P01: could not open\nLOCATION:  x, y.c:1").unwrap();
+        assert_eq!(
+            (found.state.as_str(), found.message.as_str()),
+            ("58P01", "could not open")
+        );
+        assert_eq!(refusal("FEHLER:  42501: nein").unwrap().state, "42501");
+        assert!(refusal("psql: error: connection to server failed").is_none());
+        assert!(refusal("").is_none());
+    }
+}

@@ -102,6 +102,7 @@ pub const REPAIR_RECOVERY: Duration = Duration::from_secs(3600);
 
 /// A checkpoint of the primary, and reading the lists of files; either may take minutes on a large database.
 pub const REPAIR_CHECKPOINT: Duration = Duration::from_secs(900);
+
 /// How long pg_rewind or pg_basebackup may print nothing before it is taken to hang. Both print every second while they copy;
 /// but the primary's estimate of its own size and its checkpoint come before, and the fsync of the whole copy comes after,
 /// which takes minutes for each 100 GB on a slow disk.
@@ -112,5 +113,11 @@ pub const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 /// How often the primary is asked whether its checkpoint on the new timeline is done, where this node may not order one.
 pub const SETTLE_POLL: Duration = Duration::from_millis(500);
+
+/// Pacemaker's forgiveness of a node's failures: it asks that node what runs there.
+pub const CLEANUP: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether a repaired node streams. The primary's monitor writes that down every few seconds.
+pub const STREAMING_POLL: Duration = Duration::from_millis(500);
 
 const _: () = assert!(READY_POLL.as_millis() < CONTRACT_WAIT.as_millis());

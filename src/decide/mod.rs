@@ -14,6 +14,7 @@ pub mod lease;
 pub mod marks;
 pub mod promote;
 pub mod repair;
+pub mod repair_refusal;
 pub mod right;
 pub mod slots;
 pub mod stop;

@@ -83,6 +83,9 @@ pub struct Journal {
     pub note: Option<String>,
     /// A rewind has begun to write and has not ended: what is there is neither the old data nor the new.
     pub damaged: bool,
+    /// Which data directory is damaged: somebody may have put a fresh copy there since.
+    #[serde(default)]
+    pub control_file: Option<String>,
 }
 
 impl Journal {
@@ -95,6 +98,7 @@ impl Journal {
             progress: None,
             note: None,
             damaged: false,
+            control_file: None,
         }
     }
 }

@@ -21,7 +21,7 @@ const SERVICE: &str = "expgsql.service";
 /// What stands between this node and being a standby; `None`: nothing that is known.
 pub(super) fn misfit(board: &Board<'_, '_>) -> Step<Option<Misfit>> {
     let ctx = board.ctx;
-    if journal::read(ctx)?.is_some_and(|journal| journal.damaged) {
+    if journal::is_damaged(ctx)? {
         return Ok(Some(Misfit::Damaged));
     }
     let Some(record) = others_record(board)? else {

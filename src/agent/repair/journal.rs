@@ -2,7 +2,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::time::UNIX_EPOCH;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -144,6 +145,39 @@ pub(in crate::agent) fn read(ctx: &Context<'_>) -> Step<Option<Journal>> {
         }
         Err(e) => Err(failed(format!("{}: {e}", path.display()))),
     }
+}
+
+/// Whether a rewind has left the data neither old nor new.
+pub(super) fn is_damaged(ctx: &Context<'_>) -> Step<bool> {
+    let Some(journal) = read(ctx)?.filter(|journal| journal.damaged) else {
+        return Ok(false);
+    };
+    // A person may have made a copy since, by other means.
+    Ok(journal.control_file.is_none() || journal.control_file == control_file(ctx))
+}
+
+/// Takes over into a new journal what an earlier one says of the data.
+pub(super) fn carry_on(ctx: &Context<'_>, journal: &mut Journal) -> Step<()> {
+    if is_damaged(ctx)?
+        && let Some(old) = read(ctx)?
+    {
+        journal.damaged = true;
+        journal.control_file = old.control_file;
+    }
+    Ok(())
+}
+
+/// Which file the control file is. pg_rewind writes into the old one; a copy has one of its own.
+pub(super) fn control_file(ctx: &Context<'_>) -> Option<String> {
+    let file = fs::metadata(ctx.pgdata().join("global/pg_control")).ok()?;
+    // Some file systems do not tell when a file was made.
+    let made = file.created().ok();
+    let made = made.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    Some(format!(
+        "{}@{}",
+        file.ino(),
+        made.unwrap_or_default().as_nanos()
+    ))
 }
 
 /// Notes how far it is; on disk when this returns.

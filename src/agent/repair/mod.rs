@@ -35,8 +35,7 @@ const OWN: &str = "expgsql.own";
 /// Finishes what an interrupted repair left half done, so that the data directory is a whole one again.
 pub(super) fn tidy(ctx: &Context<'_>) -> Step<()> {
     Swap::finish(ctx.pgdata(), &ctx.owner).map_err(failed)?;
-    let is_damaged = journal::read(ctx)?.is_some_and(|journal| journal.damaged);
-    if !is_damaged {
+    if !journal::is_damaged(ctx)? {
         own_entries::restore(ctx.pgdata(), &ctx.tmp(OWN), &ctx.owner).map_err(failed)?;
     }
     Ok(())
@@ -66,7 +65,7 @@ pub(super) fn come_up(board: &Board<'_, '_>) -> Step<Option<Server>> {
 fn begin(board: &Board<'_, '_>, work: Work) -> Step<Option<Server>> {
     let ctx = board.ctx;
     let mut journal = Journal::new(work);
-    journal.damaged = journal::read(ctx)?.is_some_and(|old| old.damaged);
+    journal::carry_on(ctx, &mut journal)?;
     journal::write(ctx, &journal)?;
     board.set_status(&ctx.me, NodeStatus::Stopped)?;
     board.set_score(&ctx.me, Score::Never)?;

@@ -146,7 +146,7 @@ impl<'a> Repair<'a> {
         tell: &'a mut dyn FnMut(&Journal),
     ) -> Step<Self> {
         let mut journal = Journal::new(work);
-        journal.damaged = journal::read(ctx)?.is_some_and(|old| old.damaged);
+        journal::carry_on(ctx, &mut journal)?;
         Ok(Self {
             env: ctx.env,
             params: ctx.params,
@@ -232,8 +232,10 @@ impl<'a> Repair<'a> {
 
     /// What a power cut must not forget.
     fn set_damaged(&mut self, damaged: bool) -> Step<()> {
+        let ctx = self.context()?;
         self.journal.damaged = damaged;
-        journal::write(&self.context()?, &self.journal)
+        self.journal.control_file = damaged.then(|| journal::control_file(&ctx)).flatten();
+        journal::write(&ctx, &self.journal)
     }
 
     fn attempt(&mut self) -> Result<(), Trouble> {

@@ -77,6 +77,13 @@ pub fn read(
     parse(&command.run(deadline)?.stdout_text())
 }
 
+/// The major version that a data directory is of. `None`: there is none in `pgdata`, or not a whole one.
+#[must_use]
+pub fn major_version(pgdata: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(pgdata.join("PG_VERSION")).ok()?;
+    text.trim().split('.').next()?.parse().ok()
+}
+
 fn parse(text: &str) -> Result<Control, ControlError> {
     let field = |label: &'static str| {
         let value = text

@@ -1,6 +1,7 @@
 //! One PostgreSQL instance on this machine: its files, its processes, its answers. Reads facts
 //! and carries out steps; judges nothing (that is `decide`).
 
+pub mod base_backup;
 pub mod config;
 pub mod conninfo;
 pub mod control;
@@ -12,6 +13,8 @@ pub mod owner;
 pub mod passfile;
 pub mod process;
 pub mod programs;
+pub mod replace;
+pub mod rewind;
 pub mod server;
 pub mod session;
 pub mod source;

@@ -484,17 +484,12 @@ impl Source {
 
     fn why(&self, kind: &Kind<'_>, asked: &str, words: &str, deadline: Deadline) -> SourceError {
         let words = one_line(words);
-        if is_full(&words) {
+        if is_full(&words) || is_lost(&words) {
             return SourceError::Unreachable(words);
         }
-        let is_connection = [
-            "connection to server",
-            "could not connect",
-            "FATAL",
-            "server closed",
-        ]
-        .iter()
-        .any(|part| words.contains(part));
+        let is_connection = ["connection to server", "could not connect", "FATAL"]
+            .iter()
+            .any(|part| words.contains(part));
         match self.ping(deadline) {
             Ping::Accepts if is_connection => SourceError::Denied(format!(
                 "{words}; look for an entry for {} in its pg_hba.conf, and for the password",
@@ -631,6 +626,18 @@ fn is_full(words: &str) -> bool {
         "too many connections",
         "remaining connection slots",
         "requested standby connections exceeds",
+    ]
+    .iter()
+    .any(|part| words.contains(part))
+}
+
+/// There was a connection, and it ended.
+fn is_lost(words: &str) -> bool {
+    [
+        "server closed the connection",
+        "terminating connection",
+        "connection has been closed",
+        "could not receive data from",
     ]
     .iter()
     .any(|part| words.contains(part))

@@ -11,7 +11,7 @@ const TRIED_IN: [&str; 4] = ["ocf.rs", "plain.rs", "follower.rs", "secrets.rs"];
 
 /// What those do not try, and why. That bad values are refused is shown for all, in `contract/bad_input.rs` and in the
 /// unit tests of `params`.
-const ELSEWHERE: [(&str, &str); 15] = [
+const ELSEWHERE: [(&str, &str); 16] = [
     (
         "node_list",
         "says who takes part in a cluster: cluster scenarios",

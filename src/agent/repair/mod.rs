@@ -45,8 +45,9 @@ pub(super) fn tidy(ctx: &Context<'_>) -> Step<()> {
 /// starts when that is done.
 pub(super) fn come_up(board: &Board<'_, '_>) -> Step<Option<Server>> {
     let Some(misfit) = gate::misfit(board)? else {
-        journal::remove(board.ctx)?;
-        return start::start_as_standby(board).map(Some);
+        let server = start::start_as_standby(board)?;
+        clear_up(board.ctx)?;
+        return Ok(Some(server));
     };
     match gate::plan_for(board, &misfit)? {
         Ok(work) => {
@@ -62,6 +63,25 @@ pub(super) fn come_up(board: &Board<'_, '_>) -> Step<Option<Server>> {
     }
 }
 
+/// Data that can follow need no repair any more. What an interrupted one has left on the disk may take long to remove.
+fn clear_up(ctx: &Context<'_>) -> Step<()> {
+    journal::remove(ctx)?;
+    if !Swap::has_leftovers(ctx.pgdata()).map_err(failed)? {
+        return Ok(());
+    }
+    say!(INFO, "removing what an interrupted repair has left behind");
+    launch(ctx, Work::Rebuild)
+}
+
+/// Starts the process that repairs.
+fn launch(ctx: &Context<'_>, work: Work) -> Step<()> {
+    Command::new(std::env::current_exe().map_err(failed)?)
+        .arg("repair-standby")
+        .arg(work.to_string())
+        .spawn_detached(Some(journal::open_log(ctx)?))
+        .map_err(failed)
+}
+
 fn begin(board: &Board<'_, '_>, work: Work) -> Step<Option<Server>> {
     let ctx = board.ctx;
     let mut journal = Journal::new(work);
@@ -70,11 +90,7 @@ fn begin(board: &Board<'_, '_>, work: Work) -> Step<Option<Server>> {
     board.set_status(&ctx.me, NodeStatus::Stopped)?;
     board.set_score(&ctx.me, Score::Never)?;
     board.set_own(TransientAttribute::Repair, Some(&journal.to_string()))?;
-    Command::new(std::env::current_exe().map_err(failed)?)
-        .arg("repair-standby")
-        .arg(work.to_string())
-        .spawn_detached(Some(journal::open_log(ctx)?))
-        .map_err(failed)?;
+    launch(ctx, work)?;
     attend(ctx)
 }
 
@@ -105,10 +121,14 @@ pub(super) fn goes_on(ctx: &Context<'_>) -> Step<bool> {
 
 /// What the monitor answers where a repair goes on, or has ended without a server. `None`: there is none.
 pub(super) fn answer(ctx: &Context<'_>) -> Step<Option<Outcome>> {
+    let is_stopped = ctx.postmaster()? == Postmaster::Stopped;
     if goes_on(ctx)? {
-        return Ok(Some(Outcome::of(OcfCode::Success)));
+        // A stand-alone server that recovers is none that could be asked.
+        let phase = journal::read(ctx)?.map(|journal| journal.phase);
+        let is_up = !is_stopped && phase.is_none_or(|phase| phase == Phase::Starting);
+        return Ok((!is_up).then(|| Outcome::of(OcfCode::Success)));
     }
-    if ctx.env.is_probe() || ctx.postmaster()? != Postmaster::Stopped {
+    if ctx.env.is_probe() || !is_stopped {
         return Ok(None);
     }
     Ok(journal::read(ctx)?.map(|journal| match journal.phase {

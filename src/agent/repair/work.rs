@@ -81,6 +81,8 @@ impl From<RewindError> for Trouble {
     fn from(error: RewindError) -> Self {
         match error {
             RewindError::Passing(_) => Self::Passing(error.to_string()),
+            // The next attempt puts the files back, and finds data that can follow.
+            RewindError::Unfinished(_) => Self::Passing(error.to_string()),
             RewindError::NotNeeded | RewindError::Impossible(_) | RewindError::Damaged(_) => {
                 Self::Final(error.to_string())
             }
@@ -119,7 +121,7 @@ fn run(
             ))
         })?;
         let mut repair = Repair::new(&ctx, work, asked, tell)?;
-        let outcome = repair.to_the_end();
+        let outcome = repair.see_through();
         drop(held);
         Ok(outcome)
     });
@@ -163,7 +165,7 @@ impl<'a> Repair<'a> {
         Context::new(self.env, self.params)
     }
 
-    fn to_the_end(&mut self) -> Outcome {
+    fn see_through(&mut self) -> Outcome {
         let done = poll_until(
             Deadline::after(timing::REPAIR_PATIENCE),
             timing::REPAIR_RETRY,
@@ -239,6 +241,11 @@ impl<'a> Repair<'a> {
     }
 
     fn attempt(&mut self) -> Result<(), Trouble> {
+        let is_running = self.context()?.postmaster()? != Postmaster::Stopped;
+        if self.asked == Asked::ByStart && is_running {
+            // What is left is to clear up after a repair that was interrupted.
+            self.is_repaired = true;
+        }
         if !self.is_repaired {
             self.repair()?;
             self.is_repaired = true;
@@ -386,7 +393,7 @@ impl<'a> Repair<'a> {
         if !control.state.is_orderly() {
             self.now(Phase::Recovering, None);
             let deadline = Deadline::after(timing::REPAIR_RECOVERY);
-            rewind::recover(&programs, &ctx.owner, ctx.pgdata(), &p.config, deadline)?;
+            rewind::recover(&programs, ctx.pgdata(), &p.config, deadline)?;
         }
         self.now(Phase::Checking, None);
         let deadline = Deadline::after(timing::REPAIR_CHECKPOINT);
@@ -394,7 +401,6 @@ impl<'a> Repair<'a> {
         let save = ctx.tmp(OWN);
         let rewind = Rewind {
             programs: &programs,
-            owner: &ctx.owner,
             pgdata: ctx.pgdata(),
             source,
             database: &p.pgdb,
@@ -418,7 +424,6 @@ impl<'a> Repair<'a> {
         let programs = ctx.programs();
         let backup = BaseBackup {
             programs: &programs,
-            owner: &ctx.owner,
             pgdata: ctx.pgdata(),
             source,
             database: &ctx.params.pgdb,
@@ -444,6 +449,7 @@ impl<'a> Repair<'a> {
         let board = Board::read(&ctx).map_err(passing)?;
         let server = ready::wait(&ctx, "a standby", |state| state.in_recovery)?;
         Swap::purge(ctx.pgdata(), &ctx.owner).map_err(failed)?;
+        Swap::discard(ctx.pgdata(), &ctx.owner).map_err(failed)?;
         journal::remove(&ctx)?;
         start::announce(&board, server)?;
         say!(

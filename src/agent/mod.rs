@@ -59,9 +59,9 @@ pub(crate) fn follow_primary(env: &OcfEnv, params: &Params, old_receiver: Option
     result.map_or_else(|failure| failure, |()| Outcome::of(OcfCode::Success))
 }
 
-/// The process that [`Action::Start`] leaves behind where this node's data have to be repaired.
+/// The process that a start leaves behind where this node's data have to be repaired.
 pub(crate) fn repair_standby(env: &OcfEnv, params: &Params, work: Work) -> Outcome {
-    Context::new(env, params).map_or_else(|failure| failure, |ctx| repair::worker(&ctx, work))
+    repair::in_background(env, params, work)
 }
 
 /// The result of a step: what it found, or what the action comes to because of it.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::decide::divergence::{Divergence, divergence};
+use crate::decide::divergence::{Misfit, by_record};
 use crate::decide::repair_refusal::{Facts, Refusal, repair_source};
 use crate::model::cluster_view::{
     ClusterProperty, NodeView, PermanentAttribute, TransientAttribute, parse_bool,
@@ -40,7 +40,7 @@ pub(super) struct Plan {
     pub(super) hands_off: Option<HandsOff>,
     data: Data,
     data_status: Option<DataStatus>,
-    divergence: Option<Divergence>,
+    misfit: Option<Misfit>,
 }
 
 /// What is where the data directory should be.
@@ -85,10 +85,10 @@ impl Plan {
             hands_off: hands_off(here),
             data,
             data_status: facts.data_status,
-            divergence: if is_running || data != Data::Present {
+            misfit: if is_running || data != Data::Present {
                 None
             } else {
-                local_divergence(here)
+                local_misfit(here)
             },
         })
     }
@@ -132,12 +132,12 @@ impl Plan {
                 |status| status.to_string(),
             ),
         );
-        if let Some(Divergence {
+        if let Some(Misfit::Forked {
             local,
             fork,
             timeline,
             primary: successor,
-        }) = &self.divergence
+        }) = &self.misfit
         {
             let past = local
                 .end
@@ -295,7 +295,7 @@ fn data(pgdata: &Path) -> Result<Data, String> {
 }
 
 /// How far this node's own WAL goes past the last fork; `None` also where that can't be told.
-fn local_divergence(here: &Here) -> Option<Divergence> {
+fn local_misfit(here: &Here) -> Option<Misfit> {
     let params = &here.params;
     let record = here
         .view
@@ -307,7 +307,7 @@ fn local_divergence(here: &Here) -> Option<Divergence> {
     let deadline = Deadline::after(timing::CIB_READ);
     let control = control::read(&programs, &params.pgdata, deadline).ok()?;
     let local = wal::end(&programs, &params.pgdata, &control, deadline).ok()?;
-    divergence(&here.me, Some(&record), &local)
+    by_record(&here.me, Some(&record), &local)
 }
 
 fn hands_off(here: &Here) -> Option<HandsOff> {

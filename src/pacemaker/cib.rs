@@ -321,13 +321,14 @@ fn operation(element: Node<'_, '_>) -> Result<Option<Operation>, String> {
     }))
 }
 
-/// The pairs of all sets, in Pacemaker's order: `cib-bootstrap-options` first, then by score, then as written.
+/// The pairs of all sets, in Pacemaker's order: `cib-bootstrap-options` first, then by score, then whichever was written last.
 ///
-/// Source: Pacemaker, `lib/pengine/rules.c`, `sort_pairs` and `pe_eval_nvpairs`.
+/// Source: Pacemaker, `lib/pengine/rules.c`, `make_pairs` (which turns the order round), `sort_pairs` and `pe_eval_nvpairs`.
 fn nvpairs(parent: Node<'_, '_>, set_name: &str) -> NvPairs {
     let mut sets: Vec<Node<'_, '_>> = children(Some(parent), set_name)
         .filter(|set| child(*set, "rule").is_none())
         .collect();
+    sets.reverse();
     sets.sort_by_key(|set| {
         let score: Score = set
             .attribute("score")
@@ -579,6 +580,8 @@ mod tests {
         let inside = r#"<configuration><crm_config>
             <cluster_property_set id="other" score="50"><nvpair id="o-a" name="a" value="other"/>
               <nvpair id="o-b" name="b" value="low"/></cluster_property_set>
+            <cluster_property_set id="early"><nvpair id="e-d" name="d" value="early"/></cluster_property_set>
+            <cluster_property_set id="late"><nvpair id="l-d" name="d" value="late"/></cluster_property_set>
             <cluster_property_set id="high" score="INFINITY"><nvpair id="h-b" name="b" value="high"/></cluster_property_set>
             <cluster_property_set id="ruled"><rule id="r" score="INFINITY"/><nvpair id="r-c" name="c" value="x"/>
               </cluster_property_set>
@@ -588,6 +591,7 @@ mod tests {
         assert_eq!(view.property("a"), Some("first"));
         assert_eq!(view.properties.pair("b").unwrap().set_id, "high");
         assert_eq!(view.property("c"), None);
+        assert_eq!(view.property("d"), Some("late"));
     }
 
     #[test]

@@ -45,10 +45,8 @@ pub(super) fn times_asked() -> u32 {
 /// What comes of a request to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reaction {
-    /// End: the data are as they were.
+    /// End, and say what has become of the data.
     End,
-    /// End all the same: the data are lost.
-    EndDamaged,
     /// Only when asked once more.
     AskAgain,
     /// Not now: it is done in a moment, and half done is worse.
@@ -59,15 +57,7 @@ pub(super) enum Reaction {
 pub(super) fn react(journal: &Journal, was_warned: bool) -> Reaction {
     match (journal.work, journal.phase) {
         (_, Phase::Swapping | Phase::Starting | Phase::Done | Phase::Failed) => Reaction::Finish,
-        (Work::Rewind, Phase::Waiting | Phase::Recovering | Phase::Checking | Phase::Copying)
-            if journal.damaged =>
-        {
-            if was_warned {
-                Reaction::EndDamaged
-            } else {
-                Reaction::AskAgain
-            }
-        }
+        (Work::Rewind, Phase::Copying) if journal.damaged && !was_warned => Reaction::AskAgain,
         (
             Work::Rewind | Work::Rebuild,
             Phase::Waiting | Phase::Recovering | Phase::Checking | Phase::Copying,
@@ -110,13 +100,7 @@ mod tests {
                 false,
                 Reaction::AskAgain,
             ),
-            (
-                Work::Rewind,
-                Phase::Copying,
-                true,
-                true,
-                Reaction::EndDamaged,
-            ),
+            (Work::Rewind, Phase::Copying, true, true, Reaction::End),
             (
                 Work::Rewind,
                 Phase::Starting,

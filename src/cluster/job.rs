@@ -202,6 +202,13 @@ impl Job<'_> {
     }
 
     fn interrupted(&self, stand: &Stand) -> Failure {
+        if interrupt::was_told() {
+            return Failure::plain(format!(
+                "ended by SIGTERM, as Pacemaker does when it stops the resource on this node: {}; \
+                 run the command again when Pacemaker has settled",
+                stand.in_words()
+            ));
+        }
         Failure::plain(format!(
             "interrupted: {}{}",
             stand.in_words(),

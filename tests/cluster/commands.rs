@@ -198,10 +198,12 @@ fn removed(stage: &Stage) -> Result<()> {
     // In this order: without its pid file nobody finds a server that still runs.
     lab.kill_postmaster(node)?;
     node.run(&["rm", "-rf", &data])?.ok()?;
-    lab.eventually("the server is down", LIMIT, |lab| {
-        match lab.postgres(node).postmaster() {
-            Some(pid) => Err(format!("postmaster {pid} runs")),
-            None => Ok(()),
+    // A stop by Pacemaker would end a repair.
+    lab.eventually("Pacemaker has given it up", LIMIT, |lab| {
+        let status = lab.status().map_err(|error| error.to_string())?;
+        match refusal(&status) {
+            Some((name, _)) if name == node.name() => Ok(()),
+            _ => Err(status.to_string()),
         }
     })?;
     ends(node, &["rewind", "--yes"], 1, "nothing to rewind")?;

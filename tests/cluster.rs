@@ -9,11 +9,13 @@ use std::process::ExitCode;
 
 mod cluster {
     pub(crate) mod attributes;
+    pub(crate) mod comes_back;
     pub(crate) mod compare;
     pub(crate) mod features;
     pub(crate) mod lag;
     pub(crate) mod machines;
     pub(crate) mod network;
+    pub(crate) mod power_cut;
     pub(crate) mod quorum;
     pub(crate) mod redundancy;
     pub(crate) mod server;
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
         server::an_async_cluster_survives_what_happens_to_its_servers,
         machines::an_async_cluster_survives_the_loss_of_machines,
         network::an_async_cluster_survives_partitions,
+        comes_back::what_was_the_primary_comes_back_by_itself,
+        power_cut::a_repair_survives_a_power_cut_or_says_what_to_do,
         switchover::switchovers_back_and_forth_leave_nothing_to_clean_up,
         features::slots_receivers_edited_and_outside_standbys_are_looked_after,
         quorum::with_quorum_commit_a_lost_standby_is_not_felt,

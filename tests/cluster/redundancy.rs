@@ -70,8 +70,10 @@ pub(crate) fn recoveries(lab: &Cluster, faults: &[Fault]) -> Result<Vec<Recovery
     let watch = client.watch_streams(lab)?;
     let mut recoveries: Vec<Recovery> = Vec::new();
     for fault in faults {
-        if let Some(Whole::Never(_)) = recoveries.last().map(|recovery| &recovery.whole) {
-            split::repair(lab)?;
+        let last = recoveries.last().map(|recovery| &recovery.whole);
+        if matches!(last, Some(Whole::Never(_))) && split::repair(lab).is_err() {
+            println!("  it can't be repaired: the other faults are left out");
+            break;
         }
         recoveries.push(recovery(lab, &client, &watch, *fault)?);
     }
@@ -106,10 +108,15 @@ fn recovery(
                 None => Err(format!("{count} commits; {:?}", score.errors.last())),
             },
         }
-    })?;
+    });
+    let first = match first {
+        Err(lab::Error::Timeout { .. }) => Err("no other node takes writes".to_owned()),
+        other => other?,
+    };
     let first = match first {
         Ok(first) => first,
         Err(reason) => {
+            lab.power_on(old)?;
             return Ok(Recovery {
                 fault,
                 writes: None,

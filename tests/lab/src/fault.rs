@@ -348,6 +348,40 @@ impl Cluster {
         self.node(&name)
     }
 
+    /// Changes a parameter of the agent, from now on, on every node.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from crm_resource.
+    pub fn set_parameter(&self, name: &str, value: &str) -> Result<()> {
+        note(format!("{name}={value}"));
+        let parameter = format!("--set-parameter={name}");
+        let value = format!("--parameter-value={value}");
+        let whom = ["crm_resource", "--resource", crate::resources::RESOURCE];
+        self.primary()?
+            .run(&[&whom[..], &[parameter.as_str(), value.as_str()]].concat())?
+            .ok()
+            .map(drop)
+    }
+
+    /// Nothing that a node's PostgreSQL sends reaches the other nodes: replication stops, the cluster goes on. A power
+    /// cycle ends it.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from iptables.
+    pub fn cut_replication_from(&self, node: &Node) -> Result<()> {
+        note(format!("{} sends no WAL", node.name()));
+        let others = self.nodes().iter().filter(|n| n.name() != node.name());
+        let rules = others.map(|other| {
+            format!(
+                "iptables -A OUTPUT -p tcp --sport 5432 -d {} -j DROP",
+                other.address()
+            )
+        });
+        node.sh(&rules.collect::<Vec<_>>().join(" && "))?
+            .ok()
+            .map(drop)
+    }
+
     /// Has Pacemaker leave everything as it is, or watch over it again: `maintenance-mode`.
     ///
     /// # Errors

@@ -26,7 +26,8 @@ mod cluster {
 }
 
 use cluster::{
-    compare, features, lag, machines, network, quorum, server, split, switchover, two_nodes,
+    comes_back, compare, features, lag, machines, network, power_cut, quorum, server, split,
+    switchover, two_nodes,
 };
 
 fn main() -> ExitCode {

@@ -2,7 +2,6 @@
 
 use lab::network::WRITER_ADDRESS;
 use lab::postgres::{REPLICATION_USER, TMPDIR};
-use lab::resources::RESOURCE;
 use lab::{Cluster, Node, RepMode, Result};
 
 use super::attributes;

@@ -66,7 +66,8 @@ fn cut_while(stage: &Stage, node: &Node, work: &str) -> Result<()> {
         let journal = Journal::read(node)?;
         // A rewind writes from the beginning of this phase on.
         let is_it = journal.work == work && journal.phase == "copying";
-        match journal.progress.map_or(0, |progress| progress.done) {
+        let progress = journal.progress.as_ref();
+        match progress.map_or(0, |progress| progress.done) {
             done if is_it && done > 0 => Ok(done),
             _ => Err(format!("{journal:?}")),
         }

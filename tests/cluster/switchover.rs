@@ -131,16 +131,10 @@ fn maintenance(stage: &Stage) -> Result<()> {
     };
     let (before, begin) = (servers(), stage.client.now());
     lab.set_maintenance(true)?;
-    lab.eventually("nothing is managed", LIMIT, |lab| {
-        let status = lab.status().map_err(|error| error.to_string())?;
-        if status.nodes.iter().all(|node| node.maintenance) {
-            Ok(())
-        } else {
-            Err(status.to_string())
-        }
-    })?;
+    managed(stage, false)?;
     stage.writes_go_on()?;
     lab.set_maintenance(false)?;
+    managed(stage, true)?;
     // Every resource is probed anew, and watched from here on.
     let probed = lab.spec().token * 2;
     lab.holds_for("writes go on", probed, |_| {
@@ -156,6 +150,20 @@ fn maintenance(stage: &Stage) -> Result<()> {
         before == after && before.iter().all(Option::is_some),
         || format!("postmasters {before:?} became {after:?}"),
     )
+}
+
+/// Waits until Pacemaker looks after every resource, or after none.
+fn managed(stage: &Stage, wanted: bool) -> Result<()> {
+    let what = format!("managed: {wanted}");
+    stage.lab.eventually(&what, LIMIT, |lab| {
+        let status = lab.status().map_err(|error| error.to_string())?;
+        let mut instances = status.instances.iter();
+        if instances.all(|instance| instance.managed == wanted) {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    })
 }
 
 fn print(stage: &Stage, costs: &[Cost]) {

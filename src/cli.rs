@@ -89,8 +89,17 @@ enum Command {
         /// rewind or rebuild
         work: Work,
     },
-    /// For operators: repair this node; `cluster --help` lists the commands
-    #[command(subcommand)]
+    /// Commands for operators; `cluster --help` lists them
+    ///
+    /// A node whose start was refused, or that can't follow the primary any more, is repaired on that node:
+    ///
+    ///   expgsql cluster rewind      quick, where PostgreSQL can take back what only this node has
+    ///   expgsql cluster rebuild     a new copy; always works
+    ///   expgsql cluster repair      the one, and where it is impossible the other
+    ///
+    /// Each is also called by pha4pgsql's name, through a link to this program: cls_repair_by_pg_rewind,
+    /// cls_rebuild_slave, cls_repair_slave.
+    #[command(subcommand, verbatim_doc_comment)]
     Cluster(cluster::Command),
     #[command(external_subcommand)]
     Action(Vec<OsString>),

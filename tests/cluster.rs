@@ -10,6 +10,7 @@ use std::process::ExitCode;
 mod cluster {
     pub(crate) mod attributes;
     pub(crate) mod comes_back;
+    pub(crate) mod commands;
     pub(crate) mod compare;
     pub(crate) mod features;
     pub(crate) mod lag;
@@ -26,8 +27,8 @@ mod cluster {
 }
 
 use cluster::{
-    comes_back, compare, features, lag, machines, network, power_cut, quorum, server, split,
-    switchover, two_nodes,
+    comes_back, commands, compare, features, lag, machines, network, power_cut, quorum, server,
+    split, switchover, two_nodes,
 };
 
 fn main() -> ExitCode {
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         split::the_stock_agent_loses_commits_in_a_split,
         two_nodes::two_nodes_with_a_lock_service_survive_the_loss_of_either,
         two_nodes::two_nodes_with_a_lock_service_survive_splits,
+        commands::an_operator_repairs_a_node_by_hand,
         lag::a_standby_far_behind_is_nobodys_successor,
         compare::it_is_up_sooner_costs_less_and_is_whole_again_by_itself,
     ])

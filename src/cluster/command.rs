@@ -35,11 +35,17 @@ pub enum Command {
 }
 
 const AFTER_HELP: &str = "\
-Run it as root on the node that is to be repaired; it says what it is about to do, and asks.
+Run it as root on the node that is to be repaired. It says what it is about to do, and asks.
 
-Exit codes: 0 the node follows the primary; 1 failed, or not agreed to; 2 wrong usage; 10 there is no
-primary; 11 repaired, but not seen streaming in time; 100 this node is the primary, or is healthy;
-101 Pacemaker does not answer; 102 no quorum.";
+Exit codes:
+  0    the node follows the primary
+  1    failed, or not agreed to: nothing was done, or what was done is said
+  2    wrong usage
+  10   the cluster has no primary
+  11   repaired, but not seen streaming in time
+  100  this node is the primary, or is healthy
+  101  Pacemaker does not answer on this node
+  102  this node's part of the cluster has no quorum";
 
 /// How a node is repaired.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]

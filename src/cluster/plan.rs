@@ -11,7 +11,7 @@ use crate::model::cluster_view::{
 };
 use crate::model::node_name::NodeName;
 use crate::model::progress::Bytes;
-use crate::model::status::NodeStatus;
+use crate::model::status::{DataStatus, NodeStatus, SyncState};
 use crate::params::RepMode;
 use crate::postgres::process::{Postmaster, postmaster};
 use crate::postgres::programs::Programs;
@@ -39,6 +39,7 @@ pub(super) struct Plan {
     pub(super) is_running: bool,
     pub(super) hands_off: Option<HandsOff>,
     data: Data,
+    data_status: Option<DataStatus>,
     misfit: Option<Misfit>,
 }
 
@@ -83,6 +84,7 @@ impl Plan {
             is_running,
             hands_off: hands_off(here),
             data,
+            data_status: facts.data_status,
             misfit: if is_running || data != Data::Present {
                 None
             } else {
@@ -101,7 +103,13 @@ impl Plan {
         let mut line = |label: &str, what: String| {
             let _infallible = writeln!(text, "  {label:<14} {what}");
         };
-        line("data", format!("{pgdata} {}", self.data.in_words()));
+        line(
+            "data",
+            match self.data {
+                Data::Missing | Data::Empty => format!("{pgdata} {}", self.data.in_words()),
+                Data::Present => pgdata.to_string(),
+            },
+        );
         line(
             "copied from",
             format!("{primary}, at {host} port {}", params.pgport),
@@ -109,16 +117,21 @@ impl Plan {
         line(
             "server here",
             if self.is_running {
-                "runs; it is stopped for the repair, and started again".to_owned()
+                format!(
+                    "runs; it is stopped for the repair, and started again{}",
+                    self.cost()
+                )
             } else {
                 "does not run; it is started after the repair".to_owned()
             },
         );
-        let own = here.view.node(me);
-        let status = own.and_then(|n| n.permanent(PermanentAttribute::DataStatus, name));
-        if let Some(status) = status {
-            line("recorded as", status.to_owned());
-        }
+        line(
+            "data status",
+            self.data_status.map_or_else(
+                || format!("none: {primary} has never seen this node stream"),
+                |status| status.to_string(),
+            ),
+        );
         if let Some(Misfit::Forked {
             local,
             fork,
@@ -159,6 +172,21 @@ impl Plan {
             ),
         }
         format!("{} {name} on {me}\n{text}", self.strategy.verb())
+    }
+
+    /// What it costs the others that the server here is stopped.
+    const fn cost(&self) -> &'static str {
+        match self.data_status {
+            Some(DataStatus::Replicating(_, SyncState::Sync | SyncState::Quorum)) => {
+                "; commits may wait for it until the primary counts on another standby"
+            }
+            Some(
+                DataStatus::Latest
+                | DataStatus::Disconnected
+                | DataStatus::Replicating(_, SyncState::Async | SyncState::Potential),
+            )
+            | None => "",
+        }
     }
 
     fn destroyed(&self, pgdata: &str) -> String {

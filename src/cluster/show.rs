@@ -28,7 +28,8 @@ impl Display {
         if json {
             Self::Json
         } else if io::stdout().is_terminal() && io::stderr().is_terminal() && !verbose {
-            let bar = ProgressBar::new(0);
+            let bar = ProgressBar::new_spinner();
+            spin(&bar, "looking".to_owned());
             bar.enable_steady_tick(TICK);
             Self::Bar(bar)
         } else {

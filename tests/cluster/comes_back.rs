@@ -136,7 +136,12 @@ fn told_what_to_do(stage: &Stage) -> Result<()> {
 pub(crate) fn diverge(stage: &Stage) -> Result<&Node> {
     let lab = &stage.lab;
     lab.wait_healthy(LIMIT)?;
-    let old = lab.primary()?;
+    // Pacemaker 2.1 takes a promoted instance for an unpromoted one from a reload to the next monitor.
+    let name = lab.eventually("a promoted node is shown", LIMIT, |lab| {
+        let primary = lab.primary().map_err(|error| error.to_string())?;
+        Ok(primary.name().to_owned())
+    })?;
+    let old = lab.node(&name)?;
     let postgres = lab.postgres(old);
     postgres.sql("create table if not exists unreplicated(n int)")?;
     postgres.sql("checkpoint")?;

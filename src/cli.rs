@@ -7,6 +7,9 @@ use std::path::Path;
 use clap::{CommandFactory, Parser, Subcommand};
 use strum::VariantArray;
 
+use crate::cluster;
+use crate::log::Reader;
+use crate::model::repair::Work;
 use crate::ocf::Action;
 use crate::params::{Described, PARAMS, Param};
 
@@ -47,7 +50,7 @@ By hand, on one node:
     version,
     about = ABOUT,
     long_about = LONG_ABOUT,
-    override_usage = "expgsql ACTION\n       expgsql parameters [--json | --markdown]\n       expgsql distlock CONNECTION VERB LOCK …",
+    override_usage = "expgsql ACTION\n       expgsql parameters [--json | --markdown]\n       expgsql distlock CONNECTION VERB LOCK …\n       expgsql cluster COMMAND",
     disable_help_subcommand = true,
     // `help` is an OCF action, and what follows an action is ignored, options included.
     allow_external_subcommands = true
@@ -80,6 +83,24 @@ enum Command {
         /// Process id of the WAL receiver that followed the old primary
         old_receiver: Option<i32>,
     },
+    /// Repair this node's data from the primary's; started by start
+    #[command(hide = true)]
+    RepairStandby {
+        /// rewind or rebuild
+        work: Work,
+    },
+    /// Commands for operators; `cluster --help` lists them
+    ///
+    /// A node whose start was refused, or that can't follow the primary any more, is repaired on that node:
+    ///
+    ///   expgsql cluster rewind      quick, where PostgreSQL can take back what only this node has
+    ///   expgsql cluster rebuild     a new copy; always works
+    ///   expgsql cluster repair      the one, and where it is impossible the other
+    ///
+    /// Each is also called by pha4pgsql's name, through a link to this program: cls_repair_by_pg_rewind,
+    /// cls_rebuild_slave, cls_repair_slave.
+    #[command(subcommand, verbatim_doc_comment)]
+    Cluster(cluster::Command),
     #[command(external_subcommand)]
     Action(Vec<OsString>),
 }
@@ -115,6 +136,10 @@ pub enum Request {
     FollowPrimary {
         old_receiver: Option<i32>,
     },
+    /// What start leaves to a process of its own, because it takes longer than an operation may.
+    RepairStandby(Work),
+    /// A command for operators.
+    Cluster(cluster::Command),
     /// `--help` or `--version`: the text for standard output.
     Show(String),
     /// No action, or options that don't exist: the text for standard error.
@@ -125,8 +150,12 @@ impl Request {
     /// Understands `args`, of which the first is the program's own name.
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Self {
         let mut args: Vec<OsString> = args.into_iter().collect();
-        if is_distlock(args.first()) {
-            args.insert(1, "distlock".into());
+        match called_as(args.first()) {
+            CalledAs::Expgsql => {}
+            CalledAs::Distlock => args.insert(1, "distlock".into()),
+            CalledAs::ClusterCommand(name) => {
+                args.splice(..1, ["expgsql".into(), "cluster".into(), name.into()]);
+            }
         }
         let matched = command().try_get_matches_from(args);
         match matched.and_then(|matches| <Cli as clap::FromArgMatches>::from_arg_matches(&matches))
@@ -134,6 +163,38 @@ impl Request {
             Ok(cli) => Self::from(cli),
             Err(error) if error.use_stderr() => Self::Misused(error.to_string()),
             Err(help_or_version) => Self::Show(help_or_version.to_string()),
+        }
+    }
+}
+
+impl Request {
+    /// What the log calls it. Never a word that may hold a password.
+    pub fn log_name(&self) -> &str {
+        match self {
+            Self::Act(action) => action.into(),
+            Self::UnknownAction(name) => name,
+            Self::Parameters(_) => "parameters",
+            Self::Distlock(_) => "distlock",
+            Self::FollowPrimary { .. } => "follow-primary",
+            Self::RepairStandby(_) => "repair-standby",
+            Self::Cluster(_) => "cluster",
+            Self::Show(_) | Self::Misused(_) => "",
+        }
+    }
+
+    /// Who reads the log.
+    pub fn log_reader(&self) -> Reader {
+        match self {
+            Self::Cluster(command) if command.is_verbose() => Reader::Terminal,
+            Self::Cluster(_) => Reader::Journal,
+            Self::Act(_)
+            | Self::UnknownAction(_)
+            | Self::Parameters(_)
+            | Self::Distlock(_)
+            | Self::FollowPrimary { .. }
+            | Self::RepairStandby(_)
+            | Self::Show(_)
+            | Self::Misused(_) => Reader::Agent,
         }
     }
 }
@@ -147,6 +208,8 @@ impl From<Cli> for Request {
             Some(Command::Parameters { .. }) => Self::Parameters(Format::Text),
             Some(Command::Distlock { words }) => Self::Distlock(Words(words)),
             Some(Command::FollowPrimary { old_receiver }) => Self::FollowPrimary { old_receiver },
+            Some(Command::RepairStandby { work }) => Self::RepairStandby(work),
+            Some(Command::Cluster(command)) => Self::Cluster(command),
             // OCF 1.1: arguments after the action are to be ignored.
             Some(Command::Action(words)) => {
                 let name = words
@@ -164,9 +227,25 @@ impl From<Cli> for Request {
     }
 }
 
-/// Is the program called by pha4pgsql's name for the lock's client?
-pub fn is_distlock(program: Option<&OsString>) -> bool {
-    program.is_some_and(|path| Path::new(path).file_name() == Some("distlock".as_ref()))
+/// The name of the link that the program is called by: pha4pgsql's names for the lock's client and for the operator's
+/// commands.
+enum CalledAs {
+    Expgsql,
+    Distlock,
+    /// `cls_NAME` is `cluster NAME`.
+    ClusterCommand(String),
+}
+
+fn called_as(program: Option<&OsString>) -> CalledAs {
+    let name = program.and_then(|path| Path::new(path).file_name()?.to_str());
+    match name {
+        Some("distlock") => CalledAs::Distlock,
+        Some(name) => match name.strip_prefix("cls_") {
+            Some(command) => CalledAs::ClusterCommand(command.to_owned()),
+            None => CalledAs::Expgsql,
+        },
+        None => CalledAs::Expgsql,
+    }
 }
 
 /// The text of `--help`.
@@ -279,6 +358,7 @@ mod tests {
     use strum::VariantArray;
 
     use super::{Cli, Format, Request, Words, help, methods, parameters};
+    use crate::model::repair::Work;
     use crate::ocf::Action;
     use crate::params::PARAMS;
 
@@ -323,6 +403,60 @@ mod tests {
         assert_eq!(parse(&["distlock", "--help"]), help);
         assert_eq!(parse(&["distlock"]), Request::Distlock(Words(Vec::new())));
         assert!(!format!("{expected:?}").contains("host"));
+    }
+
+    #[test]
+    fn a_cluster_command_is_called_by_its_older_name_too() {
+        let parse = |words: &[&str]| Request::parse(words.iter().map(OsString::from));
+        for (old, new) in [
+            ("cls_repair_by_pg_rewind", "rewind"),
+            ("/usr/local/bin/cls_rebuild_slave", "rebuild"),
+            ("cls_repair_slave", "repair"),
+        ] {
+            let expected = parse(&["expgsql", "cluster", new, "--yes", "--resource", "db"]);
+            assert!(matches!(expected, Request::Cluster(_)), "{expected:?}");
+            assert_eq!(parse(&[old, "--yes", "--resource=db"]), expected);
+        }
+        for words in [
+            &["cls_nonsense"][..],
+            &["cls_"],
+            &["expgsql", "cluster"],
+            &["expgsql", "cluster", "rebuild", "--nonsense"],
+            &["expgsql", "cluster", "rebuild", "node2"],
+            &["expgsql", "cluster", "rebuild", "--timeout", "soon"],
+        ] {
+            assert!(matches!(parse(words), Request::Misused(_)), "{words:?}");
+        }
+        for words in [
+            &["cls_rebuild_slave", "--help"][..],
+            &["expgsql", "cluster", "--help"],
+            &["expgsql", "cluster", "rewind", "-h"],
+        ] {
+            assert!(matches!(parse(words), Request::Show(_)), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_process_that_start_leaves_behind_is_told_what_to_do() {
+        assert_eq!(
+            parse(&["repair-standby", "rebuild"]),
+            Request::RepairStandby(Work::Rebuild)
+        );
+        for words in [&["repair-standby"][..], &["repair-standby", "nothing"]] {
+            assert!(matches!(parse(words), Request::Misused(_)), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn no_log_is_named_after_a_word_that_may_hold_a_password() {
+        for words in [
+            &["expgsql", "distlock", "password=x", "status", "l"][..],
+            &["/bin/distlock", "password=x", "status", "l"],
+        ] {
+            let request = Request::parse(words.iter().map(OsString::from));
+            assert_eq!(request.log_name(), "distlock");
+        }
+        assert_eq!(parse(&["monitor"]).log_name(), "monitor");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod agent;
 pub mod cli;
+pub mod cluster;
 pub mod decide;
 pub mod distlock;
 pub mod log;

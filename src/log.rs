@@ -25,16 +25,31 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Sets up logging for this process, at INFO and above, under the name `expgsql-ACTION`.
-///
-/// Without a journal it is standard error; the exit reason goes there by itself and is left out. A
-/// person who runs the agent on a terminal gets it there, too.
-pub fn init(action: &str) {
-    let is_person = io::IsTerminal::is_terminal(&io::stderr());
-    let journal = if is_person {
-        None
-    } else {
+/// Who reads what this process logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// The journal or, without one, standard error, which Pacemaker logs. A person who runs the agent on a terminal gets
+    /// it there.
+    Agent,
+    /// The journal alone: the terminal belongs to the command, which says itself how far it is.
+    Journal,
+    /// Standard error, because the operator asked for it.
+    Terminal,
+}
+
+/// Sets up logging for this process, at INFO and above, under the name `expgsql-ACTION`. The exit reason goes to
+/// standard error by itself and is left out there.
+pub fn init(action: &str, reader: Reader) {
+    let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
+    let to_journal = match reader {
+        Reader::Agent => !is_terminal,
+        Reader::Journal => true,
+        Reader::Terminal => false,
+    };
+    let journal = if to_journal {
         tracing_journald::layer().ok()
+    } else {
+        None
     };
     // Setting it up fails only where a subscriber is set already, which then does the work.
     if let Some(journal) = journal {
@@ -42,6 +57,9 @@ pub fn init(action: &str) {
         let _ = tracing_subscriber::registry()
             .with(journal.with_filter(LevelFilter::INFO))
             .try_init();
+        return;
+    }
+    if reader == Reader::Journal {
         return;
     }
     let message_only = debug_fn(|writer, field, value| match field.name() {
@@ -52,7 +70,7 @@ pub fn init(action: &str) {
         .with_writer(io::stderr)
         .without_time()
         .with_target(false)
-        .with_ansi(is_person)
+        .with_ansi(is_terminal)
         .fmt_fields(message_only);
     let is_reason = FilterFn::new(|meta| meta.target() == reason::LOG_TARGET);
     let filtered = plain

@@ -15,6 +15,7 @@ pub use kind::{Expected, Kind, Secret};
 pub use table::{Described, PARAMS, Param};
 
 use crate::distlock::{Conninfo, Place};
+use crate::model::repair::OnDivergence;
 use crate::ocf::env::NotUtf8;
 use crate::ocf::{OcfEnv, Promotable, Vars};
 
@@ -151,6 +152,7 @@ pub struct Params {
     pub sync_method: SyncMethod,
     /// How many standbys must confirm a commit.
     pub sync_num: usize,
+    pub on_divergence: OnDivergence,
 }
 
 /// Parameters as far as they could be read, and all that is wrong with them.
@@ -348,6 +350,7 @@ impl Reader<'_> {
             sync_strict: self.strict(),
             sync_method: self.value(&table::SYNC_METHOD, kind::method),
             sync_num: self.value(&table::SYNC_NUM, kind::number),
+            on_divergence: self.value(&table::ON_DIVERGENCE, kind::remedy),
             pgdata,
         }
     }
@@ -478,6 +481,7 @@ mod tests {
                 | Kind::Boolean
                 | Kind::Mode
                 | Kind::Method
+                | Kind::Remedy
                 | Kind::Number => "nonsense",
                 Kind::Timeout => "0",
                 Kind::Names => "a,b",
@@ -521,6 +525,7 @@ mod tests {
                 Kind::Boolean => "true",
                 Kind::Mode => "async",
                 Kind::Method => "quorum",
+                Kind::Remedy => "rewind",
                 Kind::Number => "2",
                 Kind::Names => "a b",
             };

@@ -4,11 +4,13 @@ use std::any::Any;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 
 use crate::agent;
 use crate::cli::{self, Request};
+use crate::cluster;
 use crate::distlock;
-use crate::log::say;
+use crate::log::{self, say};
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome, Vars, metadata, reason};
 use crate::params::{ParamError, Params, Resolved, check_consistency};
 
@@ -18,12 +20,18 @@ const LOCAL_CHECKS: u32 = 10;
 /// Does what `args` ask for in the environment `vars`, and prints to standard output and standard error.
 ///
 /// A panic is a bug. It becomes an exit reason and [`OcfCode::ErrGeneric`], after the message the panic itself printed.
+///
+/// The operator's commands have exit codes of their own ([`cluster::Exit`]); everything else ends with an [`OcfCode`].
 pub fn run(
     args: impl IntoIterator<Item = OsString>,
     vars: impl IntoIterator<Item = (OsString, OsString)>,
-) -> OcfCode {
+) -> ExitCode {
     let vars = Vars::new(vars);
     let request = Request::parse(args);
+    log::init(request.log_name(), request.log_reader());
+    if let Request::Cluster(command) = &request {
+        return cluster::run(command).into();
+    }
     let mut streams = Streams {
         out: &mut io::stdout(),
         err: &mut io::stderr(),
@@ -32,6 +40,7 @@ pub fn run(
     guarded(&mut streams, |streams| {
         respond(&request, &vars, streams, agent::dispatch)
     })
+    .into()
 }
 
 /// What does the action once it is known what Pacemaker said.
@@ -122,13 +131,14 @@ fn respond(
                 Ok(OcfCode::ErrGeneric)
             }
         },
-        Request::FollowPrimary { old_receiver } => match OcfEnv::from_vars(vars) {
-            Ok(env) => {
-                let Resolved { params, .. } = Params::resolve(vars);
-                streams.conclude(&agent::follow_primary(&env, &params, *old_receiver))
-            }
-            Err(error) => streams.conclude(&Outcome::because(error.ocf_code(), error)),
-        },
+        Request::FollowPrimary { old_receiver } => detached(vars, streams, |env, params| {
+            agent::follow_primary(env, params, *old_receiver)
+        }),
+        Request::RepairStandby(work) => detached(vars, streams, |env, params| {
+            agent::repair_standby(env, params, *work)
+        }),
+        // Has exit codes that are not OCF's, see `run`.
+        Request::Cluster(_) => Ok(OcfCode::ErrUnimplemented),
         Request::Parameters(format) => streams.print(&cli::parameters(*format)?),
         Request::Show(text) => streams.print(text),
         // The older agents end with 1 here. OCF has a code for a wrong command line: 2.
@@ -136,6 +146,18 @@ fn respond(
             streams.err.write_all(text.as_bytes())?;
             Ok(OcfCode::ErrArgs)
         }
+    }
+}
+
+/// A process that an action left behind: whatever is wrong with the parameters, the action has seen it.
+fn detached(
+    vars: &Vars,
+    streams: &mut Streams<'_>,
+    work: impl FnOnce(&OcfEnv, &Params) -> Outcome,
+) -> io::Result<OcfCode> {
+    match OcfEnv::from_vars(vars) {
+        Ok(env) => streams.conclude(&work(&env, &Params::resolve(vars).params)),
+        Err(error) => streams.conclude(&Outcome::because(error.ocf_code(), error)),
     }
 }
 

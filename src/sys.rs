@@ -5,6 +5,7 @@
 
 use std::ffi::{CString, OsString};
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -443,18 +444,19 @@ impl Command {
     }
 
     /// Starts it and lets it go: in a session of its own, so that neither the end of this process nor its killing
-    /// ends it, without standard streams, which whoever called the agent waits on. It has to end by itself.
+    /// ends it, without standard streams, which whoever called the agent waits on; what it has to say goes to `log`. It
+    /// has to end by itself.
     ///
     /// # Errors
     /// [`RunError::NotFound`] or [`RunError::Spawn`].
-    pub fn spawn_detached(&self) -> Result<(), RunError> {
+    pub fn spawn_detached(&self, log: Option<File>) -> Result<(), RunError> {
         use std::os::unix::process::CommandExt as _;
         let mut command = std::process::Command::new(&self.program);
         command.args(&self.args).current_dir("/");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(log.map_or_else(Stdio::null, Stdio::from));
         // SAFETY: setsid is async-signal-safe and touches no memory.
         unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from)) };
         match command.spawn() {

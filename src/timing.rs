@@ -76,6 +76,33 @@ pub const FOLLOW_POLL: Duration = Duration::from_millis(150);
 /// How long a WAL receiver that was just started is given to begin streaming.
 pub const RECEIVER_START: Duration = Duration::from_secs(1);
 
+/// One question to the primary about its history. It takes some 20 ms; a primary that is silent costs a start this much.
+pub const SOURCE: Duration = Duration::from_secs(8);
+
+/// How long a start sees a repair through before it leaves it to go on by itself: Pacemaker does nothing else meanwhile.
+pub const REPAIR_WAIT: Duration = Duration::from_secs(5);
+
+/// How long the lock of a repair may be held by somebody who only looks.
+pub const REPAIR_LOCK: Duration = Duration::from_millis(500);
+
+/// How long a repair may take to end that is told to; half of it politely.
+pub const REPAIR_END: Duration = Duration::from_secs(10);
+
+/// How often a repair tries again what passes by itself, such as a primary that is away.
+pub const REPAIR_RETRY: Duration = Duration::from_secs(2);
+
+/// How long it does so. Nobody waits for it; but a primary that was away so long has left its people something to do.
+pub const REPAIR_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// How often the attribute shows a repair's progress. Each change makes Pacemaker plan anew.
+pub const REPAIR_ATTRIBUTE: Duration = Duration::from_secs(10);
+
+/// Crash recovery of what is to be rewound. At most max_wal_size, or what a standby was behind, is replayed.
+pub const REPAIR_RECOVERY: Duration = Duration::from_secs(3600);
+
+/// A checkpoint of the primary, and reading the lists of files; either may take minutes on a large database.
+pub const REPAIR_CHECKPOINT: Duration = Duration::from_secs(900);
+
 /// How long pg_rewind or pg_basebackup may print nothing before it is taken to hang. Both print every second while they copy;
 /// but the primary's estimate of its own size and its checkpoint come before, and the fsync of the whole copy comes after,
 /// which takes minutes for each 100 GB on a slow disk.
@@ -86,5 +113,11 @@ pub const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 /// How often the primary is asked whether its checkpoint on the new timeline is done, where this node may not order one.
 pub const SETTLE_POLL: Duration = Duration::from_millis(500);
+
+/// Pacemaker's forgiveness of a node's failures: it asks that node what runs there.
+pub const CLEANUP: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether a repaired node streams. The primary's monitor writes that down every few seconds.
+pub const STREAMING_POLL: Duration = Duration::from_millis(500);
 
 const _: () = assert!(READY_POLL.as_millis() < CONTRACT_WAIT.as_millis());

@@ -11,7 +11,7 @@ const TRIED_IN: [&str; 4] = ["ocf.rs", "plain.rs", "follower.rs", "secrets.rs"];
 
 /// What those do not try, and why. That bad values are refused is shown for all, in `contract/bad_input.rs` and in the
 /// unit tests of `params`.
-const ELSEWHERE: [(&str, &str); 15] = [
+const ELSEWHERE: [(&str, &str); 16] = [
     (
         "node_list",
         "says who takes part in a cluster: cluster scenarios",
@@ -49,6 +49,10 @@ const ELSEWHERE: [(&str, &str); 15] = [
         "chooses the contract: decide::contract and cluster scenarios",
     ),
     ("sync_num", "counts the contract: decide::contract"),
+    (
+        "on_divergence",
+        "repairs a node that can't follow: decide::repair and cluster scenarios",
+    ),
     (
         "enable_distlock",
         "lets a lock decide: decide::lease, tests/distlock and cluster scenarios",

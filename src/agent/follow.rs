@@ -34,7 +34,7 @@ pub(super) fn begin(ctx: &Context<'_>, server: &Server) -> Step<()> {
         command = command.arg(pid.to_string());
     }
     if ctx.params.master_ip.is_some() {
-        command.spawn_detached().map_err(failed)?;
+        command.spawn_detached(None).map_err(failed)?;
     }
     Ok(())
 }

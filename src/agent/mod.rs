@@ -14,6 +14,7 @@ mod promotion_record;
 mod ready;
 mod record;
 mod reload;
+pub(crate) mod repair;
 mod settings;
 mod slots;
 mod standby;
@@ -23,6 +24,7 @@ mod statement;
 mod stop;
 mod validate;
 
+use crate::model::repair::Work;
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome};
 use crate::params::{Params, RepMode};
 use context::Context;
@@ -55,6 +57,11 @@ pub(crate) fn dispatch(action: Action, env: &OcfEnv, params: &Params) -> Outcome
 pub(crate) fn follow_primary(env: &OcfEnv, params: &Params, old_receiver: Option<i32>) -> Outcome {
     let result = Context::new(env, params).and_then(|ctx| follow::follow(&ctx, old_receiver));
     result.map_or_else(|failure| failure, |()| Outcome::of(OcfCode::Success))
+}
+
+/// The process that a start leaves behind where this node's data have to be repaired.
+pub(crate) fn repair_standby(env: &OcfEnv, params: &Params, work: Work) -> Outcome {
+    repair::in_background(env, params, work)
 }
 
 /// The result of a step: what it found, or what the action comes to because of it.

@@ -1,6 +1,5 @@
 //! monitor: is it well, is it what it should be, and what do the others have to know.
 
-use crate::decide::divergence::{Divergence, divergence};
 use crate::decide::election::Outcome as Elected;
 use crate::decide::eligibility::Promise;
 use crate::decide::right::{Right, right};
@@ -15,6 +14,7 @@ use crate::params::RepMode;
 use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::session::SqlError;
 use crate::postgres::{views, wal};
+use crate::sys::boot_clock;
 use crate::timing;
 
 use super::context::Context;
@@ -23,12 +23,23 @@ use super::election::Counting;
 use super::lock::Lock;
 use super::ready::Server;
 use super::record::Board;
-use super::{Step, contract, election, failed, promotion_record, slots, statement, stop};
+use super::standby::{self, Follow};
+use super::state::State;
+use super::{Step, contract, election, failed, promotion_record, repair, slots, statement, stop};
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
 const DEFAULT_MONITOR_SQL: &str = "select now();";
 
+/// In which of this many monitors a standby that receives nothing has the primary asked why: that costs three processes,
+/// and a primary that was just promoted deserves some patience.
+const ASK_EVERY: u32 = 6;
+
 pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
+    if ctx.is_promotable()
+        && let Some(answer) = repair::answer(ctx)?
+    {
+        return Ok(answer);
+    }
     let running = match ctx.postmaster()? {
         Postmaster::Stopped if ctx.env.is_probe() => return Ok(Outcome::of(OcfCode::NotRunning)),
         Postmaster::Stopped => {
@@ -149,9 +160,9 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
         if !ctx.env.is_probe() {
             tolerate(statement::attach(&board, &server).map(drop));
         }
-        match passed_the_fork(&board, &server) {
+        match cannot_follow(&board, &server) {
             Ok(None) => {}
-            Ok(Some(divergence)) => return Ok(failed(divergence)),
+            Ok(Some(reason)) => return Ok(failed(reason)),
             Err(failure) => tolerate(Err(failure)),
         }
         tolerate(election::withdraw(&board));
@@ -194,26 +205,34 @@ fn distrust(board: &mut Board<'_, '_>) -> Step<()> {
     board.change(&board.as_it_was_read(change))
 }
 
-/// R6 for a standby that runs. Where one standby received a little more than the one that was
-/// promoted, PostgreSQL asks the new primary for its WAL twice a second, for ever, and every time
-/// is told that the timeline ended earlier; the cluster would have a standby that is none.
-fn passed_the_fork(board: &Board<'_, '_>, server: &Server) -> Step<Option<Divergence>> {
+/// R6 for a standby that runs. One that received a little more than the one that was promoted asks the new primary for
+/// its WAL twice a second, for ever, and is told each time that the timeline ended earlier; one whose WAL the primary
+/// has removed is told that. The cluster would have a standby that is none.
+fn cannot_follow(board: &Board<'_, '_>, server: &Server) -> Step<Option<String>> {
     let ctx = board.ctx;
-    let is_streaming = server
-        .state
-        .receiver
-        .as_ref()
-        .is_some_and(|r| r.is_streaming);
+    let receiver = server.state.receiver.as_ref();
+    let is_streaming = receiver.is_some_and(|r| r.is_streaming);
+    let boot = boot_clock().map_err(failed)?;
+    let old = State::load(ctx, boot.boot_id());
+    let mut state = old.clone();
+    state.idle = if is_streaming { 0 } else { old.idle + 1 };
+    if !ctx.env.is_probe() {
+        state.save(ctx, &old)?;
+    }
     let (false, Some(end)) = (is_streaming, server.state.end) else {
         return Ok(None);
     };
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
-    let record = ctx.record(&board.view)?;
-    Ok(divergence(
-        &ctx.me,
-        record.as_ref(),
-        &WalPosition { lineage, end },
-    ))
+    let local = WalPosition { lineage, end };
+    let is_detached = standby::follows(ctx, &Follow::Nobody);
+    let asks = !is_detached && state.idle % ASK_EVERY == ASK_EVERY / 2;
+    let Some(misfit) = repair::of_standby(board, &local, asks)? else {
+        return Ok(None);
+    };
+    Ok(Some(match repair::plan_for(board, &misfit)? {
+        Ok(work) => format!("{misfit}; it is restarted for a {work}"),
+        Err(refusal) => refusal,
+    }))
 }
 
 /// Without a primary: report the own position, and ask for promotion where it is the best.

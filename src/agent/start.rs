@@ -1,6 +1,5 @@
 //! start: always as a standby where there is a primary to promote; R6 first.
 
-use crate::decide::divergence::divergence;
 use crate::decide::eligibility::Promise;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
@@ -9,7 +8,7 @@ use crate::model::sync_names::SyncNames;
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
 use crate::postgres::process::{Postmaster, Running};
-use crate::postgres::{control, server, wal};
+use crate::postgres::{server, wal};
 use crate::sys::poll_until;
 use crate::timing;
 
@@ -18,9 +17,17 @@ use super::election;
 use super::ready::{self, Server};
 use super::record::Board;
 use super::standby::Follow;
-use super::{Step, failed, monitor, slots, standby, statement, stop, validate};
+use super::{Step, failed, monitor, repair, slots, standby, statement, stop, validate};
 
 pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
+    if ctx.is_promotable() {
+        if repair::goes_on(ctx)? {
+            say!(INFO, "this node's data are being repaired already");
+            repair::attend(ctx)?;
+            return Ok(Outcome::of(OcfCode::Success));
+        }
+        repair::tidy(ctx)?;
+    }
     validate::validate(ctx)?;
     match ctx.params.rep_mode {
         RepMode::None => start_plain(ctx),
@@ -69,9 +76,10 @@ fn start_standby(ctx: &Context<'_>) -> Step<()> {
     if let Some(running) = already_running(ctx)? {
         return announce(&board, running);
     }
-    refuse_diverged(&board)?;
-    let server = start_as_standby(&board)?;
-    announce(&board, server)
+    match repair::come_up(&board)? {
+        Some(server) => announce(&board, server),
+        None => Ok(()),
+    }
 }
 
 /// A standby that runs is left running. A primary that Pacemaker does not know of is stopped and
@@ -124,29 +132,10 @@ fn overridden(expected: &SyncNames, seen: &SyncNames) -> String {
     )
 }
 
-/// R6.
-fn refuse_diverged(board: &Board<'_, '_>) -> Step<()> {
-    let ctx = board.ctx;
-    let record = ctx.record(&board.view)?;
-    // The recorded primary is what the others are held against. A base backup is made consistent
-    // by its own start; its control file is the primary's.
-    let is_other = record.as_ref().is_some_and(|r| r.node != ctx.me);
-    if !is_other || ctx.pgdata().join("backup_label").exists() {
-        return Ok(());
-    }
-    let programs = ctx.programs();
-    let control = control::read(&programs, ctx.pgdata(), ctx.deadline).map_err(failed)?;
-    let local = wal::end(&programs, ctx.pgdata(), &control, ctx.deadline).map_err(failed)?;
-    say!(INFO, "local WAL", state = control.state, local = local);
-    match divergence(&ctx.me, record.as_ref(), &local) {
-        None => Ok(()),
-        Some(divergence) => Err(failed(divergence)),
-    }
-}
-
 /// Tells the cluster that a standby runs here, and how far it reaches where nobody is primary.
-fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
+pub(super) fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
     let ctx = board.ctx;
+    board.set_own(TransientAttribute::Repair, None)?;
     let is_recorded = ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me);
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
     let is_complete = ctx.promise() == Promise::Async || board.is_complete(&lineage)?;

@@ -42,6 +42,12 @@ pub(super) struct State {
     pub(super) lock_epoch: Option<u64>,
     /// When the last renewal of the lock that was confirmed was sent; time since the machine started.
     pub(super) lock_confirmed: Option<Duration>,
+    /// Monitors in a row that found this standby receiving nothing while there was a primary.
+    #[serde(default)]
+    pub(super) idle: u32,
+    /// Since when too few standbys stream, or none is waited for; time since the machine started.
+    #[serde(default)]
+    pub(super) degraded_since: Option<Duration>,
     /// The last reason to let commits wait, so that it is logged when it changes.
     pub(super) hold: Option<String>,
 }

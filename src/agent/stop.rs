@@ -12,10 +12,11 @@ use crate::postgres::session::SqlError;
 use super::context::Context;
 use super::lock::Lock;
 use super::record::Board;
-use super::{Step, failed};
+use super::{Step, failed, repair};
 
 pub(super) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
-    if let Err(failure) = stop_server(ctx) {
+    // First, or it would start the server again.
+    if let Err(failure) = repair::end(ctx).and_then(|()| stop_server(ctx)) {
         if ctx.is_promotable() {
             let _ =
                 Board::read(ctx).and_then(|board| board.set_status(&ctx.me, NodeStatus::Unknown));

@@ -6,13 +6,15 @@ use std::os::unix::fs::MetadataExt;
 use nix::unistd::{AccessFlags, access};
 
 use crate::log::say;
+use crate::model::repair::OnDivergence;
 use crate::ocf::{OcfCode, Outcome};
 use crate::pacemaker::quorum;
 use crate::params::{RepMode, SyncMethod};
+use crate::postgres::control;
 
 use super::context::Context;
 use super::lock::Lock;
-use super::{Step, places, settings, statement};
+use super::{Step, failed, places, settings, statement};
 
 /// The oldest PostgreSQL that has standby.signal, and so the settings in postgresql.conf.
 const OLDEST: u32 = 12;
@@ -38,9 +40,57 @@ pub(super) fn validate(ctx: &Context<'_>) -> Step<()> {
     places::check(ctx)
 }
 
-/// What validate-all has to say beyond that: whether the lock service can be used, and whether anything can ever
-/// prove to this cluster that a lost standby is not being promoted.
+/// What validate-all has to say beyond that.
 pub(super) fn advise(ctx: &Context<'_>) -> Step<()> {
+    can_rewind(ctx)?;
+    bounds_slots(ctx);
+    can_relax(ctx)
+}
+
+/// Found out when a node has diverged, it would be too late: what is missing must have been there while it wrote.
+fn can_rewind(ctx: &Context<'_>) -> Step<()> {
+    let policy = ctx.params.on_divergence;
+    if !matches!(policy, OnDivergence::Rewind | OnDivergence::RewindOrRebuild) {
+        return Ok(());
+    }
+    let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
+    if control.wal_log_hints || control.checksums {
+        return Ok(());
+    }
+    Err(installed(format!(
+        "on_divergence={policy}, but pg_rewind needs wal_log_hints=on or data checksums, and {} has neither: set \
+         wal_log_hints=on and restart the server, or use on_divergence=rebuild",
+        ctx.pgdata().display()
+    )))
+}
+
+/// A slot holds WAL back for a standby that may never come back.
+fn bounds_slots(ctx: &Context<'_>) {
+    const LIMIT: &str = "max_slot_wal_keep_size";
+    if ctx.params.replication_slot_name.is_none() || ctx.data_version() < Some(13) {
+        return;
+    }
+    let command = ctx.programs().tool("postgres").arg("-D").arg(ctx.pgdata());
+    let config = format!("config_file={}", ctx.params.config.display());
+    let command = command.arg("-c").arg(config).arg("-C").arg(LIMIT);
+    match command.run(ctx.deadline.min(ctx.params.query_timeout)) {
+        Ok(output) if output.stdout_text().trim() == "-1" => say!(
+            WARN,
+            "replication_slot_name is set and max_slot_wal_keep_size is not: a standby that stays away makes the primary \
+             keep WAL until its disk is full; set max_slot_wal_keep_size to what the disk can spare"
+        ),
+        Ok(_) => {}
+        Err(error) => say!(
+            WARN,
+            "max_slot_wal_keep_size could not be read",
+            reason = error
+        ),
+    }
+}
+
+/// Whether the lock service can be used, and whether anything can ever prove to this cluster that a lost standby is not
+/// being promoted.
+fn can_relax(ctx: &Context<'_>) -> Step<()> {
     let lock = Lock::open(ctx)?;
     match lock.as_ref().map(Lock::check) {
         Some(Err(error)) if error.is_misconfigured() => {

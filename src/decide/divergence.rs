@@ -5,69 +5,165 @@ use std::fmt;
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::{Origin, ReplInfo};
-use crate::model::timeline::{TimelineId, WalPosition};
+use crate::model::timeline::{Lineage, Relation, TimelineId, WalPosition};
 
-/// WAL of this node that the recorded primary does not have.
+/// Why a node cannot follow the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Divergence {
-    /// Where this node's WAL ends.
-    pub local: WalPosition,
-    /// The last position on `timeline` that both share.
-    pub fork: Lsn,
-    /// The timeline that the recorded primary left at `fork`.
-    pub timeline: TimelineId,
-    /// The recorded primary.
-    pub primary: NodeName,
+pub enum Misfit {
+    /// It has WAL past the place where the primary's history left its own.
+    Forked {
+        /// Where this node's WAL ends.
+        local: WalPosition,
+        /// The last position on `timeline` that both share.
+        fork: Lsn,
+        /// The timeline that one of them, or both, left at `fork`.
+        timeline: TimelineId,
+        primary: NodeName,
+    },
+    /// On the primary's own timeline it has more than the primary: that one lost WAL in a crash.
+    Ahead {
+        local: WalPosition,
+        /// How far the primary's WAL reaches on disk.
+        flushed: Lsn,
+        primary: NodeName,
+    },
+    /// The primary has removed WAL that this node still needs, and there is no archive to take it from.
+    Lacking {
+        local: WalPosition,
+        primary: NodeName,
+    },
+    /// A rewind began to write and did not end: the data are neither the old ones nor the new.
+    Damaged,
 }
 
-impl fmt::Display for Divergence {
+impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            local,
-            fork,
-            timeline,
-            primary,
-        } = self;
-        write!(
-            f,
-            "own WAL reaches {local}, past {timeline}@{fork} where {primary} took over; repair with pg_rewind or pg_basebackup, then clean up the resource"
-        )
+        match self {
+            Self::Forked {
+                local,
+                fork,
+                timeline,
+                primary,
+            } => write!(
+                f,
+                "own WAL reaches {local}, past {timeline}@{fork} where {primary}'s history leaves it"
+            ),
+            Self::Ahead {
+                local,
+                flushed,
+                primary,
+            } => write!(
+                f,
+                "own WAL reaches {local}, {primary}'s only {flushed} on the same timeline: it lost WAL in a crash"
+            ),
+            Self::Lacking { local, primary } => write!(
+                f,
+                "own WAL reaches {local}, and {primary} has removed what comes next"
+            ),
+            Self::Damaged => f.write_str(
+                "a rewind of this data directory was interrupted while it wrote, and can't be resumed",
+            ),
+        }
     }
 }
 
-/// Holds the end of local WAL against the record of the last promotion.
+/// Holds the end of local WAL against the record of the last promotion: for the time when the
+/// primary cannot be asked.
 ///
-/// `None` also where the record cannot tell: a node several timelines behind can follow, and
-/// PostgreSQL itself refuses to stream across a fork.
+/// `None` also where the record cannot tell, as for a node that missed several promotions.
 #[must_use]
-pub fn divergence(
-    me: &NodeName,
-    record: Option<&ReplInfo>,
-    local: &WalPosition,
-) -> Option<Divergence> {
+pub fn by_record(me: &NodeName, record: Option<&ReplInfo>, local: &WalPosition) -> Option<Misfit> {
     let record = record.filter(|record| record.node != *me)?;
     let Origin::Forked(switch) = record.origin else {
         return None;
     };
-    let diverged = |fork| Divergence {
+    let forked = |fork| Misfit::Forked {
         local: local.clone(),
         fork,
         timeline: switch.timeline,
         primary: record.node.clone(),
     };
     if local.lineage.timeline == switch.timeline {
-        return (local.end > switch.end).then(|| diverged(switch.end));
+        return (local.end > switch.end).then(|| forked(switch.end));
     }
     match local.lineage.end_of(switch.timeline) {
         // This node left the same timeline at another place than the recorded primary.
-        Some(end) if end != switch.end => Some(diverged(end.min(switch.end))),
+        Some(end) if end != switch.end => Some(forked(end.min(switch.end))),
         _ => None,
+    }
+}
+
+/// Holds the end of local WAL against what the primary says of itself: its history, over any number of
+/// promotions, and how far its WAL reaches on disk. `theirs` must have been asked after `local` was
+/// read, of a server that receives nothing any more: a standby gets only what the primary has on disk.
+#[must_use]
+pub fn by_history(local: &WalPosition, primary: &NodeName, theirs: &WalPosition) -> Option<Misfit> {
+    match local.relate(theirs) {
+        Relation::Equal | Relation::Behind => None,
+        Relation::Ahead if local.lineage.timeline == theirs.lineage.timeline => {
+            Some(Misfit::Ahead {
+                local: local.clone(),
+                flushed: theirs.end,
+                primary: primary.clone(),
+            })
+        }
+        // This node left the primary's timeline: at a place that the primary has not even reached.
+        Relation::Ahead => Some(Misfit::Forked {
+            local: local.clone(),
+            fork: theirs.end,
+            timeline: theirs.lineage.timeline,
+            primary: primary.clone(),
+        }),
+        Relation::Diverged { fork, .. } => Some(Misfit::Forked {
+            local: local.clone(),
+            fork,
+            timeline: shared(&local.lineage, &theirs.lineage),
+            primary: primary.clone(),
+        }),
+    }
+}
+
+/// The last timeline that two histories have in common. Two that were left at different places have none in common after
+/// that, though their numbers may be the same.
+fn shared(a: &Lineage, b: &Lineage) -> TimelineId {
+    let same = a
+        .ancestors
+        .iter()
+        .zip(&b.ancestors)
+        .take_while(|(x, y)| x == y);
+    let left = same.count();
+    let then = |lineage: &Lineage| {
+        let switch = lineage.ancestors.get(left);
+        switch.map_or(lineage.timeline, |switch| switch.timeline)
+    };
+    let last_left = left.checked_sub(1).and_then(|i| a.ancestors.get(i));
+    match last_left {
+        Some(switch) if then(a) != then(b) => switch.timeline,
+        Some(_) | None => then(a),
+    }
+}
+
+/// Whether a server that calls itself the primary is the recorded one: the address may still lead to a
+/// deposed one, from which nothing may be copied.
+#[must_use]
+pub fn is_recorded(record: &ReplInfo, history: &Lineage) -> bool {
+    match record.origin {
+        Origin::Forked(switch) => history.end_of(switch.timeline) == Some(switch.end),
+        Origin::NoHistory => history.ancestors.is_empty(),
+        Origin::Unstated => true,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn position(lineage: &str, end: u64) -> WalPosition {
+        WalPosition {
+            lineage: lineage.parse().unwrap(),
+            end: Lsn::new(end),
+        }
+    }
 
     #[test]
     fn wal_past_the_recorded_fork_is_divergence() {
@@ -91,12 +187,94 @@ mod tests {
             (Some("node2|1|00000000000000F0"), two, 0x180, Some(0xF0)),
         ] {
             let record: Option<ReplInfo> = record.map(|r| r.parse().unwrap());
-            let local = WalPosition {
-                lineage: lineage.parse().unwrap(),
-                end: Lsn::new(end),
+            let got = match by_record(&me, record.as_ref(), &position(lineage, end)) {
+                Some(Misfit::Forked { fork, .. }) => Some(fork),
+                None => None,
+                Some(other) => panic!("{other:?}"),
             };
-            let got = divergence(&me, record.as_ref(), &local).map(|d| d.fork);
             assert_eq!(got, expected.map(Lsn::new), "{record:?} {lineage} {end:x}");
         }
+    }
+
+    #[test]
+    fn the_primarys_history_tells_over_any_number_of_promotions() {
+        let primary = NodeName::new("node2").unwrap();
+        let three = "3<2:0000000000000200<1:0000000000000100";
+        let two = "2<1:0000000000000100";
+        let fork = |timeline, fork| Some((timeline, Lsn::new(fork)));
+        for (lineage, end, theirs, flushed, expected) in [
+            ("1", 0x80, "1", 0x100, None),
+            ("1", 0x100, "1", 0x100, None),
+            ("1", 0x80, three, 0x300, None),
+            ("1", 0x100, three, 0x300, None),
+            // What the record alone can't tell: it was away for two promotions.
+            ("1", 0x101, three, 0x300, fork(1, 0x100)),
+            (two, 0x180, three, 0x300, None),
+            (two, 0x201, three, 0x300, fork(2, 0x200)),
+            ("2<1:00000000000000F0", 0x180, three, 0x300, fork(1, 0xF0)),
+            ("4<1:0000000000000100", 0x180, three, 0x300, fork(1, 0x100)),
+            // It left the primary's timeline ahead of where the primary is now.
+            (
+                "4<3:0000000000000400<2:0000000000000200<1:0000000000000100",
+                0x480,
+                three,
+                0x300,
+                fork(3, 0x300),
+            ),
+        ] {
+            let local = position(lineage, end);
+            let got = match by_history(&local, &primary, &position(theirs, flushed)) {
+                Some(Misfit::Forked { fork, timeline, .. }) => Some((timeline.get(), fork)),
+                None => None,
+                Some(other) => panic!("{other:?}"),
+            };
+            assert_eq!(got, expected, "{lineage} {end:x} against {theirs}");
+        }
+        let local = position("1", 0x101);
+        let ahead = by_history(&local, &primary, &position("1", 0x100));
+        assert_eq!(
+            ahead,
+            Some(Misfit::Ahead {
+                local,
+                flushed: Lsn::new(0x100),
+                primary
+            })
+        );
+    }
+
+    #[test]
+    fn a_deposed_primary_is_not_taken_for_the_recorded_one() {
+        for (record, history, expected) in [
+            ("node2|1|0000000000000100|7", "2<1:0000000000000100", true),
+            (
+                "node2|1|0000000000000100|7",
+                "3<2:0000000000000200<1:0000000000000100",
+                true,
+            ),
+            // The deposed one, before and after a promotion of its own.
+            ("node2|1|0000000000000100|7", "1", false),
+            ("node2|1|0000000000000100|7", "2<1:0000000000000140", false),
+            ("node2|0|0000000000000000|1", "1", true),
+            ("node2|0|0000000000000000|1", "2<1:0000000000000100", false),
+            ("node2", "2<1:0000000000000100", true),
+        ] {
+            let record: ReplInfo = record.parse().unwrap();
+            let got = is_recorded(&record, &history.parse().unwrap());
+            assert_eq!(got, expected, "{record} {history}");
+        }
+    }
+
+    #[test]
+    fn both_positions_are_said() {
+        let local = position("1", 0x101);
+        let misfit = by_history(
+            &local,
+            &NodeName::new("node2").unwrap(),
+            &position("2<1:0000000000000100", 0x300),
+        );
+        assert_eq!(
+            misfit.unwrap().to_string(),
+            "own WAL reaches 1@0/101, past 1@0/100 where node2's history leaves it"
+        );
     }
 }

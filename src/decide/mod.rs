@@ -13,6 +13,8 @@ pub mod health;
 pub mod lease;
 pub mod marks;
 pub mod promote;
+pub mod repair;
+pub mod repair_refusal;
 pub mod right;
 pub mod slots;
 pub mod stop;

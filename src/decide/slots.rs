@@ -23,8 +23,9 @@ pub struct Plan {
 ///
 /// One that is in use is never dropped: a standby may still stream by it. `is_ours` tells the agent's
 /// slots from others. Where slots are there to hold WAL back (`replication_slot_name` is set),
-/// that of a standby that is away is left alone; else it is made anew, so that it holds none: it
-/// is only a ticket then, and would fill the disk.
+/// that of a standby that is away is left alone, unless it holds nothing any more: it was behind by more than
+/// max_slot_wal_keep_size, and newer servers let nobody stream by such a slot. Else it is made anew, so that it
+/// holds none: it is only a ticket then, and would fill the disk.
 #[must_use]
 pub fn plan(
     present: &[Slot],
@@ -36,7 +37,7 @@ pub fn plan(
     for slot in present.iter().filter(|s| !s.active) {
         let is_wanted = wanted.contains(&slot.name);
         let is_obsolete = !is_wanted && is_ours(&slot.name);
-        if is_obsolete || (is_wanted && slot.holds_wal && !keeps_wal) {
+        if is_obsolete || (is_wanted && slot.holds_wal != keeps_wal) {
             plan.drop.insert(slot.name.clone());
         }
     }
@@ -76,6 +77,8 @@ mod tests {
         let away = [slot("our1", false, true)];
         assert_eq!(here(&away, &["our1"], false), is("our1", "our1"));
         assert_eq!(here(&away, &["our1"], true), is("", ""));
+        let lost = [slot("our1", false, false)];
+        assert_eq!(here(&lost, &["our1"], true), is("our1", "our1"));
         assert_eq!(
             here(&[slot("our1", false, false)], &["our1"], false),
             is("", "")

@@ -21,6 +21,21 @@ pub enum Postmaster {
     Frozen,
 }
 
+/// A standby that is further behind than this, in bytes, is not waited for at a demotion. Less is sent in the time that the
+/// rest of a switchover takes.
+const STRAGGLER: u64 = 64 << 20;
+
+/// Whether a fast shutdown shall go on without sending a standby all that it lacks, which it does before it ends,
+/// however long that takes. Only where nothing depends on it: one that is in the claim (`is_counted`) may be promoted.
+#[must_use]
+pub const fn is_left_behind(lag: Option<u64>, is_counted: bool) -> bool {
+    match lag {
+        Some(lag) => lag > STRAGGLER && !is_counted,
+        // It has not said anything yet; most likely it has just connected.
+        None => false,
+    }
+}
+
 /// An immediate shutdown needs this long to end its children; PostgreSQL itself sends them
 /// SIGKILL after 5 s (`SIGKILL_CHILDREN_AFTER_SECS` in postmaster.c).
 const IMMEDIATE: Duration = Duration::from_secs(6);
@@ -63,6 +78,23 @@ pub fn escalation(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_standby_that_nothing_depends_on_is_left_behind() {
+        for (lag, is_counted, expected) in [
+            (None, false, false),
+            (Some(0), false, false),
+            (Some(STRAGGLER), false, false),
+            (Some(STRAGGLER + 1), false, true),
+            (Some(STRAGGLER + 1), true, false),
+        ] {
+            assert_eq!(
+                is_left_behind(lag, is_counted),
+                expected,
+                "{lag:?} {is_counted}"
+            );
+        }
+    }
 
     #[test]
     fn every_step_fits_the_operation() {

@@ -129,6 +129,8 @@ pub enum TransientAttribute {
     ReceiverStatus,
     /// `RSC-degraded` (ours): on the primary's node, in what way the cluster is less than it should be.
     Degraded,
+    /// `RSC-repair` (ours): how far the repair of a node that can't follow the primary is, or why it was given up.
+    Repair,
     /// `master-RSC`: a [`Score`].
     PromotionScore,
 }
@@ -144,6 +146,7 @@ impl TransientAttribute {
             Self::MasterBaseline => format!("{resource}-master-baseline"),
             Self::ReceiverStatus => format!("{resource}-receiver-status"),
             Self::Degraded => format!("{resource}-degraded"),
+            Self::Repair => format!("{resource}-repair"),
             Self::PromotionScore => format!("master-{resource}"),
         }
     }
@@ -664,6 +667,7 @@ mod tests {
             "pgsql-master-baseline",
             "pgsql-receiver-status",
             "pgsql-degraded",
+            "pgsql-repair",
             "master-pgsql",
         ];
         assert_eq!(names, expected);

@@ -17,6 +17,32 @@ pub enum Work {
     Rebuild,
 }
 
+/// What happens to a node that cannot follow the primary: the parameter `on_divergence`.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    strum::Display,
+    strum::EnumString,
+    strum::VariantNames,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum OnDivergence {
+    /// Its start is refused with the reason, and nothing is touched.
+    #[default]
+    Stop,
+    /// pg_rewind, where that can help.
+    Rewind,
+    /// A new copy.
+    Rebuild,
+    /// pg_rewind where that can help, else a new copy.
+    RewindOrRebuild,
+}
+
 /// Where the work is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "lowercase")]
@@ -57,6 +83,9 @@ pub struct Journal {
     pub note: Option<String>,
     /// A rewind has begun to write and has not ended: what is there is neither the old data nor the new.
     pub damaged: bool,
+    /// Which data directory is damaged: somebody may have put a fresh copy there since.
+    #[serde(default)]
+    pub control_file: Option<String>,
 }
 
 impl Journal {
@@ -69,6 +98,7 @@ impl Journal {
             progress: None,
             note: None,
             damaged: false,
+            control_file: None,
         }
     }
 }

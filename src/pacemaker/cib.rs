@@ -107,7 +107,15 @@ impl Cib {
     /// # Errors
     /// See [`CibError`]. There is no empty view for "could not read".
     pub fn read(&self, deadline: Deadline) -> Result<ClusterView, CibError> {
-        self.query(None, deadline)
+        parse(&self.text(None, deadline)?)
+    }
+
+    /// The document as it is, for [`parse`] and [`crate::pacemaker::resources`]: two readings of one state.
+    ///
+    /// # Errors
+    /// See [`CibError`]; [`CibError::Malformed`] only for what is not even text.
+    pub fn read_text(&self, deadline: Deadline) -> Result<String, CibError> {
+        self.text(None, deadline)
     }
 
     /// Reads `node`'s own copy: what that node would go by, were it alone from now on. A daemon that hangs or is gone
@@ -117,10 +125,10 @@ impl Cib {
     /// # Errors
     /// See [`CibError`].
     pub fn read_at(&self, node: &NodeName, deadline: Deadline) -> Result<ClusterView, CibError> {
-        self.query(Some(node), deadline)
+        parse(&self.text(Some(node), deadline)?)
     }
 
-    fn query(&self, node: Option<&NodeName>, deadline: Deadline) -> Result<ClusterView, CibError> {
+    fn text(&self, node: Option<&NodeName>, deadline: Deadline) -> Result<String, CibError> {
         let limit = deadline.remaining();
         let query = self.cibadmin(deadline).arg("--query");
         let query = match node {
@@ -130,9 +138,7 @@ impl Cib {
         let output = query
             .run(deadline)
             .map_err(|error| CibError::from_run(error, limit))?;
-        let text = String::from_utf8(output.stdout)
-            .map_err(|error| CibError::Malformed(error.to_string()))?;
-        parse(&text)
+        String::from_utf8(output.stdout).map_err(|error| CibError::Malformed(error.to_string()))
     }
 
     /// `cibadmin`, aimed at this CIB. Its own limit (30 seconds unless told) is put after ours, so that there is one.
@@ -315,13 +321,14 @@ fn operation(element: Node<'_, '_>) -> Result<Option<Operation>, String> {
     }))
 }
 
-/// The pairs of all sets, in Pacemaker's order: `cib-bootstrap-options` first, then by score, then as written.
+/// The pairs of all sets, in Pacemaker's order: `cib-bootstrap-options` first, then by score, then whichever was written last.
 ///
-/// Source: Pacemaker, `lib/pengine/rules.c`, `sort_pairs` and `pe_eval_nvpairs`.
+/// Source: Pacemaker, `lib/pengine/rules.c`, `make_pairs` (which turns the order round), `sort_pairs` and `pe_eval_nvpairs`.
 fn nvpairs(parent: Node<'_, '_>, set_name: &str) -> NvPairs {
     let mut sets: Vec<Node<'_, '_>> = children(Some(parent), set_name)
         .filter(|set| child(*set, "rule").is_none())
         .collect();
+    sets.reverse();
     sets.sort_by_key(|set| {
         let score: Score = set
             .attribute("score")
@@ -365,17 +372,17 @@ fn number(element: Node<'_, '_>, attribute: &str) -> Result<u64, String> {
         .map_err(|_| format!("{attribute}={text:?} is not a number"))
 }
 
-fn required<'a>(element: Node<'a, '_>, attribute: &str) -> Result<&'a str, String> {
+pub(crate) fn required<'a>(element: Node<'a, '_>, attribute: &str) -> Result<&'a str, String> {
     element
         .attribute(attribute)
         .ok_or_else(|| format!("<{}> has no {attribute}", element.tag_name().name()))
 }
 
-fn child<'a, 'i>(element: Node<'a, 'i>, tag: &str) -> Option<Node<'a, 'i>> {
+pub(crate) fn child<'a, 'i>(element: Node<'a, 'i>, tag: &str) -> Option<Node<'a, 'i>> {
     element.children().find(|node| node.has_tag_name(tag))
 }
 
-fn children<'a, 'i>(
+pub(crate) fn children<'a, 'i>(
     element: Option<Node<'a, 'i>>,
     tag: &str,
 ) -> impl Iterator<Item = Node<'a, 'i>> {
@@ -573,6 +580,8 @@ mod tests {
         let inside = r#"<configuration><crm_config>
             <cluster_property_set id="other" score="50"><nvpair id="o-a" name="a" value="other"/>
               <nvpair id="o-b" name="b" value="low"/></cluster_property_set>
+            <cluster_property_set id="early"><nvpair id="e-d" name="d" value="early"/></cluster_property_set>
+            <cluster_property_set id="late"><nvpair id="l-d" name="d" value="late"/></cluster_property_set>
             <cluster_property_set id="high" score="INFINITY"><nvpair id="h-b" name="b" value="high"/></cluster_property_set>
             <cluster_property_set id="ruled"><rule id="r" score="INFINITY"/><nvpair id="r-c" name="c" value="x"/>
               </cluster_property_set>
@@ -582,6 +591,7 @@ mod tests {
         assert_eq!(view.property("a"), Some("first"));
         assert_eq!(view.properties.pair("b").unwrap().set_id, "high");
         assert_eq!(view.property("c"), None);
+        assert_eq!(view.property("d"), Some("late"));
     }
 
     #[test]

@@ -5,4 +5,5 @@ pub mod change_set;
 pub mod cib;
 pub mod corosync;
 pub mod quorum;
+pub mod resources;
 mod xml;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use strum::VariantNames;
 
 use super::{RepMode, SyncMethod};
+use crate::model::repair::OnDivergence;
 
 /// What a parameter's value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
@@ -37,6 +38,8 @@ pub enum Kind {
     Mode,
     /// priority or quorum.
     Method,
+    /// stop, rewind, rebuild or rewind_or_rebuild.
+    Remedy,
     /// A whole number, at least 1.
     Number,
     /// Names separated by spaces.
@@ -57,6 +60,7 @@ impl Kind {
             | Self::Bytes
             | Self::Mode
             | Self::Method
+            | Self::Remedy
             | Self::Names => "string",
         }
     }
@@ -66,6 +70,7 @@ impl Kind {
         match self {
             Self::Mode => RepMode::VARIANTS,
             Self::Method => SyncMethod::VARIANTS,
+            Self::Remedy => OnDivergence::VARIANTS,
             Self::String
             | Self::Secret
             | Self::Words
@@ -98,6 +103,7 @@ impl Kind {
             Self::Boolean => boolean(text).map(drop),
             Self::Mode => mode(text).map(drop),
             Self::Method => method(text).map(drop),
+            Self::Remedy => remedy(text).map(drop),
             Self::Number => number(text).map(drop),
             Self::Names => names(text).map(drop),
         }
@@ -183,6 +189,12 @@ pub(super) fn method(text: &str) -> Result<SyncMethod, Expected> {
     text.trim()
         .parse()
         .map_err(|_: strum::ParseError| "priority or quorum")
+}
+
+pub(super) fn remedy(text: &str) -> Result<OnDivergence, Expected> {
+    text.trim()
+        .parse()
+        .map_err(|_: strum::ParseError| "stop, rewind, rebuild or rewind_or_rebuild")
 }
 
 pub(super) fn port(text: &str) -> Result<u16, Expected> {
@@ -284,6 +296,10 @@ mod tests {
                     &["", "ture", "2", "y", "none"],
                 ),
                 Kind::Method => (&["priority", " quorum "][..], &["", "any", "Quorum"][..]),
+                Kind::Remedy => (
+                    &["stop", "rewind ", "rebuild", "rewind_or_rebuild"][..],
+                    &["", "Stop", "rewind rebuild", "pg_rewind"][..],
+                ),
                 Kind::Number => (&["1", " 2 "][..], &["", "0", "-1", "1.5", "one"][..]),
                 Kind::Mode => (
                     &["none", "slave", "async", "sync"],

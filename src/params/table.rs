@@ -75,8 +75,9 @@ parameters! {
         kind: Kind::Path,
         default: Some("/usr/bin/psql"),
         reloadable: true,
-        short: "Path of psql (not used)",
-        long: "Accepted so that an existing configuration stays valid. This agent speaks to PostgreSQL itself and runs no psql.",
+        short: "Path of psql, where pg_ctl has none beside it",
+        long: "A node that starts asks the primary for its history with the psql beside pg_ctl, or with this one. For everything else the \
+               agent speaks to PostgreSQL itself.",
     };
     PGDATA = Param {
         name: "pgdata",
@@ -504,6 +505,20 @@ parameters! {
         reloadable: true,
         short: "How many standbys must confirm a commit",
         long: "With rep_mode=sync. Where fewer can, commits wait for those there are, down to none where sync_strict=false.",
+    };
+    ON_DIVERGENCE = Param {
+        name: "on_divergence",
+        kind: Kind::Remedy,
+        default: Some("stop"),
+        reloadable: true,
+        short: "What to do with a node that can't follow",
+        long: "A node that comes back may have WAL that the primary never had, or lack WAL that the primary no longer has. stop: its \
+               start is refused with the reason and the command that repairs it. rewind: pg_rewind undoes what it wrote past the \
+               fork; needs wal_log_hints=on or checksums, and a repuser that pg_rewind accepts. rebuild: pg_basebackup makes a \
+               new copy, which takes the place of the old one when it is complete; needs room for both. rewind_or_rebuild: rewind \
+               where that helps, else rebuild.\n\n\
+               With rep_mode=async what is undone may be commits that clients saw acknowledged. The work goes on in the \
+               background: the attribute RESOURCE-repair shows how far it is.",
     };
 }
 

@@ -47,6 +47,14 @@ pub enum ClusterState {
     InProduction,
 }
 
+impl ClusterState {
+    /// It was stopped in order: its WAL ends with a shutdown checkpoint, or it was a standby and waits for more.
+    #[must_use]
+    pub const fn is_orderly(self) -> bool {
+        matches!(self, Self::ShutDown | Self::ShutDownInRecovery)
+    }
+}
+
 /// The control file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {

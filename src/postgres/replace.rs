@@ -331,6 +331,14 @@ impl Swap {
         Ok(plan_of(pgdata)?.is_some_and(|plan| plan.phase != Phase::Purge))
     }
 
+    /// Whether something of a repair is still there: a copy that is not complete, or old data.
+    ///
+    /// # Errors
+    /// It can't be told.
+    pub fn has_leftovers(pgdata: &Path) -> io::Result<bool> {
+        Ok(pgdata.join(COPY).try_exists()? || pgdata.join(SWAP).try_exists()?)
+    }
+
     /// Completes a swap. Nothing to do where none is pending.
     ///
     /// # Errors

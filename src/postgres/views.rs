@@ -50,6 +50,8 @@ pub struct Sender {
     pub flushed: Option<Lsn>,
     /// Bytes of WAL written here and not there yet; `None` before the first report.
     pub lag: Option<u64>,
+    /// The process that sends to it.
+    pub pid: i32,
 }
 
 /// The server's role and positions.
@@ -136,13 +138,13 @@ fn waits_for_more(event: &str) -> bool {
 /// See [`SqlError`]; a user who may not see the columns is an error, not "nobody is connected".
 pub fn senders(session: &mut Session) -> Result<Vec<Sender>, SqlError> {
     const QUERY: &str = "SELECT lower(application_name), state, sync_state, flush_lsn, \
-        greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), write_lsn), 0)::bigint, sync_priority \
+        greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), write_lsn), 0)::bigint, sync_priority, pid \
         FROM pg_stat_replication WHERE application_name <> 'pg_basebackup' AND pid IS NOT NULL";
     let rows = session.rows(QUERY)?;
     rows.iter()
         .map(|row| {
-            if row.len() != 6 {
-                return Err(unexpected(QUERY, "not six columns"));
+            if row.len() != 7 {
+                return Err(unexpected(QUERY, "not seven columns"));
             }
             let hidden = || {
                 unexpected(
@@ -157,6 +159,7 @@ pub fn senders(session: &mut Session) -> Result<Vec<Sender>, SqlError> {
                 flushed: parse(QUERY, row, 3)?,
                 lag: parse(QUERY, row, 4)?,
                 priority: parse(QUERY, row, 5)?.ok_or_else(hidden)?,
+                pid: parse(QUERY, row, 6)?.ok_or_else(hidden)?,
             })
         })
         .collect()

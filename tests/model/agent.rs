@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use expgsql::decide::contract;
 use expgsql::decide::distrust;
-use expgsql::decide::divergence::divergence;
+use expgsql::decide::divergence::by_record;
 use expgsql::decide::election::Outcome;
 use expgsql::decide::eligibility::{Ground, Promise};
 use expgsql::decide::marks::{Grant, Seen, marks};
@@ -50,7 +50,7 @@ pub(crate) fn may_start(state: &State, id: Id) -> bool {
     let node = state.node(id);
     let record = node.cib.content.record;
     remembered!((id, record, node.wal), (Id, Record, Wal) => bool, || {
-        divergence(&id.name(), Some(&record.info()), &node.wal.position()).is_none()
+        by_record(&id.name(), Some(&record.info()), &node.wal.position()).is_none()
     })
 }
 

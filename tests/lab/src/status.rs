@@ -58,6 +58,8 @@ pub struct Instance {
     pub failed: bool,
     /// Nothing more is done for it before someone cleans up.
     pub blocked: bool,
+    /// Pacemaker looks after it: no maintenance mode.
+    pub managed: bool,
 }
 
 /// A resource's role.
@@ -179,6 +181,7 @@ impl Status {
                 role: Role::parse(resource.attribute("role").unwrap_or_default())?,
                 failed: flag(resource, "failed"),
                 blocked: flag(resource, "blocked"),
+                managed: flag(resource, "managed"),
             };
             let places: Vec<String> = resource
                 .children()
@@ -358,6 +361,7 @@ mod tests {
         assert_eq!(status.of(RESOURCE, Role::Unpromoted), ["node2"]);
         assert_eq!(status.of(RESOURCE, Role::Changing), ["node3"]);
         assert_eq!(status.writer(), Some("node1"));
+        assert!(status.instances.iter().all(|instance| instance.managed));
         assert_eq!(
             status.attribute("node2", "pgsql-data-status"),
             Some("STARTUP|ASYNC")

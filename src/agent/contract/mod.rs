@@ -1,6 +1,8 @@
 //! The primary's care for its standbys: what commits wait for, who may be promoted, and what the
 //! cluster is told about each. Decided in `decide::contract` and `decide::marks`.
 
+mod marks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -8,14 +10,13 @@ use crate::decide::contract::{
     self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, Step as ContractStep,
 };
 use crate::decide::eligibility::Promise;
-use crate::decide::health::{Degradation, degradation};
-use crate::decide::marks::{Grant, Marks, Seen, marks};
+use crate::decide::health::{Degradation, degradation, is_worth_telling};
+use crate::decide::marks::Grant;
 use crate::log::say;
-use crate::model::claim::Claim;
 use crate::model::cluster_view::{ClusterProperty, NoQuorumPolicy};
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
-use crate::model::status::{DataStatus, NodeStatus, SenderState, SyncState};
+use crate::model::status::{DataStatus, SenderState, SyncState};
 use crate::model::sync_names::{Method, StandbyName, SyncNames};
 use crate::model::sync_record::SyncRecord;
 use crate::pacemaker::change_set::{ChangeSet, Weight};
@@ -35,6 +36,7 @@ use super::ready::{self, Server};
 use super::record::Board;
 use super::state::{Barrier, State};
 use super::{Step, failed, promotion_record, standby, statement};
+use marks::grant_of;
 
 /// One look at replication, with everything the decisions need.
 struct Round<'r> {
@@ -85,9 +87,10 @@ pub(super) fn settle(
         Promise::Sync => round.settle_sync(board, &mut server.session, ctx.deadline.min(patience)),
         Promise::Async => round.settle_async(board, &mut server.session),
     };
+    let degradation = round.lasting_degradation();
     // What was revoked is noted even where a later step failed.
     round.state.save(ctx, &before)?;
-    result.map(|()| round.degradation().map_or(Settled::Well, Settled::Degraded))
+    result.and(degradation.map(|what| what.map_or(Settled::Well, Settled::Degraded)))
 }
 
 /// How a primary is afterwards.
@@ -141,6 +144,18 @@ impl Round<'_> {
         board.change(&ChangeSet::default().property(stale, None))?;
         self.look(session)?;
         self.write_marks(board)
+    }
+
+    /// What people should know of.
+    fn lasting_degradation(&mut self) -> Step<Option<Degradation>> {
+        let now = boot_clock().map_err(failed)?.since_boot();
+        let Some(what) = self.degradation() else {
+            self.state.degraded_since = None;
+            return Ok(None);
+        };
+        let since = *self.state.degraded_since.get_or_insert(now);
+        let is_told = is_worth_telling(&what, now.saturating_sub(since));
+        Ok(is_told.then_some(what))
     }
 
     fn degradation(&self) -> Option<Degradation> {
@@ -538,60 +553,6 @@ impl Round<'_> {
             }
             Place::Outside => false,
         })
-    }
-
-    /// What is to be said about one standby, as it is seen now.
-    fn marks(&self, name: &str, grant: Grant) -> Marks {
-        let sender = self.senders.get(name);
-        let too_far_behind = match (self.ctx.params.maxlag, sender.and_then(|s| s.lag)) {
-            (Some(max), Some(lag)) => lag > max.get(),
-            _ => false,
-        };
-        let seen = Seen {
-            link: sender.map(|s| (s.state, s.sync)),
-            grant,
-            too_far_behind,
-        };
-        marks(self.ctx.promise(), seen)
-    }
-
-    fn write_marks(&self, board: &mut Board<'_, '_>) -> Step<()> {
-        let claim = board.claim()?;
-        let record = board.sync_record()?;
-        let method = record.map_or(Method::First, |record| record.method);
-        let mut change = ChangeSet::default();
-        let mut all: Vec<(NodeName, Marks)> = Vec::new();
-        for node in self.ctx.peers(&board.view) {
-            let name = node.lower();
-            let marks = self.marks(name, grant_of(&claim, method, name));
-            change = board.data_status(change, &node, marks.data);
-            all.push((node, marks));
-        }
-        // The right to be promoted first, the score that makes use of it second.
-        board.change(&board.as_it_was_read(change))?;
-        for (node, marks) in all {
-            if !board.view.node(&node).is_some_and(|n| n.in_membership) {
-                continue;
-            }
-            board.set_score(&node, marks.score)?;
-            let says_it_is_down = matches!(
-                board.status(&node),
-                Some(NodeStatus::Stopped | NodeStatus::Unknown)
-            );
-            if let Some(status) = marks.status.filter(|_| !says_it_is_down) {
-                board.set_status(&node, status)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// By what right `name` may be promoted.
-fn grant_of(claim: &Claim, method: Method, name: &str) -> Grant {
-    match (claim.members.contains(name), method) {
-        (false, _) => Grant::No,
-        (true, Method::First) => Grant::Each,
-        (true, Method::Any) => Grant::Among,
     }
 }
 

@@ -1,0 +1,68 @@
+//! What the cluster is told about each standby: data status, promotion score, status. Decided in `decide::marks`.
+
+use crate::decide::marks::{Grant, Marks, Seen, marks};
+use crate::model::claim::Claim;
+use crate::model::node_name::NodeName;
+use crate::model::status::NodeStatus;
+use crate::model::sync_names::Method;
+use crate::pacemaker::change_set::ChangeSet;
+
+use super::super::Step;
+use super::super::record::Board;
+use super::Round;
+
+impl Round<'_> {
+    /// What is to be said about one standby, as it is seen now.
+    pub(super) fn marks(&self, name: &str, grant: Grant) -> Marks {
+        let sender = self.senders.get(name);
+        let too_far_behind = match (self.ctx.params.maxlag, sender.and_then(|s| s.lag)) {
+            (Some(max), Some(lag)) => lag > max.get(),
+            _ => false,
+        };
+        let seen = Seen {
+            link: sender.map(|s| (s.state, s.sync)),
+            grant,
+            too_far_behind,
+        };
+        marks(self.ctx.promise(), seen)
+    }
+
+    pub(super) fn write_marks(&self, board: &mut Board<'_, '_>) -> Step<()> {
+        let claim = board.claim()?;
+        let record = board.sync_record()?;
+        let method = record.map_or(Method::First, |record| record.method);
+        let mut change = ChangeSet::default();
+        let mut all: Vec<(NodeName, Marks)> = Vec::new();
+        for node in self.ctx.peers(&board.view) {
+            let name = node.lower();
+            let marks = self.marks(name, grant_of(&claim, method, name));
+            change = board.data_status(change, &node, marks.data);
+            all.push((node, marks));
+        }
+        // The right to be promoted first, the score that makes use of it second.
+        board.change(&board.as_it_was_read(change))?;
+        for (node, marks) in all {
+            if !board.view.node(&node).is_some_and(|n| n.in_membership) {
+                continue;
+            }
+            board.set_score(&node, marks.score)?;
+            let says_it_is_down = matches!(
+                board.status(&node),
+                Some(NodeStatus::Stopped | NodeStatus::Unknown)
+            );
+            if let Some(status) = marks.status.filter(|_| !says_it_is_down) {
+                board.set_status(&node, status)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// By what right `name` may be promoted.
+pub(super) fn grant_of(claim: &Claim, method: Method, name: &str) -> Grant {
+    match (claim.members.contains(name), method) {
+        (false, _) => Grant::No,
+        (true, Method::First) => Grant::Each,
+        (true, Method::Any) => Grant::Among,
+    }
+}

@@ -1,0 +1,197 @@
+//! R6: whether this node's data can follow the primary, found out before the server starts.
+
+use crate::decide::divergence::{self, Misfit};
+use crate::decide::eligibility::Promise;
+use crate::decide::repair::{Plan, Why, plan};
+use crate::log::say;
+use crate::model::repair::Work;
+use crate::model::repl_info::ReplInfo;
+use crate::model::timeline::WalPosition;
+use crate::postgres::source::{Primary, Source, SourceError, service_text};
+use crate::postgres::{control, wal};
+use crate::timing;
+
+use super::super::context::Context;
+use super::super::record::Board;
+use super::super::{Step, failed};
+use super::journal;
+
+const SERVICE: &str = "expgsql.service";
+
+/// What stands between this node and being a standby; `None`: nothing that is known.
+pub(super) fn misfit(board: &Board<'_, '_>) -> Step<Option<Misfit>> {
+    let ctx = board.ctx;
+    if journal::is_damaged(ctx)? {
+        return Ok(Some(Misfit::Damaged));
+    }
+    let Some(record) = others_record(board)? else {
+        return Ok(None);
+    };
+    // A base backup is made consistent by its own start; its control file is the primary's.
+    if ctx.pgdata().join("backup_label").exists() {
+        return Ok(None);
+    }
+    let programs = ctx.programs();
+    let control = control::read(&programs, ctx.pgdata(), ctx.deadline).map_err(failed)?;
+    let local = wal::end(&programs, ctx.pgdata(), &control, ctx.deadline).map_err(failed)?;
+    say!(INFO, "local WAL", state = control.state, local = local);
+    of_position(board, &record, &local, &control)
+}
+
+/// The same for a running standby that receives nothing, whose WAL reaches `local`.
+pub(in crate::agent) fn of_standby(
+    board: &Board<'_, '_>,
+    local: &WalPosition,
+    asks: bool,
+) -> Step<Option<Misfit>> {
+    let ctx = board.ctx;
+    let Some(record) = others_record(board)? else {
+        return Ok(None);
+    };
+    if !asks {
+        return Ok(divergence::by_record(&ctx.me, Some(&record), local));
+    }
+    let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
+    of_position(board, &record, local, &control)
+}
+
+/// The recorded primary is what the others are held against.
+fn others_record(board: &Board<'_, '_>) -> Step<Option<ReplInfo>> {
+    let record = board.ctx.record(&board.view)?;
+    Ok(record.filter(|r| r.node != board.ctx.me))
+}
+
+fn of_position(
+    board: &Board<'_, '_>,
+    record: &ReplInfo,
+    local: &WalPosition,
+    control: &control::Control,
+) -> Step<Option<Misfit>> {
+    let ctx = board.ctx;
+    let by_record = divergence::by_record(&ctx.me, Some(record), local);
+    if by_record.is_some() || board.primary().is_none() {
+        return Ok(by_record);
+    }
+    let source = source(ctx)?;
+    match ask(ctx, &source, record, local, control) {
+        Ok(misfit) => Ok(misfit),
+        Err(Unknown::OtherCluster(theirs)) => Err(other_cluster(ctx, control, &theirs)),
+        // The record has nothing against it; the standby tries, and monitor looks again.
+        Err(Unknown::Silent(why)) => {
+            say!(
+                WARN,
+                "the primary could not be asked for its history",
+                reason = why
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// Another cluster's data are never touched.
+pub(super) fn other_cluster(
+    ctx: &Context<'_>,
+    control: &control::Control,
+    theirs: &str,
+) -> crate::ocf::Outcome {
+    crate::ocf::Outcome::because(
+        crate::ocf::OcfCode::ErrInstalled,
+        format!(
+            "pgdata={} belongs to another database cluster (system identifier {}, the primary's is {theirs}): correct pgdata, or move it \
+             away and run 'expgsql cluster rebuild'",
+            ctx.pgdata().display(),
+            control.system_identifier,
+        ),
+    )
+}
+
+enum Unknown {
+    /// With the primary's system identifier.
+    OtherCluster(String),
+    Silent(String),
+}
+
+impl From<SourceError> for Unknown {
+    fn from(error: SourceError) -> Self {
+        Self::Silent(error.to_string())
+    }
+}
+
+fn ask(
+    ctx: &Context<'_>,
+    source: &Source,
+    record: &ReplInfo,
+    local: &WalPosition,
+    control: &control::Control,
+) -> Result<Option<Misfit>, Unknown> {
+    let deadline = ctx.deadline.min(timing::SOURCE);
+    let identity = source.identify(deadline)?;
+    if identity.system != control.system_identifier {
+        return Err(Unknown::OtherCluster(identity.system));
+    }
+    let theirs = WalPosition {
+        lineage: source.lineage(identity.timeline, deadline)?,
+        end: identity.flushed,
+    };
+    if !divergence::is_recorded(record, &theirs.lineage) {
+        return Err(Unknown::Silent(format!(
+            "the server at its address is on {}, which is not {}'s timeline",
+            theirs.lineage, record.node
+        )));
+    }
+    let misfit = divergence::by_history(local, &record.node, &theirs);
+    if misfit.is_some() || ctx.params.restore_command.is_some() {
+        return Ok(misfit);
+    }
+    let has_wal = source.has_wal(
+        local.lineage.timeline,
+        local.end,
+        control.wal_segment_size,
+        deadline,
+    )?;
+    Ok((!has_wal).then(|| Misfit::Lacking {
+        local: local.clone(),
+        primary: record.node.clone(),
+    }))
+}
+
+/// The primary, as this node's standby reaches it.
+pub(super) fn source(ctx: &Context<'_>) -> Step<Source> {
+    let p = ctx.params;
+    let text = service_text(&Primary {
+        host: p.master_ip.as_deref().unwrap_or_default(),
+        port: p.pgport,
+        user: &p.repuser,
+        passfile: p.passfile.as_deref(),
+        more: p.primary_conninfo_opt.as_ref(),
+        node: ctx.me.lower(),
+    })
+    .map_err(|e| failed(format!("primary_conninfo_opt: {e}")))?;
+    let path = ctx.tmp(SERVICE);
+    let source = Source::new(&ctx.programs(), &p.psql, path.clone());
+    source
+        .write(&ctx.owner, &text)
+        .map_err(|e| failed(format!("{}: {e}", path.display())))?;
+    Ok(source)
+}
+
+/// What is to be done about `misfit`.
+pub(in crate::agent) fn plan_for(
+    board: &Board<'_, '_>,
+    misfit: &Misfit,
+) -> Step<Result<Work, String>> {
+    let ctx = board.ctx;
+    let is_claimed =
+        ctx.promise() == Promise::Sync && board.claim()?.members.contains(ctx.me.lower());
+    Ok(match plan(misfit, ctx.params.on_divergence, is_claimed) {
+        Plan::Repair(work) => Ok(work),
+        Plan::Refuse(why) => Err(refusal(misfit, why)),
+    })
+}
+
+/// Both positions, and the command that helps.
+pub(super) fn refusal(misfit: &Misfit, why: Why) -> String {
+    let program = std::env::current_exe();
+    let program = program.map_or_else(|_| "expgsql".into(), |path| path.display().to_string());
+    format!("{misfit}; {}", why.advice(program))
+}

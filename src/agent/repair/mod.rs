@@ -1,0 +1,147 @@
+//! A node that cannot follow the primary gets data that can. Decided in `decide::divergence` and `decide::repair`.
+//!
+//! The work may take hours, and Pacemaker waits for a start in the middle of whatever else it has to do. So it is done by
+//! a process of its own, which starts the server in the end; the monitor reports it meanwhile. Whatever is interrupted,
+//! the next start finds: a swap is finished, an incomplete copy is thrown away, and half a rewind is known as such.
+
+mod gate;
+mod journal;
+mod work;
+
+use crate::log::say;
+use crate::model::cluster_view::TransientAttribute;
+use crate::model::repair::{Journal, Phase, Work};
+use crate::model::status::{NodeStatus, Score};
+use crate::ocf::{OcfCode, Outcome};
+use crate::postgres::own_entries;
+use crate::postgres::process::Postmaster;
+use crate::postgres::replace::Swap;
+use crate::sys::{Command, poll_until};
+use crate::timing;
+
+use super::context::Context;
+use super::ready::{self, Server};
+use super::record::Board;
+use super::{Step, failed, start};
+
+pub(super) use gate::{of_standby, plan_for};
+pub(super) use journal::end;
+pub(crate) use work::by_hand;
+pub(super) use work::in_background;
+
+/// Where this node's own configuration waits while a rewind puts the primary's in its place.
+const OWN: &str = "expgsql.own";
+
+/// Finishes what an interrupted repair left half done, so that the data directory is a whole one again.
+pub(super) fn tidy(ctx: &Context<'_>) -> Step<()> {
+    Swap::finish(ctx.pgdata(), &ctx.owner).map_err(failed)?;
+    if !journal::is_damaged(ctx)? {
+        own_entries::restore(ctx.pgdata(), &ctx.tmp(OWN), &ctx.owner).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The server as a standby, where its data can follow the primary. `None`: they are being repaired, and the server
+/// starts when that is done.
+pub(super) fn come_up(board: &Board<'_, '_>) -> Step<Option<Server>> {
+    let Some(misfit) = gate::misfit(board)? else {
+        let server = start::start_as_standby(board)?;
+        clear_up(board.ctx)?;
+        return Ok(Some(server));
+    };
+    match gate::plan_for(board, &misfit)? {
+        Ok(work) => {
+            say!(
+                WARN,
+                "this node can't follow the primary",
+                reason = misfit,
+                repair = work
+            );
+            begin(board, work)
+        }
+        Err(refusal) => Err(failed(refusal)),
+    }
+}
+
+/// Data that can follow need no repair any more. What an interrupted one has left on the disk may take long to remove.
+fn clear_up(ctx: &Context<'_>) -> Step<()> {
+    journal::remove(ctx)?;
+    if !Swap::has_leftovers(ctx.pgdata()).map_err(failed)? {
+        return Ok(());
+    }
+    say!(INFO, "removing what an interrupted repair has left behind");
+    launch(ctx, Work::Rebuild)
+}
+
+/// Starts the process that repairs.
+fn launch(ctx: &Context<'_>, work: Work) -> Step<()> {
+    Command::new(std::env::current_exe().map_err(failed)?)
+        .arg("repair-standby")
+        .arg(work.to_string())
+        .spawn_detached(Some(journal::open_log(ctx)?))
+        .map_err(failed)
+}
+
+fn begin(board: &Board<'_, '_>, work: Work) -> Step<Option<Server>> {
+    let ctx = board.ctx;
+    let mut journal = Journal::new(work);
+    journal::carry_on(ctx, &mut journal)?;
+    journal::write(ctx, &journal)?;
+    board.set_status(&ctx.me, NodeStatus::Stopped)?;
+    board.set_score(&ctx.me, Score::Never)?;
+    board.set_own(TransientAttribute::Repair, Some(&journal.to_string()))?;
+    launch(ctx, work)?;
+    attend(ctx)
+}
+
+/// Sees a repair through that is over soon; a longer one goes on by itself.
+pub(super) fn attend(ctx: &Context<'_>) -> Step<Option<Server>> {
+    let over = poll_until(
+        ctx.deadline.min(timing::REPAIR_WAIT),
+        timing::READY_POLL,
+        || match journal::read(ctx) {
+            Ok(None) => Some(Ok(())),
+            Ok(Some(journal)) if journal.phase == Phase::Failed => {
+                Some(Err(failed(journal.note.unwrap_or_default())))
+            }
+            Ok(Some(_)) => None,
+            Err(failure) => Some(Err(failure)),
+        },
+    );
+    match over.transpose()? {
+        Some(()) => ready::wait(ctx, "a standby", |_| true).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Whether a repair goes on now.
+pub(super) fn goes_on(ctx: &Context<'_>) -> Step<bool> {
+    Ok(journal::holder(ctx)?.is_some())
+}
+
+/// What the monitor answers where a repair goes on, or has ended without a server. `None`: there is none.
+pub(super) fn answer(ctx: &Context<'_>) -> Step<Option<Outcome>> {
+    let is_stopped = ctx.postmaster()? == Postmaster::Stopped;
+    if goes_on(ctx)? {
+        // A stand-alone server that recovers is none that could be asked.
+        let phase = journal::read(ctx)?.map(|journal| journal.phase);
+        let is_up = !is_stopped && phase.is_none_or(|phase| phase == Phase::Starting);
+        return Ok((!is_up).then(|| Outcome::of(OcfCode::Success)));
+    }
+    if ctx.env.is_probe() || !is_stopped {
+        return Ok(None);
+    }
+    Ok(journal::read(ctx)?.map(|journal| match journal.phase {
+        Phase::Failed => failed(journal.note.unwrap_or_default()),
+        Phase::Waiting
+        | Phase::Recovering
+        | Phase::Checking
+        | Phase::Copying
+        | Phase::Swapping
+        | Phase::Starting
+        | Phase::Done => Outcome::because(
+            OcfCode::NotRunning,
+            format!("a repair was interrupted ({journal}); the next start goes on with it"),
+        ),
+    }))
+}

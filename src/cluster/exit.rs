@@ -1,0 +1,67 @@
+//! How a command for operators ends.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// The exit codes of `expgsql cluster …`: those of pha4pgsql's `cls_*` scripts, which operators' own scripts know. They
+/// are not OCF codes. A command line that can't be understood ends with 2, as everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::VariantArray)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, and seen to be so.
+    Done = 0,
+    /// Tried and failed, or given up before anything was done: the sentence says which.
+    Failed = 1,
+    /// The cluster has no primary.
+    NoPrimary = 10,
+    /// It was done, but what should follow from it was not seen in time.
+    TimedOut = 11,
+    /// Not for this node as it is: it is the primary, or it is healthy.
+    Refused = 100,
+    /// Pacemaker does not answer on this node.
+    Unreachable = 101,
+    /// This partition of the cluster has no quorum.
+    NoQuorum = 102,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A command that did not come to its end, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub exit: Exit,
+    /// A sentence: what was seen, what it means, what to do.
+    pub why: String,
+}
+
+impl Failure {
+    /// A failure with its reason.
+    pub fn new(exit: Exit, why: impl fmt::Display) -> Self {
+        Self {
+            exit,
+            why: why.to_string(),
+        }
+    }
+
+    /// [`Exit::Failed`], with its reason.
+    pub fn plain(why: impl fmt::Display) -> Self {
+        Self::new(Exit::Failed, why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::VariantArray as _;
+
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_the_older_scripts() {
+        let numbers: Vec<u8> = Exit::VARIANTS.iter().map(|exit| *exit as u8).collect();
+        assert_eq!(numbers, [0, 1, 10, 11, 100, 101, 102]);
+    }
+}

@@ -136,7 +136,12 @@ fn told_what_to_do(stage: &Stage) -> Result<()> {
 pub(crate) fn diverge(stage: &Stage) -> Result<&Node> {
     let lab = &stage.lab;
     lab.wait_healthy(LIMIT)?;
-    let old = lab.primary()?;
+    // While Pacemaker tells the agent of a changed parameter it shows no role.
+    let name = lab.eventually("there is a primary", LIMIT, |lab| {
+        let primary = lab.primary().map_err(|error| error.to_string())?;
+        Ok(primary.name().to_owned())
+    })?;
+    let old = lab.node(&name)?;
     let postgres = lab.postgres(old);
     postgres.sql("create table if not exists unreplicated(n int)")?;
     postgres.sql("checkpoint")?;

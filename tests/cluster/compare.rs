@@ -10,7 +10,7 @@ use lab::{Agent, Cluster, Cost, RepMode, Result};
 
 use super::redundancy::{self, FAILURE_TIMEOUT, Fault, Recovery, Whole};
 use super::split;
-use super::stage::{LIMIT, expect, expgsql};
+use super::stage::{LIMIT, ON_DIVERGENCE, expect, expgsql};
 
 /// The exit code of a monitor that finds a promoted instance.
 const RUNNING_PROMOTED: i32 = 8;
@@ -89,11 +89,15 @@ fn whole_again(ours: &Figures, stock: &Figures) -> Result<()> {
 
 fn measure(name: &str, agent: Agent, faults: &[Fault]) -> Result<Figures> {
     let boot = Instant::now();
-    let lab = Cluster::builder()
+    let repairs = matches!(agent, Agent::Expgsql { .. });
+    let mut builder = Cluster::builder()
         .agent(agent)
         .mode(RepMode::Sync)
-        .failure_timeout(FAILURE_TIMEOUT)
-        .boot()?;
+        .failure_timeout(FAILURE_TIMEOUT);
+    if repairs {
+        builder = builder.param(ON_DIVERGENCE, "rewind");
+    }
+    let lab = builder.boot()?;
     lab.form()?;
     lab.prepare_configuration()?;
     let configuration = Instant::now();

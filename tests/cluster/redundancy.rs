@@ -11,7 +11,6 @@ use lab::resources::RESOURCE;
 use lab::{Agent, Cluster, Node, Redundancy, Result, ScoreClient, Status, StreamWatch};
 
 use super::split;
-use super::stage::LIMIT;
 
 /// How long a cluster may take to be whole again before it counts as in need of a human.
 const PATIENCE: Duration = Duration::from_secs(75);
@@ -92,7 +91,7 @@ fn recovery(
     let old = lab.primary()?;
     let begin = client.now();
     match fault {
-        Fault::Switchover => lab.switchover(LIMIT).map(drop)?,
+        Fault::Switchover => lab.ban_primary(old)?,
         Fault::PowerFailure => lab.power_off(old)?,
         Fault::Kill => lab.kill_postmaster(old)?,
     }
@@ -140,11 +139,20 @@ fn recovery(
     } else {
         begin
     };
+    let whole = whole(lab, watch, old, since)?;
+    if fault == Fault::Switchover {
+        // Not before: PAF's scores may then move it back while it is on its way.
+        lab.lift_bans()?;
+    }
+    // Redundancy is that of commits: there are none before the first.
     Ok(Recovery {
         fault,
         writes: Some(first - begin),
         standby: standby.map(|at| at.max(first) - begin),
-        whole: whole(lab, watch, old, since)?,
+        whole: match whole {
+            Whole::After(time) => Whole::After(time.max(first.saturating_sub(since))),
+            Whole::Never(reason) => Whole::Never(reason),
+        },
     })
 }
 

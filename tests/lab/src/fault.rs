@@ -297,11 +297,27 @@ impl Cluster {
     /// [`Error::Timeout`] when no other node is promoted in time; the ban is lifted then, too.
     pub fn switchover(&self, limit: Duration) -> Result<&Node> {
         let old = self.primary()?;
-        note(format!("switchover, away from {}", old.name()));
-        self.constrain(&["--ban", "--node", old.name()])?;
+        self.ban_primary(old)?;
         let moved = self.other_primary(old, limit);
-        self.constrain(&["--clear"])?;
+        self.lift_bans()?;
         moved
+    }
+
+    /// Forbids a node to be the primary.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from crm_resource.
+    pub fn ban_primary(&self, node: &Node) -> Result<()> {
+        note(format!("switchover, away from {}", node.name()));
+        self.constrain(&["--ban", "--node", node.name()])
+    }
+
+    /// Lets every node be the primary again.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from crm_resource.
+    pub fn lift_bans(&self) -> Result<()> {
+        self.constrain(&["--clear"])
     }
 
     /// Moves the primary to a node, then lifts the preference for it.
@@ -313,7 +329,7 @@ impl Cluster {
         note(format!("switchover, {} to {}", old.name(), to.name()));
         self.constrain(&["--move", "--node", to.name()])?;
         let moved = self.other_primary(old, limit);
-        self.constrain(&["--clear"])?;
+        self.lift_bans()?;
         let new = moved?;
         if new.name() == to.name() {
             return Ok(());

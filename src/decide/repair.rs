@@ -1,7 +1,5 @@
 //! What becomes of a node that cannot follow the primary.
 
-use std::fmt;
-
 use crate::model::repair::{OnDivergence, Work};
 
 use super::divergence::Misfit;

@@ -56,7 +56,14 @@ pub(super) fn come_up(board: &Board<'_, '_>) -> Step<Option<Server>> {
             );
             begin(board, work)
         }
-        Err(refusal) => Err(failed(refusal)),
+        Err(refusal) => {
+            say!(
+                WARN,
+                "this node can't follow the primary, and on_divergence does not let it be repaired; with rewind_or_rebuild it would be",
+                on_divergence = board.ctx.params.on_divergence
+            );
+            Err(failed(refusal))
+        }
     }
 }
 

@@ -42,15 +42,29 @@ pub(super) fn validate(ctx: &Context<'_>) -> Step<()> {
 
 /// What validate-all has to say beyond that.
 pub(super) fn advise(ctx: &Context<'_>) -> Step<()> {
-    can_rewind(ctx)?;
+    can_repair(ctx)?;
     bounds_slots(ctx);
     can_relax(ctx)
 }
 
 /// Found out when a node has diverged, it would be too late: what is missing must have been there while it wrote.
-fn can_rewind(ctx: &Context<'_>) -> Step<()> {
+fn can_repair(ctx: &Context<'_>) -> Step<()> {
     let policy = ctx.params.on_divergence;
-    if !matches!(policy, OnDivergence::Rewind | OnDivergence::RewindOrRebuild) {
+    let (rewinds, rebuilds) = match policy {
+        OnDivergence::Stop => (false, false),
+        OnDivergence::Rewind => (true, false),
+        OnDivergence::Rebuild => (false, true),
+        OnDivergence::RewindOrRebuild => (true, true),
+    };
+    for (tool, is_needed) in [("pg_rewind", rewinds), ("pg_basebackup", rebuilds)] {
+        if is_needed {
+            let version = ctx.programs().tool(tool).arg("--version");
+            version
+                .run(ctx.deadline)
+                .map_err(|e| installed(format!("on_divergence={policy}: {e}")))?;
+        }
+    }
+    if !rewinds {
         return Ok(());
     }
     let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
@@ -58,8 +72,7 @@ fn can_rewind(ctx: &Context<'_>) -> Step<()> {
         return Ok(());
     }
     Err(installed(format!(
-        "on_divergence={policy}, but pg_rewind needs wal_log_hints=on or data checksums, and {} has neither: set \
-         wal_log_hints=on and restart the server, or use on_divergence=rebuild",
+        "on_divergence={policy}: set wal_log_hints=on and restart, or use on_divergence=rebuild: {} has no checksums, so pg_rewind can't work",
         ctx.pgdata().display()
     )))
 }

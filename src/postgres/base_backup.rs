@@ -48,6 +48,11 @@ pub enum BaseBackupError {
         "not enough space for a second copy of the data: {needed} needed, {free} free; the old data were left as they are. Make space, or remove the old data directory's contents by hand"
     )]
     Space { needed: Bytes, free: Bytes },
+    /// It ran full before how much is needed was known.
+    #[error(
+        "not enough space for a second copy of the data: {0}; the old data were left as they were. Make space, or remove the old data directory's contents by hand"
+    )]
+    Full(String),
     #[error("{} is a mount point inside {}, which can't be replaced around it: rebuild by hand", .inner.display(), .outer.display())]
     Mounted { inner: PathBuf, outer: PathBuf },
     #[error("{} lies inside {}, which can't be replaced around it: rebuild by hand", .inner.display(), .outer.display())]
@@ -78,6 +83,7 @@ impl BaseBackupError {
             Self::OtherCluster { .. }
             | Self::Running(_)
             | Self::Space { .. }
+            | Self::Full(_)
             | Self::Mounted { .. }
             | Self::Nested { .. }
             | Self::OtherVersion { .. }
@@ -168,8 +174,9 @@ impl<'a> BaseBackup<'a> {
         Swap::discard(self.pgdata, owner)?;
         Swap::purge(self.pgdata, owner)?;
         self.make_pgdata()?;
-        let (old, mapping) = replace::act(owner, self.pgdata, || Ok(self.look(spaces)))??;
-        self.refuse_mounts(&old.layout)?;
+        let mounts = Mounts::read().map_err(|source| io_error(self.pgdata, source))?;
+        let (old, mapping) = replace::act(owner, self.pgdata, || Ok(self.look(spaces, &mounts)))??;
+        refuse_mounts(&old.layout, &mounts)?;
         replace::act(owner, self.pgdata, || {
             Swap::announce(self.pgdata, &old.layout)
         })?;
@@ -240,6 +247,7 @@ impl<'a> BaseBackup<'a> {
     fn look(
         &self,
         spaces: Option<Vec<(u32, PathBuf)>>,
+        mounts: &Mounts,
     ) -> Result<(Old, Vec<(PathBuf, PathBuf)>), BaseBackupError> {
         let fail = |path: &Path| {
             let path = path.to_owned();
@@ -252,7 +260,7 @@ impl<'a> BaseBackup<'a> {
         }];
         let wal = pgdata.join("pg_wal");
         let wal_link = fs::read_link(&wal).ok();
-        let wal_stays = wal_link.is_none() && Mounts::read().map_err(fail(&wal))?.has(&wal);
+        let wal_stays = wal_link.is_none() && mounts.has(&wal);
         if wal_link.is_some() || wal_stays {
             units.push(Unit {
                 dir: real(&wal),
@@ -286,27 +294,6 @@ impl<'a> BaseBackup<'a> {
             is_populated: pgdata.join("PG_VERSION").exists(),
         };
         Ok((old, mapping))
-    }
-
-    /// An entry that is a mount point could not be renamed, when half of the others have been.
-    fn refuse_mounts(&self, layout: &Layout) -> Result<(), BaseBackupError> {
-        let mounts = Mounts::read().map_err(|source| io_error(self.pgdata, source))?;
-        for outer in &layout.units {
-            for inner in mounts.below(&outer.dir) {
-                let is_unit = layout.units.iter().any(|unit| unit.dir == inner);
-                let entry = inner.strip_prefix(&outer.dir).ok();
-                let is_data = entry
-                    .and_then(|entry| entry.components().next()?.as_os_str().to_str())
-                    .is_some_and(|name| layout.is_data(outer.kind, name));
-                if is_data && !is_unit {
-                    return Err(BaseBackupError::Mounted {
-                        inner: inner.to_owned(),
-                        outer: outer.dir.clone(),
-                    });
-                }
-            }
-        }
-        Ok(())
     }
 
     fn pg_basebackup(
@@ -376,6 +363,9 @@ impl<'a> BaseBackup<'a> {
         } else {
             words
         };
+        if words.contains("No space left on device") {
+            return BaseBackupError::Full(words.to_owned());
+        }
         match self
             .source
             .why_failed("BASE_BACKUP", words, Deadline::after(QUESTION))
@@ -499,6 +489,26 @@ fn real(path: &Path) -> PathBuf {
         _ => path.to_owned(),
     };
     fs::canonicalize(path).unwrap_or_else(|_| target())
+}
+
+/// An entry that is a mount point could not be renamed, when half of the others have been.
+fn refuse_mounts(layout: &Layout, mounts: &Mounts) -> Result<(), BaseBackupError> {
+    for outer in &layout.units {
+        for inner in mounts.below(&outer.dir) {
+            let is_unit = layout.units.iter().any(|unit| unit.dir == inner);
+            let entry = inner.strip_prefix(&outer.dir).ok();
+            let is_data = entry
+                .and_then(|entry| entry.components().next()?.as_os_str().to_str())
+                .is_some_and(|name| layout.is_data(outer.kind, name));
+            if is_data && !is_unit {
+                return Err(BaseBackupError::Mounted {
+                    inner: inner.to_owned(),
+                    outer: outer.dir.clone(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A place within another would move with it, except within an entry that is the node's own, which stays.

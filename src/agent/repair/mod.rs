@@ -35,10 +35,7 @@ const OWN: &str = "expgsql.own";
 /// Finishes what an interrupted repair left half done, so that the data directory is a whole one again.
 pub(super) fn tidy(ctx: &Context<'_>) -> Step<()> {
     Swap::finish(ctx.pgdata(), &ctx.owner).map_err(failed)?;
-    if !journal::is_damaged(ctx)? {
-        own_entries::restore(ctx.pgdata(), &ctx.tmp(OWN), &ctx.owner).map_err(failed)?;
-    }
-    Ok(())
+    own_entries::restore(ctx.pgdata(), &ctx.tmp(OWN), &ctx.owner).map_err(failed)
 }
 
 /// The server as a standby, where its data can follow the primary. `None`: they are being repaired, and the server

@@ -12,8 +12,8 @@ use super::stage::{LIMIT, ON_DIVERGENCE, Stage, Toll, expect, wrong};
 
 /// Data that a repair has to copy.
 const BULK_MB: u32 = 60;
-/// It takes half a minute at this rate: time to cut the power in between.
-const RATE_KBIT: u32 = 16_000;
+/// It takes ten seconds at this rate: time to cut the power in between.
+const RATE_KBIT: u32 = 80_000;
 /// WAL that the primary writes, and removes, while a node is away.
 const MISSED_MB: u32 = 100;
 

@@ -230,7 +230,7 @@ impl Status {
                 text(failure, "op_key"),
                 text(failure, "node"),
                 text(failure, "exitstatus"),
-                text(failure, "exitreason")
+                unescape(&text(failure, "exitreason"))
             ));
         }
         Ok(status)
@@ -260,6 +260,20 @@ fn flag(element: Xml<'_, '_>, name: &str) -> bool {
 
 fn text(element: Xml<'_, '_>, name: &str) -> String {
     element.attribute(name).unwrap_or_default().to_owned()
+}
+
+/// Undoes the escaping that crm_mon does to a reason before it writes it as XML.
+fn unescape(text: &str) -> String {
+    let plain = [
+        ("&apos;", "'"),
+        ("&quot;", "\""),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+    ];
+    let undone = plain
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    undone.replace("&amp;", "&")
 }
 
 impl fmt::Display for Status {
@@ -388,6 +402,11 @@ mod tests {
             Status::parse(&old).unwrap(),
             Status::parse(CAPTURED).unwrap()
         );
+    }
+
+    #[test]
+    fn a_reason_is_shown_as_the_agent_wrote_it() {
+        assert_eq!(unescape("run &apos;a &amp;lt; b&apos;"), "run 'a &lt; b'");
     }
 
     #[test]

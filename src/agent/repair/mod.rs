@@ -77,6 +77,20 @@ fn clear_up(ctx: &Context<'_>) -> Step<()> {
     launch(ctx, Work::Rebuild)
 }
 
+/// A repair that was given up, or interrupted, is of no interest once the server runs.
+pub(super) fn forget(board: &Board<'_, '_>) -> Step<()> {
+    let ctx = board.ctx;
+    if board
+        .transient(&ctx.me, TransientAttribute::Repair)
+        .is_none()
+        || goes_on(ctx)?
+    {
+        return Ok(());
+    }
+    journal::remove(ctx)?;
+    board.set_own(TransientAttribute::Repair, None)
+}
+
 /// Starts the process that repairs.
 fn launch(ctx: &Context<'_>, work: Work) -> Step<()> {
     Command::new(std::env::current_exe().map_err(failed)?)

@@ -14,6 +14,7 @@ use crate::postgres::control;
 
 use super::context::Context;
 use super::lock::Lock;
+use super::slots::UNLIMITED_SLOTS;
 use super::{Step, failed, places, settings, statement};
 
 /// The oldest PostgreSQL that has standby.signal, and so the settings in postgresql.conf.
@@ -87,11 +88,9 @@ fn bounds_slots(ctx: &Context<'_>) {
     let config = format!("config_file={}", ctx.params.config.display());
     let command = command.arg("-c").arg(config).arg("-C").arg(LIMIT);
     match command.run(ctx.deadline.min(ctx.params.query_timeout)) {
-        Ok(output) if output.stdout_text().trim() == "-1" => say!(
-            WARN,
-            "replication_slot_name is set and max_slot_wal_keep_size is not: a standby that stays away makes the primary \
-             keep WAL until its disk is full; set max_slot_wal_keep_size to what the disk can spare"
-        ),
+        Ok(output) if output.stdout_text().trim() == "-1" => {
+            say!(WARN, "slots without a limit", advice = UNLIMITED_SLOTS);
+        }
         Ok(_) => {}
         Err(error) => say!(
             WARN,

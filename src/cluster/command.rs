@@ -42,7 +42,7 @@ Exit codes:
   1    failed, or not agreed to: nothing was done, or what was done is said
   2    wrong usage
   10   the cluster has no primary
-  11   repaired, but not seen streaming in time
+  11   waited too long: for the primary, or, after the repair, to see the node stream
   100  this node is the primary, or is healthy
   101  Pacemaker does not answer on this node
   102  this node's part of the cluster has no quorum";
@@ -66,7 +66,7 @@ pub struct RepairArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// How long the repaired node may take to be seen streaming from the primary
+    /// How long to wait: for a primary that does not answer, and afterwards to see the node stream
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub timeout: Duration,
 

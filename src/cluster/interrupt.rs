@@ -1,6 +1,6 @@
 //! Ctrl-C while data are being repaired.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
@@ -9,7 +9,13 @@ use crate::model::repair::{Journal, Phase, Work};
 /// How often it was asked to end. A signal handler has no other place to put it.
 static ASKED: AtomicU32 = AtomicU32::new(0);
 
-extern "C" fn note(_signal: nix::libc::c_int) {
+/// One of them was SIGTERM.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note(signal: nix::libc::c_int) {
+    if signal == nix::libc::SIGTERM {
+        TOLD.store(true, Ordering::Relaxed);
+    }
     ASKED.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -31,7 +37,7 @@ pub(super) fn listen() -> nix::Result<()> {
             SaFlags::SA_RESTART,
             SigSet::empty(),
         );
-        // SAFETY: both handlers do at most one atomic addition, which is async-signal-safe.
+        // SAFETY: the handlers do nothing but atomic operations, which are async-signal-safe.
         unsafe { sigaction(signal, &action) }?;
     }
     Ok(())
@@ -42,13 +48,17 @@ pub(super) fn times_asked() -> u32 {
     ASKED.load(Ordering::Relaxed)
 }
 
+/// Whether SIGTERM was among the requests: the agent's stop sends it, so as not to stop a server that is started again
+/// behind its back.
+pub(super) fn was_told() -> bool {
+    TOLD.load(Ordering::Relaxed)
+}
+
 /// What comes of a request to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reaction {
-    /// End: the data are as they were.
+    /// End, and say what has become of the data.
     End,
-    /// End all the same: the data are lost.
-    EndDamaged,
     /// Only when asked once more.
     AskAgain,
     /// Not now: it is done in a moment, and half done is worse.
@@ -59,15 +69,7 @@ pub(super) enum Reaction {
 pub(super) fn react(journal: &Journal, was_warned: bool) -> Reaction {
     match (journal.work, journal.phase) {
         (_, Phase::Swapping | Phase::Starting | Phase::Done | Phase::Failed) => Reaction::Finish,
-        (Work::Rewind, Phase::Waiting | Phase::Recovering | Phase::Checking | Phase::Copying)
-            if journal.damaged =>
-        {
-            if was_warned {
-                Reaction::EndDamaged
-            } else {
-                Reaction::AskAgain
-            }
-        }
+        (Work::Rewind, Phase::Copying) if journal.damaged && !was_warned => Reaction::AskAgain,
         (
             Work::Rewind | Work::Rebuild,
             Phase::Waiting | Phase::Recovering | Phase::Checking | Phase::Copying,
@@ -110,13 +112,7 @@ mod tests {
                 false,
                 Reaction::AskAgain,
             ),
-            (
-                Work::Rewind,
-                Phase::Copying,
-                true,
-                true,
-                Reaction::EndDamaged,
-            ),
+            (Work::Rewind, Phase::Copying, true, true, Reaction::End),
             (
                 Work::Rewind,
                 Phase::Starting,
@@ -138,9 +134,11 @@ mod tests {
     fn signals_are_counted() {
         listen().unwrap();
         let before = times_asked();
+        assert!(!was_told());
         nix::sys::signal::raise(Signal::SIGINT).unwrap();
         nix::sys::signal::raise(Signal::SIGHUP).unwrap();
         nix::sys::signal::raise(Signal::SIGTERM).unwrap();
         assert_eq!(times_asked(), before + 2);
+        assert!(was_told());
     }
 }

@@ -7,6 +7,7 @@
 mod command;
 mod exit;
 mod interrupt;
+mod job;
 mod node;
 mod plan;
 mod repair;

@@ -2,7 +2,7 @@
 
 use crate::model::cluster_view::ClusterView;
 use crate::model::node_name::NodeName;
-use crate::ocf::{OcfEnv, Outcome};
+use crate::ocf::OcfEnv;
 use crate::pacemaker::cib::{self, Cib};
 use crate::pacemaker::resources::{self, Resource};
 use crate::params::Params;
@@ -72,12 +72,4 @@ fn own_name() -> Result<NodeName, Failure> {
             ))
         })?;
     NodeName::new(output.stdout_text().trim()).map_err(unreachable)
-}
-
-/// What the agent's code answered, where it did not succeed.
-pub(super) fn failed(outcome: &Outcome) -> Failure {
-    match &outcome.reason {
-        Some(reason) => Failure::plain(reason),
-        None => Failure::plain(outcome.code.name()),
-    }
 }

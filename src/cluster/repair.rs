@@ -1,29 +1,20 @@
 //! `cluster rewind`, `cluster rebuild`, `cluster repair`: this node's data are made to follow the primary again.
-//!
-//! The work itself is the agent's ([`agent::repair::by_hand`]), as is its lock against the agent. It runs in a thread,
-//! so that this one can answer the operator: when the command ends, so does the thread, and with it the programs that it
-//! runs.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use crate::agent;
 use crate::model::cluster_view::{ClusterView, PermanentAttribute, RecordedRole};
-use crate::model::repair::{Journal, Work};
+use crate::model::repair::Work;
 use crate::model::status::{DataStatus, SenderState};
-use crate::ocf::{OcfCode, Outcome};
 use crate::sys::{Command, Deadline, poll_until};
 use crate::timing;
 
-use super::interrupt::{self, Reaction};
+use super::interrupt;
+use super::job::{Job, Stopped};
 use super::node::{self, Here};
 use super::plan::{HandsOff, Plan};
 use super::show::Display;
 use super::{Exit, Failure, RepairArgs};
-
-/// How often it is looked whether the operator has asked for the end.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What is tried, in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +54,7 @@ pub(super) fn repair(strategy: Strategy, args: &RepairArgs) -> Result<(), Failur
     }
     interrupt::listen().map_err(Failure::plain)?;
     let mut display = Display::new(args.json, args.verbose);
-    let result = work(&here, &plan, &mut display)
+    let result = work(&here, &plan, args.timeout, &mut display)
         .and_then(|()| afterwards(&here, &plan, args.timeout, &display));
     display.close();
     let follows = result?;
@@ -89,119 +80,32 @@ fn agree() -> Result<(), Failure> {
     }
 }
 
-fn work(here: &Here, plan: &Plan, display: &mut Display) -> Result<(), Failure> {
+fn work(here: &Here, plan: &Plan, limit: Duration, display: &mut Display) -> Result<(), Failure> {
+    let is_watched = plan.is_running && plan.hands_off.is_none();
+    let job = |work| Job {
+        here,
+        work,
+        limit,
+        is_watched,
+    };
     let (first, second) = match plan.strategy {
         Strategy::Rewind => (Work::Rewind, None),
         Strategy::Rebuild => (Work::Rebuild, None),
         Strategy::RewindOrRebuild => (Work::Rewind, Some(Work::Rebuild)),
     };
-    let (outcome, journal) = one(here, plan, first, display)?;
-    match (outcome.code, second) {
-        (OcfCode::Success, _) => Ok(()),
-        (_, Some(work)) if !journal.damaged => {
-            display.say(&format!("no rewind: {}; a rebuild is next", outcome.text()));
-            let (outcome, journal) = one(here, plan, work, display)?;
-            conclude(&outcome, &journal)
+    match (job(first).run(display), second) {
+        (
+            Err(Stopped {
+                failure,
+                may_rebuild,
+            }),
+            Some(work),
+        ) if may_rebuild => {
+            display.say(&format!("no rewind: {}", failure.why));
+            job(work).run(display).map_err(|stopped| stopped.failure)
         }
-        _ => conclude(&outcome, &journal),
+        (result, _) => result.map_err(|stopped| stopped.failure),
     }
-}
-
-fn conclude(outcome: &Outcome, journal: &Journal) -> Result<(), Failure> {
-    if outcome.code == OcfCode::Success {
-        return Ok(());
-    }
-    let failure = node::failed(outcome);
-    if !journal.damaged || failure.why.contains(REBUILD) {
-        return Err(failure);
-    }
-    Err(Failure::plain(format!("{}; {DAMAGED}", failure.why)))
-}
-
-const REBUILD: &str = "expgsql cluster rebuild";
-
-const DAMAGED: &str = "this node's data are neither the old ones nor the primary's, and only a new copy repairs them: expgsql cluster rebuild";
-
-enum Event {
-    Told(Journal),
-    Ended(Outcome),
-}
-
-/// Does one kind of work to its end, and gives the last that was told of it.
-fn one(
-    here: &Here,
-    plan: &Plan,
-    work: Work,
-    display: &mut Display,
-) -> Result<(Outcome, Journal), Failure> {
-    let events = start(here, work)?;
-    let mut journal = Journal::new(work);
-    let (mut answered, mut was_warned) = (interrupt::times_asked(), false);
-    loop {
-        match events.recv_timeout(LOOK) {
-            Ok(Event::Told(told)) => {
-                display.tell(&told);
-                journal = told;
-            }
-            Ok(Event::Ended(outcome)) => return Ok((outcome, journal)),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::plain(
-                    "bug in expgsql: the repair ended without a result; please report it with what is printed above",
-                ));
-            }
-        }
-        let asked = interrupt::times_asked();
-        if asked == answered {
-            continue;
-        }
-        answered = asked;
-        match interrupt::react(&journal, was_warned) {
-            Reaction::End => return Err(ended(plan)),
-            Reaction::EndDamaged => {
-                return Err(Failure::plain(format!(
-                    "interrupted while pg_rewind was writing: {DAMAGED}"
-                )));
-            }
-            Reaction::AskAgain => {
-                was_warned = true;
-                display.say(
-                    "pg_rewind is writing: if it is interrupted now, only a rebuild repairs this node; press Ctrl-C once more to interrupt it",
-                );
-            }
-            Reaction::Finish => {
-                display.say("this can't be interrupted; it is done in a moment");
-            }
-        }
-    }
-}
-
-fn start(here: &Here, work: Work) -> Result<Receiver<Event>, Failure> {
-    let (send, events) = mpsc::channel();
-    let (env, params) = (here.env.clone(), here.params.clone());
-    let body = move || {
-        // Nobody listens any more only when the process ends.
-        let mut tell = |journal: &Journal| drop(send.send(Event::Told(journal.clone())));
-        let outcome = agent::repair::by_hand(&env, &params, work, &mut tell);
-        let _ = send.send(Event::Ended(outcome));
-    };
-    std::thread::Builder::new()
-        .name(work.to_string())
-        .spawn(body)
-        .map_err(Failure::plain)?;
-    Ok(events)
-}
-
-/// Interrupted before anything of the old data was changed.
-fn ended(plan: &Plan) -> Failure {
-    let server = if plan.is_running && plan.hands_off.is_none() {
-        "; Pacemaker starts the server again with its next monitor"
-    } else {
-        ""
-    };
-    Failure::plain(format!(
-        "interrupted: this node's data are as they were{server}"
-    ))
 }
 
 /// Forgives this node its failures, and waits until the primary has seen it stream. Gives the sentence that says so.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 
 use crate::model::progress::{Bytes, Progress};
+use crate::model::timeline::Lineage;
 use crate::postgres::control::{self, ControlError};
 use crate::postgres::files;
 use crate::postgres::meter::Meter;
@@ -24,6 +25,7 @@ use crate::postgres::programs::Programs;
 use crate::postgres::replace::{self, Kind, Layout, NEW, Swap, SwapError, Unit};
 use crate::postgres::server::{self, ServerError};
 use crate::postgres::source::{Identity, Source, SourceError, one_line};
+use crate::postgres::wal::{self, WalError};
 use crate::sys::{Deadline, RunError};
 use crate::timing;
 
@@ -71,6 +73,8 @@ pub enum BaseBackupError {
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error(transparent)]
+    Wal(#[from] WalError),
+    #[error(transparent)]
     Swap(#[from] SwapError),
 }
 
@@ -91,6 +95,7 @@ impl BaseBackupError {
             | Self::Tool(_)
             | Self::Control(_)
             | Self::Server(_)
+            | Self::Wal(_)
             | Self::Swap(_) => false,
         }
     }
@@ -126,6 +131,27 @@ impl Copy<'_> {
         let (pgdata, owner) = (self.pgdata, self.programs.owner());
         self.begin_swap()?;
         Swap::finish(pgdata, owner)
+    }
+
+    /// The history of the server that this is a copy of.
+    ///
+    /// # Errors
+    /// The copy can't be read.
+    pub fn lineage(&self) -> Result<Lineage, BaseBackupError> {
+        let new = self.pgdata.join(NEW);
+        let control = control::read(self.programs, &new, Deadline::after(QUESTION))?;
+        let wal = self.layout.units.iter().find(|unit| unit.kind == Kind::Wal);
+        // The link is for the time after the swap.
+        let wal = wal.map_or_else(|| new.join("pg_wal"), Unit::new_dir);
+        Ok(wal::lineage_in(&wal, control.timeline)?)
+    }
+
+    /// Gives it up.
+    ///
+    /// # Errors
+    /// See [`SwapError`].
+    pub fn discard(self) -> Result<(), SwapError> {
+        Swap::discard(self.pgdata, self.programs.owner())
     }
 
     /// Only the point of no return of [`Copy::swap_in`]; the rest is [`Swap::finish`]'s.

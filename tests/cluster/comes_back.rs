@@ -136,8 +136,8 @@ fn told_what_to_do(stage: &Stage) -> Result<()> {
 pub(crate) fn diverge(stage: &Stage) -> Result<&Node> {
     let lab = &stage.lab;
     lab.wait_healthy(LIMIT)?;
-    // While Pacemaker tells the agent of a changed parameter it shows no role.
-    let name = lab.eventually("there is a primary", LIMIT, |lab| {
+    // Pacemaker 2.1 takes a promoted instance for an unpromoted one from a reload to the next monitor.
+    let name = lab.eventually("a promoted node is shown", LIMIT, |lab| {
         let primary = lab.primary().map_err(|error| error.to_string())?;
         Ok(primary.name().to_owned())
     })?;

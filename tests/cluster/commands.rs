@@ -195,13 +195,15 @@ fn removed(stage: &Stage) -> Result<()> {
             node.read_file(&path).map(|text| (path, text))
         })
         .collect::<Result<_>>()?;
+    // In this order: without its pid file nobody finds a server that still runs.
+    lab.kill_postmaster(node)?;
     node.run(&["rm", "-rf", &data])?.ok()?;
-    // It may have noticed by itself.
-    let _ = lab.kill_postmaster(node);
-    lab.eventually("the server is down", LIMIT, |lab| {
-        match lab.postgres(node).postmaster() {
-            Some(pid) => Err(format!("postmaster {pid} runs")),
-            None => Ok(()),
+    // A stop by Pacemaker would end a repair.
+    lab.eventually("Pacemaker has given it up", LIMIT, |lab| {
+        let status = lab.status().map_err(|error| error.to_string())?;
+        match refusal(&status) {
+            Some((name, _)) if name == node.name() => Ok(()),
+            _ => Err(status.to_string()),
         }
     })?;
     ends(node, &["rewind", "--yes"], 1, "nothing to rewind")?;
@@ -264,15 +266,19 @@ fn bad_input(stage: &Stage, node: &Node) -> Result<()> {
     let data = lab.layout().data.display().to_string();
     let rebuild = &["rebuild", "--yes"][..];
     let rewind = &["rewind", "--yes"][..];
-    let unchanged = |what: &str, words: &[&str], part: &str| {
+    let unchanged_but = |what: &str, words: &[&str], code: i32, part: &str| {
         let before = fingerprint(lab, node)?;
-        let output = ends(node, words, 1, part)?;
+        let output = ends(node, words, code, part)?;
+        let says_so = output.stderr.contains("data are as they were");
+        expect(says_so, || format!("{what}: {}", output.text()))?;
         println!("         {what}: {}", output.stderr.trim());
         let after = fingerprint(lab, node)?;
         expect(before == after, || {
             format!("{what}: the data directory was changed:\n{}", output.text())
         })
     };
+
+    let unchanged = |what: &str, words: &[&str], part: &str| unchanged_but(what, words, 1, part);
 
     // Another directory in the place of the node's own, for one command each.
     let instead = |make: &str, act: &dyn Fn() -> Result<()>| {
@@ -322,7 +328,8 @@ fn bad_input(stage: &Stage, node: &Node) -> Result<()> {
         node.sh(&rule)?.ok().map(drop)
     };
     firewall("--insert")?;
-    let result = unchanged("the primary can't be reached", rebuild, "primary");
+    let impatient = ["rebuild", "--yes", "--timeout", "5"];
+    let result = unchanged_but("the primary can't be reached", &impatient, 11, "primary");
     firewall("--delete")?;
     result
 }

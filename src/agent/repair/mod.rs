@@ -56,7 +56,14 @@ pub(super) fn come_up(board: &Board<'_, '_>) -> Step<Option<Server>> {
             );
             begin(board, work)
         }
-        Err(refusal) => Err(failed(refusal)),
+        Err(refusal) => {
+            say!(
+                WARN,
+                "this node can't follow the primary, and on_divergence does not let it be repaired; with rewind_or_rebuild it would be",
+                on_divergence = board.ctx.params.on_divergence
+            );
+            Err(failed(refusal))
+        }
     }
 }
 
@@ -68,6 +75,20 @@ fn clear_up(ctx: &Context<'_>) -> Step<()> {
     }
     say!(INFO, "removing what an interrupted repair has left behind");
     launch(ctx, Work::Rebuild)
+}
+
+/// A repair that was given up, or interrupted, is of no interest once the server runs.
+pub(super) fn forget(board: &Board<'_, '_>) -> Step<()> {
+    let ctx = board.ctx;
+    if board
+        .transient(&ctx.me, TransientAttribute::Repair)
+        .is_none()
+        || goes_on(ctx)?
+    {
+        return Ok(());
+    }
+    journal::remove(ctx)?;
+    board.set_own(TransientAttribute::Repair, None)
 }
 
 /// Starts the process that repairs.

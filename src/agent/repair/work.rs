@@ -9,6 +9,7 @@ use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::progress::Progress;
 use crate::model::repair::{Journal, OnDivergence, Phase, Work};
+use crate::model::repl_info::ReplInfo;
 use crate::ocf::{OcfCode, OcfEnv, Outcome};
 use crate::params::Params;
 use crate::postgres::base_backup::{BaseBackup, BaseBackupError};
@@ -420,9 +421,28 @@ impl<'a> Repair<'a> {
         };
         self.now(Phase::Copying, None);
         let copy = backup.take(&mut |progress| self.copied(progress))?;
+        // Meanwhile another may have been promoted; and the address may have led to a deposed primary.
+        let record = self.record_once_it_can_be_read();
+        let history = copy.lineage()?;
+        if !record.is_some_and(|record| is_recorded(&record, &history)) {
+            copy.discard().map_err(failed)?;
+            return Err(Trouble::Passing(format!(
+                "the copy is of a server on {history}, which is not the recorded primary's timeline"
+            )));
+        }
         self.now(Phase::Swapping, None);
         copy.swap_in().map_err(failed)?;
         Ok(self.set_damaged(false)?)
+    }
+
+    /// A copy that took hours is not thrown away because the cluster is busy for a moment.
+    fn record_once_it_can_be_read(&self) -> Option<ReplInfo> {
+        let patience = Deadline::after(timing::REPAIR_CHECKPOINT);
+        let record = poll_until(patience, timing::REPAIR_RETRY, || {
+            let read = self.context().and_then(|ctx| ctx.record(&ctx.cluster()?));
+            read.ok()
+        });
+        record.flatten()
     }
 
     fn start(&mut self) -> Result<(), Trouble> {

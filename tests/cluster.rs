@@ -3,27 +3,32 @@
 //!
 //! A scenario is a story in named steps on one cluster, because a cluster takes a quarter of a minute to come up; the
 //! step that fails is named. `cargo test --test cluster -- sync` runs those with `sync` in their name.
-//! `EXPGSQL_ROUNDS=10` splits ten times in place of twice, `EXPGSQL_STOCK=1` has the stock agent split, too.
+//! `EXPGSQL_ROUNDS=10` splits ten times in place of twice, `EXPGSQL_STOCK=1` has the stock agent and PAF meet the faults, too.
 
 use std::process::ExitCode;
 
 mod cluster {
     pub(crate) mod attributes;
+    pub(crate) mod comes_back;
     pub(crate) mod commands;
     pub(crate) mod compare;
     pub(crate) mod features;
     pub(crate) mod lag;
     pub(crate) mod machines;
     pub(crate) mod network;
+    pub(crate) mod power_cut;
     pub(crate) mod quorum;
+    pub(crate) mod redundancy;
     pub(crate) mod server;
     pub(crate) mod split;
     pub(crate) mod stage;
+    pub(crate) mod switchover;
     pub(crate) mod two_nodes;
 }
 
 use cluster::{
-    commands, compare, features, lag, machines, network, quorum, server, split, two_nodes,
+    comes_back, commands, compare, features, lag, machines, network, power_cut, quorum, server,
+    split, switchover, two_nodes,
 };
 
 fn main() -> ExitCode {
@@ -34,6 +39,9 @@ fn main() -> ExitCode {
         server::an_async_cluster_survives_what_happens_to_its_servers,
         machines::an_async_cluster_survives_the_loss_of_machines,
         network::an_async_cluster_survives_partitions,
+        comes_back::what_was_the_primary_comes_back_by_itself,
+        power_cut::a_repair_survives_a_power_cut_or_says_what_to_do,
+        switchover::switchovers_back_and_forth_leave_nothing_to_clean_up,
         features::slots_receivers_edited_and_outside_standbys_are_looked_after,
         quorum::with_quorum_commit_a_lost_standby_is_not_felt,
         split::repeated_splits_lose_nothing_with_quorum_commit,
@@ -42,6 +50,6 @@ fn main() -> ExitCode {
         two_nodes::two_nodes_with_a_lock_service_survive_splits,
         commands::an_operator_repairs_a_node_by_hand,
         lag::a_standby_far_behind_is_nobodys_successor,
-        compare::it_is_up_sooner_and_costs_less_than_the_stock_agent,
+        compare::it_is_up_sooner_costs_less_and_is_whole_again_by_itself,
     ])
 }

@@ -153,6 +153,9 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
         }
     };
     tolerate(receiver_status(&board, &server));
+    if !ctx.env.is_probe() {
+        tolerate(repair::forget(&board));
+    }
     if ctx.promise() == Promise::Sync {
         tolerate(distrust(&mut board));
     }

@@ -17,6 +17,10 @@ use super::context::Context;
 use super::statement::RELOADS_CONNINFO;
 use super::{Step, ready};
 
+/// What an operator is told where nothing bounds what slots hold back.
+pub(super) const UNLIMITED_SLOTS: &str = "replication_slot_name is set and max_slot_wal_keep_size is not: a standby that stays away makes \
+    the primary keep WAL until its disk is full; set max_slot_wal_keep_size to what the disk can spare";
+
 /// The slot by which `standby` streams from the recorded primary; `None`: it needs none.
 pub(super) fn slot_of(
     ctx: &Context<'_>,
@@ -97,6 +101,10 @@ fn bring_about(
         say!(INFO, "dropping replication slot", slot = slot);
         let drop = format!("SELECT pg_drop_replication_slot({})", literal(slot));
         owner.execute(&drop).map_err(|e| ready::refused(&e))?;
+    }
+    let holds_back = prefix.is_some() && !plan.create.is_empty();
+    if holds_back && !views::limits_slots(&mut owner).map_err(|e| ready::refused(&e))? {
+        say!(WARN, "slots without a limit", advice = UNLIMITED_SLOTS);
     }
     for slot in &plan.create {
         say!(INFO, "creating replication slot", slot = slot);

@@ -45,6 +45,9 @@ pub(super) struct State {
     /// Monitors in a row that found this standby receiving nothing while there was a primary.
     #[serde(default)]
     pub(super) idle: u32,
+    /// Since when too few standbys stream, or none is waited for; time since the machine started.
+    #[serde(default)]
+    pub(super) degraded_since: Option<Duration>,
     /// The last reason to let commits wait, so that it is logged when it changes.
     pub(super) hold: Option<String>,
 }

@@ -14,6 +14,7 @@ use crate::postgres::control;
 
 use super::context::Context;
 use super::lock::Lock;
+use super::slots::UNLIMITED_SLOTS;
 use super::{Step, failed, places, settings, statement};
 
 /// The oldest PostgreSQL that has standby.signal, and so the settings in postgresql.conf.
@@ -42,15 +43,29 @@ pub(super) fn validate(ctx: &Context<'_>) -> Step<()> {
 
 /// What validate-all has to say beyond that.
 pub(super) fn advise(ctx: &Context<'_>) -> Step<()> {
-    can_rewind(ctx)?;
+    can_repair(ctx)?;
     bounds_slots(ctx);
     can_relax(ctx)
 }
 
 /// Found out when a node has diverged, it would be too late: what is missing must have been there while it wrote.
-fn can_rewind(ctx: &Context<'_>) -> Step<()> {
+fn can_repair(ctx: &Context<'_>) -> Step<()> {
     let policy = ctx.params.on_divergence;
-    if !matches!(policy, OnDivergence::Rewind | OnDivergence::RewindOrRebuild) {
+    let (rewinds, rebuilds) = match policy {
+        OnDivergence::Stop => (false, false),
+        OnDivergence::Rewind => (true, false),
+        OnDivergence::Rebuild => (false, true),
+        OnDivergence::RewindOrRebuild => (true, true),
+    };
+    for (tool, is_needed) in [("pg_rewind", rewinds), ("pg_basebackup", rebuilds)] {
+        if is_needed {
+            let version = ctx.programs().tool(tool).arg("--version");
+            version
+                .run(ctx.deadline)
+                .map_err(|e| installed(format!("on_divergence={policy}: {e}")))?;
+        }
+    }
+    if !rewinds {
         return Ok(());
     }
     let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
@@ -58,8 +73,7 @@ fn can_rewind(ctx: &Context<'_>) -> Step<()> {
         return Ok(());
     }
     Err(installed(format!(
-        "on_divergence={policy}, but pg_rewind needs wal_log_hints=on or data checksums, and {} has neither: set \
-         wal_log_hints=on and restart the server, or use on_divergence=rebuild",
+        "on_divergence={policy}: set wal_log_hints=on and restart, or use on_divergence=rebuild: {} has no checksums, so pg_rewind can't work",
         ctx.pgdata().display()
     )))
 }
@@ -74,11 +88,9 @@ fn bounds_slots(ctx: &Context<'_>) {
     let config = format!("config_file={}", ctx.params.config.display());
     let command = command.arg("-c").arg(config).arg("-C").arg(LIMIT);
     match command.run(ctx.deadline.min(ctx.params.query_timeout)) {
-        Ok(output) if output.stdout_text().trim() == "-1" => say!(
-            WARN,
-            "replication_slot_name is set and max_slot_wal_keep_size is not: a standby that stays away makes the primary \
-             keep WAL until its disk is full; set max_slot_wal_keep_size to what the disk can spare"
-        ),
+        Ok(output) if output.stdout_text().trim() == "-1" => {
+            say!(WARN, "slots without a limit", advice = UNLIMITED_SLOTS);
+        }
         Ok(_) => {}
         Err(error) => say!(
             WARN,

@@ -46,7 +46,7 @@ impl fmt::Display for Misfit {
                 primary,
             } => write!(
                 f,
-                "own WAL reaches {local}, past {timeline}@{fork} where {primary}'s history leaves it"
+                "own WAL {local} is past {primary}'s fork {timeline}@{fork}"
             ),
             Self::Ahead {
                 local,
@@ -54,15 +54,12 @@ impl fmt::Display for Misfit {
                 primary,
             } => write!(
                 f,
-                "own WAL reaches {local}, {primary}'s only {flushed} on the same timeline: it lost WAL in a crash"
+                "own WAL {local} is past {primary}'s end {flushed}, which lost WAL in a crash"
             ),
-            Self::Lacking { local, primary } => write!(
-                f,
-                "own WAL reaches {local}, and {primary} has removed what comes next"
-            ),
-            Self::Damaged => f.write_str(
-                "a rewind of this data directory was interrupted while it wrote, and can't be resumed",
-            ),
+            Self::Lacking { local, primary } => {
+                write!(f, "{primary} has removed the WAL that follows own {local}")
+            }
+            Self::Damaged => f.write_str("a rewind was interrupted while it wrote"),
         }
     }
 }
@@ -274,7 +271,7 @@ mod tests {
         );
         assert_eq!(
             misfit.unwrap().to_string(),
-            "own WAL reaches 1@0/101, past 1@0/100 where node2's history leaves it"
+            "own WAL 1@0/101 is past node2's fork 1@0/100"
         );
     }
 }

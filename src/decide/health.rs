@@ -1,6 +1,7 @@
 //! Whether a running primary should tell that something is missing.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::model::sync_names::SyncNames;
 
@@ -44,6 +45,19 @@ impl fmt::Display for Degradation {
     }
 }
 
+/// How long commits may wait before people are told. Every failover has such a wait, a lost standby another until it is
+/// revoked; and what Pacemaker was told once it lists until somebody cleans up.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Whether people should know, after it has lasted so long.
+#[must_use]
+pub fn is_worth_telling(degradation: &Degradation, lasted: Duration) -> bool {
+    match degradation {
+        Degradation::Alone => true,
+        Degradation::Waiting { .. } => lasted >= PATIENCE,
+    }
+}
+
 /// Judges a primary in synchronous mode. `connected`: how many of those named in the contract stream.
 #[must_use]
 pub fn degradation(contract: &SyncNames, connected: usize) -> Option<Degradation> {
@@ -59,6 +73,23 @@ pub fn degradation(contract: &SyncNames, connected: usize) -> Option<Degradation
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_told_when_it_lasts() {
+        let waiting = degradation(&"b".parse().unwrap(), 0).unwrap();
+        let alone = degradation(&SyncNames::Nobody, 0).unwrap();
+        for (what, lasted, expected) in [
+            (&waiting, Duration::ZERO, false),
+            (&waiting, PATIENCE, true),
+            (&alone, Duration::ZERO, true),
+        ] {
+            assert_eq!(
+                is_worth_telling(what, lasted),
+                expected,
+                "{what} {lasted:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_cluster_that_waits_or_is_alone_is_degraded() {

@@ -1,7 +1,5 @@
 //! What becomes of a node that cannot follow the primary.
 
-use std::fmt;
-
 use crate::model::repair::{OnDivergence, Work};
 
 use super::divergence::Misfit;
@@ -34,24 +32,19 @@ const fn command(work: Work) -> &'static str {
     }
 }
 
-impl Why {
-    /// What to do, where `program` is how expgsql is called.
-    #[must_use]
-    pub fn advice(self, program: impl fmt::Display) -> String {
-        match self {
-            Self::Asked(work) => format!(
-                "run '{program} {}' on this node, or set on_divergence=rewind_or_rebuild and clean up the resource",
-                command(work)
-            ),
-            Self::BeyondRewind => format!(
-                "a rewind can't help here: run '{program} {}' on this node, or set on_divergence=rewind_or_rebuild and clean up the resource",
-                command(Work::Rebuild)
-            ),
-            Self::Claimed => format!(
-                "but the cluster has recorded that this node has every acknowledged commit, so it may be the only one that has: look at both nodes before you run '{program} {}'",
-                command(Work::Rebuild)
-            ),
-        }
+/// Why nothing is done, and what to do, where `program` is how expgsql is called.
+///
+/// Pacemaker keeps 128 characters of an exit reason: the command and both positions, and no word more.
+#[must_use]
+pub fn refusal(misfit: &Misfit, why: Why, program: &str) -> String {
+    match why {
+        Why::Asked(work) => format!("run '{program} {}': {misfit}", command(work)),
+        Why::BeyondRewind => format!("run '{program} {}': {misfit}", command(Work::Rebuild)),
+        Why::Claimed => format!(
+            "look at both nodes: {misfit}, and the cluster counts on this node's commits, which '{program} {}' would throw away \
+             once its data are moved elsewhere",
+            command(Work::Rebuild)
+        ),
     }
 }
 
@@ -90,7 +83,7 @@ pub const fn by_hand(
     misfit: Option<&Misfit>,
     wish: Work,
     is_claimed: bool,
-) -> Result<Option<Work>, Why> {
+) -> Result<Option<Work>, (&Misfit, Why)> {
     let Some(misfit) = misfit else {
         return Ok(match wish {
             Work::Rewind => None,
@@ -99,8 +92,8 @@ pub const fn by_hand(
         });
     };
     match (remedy(misfit), wish) {
-        ((_, true), _) if is_claimed => Err(Why::Claimed),
-        ((Work::Rebuild, _), Work::Rewind) => Err(Why::BeyondRewind),
+        ((_, true), _) if is_claimed => Err((misfit, Why::Claimed)),
+        ((Work::Rebuild, _), Work::Rewind) => Err((misfit, Why::BeyondRewind)),
         (_, wish) => Ok(Some(wish)),
     }
 }
@@ -217,7 +210,7 @@ mod tests {
             (Some(&damaged), Rebuild, false, Ok(Some(Rebuild))),
         ] {
             assert_eq!(
-                by_hand(misfit, wish, is_claimed),
+                by_hand(misfit, wish, is_claimed).map_err(|(_, why)| why),
                 expected,
                 "{misfit:?} {wish}"
             );
@@ -225,13 +218,33 @@ mod tests {
     }
 
     #[test]
-    fn the_advice_can_be_pasted() {
-        for (why, expected) in [
-            (Why::Asked(Work::Rewind), "'/x/expgsql cluster rewind'"),
-            (Why::BeyondRewind, "'/x/expgsql cluster rebuild'"),
-            (Why::Claimed, "'/x/expgsql cluster rebuild'"),
+    fn what_pacemaker_shows_has_the_command_and_both_positions() {
+        let local = WalPosition {
+            lineage: "12".parse().unwrap(),
+            end: Lsn::new(0x1A_6B37_4D84),
+        };
+        let misfit = Misfit::Forked {
+            timeline: local.lineage.timeline,
+            local,
+            fork: Lsn::new(0x1A_6B37_4D80),
+            primary: NodeName::new("database1").unwrap(),
+        };
+        let program = "/usr/lib/ocf/resource.d/heartbeat/expgsql";
+        let text = refusal(&misfit, Why::Asked(Work::Rewind), program);
+        assert!(text.len() <= 128, "{} characters: {text}", text.len());
+        for part in [
+            "expgsql cluster rewind'",
+            "12@1A/6B374D84",
+            "12@1A/6B374D80",
         ] {
-            assert!(why.advice("/x/expgsql").contains(expected), "{why:?}");
+            assert!(text.contains(part), "{text}");
+        }
+        for misfit in misfits() {
+            let text = refusal(&misfit, Why::BeyondRewind, program);
+            assert!(
+                text.starts_with(&format!("run '{program} cluster rebuild'")),
+                "{text}"
+            );
         }
     }
 }

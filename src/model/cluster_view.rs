@@ -667,6 +667,7 @@ mod tests {
             "pgsql-master-baseline",
             "pgsql-receiver-status",
             "pgsql-degraded",
+            "pgsql-repair",
             "master-pgsql",
         ];
         assert_eq!(names, expected);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 
 use crate::model::progress::{Bytes, Progress};
+use crate::model::timeline::Lineage;
 use crate::postgres::control::{self, ControlError};
 use crate::postgres::files;
 use crate::postgres::meter::Meter;
@@ -24,6 +25,7 @@ use crate::postgres::programs::Programs;
 use crate::postgres::replace::{self, Kind, Layout, NEW, Swap, SwapError, Unit};
 use crate::postgres::server::{self, ServerError};
 use crate::postgres::source::{Identity, Source, SourceError, one_line};
+use crate::postgres::wal::{self, WalError};
 use crate::sys::{Deadline, RunError};
 use crate::timing;
 
@@ -48,6 +50,11 @@ pub enum BaseBackupError {
         "not enough space for a second copy of the data: {needed} needed, {free} free; the old data were left as they are. Make space, or remove the old data directory's contents by hand"
     )]
     Space { needed: Bytes, free: Bytes },
+    /// It ran full before how much is needed was known.
+    #[error(
+        "not enough space for a second copy of the data: {0}; the old data were left as they were. Make space, or remove the old data directory's contents by hand"
+    )]
+    Full(String),
     #[error("{} is a mount point inside {}, which can't be replaced around it: rebuild by hand", .inner.display(), .outer.display())]
     Mounted { inner: PathBuf, outer: PathBuf },
     #[error("{} lies inside {}, which can't be replaced around it: rebuild by hand", .inner.display(), .outer.display())]
@@ -66,6 +73,8 @@ pub enum BaseBackupError {
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error(transparent)]
+    Wal(#[from] WalError),
+    #[error(transparent)]
     Swap(#[from] SwapError),
 }
 
@@ -78,6 +87,7 @@ impl BaseBackupError {
             Self::OtherCluster { .. }
             | Self::Running(_)
             | Self::Space { .. }
+            | Self::Full(_)
             | Self::Mounted { .. }
             | Self::Nested { .. }
             | Self::OtherVersion { .. }
@@ -85,6 +95,7 @@ impl BaseBackupError {
             | Self::Tool(_)
             | Self::Control(_)
             | Self::Server(_)
+            | Self::Wal(_)
             | Self::Swap(_) => false,
         }
     }
@@ -120,6 +131,27 @@ impl Copy<'_> {
         let (pgdata, owner) = (self.pgdata, self.programs.owner());
         self.begin_swap()?;
         Swap::finish(pgdata, owner)
+    }
+
+    /// The history of the server that this is a copy of.
+    ///
+    /// # Errors
+    /// The copy can't be read.
+    pub fn lineage(&self) -> Result<Lineage, BaseBackupError> {
+        let new = self.pgdata.join(NEW);
+        let control = control::read(self.programs, &new, Deadline::after(QUESTION))?;
+        let wal = self.layout.units.iter().find(|unit| unit.kind == Kind::Wal);
+        // The link is for the time after the swap.
+        let wal = wal.map_or_else(|| new.join("pg_wal"), Unit::new_dir);
+        Ok(wal::lineage_in(&wal, control.timeline)?)
+    }
+
+    /// Gives it up.
+    ///
+    /// # Errors
+    /// See [`SwapError`].
+    pub fn discard(self) -> Result<(), SwapError> {
+        Swap::discard(self.pgdata, self.programs.owner())
     }
 
     /// Only the point of no return of [`Copy::swap_in`]; the rest is [`Swap::finish`]'s.
@@ -168,8 +200,9 @@ impl<'a> BaseBackup<'a> {
         Swap::discard(self.pgdata, owner)?;
         Swap::purge(self.pgdata, owner)?;
         self.make_pgdata()?;
-        let (old, mapping) = replace::act(owner, self.pgdata, || Ok(self.look(spaces)))??;
-        self.refuse_mounts(&old.layout)?;
+        let mounts = Mounts::read().map_err(|source| io_error(self.pgdata, source))?;
+        let (old, mapping) = replace::act(owner, self.pgdata, || Ok(self.look(spaces, &mounts)))??;
+        refuse_mounts(&old.layout, &mounts)?;
         replace::act(owner, self.pgdata, || {
             Swap::announce(self.pgdata, &old.layout)
         })?;
@@ -240,6 +273,7 @@ impl<'a> BaseBackup<'a> {
     fn look(
         &self,
         spaces: Option<Vec<(u32, PathBuf)>>,
+        mounts: &Mounts,
     ) -> Result<(Old, Vec<(PathBuf, PathBuf)>), BaseBackupError> {
         let fail = |path: &Path| {
             let path = path.to_owned();
@@ -252,7 +286,7 @@ impl<'a> BaseBackup<'a> {
         }];
         let wal = pgdata.join("pg_wal");
         let wal_link = fs::read_link(&wal).ok();
-        let wal_stays = wal_link.is_none() && Mounts::read().map_err(fail(&wal))?.has(&wal);
+        let wal_stays = wal_link.is_none() && mounts.has(&wal);
         if wal_link.is_some() || wal_stays {
             units.push(Unit {
                 dir: real(&wal),
@@ -286,27 +320,6 @@ impl<'a> BaseBackup<'a> {
             is_populated: pgdata.join("PG_VERSION").exists(),
         };
         Ok((old, mapping))
-    }
-
-    /// An entry that is a mount point could not be renamed, when half of the others have been.
-    fn refuse_mounts(&self, layout: &Layout) -> Result<(), BaseBackupError> {
-        let mounts = Mounts::read().map_err(|source| io_error(self.pgdata, source))?;
-        for outer in &layout.units {
-            for inner in mounts.below(&outer.dir) {
-                let is_unit = layout.units.iter().any(|unit| unit.dir == inner);
-                let entry = inner.strip_prefix(&outer.dir).ok();
-                let is_data = entry
-                    .and_then(|entry| entry.components().next()?.as_os_str().to_str())
-                    .is_some_and(|name| layout.is_data(outer.kind, name));
-                if is_data && !is_unit {
-                    return Err(BaseBackupError::Mounted {
-                        inner: inner.to_owned(),
-                        outer: outer.dir.clone(),
-                    });
-                }
-            }
-        }
-        Ok(())
     }
 
     fn pg_basebackup(
@@ -376,6 +389,9 @@ impl<'a> BaseBackup<'a> {
         } else {
             words
         };
+        if words.contains("No space left on device") {
+            return BaseBackupError::Full(words.to_owned());
+        }
         match self
             .source
             .why_failed("BASE_BACKUP", words, Deadline::after(QUESTION))
@@ -499,6 +515,26 @@ fn real(path: &Path) -> PathBuf {
         _ => path.to_owned(),
     };
     fs::canonicalize(path).unwrap_or_else(|_| target())
+}
+
+/// An entry that is a mount point could not be renamed, when half of the others have been.
+fn refuse_mounts(layout: &Layout, mounts: &Mounts) -> Result<(), BaseBackupError> {
+    for outer in &layout.units {
+        for inner in mounts.below(&outer.dir) {
+            let is_unit = layout.units.iter().any(|unit| unit.dir == inner);
+            let entry = inner.strip_prefix(&outer.dir).ok();
+            let is_data = entry
+                .and_then(|entry| entry.components().next()?.as_os_str().to_str())
+                .is_some_and(|name| layout.is_data(outer.kind, name));
+            if is_data && !is_unit {
+                return Err(BaseBackupError::Mounted {
+                    inner: inner.to_owned(),
+                    outer: outer.dir.clone(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A place within another would move with it, except within an entry that is the node's own, which stays.

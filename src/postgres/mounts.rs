@@ -14,11 +14,11 @@ impl Mounts {
     /// Reads them.
     ///
     /// # Errors
-    /// /proc could not be read.
+    /// /proc could not be read. It is root's file, also while root acts as somebody else.
     ///
     /// Source: proc(5), `/proc/pid/mountinfo`.
     pub fn read() -> io::Result<Self> {
-        Ok(Self::parse(&fs::read("/proc/self/mountinfo")?))
+        Ok(Self::parse(&fs::read("/proc/thread-self/mountinfo")?))
     }
 
     fn parse(text: &[u8]) -> Self {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::model::progress::Progress;
 use crate::postgres::config;
-use crate::postgres::control::{self, ClusterState, Control};
+use crate::postgres::control;
 use crate::postgres::files;
 use crate::postgres::meter::Meter;
 use crate::postgres::own_entries;
@@ -76,7 +76,7 @@ pub fn recover(
 ) -> Result<(), RewindError> {
     refuse_running(pgdata)?;
     let control = control::read(programs, pgdata, deadline).map_err(impossible)?;
-    if is_shut_down(&control) {
+    if control.state.is_orderly() {
         return Ok(());
     }
     if pgdata.join("backup_label").exists() {
@@ -99,7 +99,7 @@ pub fn recover(
     }
     ended?;
     let control = control::read(programs, pgdata, deadline).map_err(impossible)?;
-    if is_shut_down(&control) {
+    if control.state.is_orderly() {
         return Ok(());
     }
     Err(impossible(format!(
@@ -166,17 +166,6 @@ fn refuse_running(pgdata: &Path) -> Result<(), RewindError> {
     }
 }
 
-fn is_shut_down(control: &Control) -> bool {
-    match control.state {
-        ClusterState::ShutDown | ClusterState::ShutDownInRecovery => true,
-        ClusterState::StartingUp
-        | ClusterState::ShuttingDown
-        | ClusterState::InCrashRecovery
-        | ClusterState::InArchiveRecovery
-        | ClusterState::InProduction => false,
-    }
-}
-
 /// File work as the owner; nothing has been touched when it fails.
 fn act<T>(programs: &Programs, action: impl FnOnce() -> io::Result<T>) -> Result<T, RewindError> {
     as_owner(programs.owner(), action)
@@ -208,7 +197,7 @@ impl Rewind<'_> {
         refuse_running(self.pgdata)?;
         own_entries::restore(self.pgdata, self.save, self.programs.owner()).map_err(impossible)?;
         let control = control::read(self.programs, self.pgdata, deadline).map_err(impossible)?;
-        if !is_shut_down(&control) {
+        if !control.state.is_orderly() {
             return Err(impossible(format!(
                 "the server was not shut down in order (state {:?}): it has to recover first",
                 control.state.to_string()
@@ -367,17 +356,22 @@ impl Rewind<'_> {
             }
         }
         let (mut heard, mut meter) = (Heard::default(), Meter::default());
+        let is_dry = !more.is_empty();
         let ended = command.watch(timing::REPAIR_SILENCE, |line| {
             match Progress::of_line(line) {
                 Some(progress) => on_progress(meter.rated(progress)),
                 None => heard.hear(line),
             }
+            // A dry run fetches everything from the primary, too, and throws it away. What can fail has been tried by now.
+            if is_dry && heard.has_begun {
+                return ControlFlow::Break(());
+            }
             ControlFlow::Continue(())
         });
-        let is_dry = !more.is_empty();
         match ended {
             Ok(_) if heard.not_needed => Err(RewindError::NotNeeded),
             Ok(_) => Ok(()),
+            Err(RunError::Stopped(_)) if is_dry => Ok(()),
             Err(error) => Err(self.explain(&error, &heard, is_dry)),
         }
     }

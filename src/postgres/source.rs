@@ -309,11 +309,23 @@ impl Source {
         segment_size: u64,
         deadline: Deadline,
     ) -> Result<bool, SourceError> {
-        let segment = Segment::of(timeline, from, segment_size);
-        if self.identify(deadline)?.flushed <= segment.start() {
+        let primary = self.identify(deadline)?;
+        let lineage = self.lineage(primary.timeline, deadline)?;
+        let begin = Segment::start_of(from, segment_size);
+        if primary.flushed <= begin {
             // Nothing can be missing of what is not written yet; and nothing would come.
             return Ok(true);
         }
+        if timeline != primary.timeline && lineage.end_of(timeline).is_none() {
+            return Err(SourceError::Unexpected {
+                asked: format!("WAL of timeline {timeline}"),
+                got: format!("its own timelines are {lineage}"),
+            });
+        }
+        // The file may begin on an earlier timeline, or with a later one.
+        let holder = lineage.ancestors.iter().find(|fork| fork.end > begin);
+        let holder = holder.map_or(primary.timeline, |fork| fork.timeline);
+        let segment = Segment::of(holder, from, segment_size);
         let scratch = self.service_file.with_extension("wal");
         let prepared = self.as_self(|| {
             remove_tree(&scratch)?;
@@ -340,7 +352,7 @@ impl Source {
         }
         let words = output.stderr_text();
         // In whatever language: only the message of a missing segment names it.
-        if words.contains(&segment.name()) {
+        if segment.is_named_in(&words) {
             return Ok(false);
         }
         Err(self.why(&Kind::Replication, "START_REPLICATION", &words, deadline))
@@ -561,12 +573,20 @@ impl Segment {
         }
     }
 
-    fn start(&self) -> Lsn {
-        Lsn::new(self.number * self.size)
+    fn start_of(position: Lsn, size: u64) -> Lsn {
+        let segment = Self::of(TimelineId::FIRST, position, size);
+        Lsn::new(segment.number * segment.size)
     }
 
     fn after_start(&self) -> Lsn {
         Lsn::new(self.number * self.size + 1)
+    }
+
+    /// On whatever timeline: the file with the end of one is looked for under the next one's name.
+    fn is_named_in(&self, words: &str) -> bool {
+        let name = self.name();
+        let is_it = |word: &str| word.len() == name.len() && word[8..] == name[8..];
+        words.split(|c: char| !c.is_ascii_hexdigit()).any(is_it)
     }
 
     /// Source: PostgreSQL, `XLogFileName`.
@@ -718,8 +738,11 @@ mod tests {
         assert_eq!(name(1, 0x0100_0028, 16 << 20), "000000010000000000000001");
         assert_eq!(name(2, 0xA_FF00_0000, 16 << 20), "000000020000000A000000FF");
         assert_eq!(name(3, 0x1_4000_0000, 1 << 30), "000000030000000100000001");
-        let segment = Segment::of(TimelineId::FIRST, Lsn::new(0x0100_0028), 16 << 20);
-        assert_eq!(segment.start(), Lsn::new(0x0100_0000));
+        let position = Lsn::new(0x0100_0028);
+        assert_eq!(Segment::start_of(position, 16 << 20), Lsn::new(0x0100_0000));
+        let segment = Segment::of(TimelineId::FIRST, position, 16 << 20);
+        assert!(segment.is_named_in("segment \"000000020000000000000001\" is gone"));
+        assert!(!segment.is_named_in("segment 000000010000000000000002 é is gone"));
     }
 
     #[test]

@@ -237,6 +237,21 @@ pub fn slots(session: &mut Session) -> Result<Vec<Slot>, SqlError> {
         .collect()
 }
 
+/// Whether something bounds the WAL that slots hold back. PostgreSQL 12 can't.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn limits_slots(session: &mut Session) -> Result<bool, SqlError> {
+    const QUERY: &str = "SELECT coalesce(current_setting('max_slot_wal_keep_size', true), '-1')";
+    let rows = session.rows(QUERY)?;
+    let row = rows.first().ok_or_else(|| unexpected(QUERY, "no row"))?;
+    Ok(row
+        .first()
+        .cloned()
+        .flatten()
+        .is_some_and(|limit| limit != "-1"))
+}
+
 fn parse<T: std::str::FromStr>(
     query: &'static str,
     row: &Row,

@@ -30,8 +30,16 @@ pub enum WalError {
 /// The file is there but cannot be read or understood. A timeline without a file counts as a
 /// root: timeline 1 has none, and a restored backup may lack it.
 pub fn lineage(pgdata: &Path, timeline: TimelineId) -> Result<Lineage, WalError> {
+    lineage_in(&pgdata.join("pg_wal"), timeline)
+}
+
+/// The same of a directory that holds WAL.
+///
+/// # Errors
+/// As [`lineage`].
+pub fn lineage_in(wal: &Path, timeline: TimelineId) -> Result<Lineage, WalError> {
     let file = timeline.history_file_name();
-    match fs::read_to_string(pgdata.join("pg_wal").join(&file)) {
+    match fs::read_to_string(wal.join(&file)) {
         Ok(text) => Lineage::from_history_file(timeline, &text)
             .map_err(|error| WalError::BadHistory { file, error }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Lineage::root(timeline)),

@@ -2,7 +2,6 @@
 
 use lab::network::WRITER_ADDRESS;
 use lab::postgres::{REPLICATION_USER, TMPDIR};
-use lab::resources::RESOURCE;
 use lab::{Cluster, Node, RepMode, Result};
 
 use super::attributes;
@@ -132,15 +131,7 @@ fn outside(stage: &Stage) -> Result<()> {
     let postmaster = lab.postgres(primary).postmaster();
     let others = lab.nodes().iter().map(Node::name);
     let names: Vec<&str> = others.filter(|name| *name != primary.name()).collect();
-    let set = [
-        "crm_resource",
-        "--resource",
-        RESOURCE,
-        "--set-parameter=external_standby_node_list",
-    ];
-    primary
-        .run(&[&set[..], &["--parameter-value", OUTSIDE]].concat())?
-        .ok()?;
+    lab.set_parameter("external_standby_node_list", OUTSIDE)?;
     in_force(
         stage,
         "every standby of the cluster belongs to the contract",

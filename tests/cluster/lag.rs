@@ -54,13 +54,17 @@ pub(crate) fn a_standby_far_behind_is_nobodys_successor() -> Result<()> {
     stage.scene("its machine loses power: nobody is promoted", |stage| {
         lost_power(stage, primary, late)
     })?;
+    stage.scene(
+        "a switchover does not wait for another that is far behind",
+        |stage| leaves_behind(stage, primary, late, away),
+    )?;
     stage.step(
-        "the standby has caught up: it may be promoted",
+        "both have caught up: they may be promoted",
         Toll::Nothing,
         |_| {
-            lab.clear_weather(late)?;
-            lab.set_standby_mode(away, false)?;
+            lab.clear_weather(away)?;
             lab.wait_healthy(LIMIT)?;
+            let primary = lab.primary()?;
             lab.eventually("nothing is degraded", LIMIT, |_| match degraded(primary)? {
                 None => Ok(()),
                 Some(code) => Err(format!("monitor on {} gives {code}", primary.name())),
@@ -260,6 +264,30 @@ fn lost_power(stage: &Stage, primary: &Node, late: &Node) -> Result<()> {
     })?;
     stage.writes_go_on()?;
     far_behind(lab, primary, late)?;
+    none_lost(stage)
+}
+
+/// The first standby has caught up and takes over, while the other still lacks most of the backlog. PostgreSQL's shutdown
+/// would send it all of that first, for minutes.
+fn leaves_behind(stage: &Stage, primary: &Node, late: &Node, away: &Node) -> Result<()> {
+    let lab = &stage.lab;
+    lab.clear_weather(late)?;
+    lab.eventually("the first standby may be promoted", LIMIT, |lab| {
+        let status = lab.status().map_err(|error| error.to_string())?;
+        match status.attribute(late.name(), "pgsql-data-status") {
+            Some("STREAMING|SYNC") => Ok(()),
+            _ => Err(status.to_string()),
+        }
+    })?;
+    lab.throttle_replication(away, RATE_KBIT)?;
+    lab.set_standby_mode(away, false)?;
+    far_behind(lab, primary, away)?;
+    lab.move_primary(late, LIMIT)?;
+    stage.writes_go_on()?;
+    let said = lab::logs(primary, 300);
+    expect(said.contains("the shutdown does not wait for"), || {
+        format!("{} waited for {}\n{said}", primary.name(), away.name())
+    })?;
     none_lost(stage)
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn repeated_splits_lose_nothing_with_quorum_commit() -> Result<()> {
 /// Splits the cluster as often as asked for.
 pub(crate) fn repeatedly(stage: &Stage) -> Result<()> {
     let mut table = Table::new(stage.label());
-    for round in 1..=rounds()? {
+    for round in 1..=rounds(ROUNDS)? {
         stage.step(&format!("split {round}"), Toll::Failover, |stage| {
             let split = split(&stage.lab, &stage.client, round, |_| stage.recovers())?;
             table.row(&split);
@@ -47,7 +47,7 @@ pub(crate) fn repeatedly(stage: &Stage) -> Result<()> {
 }
 
 pub(crate) fn the_stock_agent_loses_commits_in_a_split() -> Result<()> {
-    if std::env::var_os(STOCK_VARIABLE).is_none_or(|value| value != "1") {
+    if !others_asked_for() {
         return Err(Error::LeftOut(format!(
             "the stock agent, for comparison only; {STOCK_VARIABLE}=1 runs it"
         )));
@@ -59,7 +59,7 @@ pub(crate) fn the_stock_agent_loses_commits_in_a_split() -> Result<()> {
     lab.wait_healthy(LIMIT)?;
     let client = ScoreClient::start(&lab)?;
     let mut table = Table::new("stock");
-    for round in 1..=rounds()? {
+    for round in 1..=rounds(ROUNDS)? {
         table.row(&split(&lab, &client, round, repair)?);
     }
     table.close();
@@ -68,9 +68,15 @@ pub(crate) fn the_stock_agent_loses_commits_in_a_split() -> Result<()> {
     })
 }
 
-fn rounds() -> Result<u32> {
+/// Whether the other agents are to be run as well, for comparison.
+pub(crate) fn others_asked_for() -> bool {
+    std::env::var_os(STOCK_VARIABLE).is_some_and(|value| value == "1")
+}
+
+/// How often what is repeated is repeated: `default`, unless the variable says otherwise.
+pub(crate) fn rounds(default: u32) -> Result<u32> {
     let Some(text) = std::env::var_os(ROUNDS_VARIABLE) else {
-        return Ok(ROUNDS);
+        return Ok(default);
     };
     let number = text.to_str().and_then(|text| text.parse().ok());
     number.ok_or_else(|| Error::Other(format!("{ROUNDS_VARIABLE}={text:?} is no number")))
@@ -166,7 +172,7 @@ fn takes_no_writes(lab: &Cluster, node: &Node) -> Result<()> {
 
 /// What an operator does after the stock agent: a new copy for every node that is not a standby by itself, once
 /// Pacemaker has nothing more to do. Such a node may well run, and ask for WAL that does not exist.
-fn repair(lab: &Cluster) -> Result<()> {
+pub(crate) fn repair(lab: &Cluster) -> Result<()> {
     let mut last: Option<(lab::Status, Instant)> = None;
     lab.eventually("one primary, and nothing on its way", LIMIT, |lab| {
         let status = lab.status().map_err(|error| error.to_string())?;

@@ -15,6 +15,9 @@ use super::attributes;
 /// Limit of every wait.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
+/// The parameter that says what becomes of a node that can't follow.
+pub(crate) const ON_DIVERGENCE: &str = "on_divergence";
+
 /// Commits in a row that mean that writes go on.
 const STEADY: usize = 50;
 
@@ -200,9 +203,13 @@ impl Stage {
         taken_over_from(&self.lab, old)
     }
 
-    /// Waits until the cluster is healthy. A node whose start was refused because its WAL passed the fork must have
-    /// been told both positions; it gets a new copy, as the reason asks for.
+    /// Waits until the cluster is healthy. Where the agent may not repair a node (`on_divergence=stop`), one whose start was
+    /// refused because its WAL passed the fork must have been told both positions; it gets a new copy, as the reason asks
+    /// for. Else nobody lifts a hand.
     pub(crate) fn recovers(&self) -> Result<()> {
+        if self.is_unaided() {
+            return self.lab.wait_healthy(LIMIT);
+        }
         loop {
             let refused = self.lab.eventually(
                 "a healthy cluster, or a refusal with a reason",
@@ -232,6 +239,13 @@ impl Stage {
                     }
                 })?;
         }
+    }
+
+    /// The agent was told at the beginning to repair what can't follow.
+    fn is_unaided(&self) -> bool {
+        let spec = self.lab.spec();
+        let mut params = spec.params.iter();
+        params.any(|(name, value)| name == ON_DIVERGENCE && value != "stop")
     }
 
     /// Pacemaker's account of a node's failures; 0 where there is none.
@@ -289,7 +303,7 @@ pub(crate) fn refusal(status: &Status) -> Option<(String, String)> {
 }
 
 /// How many WAL positions (`16/B374D848`) a text names.
-fn positions(text: &str) -> usize {
+pub(crate) fn positions(text: &str) -> usize {
     let is_hex = |part: &str| {
         !part.is_empty() && part.len() <= 8 && part.chars().all(|c| c.is_ascii_hexdigit())
     };

@@ -1,6 +1,7 @@
 //! The agent as Pacemaker and an administrator see it: what each action answers, with which words, and what it leaves
 //! on disk. The real executable and a real PostgreSQL run in hosts of the lab, without a cluster.
 
+mod advice;
 mod bad_input;
 mod follower;
 mod ocf;
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
         ocf::a_wrong_call_is_told_apart_from_a_wrong_configuration,
         ocf::ocf_tester_passes,
         ocf::every_case_of_the_ocft_suite_gives_its_code,
+        advice::what_a_rewind_needs_is_missed_before_it_is_needed,
+        advice::a_slot_without_a_limit_is_warned_of,
         bad_input::unusable_parameters_are_refused_without_a_trace,
         bad_input::an_unusable_machine_is_refused_without_a_trace,
         bad_input::a_configuration_that_contradicts_the_agent_is_refused_without_a_trace,

@@ -10,7 +10,7 @@ use crate::decide::contract::{
     self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, Step as ContractStep,
 };
 use crate::decide::eligibility::Promise;
-use crate::decide::health::{Degradation, degradation};
+use crate::decide::health::{Degradation, degradation, is_worth_telling};
 use crate::decide::marks::Grant;
 use crate::log::say;
 use crate::model::cluster_view::{ClusterProperty, NoQuorumPolicy};
@@ -87,9 +87,10 @@ pub(super) fn settle(
         Promise::Sync => round.settle_sync(board, &mut server.session, ctx.deadline.min(patience)),
         Promise::Async => round.settle_async(board, &mut server.session),
     };
+    let degradation = round.lasting_degradation();
     // What was revoked is noted even where a later step failed.
     round.state.save(ctx, &before)?;
-    result.map(|()| round.degradation().map_or(Settled::Well, Settled::Degraded))
+    result.and(degradation.map(|what| what.map_or(Settled::Well, Settled::Degraded)))
 }
 
 /// How a primary is afterwards.
@@ -143,6 +144,18 @@ impl Round<'_> {
         board.change(&ChangeSet::default().property(stale, None))?;
         self.look(session)?;
         self.write_marks(board)
+    }
+
+    /// What people should know of.
+    fn lasting_degradation(&mut self) -> Step<Option<Degradation>> {
+        let now = boot_clock().map_err(failed)?.since_boot();
+        let Some(what) = self.degradation() else {
+            self.state.degraded_since = None;
+            return Ok(None);
+        };
+        let since = *self.state.degraded_since.get_or_insert(now);
+        let is_told = is_worth_telling(&what, now.saturating_sub(since));
+        Ok(is_told.then_some(what))
     }
 
     fn degradation(&self) -> Option<Degradation> {

@@ -2,7 +2,7 @@
 
 use crate::decide::divergence::{self, Misfit};
 use crate::decide::eligibility::Promise;
-use crate::decide::repair::{Plan, Why, plan};
+use crate::decide::repair::{self, Plan, Why, plan};
 use crate::log::say;
 use crate::model::repair::Work;
 use crate::model::repl_info::ReplInfo;
@@ -166,7 +166,7 @@ pub(super) fn source(ctx: &Context<'_>) -> Step<Source> {
         more: p.primary_conninfo_opt.as_ref(),
         node: ctx.me.lower(),
     })
-    .map_err(|e| failed(format!("primary_conninfo_opt: {e}")))?;
+    .map_err(failed)?;
     let path = ctx.tmp(SERVICE);
     let source = Source::new(&ctx.programs(), &p.psql, path.clone());
     source
@@ -192,6 +192,6 @@ pub(in crate::agent) fn plan_for(
 /// Both positions, and the command that helps.
 pub(super) fn refusal(misfit: &Misfit, why: Why) -> String {
     let program = std::env::current_exe();
-    let program = program.map_or_else(|_| "expgsql".into(), |path| path.display().to_string());
-    format!("{misfit}; {}", why.advice(program))
+    let program = program.map_or_else(|_| "expgsql".to_owned(), |path| path.display().to_string());
+    repair::refusal(misfit, why, &program)
 }

@@ -35,10 +35,7 @@ const OWN: &str = "expgsql.own";
 /// Finishes what an interrupted repair left half done, so that the data directory is a whole one again.
 pub(super) fn tidy(ctx: &Context<'_>) -> Step<()> {
     Swap::finish(ctx.pgdata(), &ctx.owner).map_err(failed)?;
-    if !journal::is_damaged(ctx)? {
-        own_entries::restore(ctx.pgdata(), &ctx.tmp(OWN), &ctx.owner).map_err(failed)?;
-    }
-    Ok(())
+    own_entries::restore(ctx.pgdata(), &ctx.tmp(OWN), &ctx.owner).map_err(failed)
 }
 
 /// The server as a standby, where its data can follow the primary. `None`: they are being repaired, and the server
@@ -59,7 +56,14 @@ pub(super) fn come_up(board: &Board<'_, '_>) -> Step<Option<Server>> {
             );
             begin(board, work)
         }
-        Err(refusal) => Err(failed(refusal)),
+        Err(refusal) => {
+            say!(
+                WARN,
+                "this node can't follow the primary, and on_divergence does not let it be repaired; with rewind_or_rebuild it would be",
+                on_divergence = board.ctx.params.on_divergence
+            );
+            Err(failed(refusal))
+        }
     }
 }
 
@@ -71,6 +75,20 @@ fn clear_up(ctx: &Context<'_>) -> Step<()> {
     }
     say!(INFO, "removing what an interrupted repair has left behind");
     launch(ctx, Work::Rebuild)
+}
+
+/// A repair that was given up, or interrupted, is of no interest once the server runs.
+pub(super) fn forget(board: &Board<'_, '_>) -> Step<()> {
+    let ctx = board.ctx;
+    if board
+        .transient(&ctx.me, TransientAttribute::Repair)
+        .is_none()
+        || goes_on(ctx)?
+    {
+        return Ok(());
+    }
+    journal::remove(ctx)?;
+    board.set_own(TransientAttribute::Repair, None)
 }
 
 /// Starts the process that repairs.

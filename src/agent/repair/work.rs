@@ -9,16 +9,16 @@ use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::progress::Progress;
 use crate::model::repair::{Journal, OnDivergence, Phase, Work};
-use crate::model::timeline::TimelineId;
+use crate::model::repl_info::ReplInfo;
 use crate::ocf::{OcfCode, OcfEnv, Outcome};
 use crate::params::Params;
 use crate::postgres::base_backup::{BaseBackup, BaseBackupError};
+use crate::postgres::control;
 use crate::postgres::control::Control;
 use crate::postgres::process::Postmaster;
 use crate::postgres::replace::Swap;
 use crate::postgres::rewind::{self, Rewind, RewindError};
 use crate::postgres::source::{Source, SourceError};
-use crate::postgres::{control, own_entries};
 use crate::sys::{Deadline, poll_until};
 use crate::timing;
 
@@ -297,7 +297,7 @@ impl<'a> Repair<'a> {
             Some(Work::Rewind) => {
                 self.journal.work = Work::Rewind;
                 let control = control.ok_or_else(|| failed("there is nothing to rewind"))?;
-                match self.rewind(&ctx, &source, &control, identity.timeline) {
+                match self.rewind(&ctx, &source, &control) {
                     Err(Trouble::Final(why)) if self.falls_back() => {
                         say!(WARN, "not rewound: making a new copy", reason = why);
                         self.rebuild(&ctx, &source)?;
@@ -358,12 +358,8 @@ impl<'a> Repair<'a> {
             (Asked::ByHand, misfit) => {
                 let is_claimed = ctx.promise() == Promise::Sync
                     && board.claim()?.members.contains(ctx.me.lower());
-                repair::by_hand(misfit.as_ref(), self.journal.work, is_claimed).map_err(|why| {
-                    Trouble::Final(match misfit {
-                        Some(misfit) => gate::refusal(misfit, why),
-                        None => why.advice("expgsql"),
-                    })
-                })
+                repair::by_hand(misfit.as_ref(), self.journal.work, is_claimed)
+                    .map_err(|(misfit, why)| Trouble::Final(gate::refusal(misfit, why)))
             }
         }
     }
@@ -386,7 +382,6 @@ impl<'a> Repair<'a> {
         ctx: &Context<'_>,
         source: &Source,
         control: &Control,
-        timeline: TimelineId,
     ) -> Result<(), Trouble> {
         let programs = ctx.programs();
         let p = ctx.params;
@@ -396,8 +391,6 @@ impl<'a> Repair<'a> {
             rewind::recover(&programs, ctx.pgdata(), &p.config, deadline)?;
         }
         self.now(Phase::Checking, None);
-        let deadline = Deadline::after(timing::REPAIR_CHECKPOINT);
-        source.settle_timeline(&p.pgdb, timeline, deadline)?;
         let save = ctx.tmp(OWN);
         let rewind = Rewind {
             programs: &programs,
@@ -419,8 +412,6 @@ impl<'a> Repair<'a> {
 
     fn rebuild(&mut self, ctx: &Context<'_>, source: &Source) -> Result<(), Trouble> {
         self.journal.work = Work::Rebuild;
-        // Half a rewind has the primary's configuration in the place of this node's.
-        own_entries::restore(ctx.pgdata(), &ctx.tmp(OWN), &ctx.owner).map_err(failed)?;
         let programs = ctx.programs();
         let backup = BaseBackup {
             programs: &programs,
@@ -430,9 +421,28 @@ impl<'a> Repair<'a> {
         };
         self.now(Phase::Copying, None);
         let copy = backup.take(&mut |progress| self.copied(progress))?;
+        // Meanwhile another may have been promoted; and the address may have led to a deposed primary.
+        let record = self.record_once_it_can_be_read();
+        let history = copy.lineage()?;
+        if !record.is_some_and(|record| is_recorded(&record, &history)) {
+            copy.discard().map_err(failed)?;
+            return Err(Trouble::Passing(format!(
+                "the copy is of a server on {history}, which is not the recorded primary's timeline"
+            )));
+        }
         self.now(Phase::Swapping, None);
         copy.swap_in().map_err(failed)?;
         Ok(self.set_damaged(false)?)
+    }
+
+    /// A copy that took hours is not thrown away because the cluster is busy for a moment.
+    fn record_once_it_can_be_read(&self) -> Option<ReplInfo> {
+        let patience = Deadline::after(timing::REPAIR_CHECKPOINT);
+        let record = poll_until(patience, timing::REPAIR_RETRY, || {
+            let read = self.context().and_then(|ctx| ctx.record(&ctx.cluster()?));
+            read.ok()
+        });
+        record.flatten()
     }
 
     fn start(&mut self) -> Result<(), Trouble> {

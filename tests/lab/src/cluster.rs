@@ -91,6 +91,19 @@ impl Builder {
         self
     }
 
+    /// Failures of PostgreSQL on a node after which Pacemaker takes it elsewhere. Default: 3.
+    pub fn migration_threshold(mut self, failures: u32) -> Self {
+        self.spec.migration_threshold = failures;
+        self
+    }
+
+    /// Has Pacemaker forget a node's failures after this time without another one. Default: it never does, and a node
+    /// that reached the threshold is out until somebody cleans up.
+    pub fn failure_timeout(mut self, time: Duration) -> Self {
+        self.spec.failure_timeout = Some(time);
+        self
+    }
+
     /// Adds a third host with the lock service, and tells the agent of it (see [`crate::lock`]).
     pub fn lock_service(mut self) -> Self {
         self.spec.lock_service = true;

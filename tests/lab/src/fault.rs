@@ -297,34 +297,137 @@ impl Cluster {
     /// [`Error::Timeout`] when no other node is promoted in time; the ban is lifted then, too.
     pub fn switchover(&self, limit: Duration) -> Result<&Node> {
         let old = self.primary()?;
-        note(format!("switchover, away from {}", old.name()));
-        old.run(&[
-            "crm_resource",
-            "--resource",
-            crate::resources::CLONE,
-            "--ban",
-            "--promoted",
-            "--node",
-            old.name(),
-        ])?
-        .ok()?;
-        let moved = self.eventually("another node is promoted", limit, |cluster| {
+        self.ban_primary(old)?;
+        let moved = self.other_primary(old, limit);
+        self.lift_bans()?;
+        moved
+    }
+
+    /// Forbids a node to be the primary.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from crm_resource.
+    pub fn ban_primary(&self, node: &Node) -> Result<()> {
+        note(format!("switchover, away from {}", node.name()));
+        self.constrain(&["--ban", "--node", node.name()])
+    }
+
+    /// Lets every node be the primary again.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from crm_resource.
+    pub fn lift_bans(&self) -> Result<()> {
+        self.constrain(&["--clear"])
+    }
+
+    /// Moves the primary to a node, then lifts the preference for it.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when no other node, or a third one, is promoted in time.
+    pub fn move_primary(&self, to: &Node, limit: Duration) -> Result<()> {
+        let old = self.primary()?;
+        note(format!("switchover, {} to {}", old.name(), to.name()));
+        self.constrain(&["--move", "--node", to.name()])?;
+        let moved = self.other_primary(old, limit);
+        self.lift_bans()?;
+        let new = moved?;
+        if new.name() == to.name() {
+            return Ok(());
+        }
+        let seen = format!("{} was promoted", new.name());
+        Err(self.timeout(&format!("{} is promoted", to.name()), limit, seen))
+    }
+
+    /// crm_resource with the promoted role of the clone.
+    fn constrain(&self, act: &[&str]) -> Result<()> {
+        let whom = ["crm_resource", "--promoted", "--resource"];
+        let on = self.primary().or_else(|_| {
+            let mut nodes = self.nodes().iter();
+            nodes
+                .find(|node| node.is_on())
+                .ok_or_else(|| Error::Other("every node is powered off".into()))
+        })?;
+        on.run(&[&whom[..], &[crate::resources::CLONE], act].concat())?
+            .ok()
+            .map(drop)
+    }
+
+    fn other_primary(&self, old: &Node, limit: Duration) -> Result<&Node> {
+        let name = self.eventually("another node is promoted", limit, |cluster| {
             let primary = cluster.primary().map_err(|error| error.to_string())?;
             if primary.name() == old.name() {
                 Err(format!("{} still is", old.name()))
             } else {
                 Ok(primary.name().to_owned())
             }
+        })?;
+        self.node(&name)
+    }
+
+    /// Changes a parameter of the agent, from now on, on every node.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from crm_resource.
+    pub fn set_parameter(&self, name: &str, value: &str) -> Result<()> {
+        note(format!("{name}={value}"));
+        let parameter = format!("--set-parameter={name}");
+        let value = format!("--parameter-value={value}");
+        let whom = ["crm_resource", "--resource", crate::resources::RESOURCE];
+        self.primary()?
+            .run(&[&whom[..], &[parameter.as_str(), value.as_str()]].concat())?
+            .ok()
+            .map(drop)
+    }
+
+    /// Nothing that a node's PostgreSQL sends reaches the other nodes: replication stops, the cluster goes on. A power
+    /// cycle ends it.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from iptables.
+    pub fn cut_replication_from(&self, node: &Node) -> Result<()> {
+        note(format!("{} sends no WAL", node.name()));
+        let others = self.nodes().iter().filter(|n| n.name() != node.name());
+        let rules = others.map(|other| {
+            format!(
+                "iptables -A OUTPUT -p tcp --sport 5432 -d {} -j DROP",
+                other.address()
+            )
         });
-        old.run(&[
-            "crm_resource",
-            "--resource",
-            crate::resources::CLONE,
-            "--clear",
-            "--promoted",
-        ])?
-        .ok()?;
-        self.node(&moved?)
+        node.sh(&rules.collect::<Vec<_>>().join(" && "))?
+            .ok()
+            .map(drop)
+    }
+
+    /// Has Pacemaker leave everything as it is, or watch over it again: `maintenance-mode`.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from crm_attribute.
+    pub fn set_maintenance(&self, on: bool) -> Result<()> {
+        note(format!(
+            "maintenance mode {}",
+            if on { "on" } else { "off" }
+        ));
+        let value = format!("--update={on}");
+        let name = ["crm_attribute", "--name", "maintenance-mode"];
+        self.primary()?
+            .run(&[&name[..], &[value.as_str()]].concat())?
+            .ok()
+            .map(drop)
+    }
+
+    /// Changes the number of failures after which PostgreSQL has to leave a node, from now on.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] from crm_resource.
+    pub fn set_migration_threshold(&self, failures: u32) -> Result<()> {
+        note(format!("migration-threshold {failures}"));
+        let whom = ["crm_resource", "--resource", crate::resources::CLONE];
+        let what = ["--meta", "--set-parameter=migration-threshold"];
+        let value = format!("--parameter-value={failures}");
+        self.primary()?
+            .run(&[&whom[..], &what[..], &[value.as_str()]].concat())?
+            .ok()
+            .map(drop)
     }
 
     /// Gives a node a fresh copy of the primary's data, as an operator would: standby mode, pg_basebackup, back again.

@@ -36,6 +36,7 @@ mod spec;
 mod ssh;
 mod state;
 pub mod status;
+mod streams;
 pub mod suite;
 mod weather;
 
@@ -54,5 +55,6 @@ pub use progress::quiet as quiet_progress;
 pub use score::{Ack, Outage, Score, ScoreClient};
 pub use spec::{Agent, RepMode, Spec};
 pub use status::{Role, Status};
+pub use streams::{Redundancy, Stream, StreamWatch, View};
 pub use suite::{Scenario, suite};
 pub use weather::Weather;

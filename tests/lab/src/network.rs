@@ -133,7 +133,7 @@ impl Switch {
         let dev = port(host);
         // The queue is short: the sender is to notice, and what waits in it is to be less than wal_sender_timeout long.
         self.sh(&format!(
-            "tc qdisc replace dev {dev} root handle 1: htb default 10 && \
+            "tc qdisc del dev {dev} root 2>/dev/null; tc qdisc add dev {dev} root handle 1: htb default 10 && \
              tc class add dev {dev} parent 1: classid 1:10 htb rate 10gbit && \
              tc class add dev {dev} parent 1: classid 1:20 htb rate {kbit}kbit burst 64kb cburst 64kb && \
              tc qdisc add dev {dev} parent 1:20 bfifo limit 512kb && \

@@ -76,12 +76,15 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
     );
     // An instance must hold to its node more than the reader's address prefers another (below): otherwise Pacemaker
     // 2.1.5 moves standbys about, that is, restarts them, when one of them was stopped.
+    let forget = spec
+        .failure_timeout
+        .map(|time| format!("failure-timeout={}s", time.as_secs()));
     pcs(
         &format!(
-            "resource promotable {RESOURCE} {CLONE} promoted-max=1 promoted-node-max=1 clone-max={} clone-node-max=1 notify=true migration-threshold=3 resource-stickiness=1000",
-            spec.nodes
+            "resource promotable {RESOURCE} {CLONE} promoted-max=1 promoted-node-max=1 clone-max={} clone-node-max=1 notify=true migration-threshold={} resource-stickiness=1000",
+            spec.nodes, spec.migration_threshold
         ),
-        vec![],
+        forget.into_iter().collect(),
     );
 
     let mut address = |id: &str, ip: &str| {

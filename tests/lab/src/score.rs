@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::host::Node;
 use crate::network::WRITER_ADDRESS;
 use crate::poll;
+use crate::streams::StreamWatch;
 
 /// Rest between two commits: some hundred a second, and cores left for the cluster.
 const PACE: Duration = Duration::from_millis(4);
@@ -197,8 +198,6 @@ impl ScoreClient {
     }
 
     fn begin(cluster: &Cluster, start: Instant, address: &str, table: &str) -> Result<Self> {
-        let path = format!("/proc/{}/ns/net", cluster.client().init()?.pid);
-        let network = File::open(&path).map_err(Error::io(format!("open {path}")))?;
         let shared = Arc::new(Shared {
             start,
             address: address.to_owned(),
@@ -207,24 +206,21 @@ impl ScoreClient {
         });
         let (stop, stopped) = watch::channel(false);
         let for_thread = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || {
-            // Only this thread moves: its sockets are the client host's, everything else stays where it is.
-            let moved = setns(network, CloneFlags::CLONE_NEWNET).map_err(std::io::Error::from);
-            match moved.and_then(|()| {
-                tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-            }) {
-                Ok(runtime) => runtime.block_on(write(&for_thread, stopped)),
-                Err(error) => for_thread.error(error),
-            }
-        });
+        let thread = on_client(cluster, async move || write(&for_thread, stopped).await)?;
         let client = Self {
             shared,
             stop,
             thread: Some(thread),
         };
         Ok(client)
+    }
+
+    /// Starts to watch who streams from whom, by this client's clock.
+    ///
+    /// # Errors
+    /// The client host is off.
+    pub fn watch_streams(&self, cluster: &Cluster) -> Result<StreamWatch> {
+        StreamWatch::begin(cluster, self.shared.start)
     }
 
     fn wait_first(&self, cluster: &Cluster) -> Result<()> {
@@ -295,6 +291,55 @@ impl Drop for ScoreClient {
     }
 }
 
+/// Runs something on a thread that has the client host's network, on a runtime of its own.
+pub(crate) fn on_client<F: AsyncFnOnce() + Send + 'static>(
+    cluster: &Cluster,
+    act: F,
+) -> Result<JoinHandle<()>> {
+    let path = format!("/proc/{}/ns/net", cluster.client().init()?.pid);
+    let network = File::open(&path).map_err(Error::io(format!("open {path}")))?;
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        // Only this thread moves: its sockets are the client host's, everything else stays where it is.
+        let moved = setns(network, CloneFlags::CLONE_NEWNET).map_err(std::io::Error::from);
+        let runtime = moved.and_then(|()| {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+        });
+        match runtime {
+            Ok(runtime) => {
+                let _ = tell.send(Ok(()));
+                runtime.block_on(act());
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error));
+            }
+        }
+    });
+    told.recv()
+        .map_err(|_| Error::Other("a thread on the client's network ended at once".into()))?
+        .map_err(Error::io("enter the client's network"))?;
+    Ok(thread)
+}
+
+/// How the client's host connects to a server: no dead host may hold it up.
+pub(crate) fn config(address: &str, name: &str) -> Config {
+    let mut config = Config::new();
+    config
+        .host(address)
+        .port(5432)
+        .user("postgres")
+        .dbname("postgres")
+        .application_name(name)
+        .connect_timeout(CONNECT)
+        .tcp_user_timeout(SILENCE)
+        .keepalives_idle(CONNECT)
+        .keepalives_interval(CONNECT)
+        .keepalives_retries(2);
+    config
+}
+
 async fn write(shared: &Shared, mut stopped: watch::Receiver<bool>) {
     tokio::select! {
         () = write_forever(shared) => {}
@@ -317,19 +362,7 @@ async fn one_connection(
     shared: &Shared,
     next: &mut u64,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let mut config = Config::new();
-    config
-        .host(&shared.address)
-        .port(5432)
-        .user("postgres")
-        .dbname("postgres")
-        .application_name("score");
-    config
-        .connect_timeout(CONNECT)
-        .tcp_user_timeout(SILENCE)
-        .keepalives_idle(CONNECT)
-        .keepalives_interval(CONNECT)
-        .keepalives_retries(2);
+    let config = config(&shared.address, "score");
     // connect_timeout covers the TCP handshake only; a frozen postmaster lets the kernel complete it.
     let (client, connection) = tokio::time::timeout(SILENCE, config.connect(NoTls)).await??;
     let driver = tokio::spawn(connection);

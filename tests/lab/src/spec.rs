@@ -81,6 +81,16 @@ pub struct Spec {
     /// Whether there is a host `lock` with the lock service, and the agent is told of it.
     #[serde(default)]
     pub lock_service: bool,
+    /// Failures of the PostgreSQL resource on a node after which it has to leave that node.
+    #[serde(default = "migration_threshold")]
+    pub migration_threshold: u32,
+    /// After this time without another one failures are forgotten; `None`: never.
+    #[serde(default)]
+    pub failure_timeout: Option<Duration>,
+}
+
+fn migration_threshold() -> u32 {
+    3
 }
 
 impl Default for Spec {
@@ -95,6 +105,8 @@ impl Default for Spec {
             properties: Vec::new(),
             settings: Vec::new(),
             lock_service: false,
+            migration_threshold: migration_threshold(),
+            failure_timeout: None,
         }
     }
 }

@@ -58,6 +58,8 @@ pub struct Instance {
     pub failed: bool,
     /// Nothing more is done for it before someone cleans up.
     pub blocked: bool,
+    /// Pacemaker looks after it: no maintenance mode.
+    pub managed: bool,
 }
 
 /// A resource's role.
@@ -179,6 +181,7 @@ impl Status {
                 role: Role::parse(resource.attribute("role").unwrap_or_default())?,
                 failed: flag(resource, "failed"),
                 blocked: flag(resource, "blocked"),
+                managed: flag(resource, "managed"),
             };
             let places: Vec<String> = resource
                 .children()
@@ -227,7 +230,7 @@ impl Status {
                 text(failure, "op_key"),
                 text(failure, "node"),
                 text(failure, "exitstatus"),
-                text(failure, "exitreason")
+                unescape(&text(failure, "exitreason"))
             ));
         }
         Ok(status)
@@ -257,6 +260,20 @@ fn flag(element: Xml<'_, '_>, name: &str) -> bool {
 
 fn text(element: Xml<'_, '_>, name: &str) -> String {
     element.attribute(name).unwrap_or_default().to_owned()
+}
+
+/// Undoes the escaping that crm_mon does to a reason before it writes it as XML.
+fn unescape(text: &str) -> String {
+    let plain = [
+        ("&apos;", "'"),
+        ("&quot;", "\""),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+    ];
+    let undone = plain
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    undone.replace("&amp;", "&")
 }
 
 impl fmt::Display for Status {
@@ -358,6 +375,7 @@ mod tests {
         assert_eq!(status.of(RESOURCE, Role::Unpromoted), ["node2"]);
         assert_eq!(status.of(RESOURCE, Role::Changing), ["node3"]);
         assert_eq!(status.writer(), Some("node1"));
+        assert!(status.instances.iter().all(|instance| instance.managed));
         assert_eq!(
             status.attribute("node2", "pgsql-data-status"),
             Some("STARTUP|ASYNC")
@@ -384,6 +402,11 @@ mod tests {
             Status::parse(&old).unwrap(),
             Status::parse(CAPTURED).unwrap()
         );
+    }
+
+    #[test]
+    fn a_reason_is_shown_as_the_agent_wrote_it() {
+        assert_eq!(unescape("run &apos;a &amp;lt; b&apos;"), "run 'a &lt; b'");
     }
 
     #[test]

@@ -114,6 +114,9 @@ pub const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// How often the primary is asked whether its checkpoint on the new timeline is done, where this node may not order one.
 pub const SETTLE_POLL: Duration = Duration::from_millis(500);
 
+/// How long a repair by hand waits for Pacemaker to finish what it has begun. Usually nothing: half a second.
+pub const SETTLE_BEFORE: Duration = Duration::from_secs(20);
+
 /// Pacemaker's forgiveness of a node's failures: it asks that node what runs there.
 pub const CLEANUP: Duration = Duration::from_secs(30);
 

@@ -236,6 +236,10 @@ fn rewound(stage: &Stage) -> Result<()> {
         }
     })?;
     println!("         {} was refused: {reason}", old.name());
+    expect(
+        reason.contains(&format!("{PROGRAM} cluster rewind")),
+        || format!("the reason does not name the command: {reason}"),
+    )?;
     bad_input(stage, old)?;
     let output = ends(old, &["rewind", "--yes"], 0, "follows")?;
     print!("{}", indented(&output.stdout));

@@ -84,13 +84,14 @@ fn draw(bar: &ProgressBar, journal: &Journal) {
     let Some(progress) = journal.progress.filter(|_| journal.phase == Phase::Copying) else {
         return spin(bar, journal.to_string());
     };
-    if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
+    // The style comes last: each of these draws.
     bar.set_length(progress.total);
     bar.set_position(progress.done.min(progress.total));
     bar.set_prefix(format!("{}: {}", journal.work, journal.phase));
     bar.set_message(with_rest(&progress));
+    if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
 }
 
 fn spin(bar: &ProgressBar, text: String) {

@@ -163,6 +163,14 @@ impl Make {
         })
     }
 
+    /// What lets every node come back by itself, where the agent can and nothing else was asked for.
+    pub(crate) fn repairs(&self) -> Option<(&'static str, &'static str)> {
+        const NAME: &str = "on_divergence";
+        let is_given = self.params.iter().any(|(name, _)| name == NAME);
+        let can = matches!(self.agent, AgentName::Expgsql);
+        (can && !is_given).then_some((NAME, "rewind_or_rebuild"))
+    }
+
     pub(crate) fn builder(&self) -> lab::Result<lab::Builder> {
         let mut builder = lab::Cluster::builder()
             .nodes(self.nodes)

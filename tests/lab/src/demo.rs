@@ -118,11 +118,16 @@ const ACTS: [Act; 6] = [
 struct Outcome {
     title: &'static str,
     pause: Duration,
+    /// From the moment when machine and network were whole to the moment when the cluster was.
+    whole: Duration,
     by_hand: &'static str,
 }
 
 pub(crate) fn demo(name: &str, make: &Make, keep: bool) -> Result<()> {
-    let builder = make.builder()?.name(name);
+    let mut builder = make.builder()?.name(name);
+    if let Some((name, value)) = make.repairs() {
+        builder = builder.param(name, value);
+    }
     let cluster = builder.up()?;
     cluster.wait_healthy(Duration::from_secs(180))?;
     lab::quiet_progress();
@@ -186,18 +191,22 @@ fn play(
             &format!("{} is back: power on, network whole", target.name()),
         );
     }
+    let mended = Instant::now();
     let by_hand = recover(cluster, timeline)?;
+    let whole = mended.elapsed();
     let pause = client.score().longest_gap_since(begin);
     timeline.say(
         Tone::Good,
         &format!(
-            "whole again; writes had paused for {:.1} s",
+            "every node is back, {:.1} s after machine and network; writes had paused for {:.1} s",
+            whole.as_secs_f64(),
             pause.as_secs_f64()
         ),
     );
     Ok(Outcome {
         title: act.title,
         pause,
+        whole,
         by_hand,
     })
 }
@@ -304,14 +313,15 @@ fn finish(
     let lost = score.lost(cluster)?;
     timeline.say(Tone::Act, "");
     println!(
-        "\n{:<68} {:>12}  work by hand",
-        "what happened", "writes pause"
+        "\n{:<68} {:>12} {:>15}  work by hand",
+        "what happened", "writes pause", "all nodes back"
     );
     for outcome in outcomes {
         println!(
-            "{:<68} {:>10.1} s  {}",
+            "{:<68} {:>10.1} s {:>13.1} s  {}",
             outcome.title,
             outcome.pause.as_secs_f64(),
+            outcome.whole.as_secs_f64(),
             outcome.by_hand
         );
     }

@@ -190,17 +190,16 @@ pub(super) fn write(ctx: &Context<'_>, journal: &Journal) -> Step<()> {
         .map_err(|e| failed(format!("{}: {e}", path.display())))
 }
 
-/// Where the process that repairs logs to on a machine without a journal. Begun anew for each repair.
+/// Where the process that repairs logs to on a machine without a journal. It is begun anew when it is long.
 pub(super) fn open_log(ctx: &Context<'_>) -> Step<File> {
+    const LONG: u64 = 1 << 20;
     let path = ctx.tmp(LOG);
     let open = || {
-        files::remove(&path)?;
+        if fs::metadata(&path).is_ok_and(|file| file.len() > LONG) {
+            files::remove(&path)?;
+        }
         let mut options = OpenOptions::new();
-        options
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
+        options.append(true).create(true).mode(0o600).open(&path)
     };
     as_owner(&ctx.owner, open)
         .map_err(io::Error::from)

@@ -16,7 +16,7 @@ pub(crate) fn an_async_cluster_survives_the_loss_of_machines() -> Result<()> {
 }
 
 fn story(mode: RepMode) -> Result<()> {
-    let stage = Stage::set(mode, |builder| builder)?;
+    let stage = Stage::set_async_repaired(mode)?;
     stage.step(
         "a standby's machine loses power: the primary stays",
         Toll::Nothing,

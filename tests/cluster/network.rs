@@ -16,7 +16,7 @@ pub(crate) fn a_sync_cluster_survives_partitions_and_splits() -> Result<()> {
 }
 
 pub(crate) fn an_async_cluster_survives_partitions() -> Result<()> {
-    let stage = Stage::set(RepMode::Async, |builder| builder)?;
+    let stage = Stage::set_async_repaired(RepMode::Async)?;
     stage.step(
         "the primary is cut off from everything",
         Toll::Failover,

@@ -99,6 +99,15 @@ impl Stage {
         })
     }
 
+    /// The same with the agent's own repairs in async mode, where a failover nearly always leaves WAL that nobody received;
+    /// in sync mode it says what to do, and the story does it.
+    pub(crate) fn set_async_repaired(mode: RepMode) -> Result<Self> {
+        Self::set(mode, |builder| match mode {
+            RepMode::Async => builder.param(ON_DIVERGENCE, "rewind_or_rebuild"),
+            RepMode::Sync | RepMode::Slave | RepMode::None => builder,
+        })
+    }
+
     /// A part of a story after which the cluster is not yet what it should be: a step without what a step ends with.
     pub(crate) fn scene(&self, name: &str, act: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         let (start, begin) = (Instant::now(), self.client.now());

@@ -222,7 +222,12 @@ fn cannot_follow(board: &Board<'_, '_>, server: &Server) -> Step<Option<String>>
     if !ctx.env.is_probe() {
         state.save(ctx, &old)?;
     }
-    let (false, Some(end)) = (is_streaming, server.state.end) else {
+    // A part of a record that came before the primary was gone is nothing: the new timeline begins in front of it, here too.
+    let replayed = server
+        .state
+        .replayed
+        .filter(|_| server.state.has_replayed_all);
+    let (false, Some(end)) = (is_streaming, replayed) else {
         return Ok(None);
     };
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;

@@ -19,6 +19,8 @@ pub struct ServerState {
     /// Primary: end of flushed WAL. Standby: the further of received and replayed. `None`: a
     /// standby that has neither received nor replayed anything since it started.
     pub end: Option<Lsn>,
+    /// Standby: the end of the last whole record that it has replayed. What it received may end within the next one.
+    pub replayed: Option<Lsn>,
     /// `synchronous_standby_names` in force.
     pub sync_names: SyncNames,
     /// A standby whose startup process has used up its local WAL and waits for more.
@@ -82,13 +84,14 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         (SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'), \
         (SELECT status FROM pg_stat_wal_receiver), \
         current_setting('server_version_num'), \
-        (SELECT system_identifier FROM pg_control_system()) \
+        (SELECT system_identifier FROM pg_control_system()), \
+        pg_last_wal_replay_lsn() \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(QUERY)?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 9)
-        .ok_or_else(|| unexpected(QUERY, "not one row of nine columns"))?;
+        .filter(|row| row.len() == 10)
+        .ok_or_else(|| unexpected(QUERY, "not one row of ten columns"))?;
     let text = |i: usize| row[i].as_deref();
     Ok(ServerState {
         in_recovery: text(0) == Some("t"),
@@ -96,6 +99,7 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
             .and_then(TimelineId::new)
             .ok_or_else(|| unexpected(QUERY, "no timeline"))?,
         end: parse(QUERY, row, 2)?,
+        replayed: parse(QUERY, row, 9)?,
         sync_names: parse(QUERY, row, 3)?.unwrap_or(SyncNames::Nobody),
         has_replayed_all: text(4).is_some_and(waits_for_more),
         receiver: parse(QUERY, row, 5)?.map(|pid| Receiver {

@@ -36,6 +36,10 @@ pub const CONTRACT_WAIT: Duration = Duration::from_millis(1500);
 /// eligible as soon as possible after a failover.
 pub const FIRST_STANDBY: Duration = Duration::from_secs(2);
 
+/// How long that first monitor gives the cluster to bring up the address at which standbys connect. On a machine under load
+/// Pacemaker runs one action at a time: then this monitor is what the address waits for.
+pub const ADDRESS: Duration = Duration::from_millis(500);
+
 /// How long a standby is given to replay its local WAL before it leaves the election to a later
 /// monitor.
 pub const REPLAY_WAIT: Duration = Duration::from_secs(2);

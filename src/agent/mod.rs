@@ -1,5 +1,6 @@
 //! The OCF actions, one file each: observe, decide, log, apply.
 
+mod address;
 mod context;
 mod contract;
 mod demote;

@@ -30,6 +30,7 @@ use crate::postgres::views::{self, Sender};
 use crate::sys::{Deadline, boot_clock, poll_until};
 use crate::timing;
 
+use super::address;
 use super::context::Context;
 use super::lock::{Held, Lock};
 use super::ready::{self, Server};
@@ -116,6 +117,7 @@ impl Round<'_> {
         until: Deadline,
     ) -> Step<()> {
         self.began_at = Some(views::flushed(session).map_err(|e| ready::refused(&e))?);
+        let address = Deadline::after(timing::ADDRESS);
         loop {
             self.look(session)?;
             let facts = self.facts(board, session)?;
@@ -124,7 +126,10 @@ impl Round<'_> {
             let is_moving = steps.iter().any(|s| !matches!(s, ContractStep::Hold(_)));
             let has_granted = steps.iter().any(|s| matches!(s, ContractStep::Grant(_)));
             // Somebody may be connecting or catching up at this moment.
-            let stays = is_moving || (self.awaits_standby(&facts) && !until.is_past());
+            let may_come =
+                || !self.streaming().is_empty() || !address.is_past() || address::is_here(self.ctx);
+            let waits = self.awaits_standby(&facts) && !until.is_past() && may_come();
+            let stays = is_moving || waits;
             if has_granted || !stays {
                 self.write_marks(board)?;
             }

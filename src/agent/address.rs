@@ -1,0 +1,17 @@
+//! The address at which standbys find the primary.
+
+use std::net::{ToSocketAddrs, UdpSocket};
+
+use super::context::Context;
+
+/// Whether this machine has it. A cluster resource brings it up after a promotion; where it is no address of a machine but
+/// of a load balancer, it never is.
+///
+/// Only an address of this machine can be bound to (unless `ip_nonlocal_bind` is set: then this says yes).
+pub(super) fn is_here(ctx: &Context<'_>) -> bool {
+    let Some(host) = ctx.params.master_ip.as_deref() else {
+        return false;
+    };
+    let addresses = (host, 0).to_socket_addrs();
+    addresses.is_ok_and(|mut all| all.any(|address| UdpSocket::bind(address).is_ok()))
+}

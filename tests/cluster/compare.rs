@@ -2,7 +2,9 @@
 //! after a fault; the latter with PAF, too.
 //!
 //! The other agents' repairs by hand take minutes: `EXPGSQL_STOCK=1` lets all of them meet every fault, without it the
-//! stock agent has a switchover alone, and PAF is left out. Figures of one run on one machine, so only what is compared within it is asserted.
+//! stock agent has a switchover alone, and PAF is left out.
+//!
+//! Figures of one run on one machine, so only what is compared within it is asserted.
 
 use std::time::{Duration, Instant};
 

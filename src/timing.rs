@@ -36,9 +36,10 @@ pub const CONTRACT_WAIT: Duration = Duration::from_millis(1500);
 /// eligible as soon as possible after a failover.
 pub const FIRST_STANDBY: Duration = Duration::from_secs(2);
 
-/// How long that first monitor gives the cluster to bring up the address at which standbys connect. On a machine under load
-/// Pacemaker runs one action at a time: then this monitor is what the address waits for.
-pub const ADDRESS: Duration = Duration::from_millis(500);
+/// How long that first monitor gives the cluster to bring up the address at which standbys connect. Where a changed attribute
+/// has made Pacemaker plan anew, or the machine is under load, the address comes up after this monitor only, and both would wait for
+/// each other; otherwise it is there in 0.2 s.
+pub const ADDRESS: Duration = Duration::from_millis(300);
 
 /// How long a standby is given to replay its local WAL before it leaves the election to a later
 /// monitor.

@@ -267,11 +267,15 @@ impl Stage {
         Ok(count.map_or_else(|| "0".to_owned(), |f| f.count.clone()))
     }
 
-    /// Forgives a node its failures, as an operator does.
+    /// Forgives a node its failures, as an operator does, and waits until Pacemaker has found out anew what runs there: it
+    /// counts a failure twice that happens meanwhile.
     pub(crate) fn forgive(&self, node: &Node) -> Result<()> {
         self.lab.clean_up(node)?;
         self.lab
             .eventually("the failures are forgiven", LIMIT, |lab| {
+                let calm = node.run(&["crm_resource", "--wait", "--timeout=10s"]);
+                calm.and_then(lab::Output::ok)
+                    .map_err(|error| error.to_string())?;
                 let status = lab.status().map_err(|error| error.to_string())?;
                 if status.fail_counts.is_empty() {
                     Ok(())

@@ -295,7 +295,11 @@ impl<'a> BaseBackup<'a> {
         }
         let (mut tablespaces, mut links) = (BTreeMap::new(), BTreeMap::new());
         let dir = pgdata.join("pg_tblspc");
-        for entry in fs::read_dir(&dir).into_iter().flatten() {
+        let entries = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            entries => Some(entries.map_err(fail(&dir))?),
+        };
+        for entry in entries.into_iter().flatten() {
             let path = entry.map_err(fail(&dir))?.path();
             if let (Some(number), Ok(target)) = (number(&path), fs::read_link(&path)) {
                 tablespaces.insert(number, real(&path));

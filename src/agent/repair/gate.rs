@@ -97,8 +97,7 @@ pub(super) fn other_cluster(
     crate::ocf::Outcome::because(
         crate::ocf::OcfCode::ErrInstalled,
         format!(
-            "pgdata={} belongs to another database cluster (system identifier {}, the primary's is {theirs}): correct pgdata, or move it \
-             away and run 'expgsql cluster rebuild'",
+            "correct pgdata, or move {} away and rebuild: it is of another database cluster (system identifier {}, the primary's is {theirs})",
             ctx.pgdata().display(),
             control.system_identifier,
         ),

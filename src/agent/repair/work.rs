@@ -319,10 +319,15 @@ impl<'a> Repair<'a> {
     fn own_control(&self, ctx: &Context<'_>) -> Step<Option<Control>> {
         let is_empty = match fs::read_dir(ctx.pgdata()) {
             Ok(entries) => {
-                let names = entries.filter_map(|e| e.ok().map(|e| e.file_name()));
-                !names
-                    .map(|n| n.to_string_lossy().into_owned())
-                    .any(|n| n != "lost+found" && !n.starts_with(".expgsql."))
+                // What can't be read is there all the same.
+                let is_data = |entry: std::io::Result<fs::DirEntry>| {
+                    entry.map_or(true, |entry| {
+                        let name = entry.file_name();
+                        let name = name.to_string_lossy();
+                        name != "lost+found" && !name.starts_with(".expgsql.")
+                    })
+                };
+                !entries.into_iter().any(is_data)
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => true,
             Err(e) => return Err(failed(format!("{}: {e}", ctx.pgdata().display()))),

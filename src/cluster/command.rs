@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
+
+use super::repair::RepairArgs;
 
 /// What stands behind `expgsql cluster`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -47,40 +49,6 @@ Exit codes:
   101  Pacemaker does not answer on this node
   102  this node's part of the cluster has no quorum";
 
-/// How a node is repaired.
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
-pub struct RepairArgs {
-    /// The resource; needed where the cluster has several of this agent
-    #[arg(long, value_name = "NAME")]
-    pub resource: Option<String>,
-
-    /// Do not ask: for scripts
-    #[arg(long, short)]
-    pub yes: bool,
-
-    /// Also where the node is healthy; never where it is the primary
-    #[arg(long)]
-    pub force: bool,
-
-    /// Print one JSON object for each change of the state of the work
-    #[arg(long)]
-    pub json: bool,
-
-    /// How long to wait: for a primary that does not answer, and afterwards to see the node stream
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
-    pub timeout: Duration,
-
-    /// Print the reasoning of the agent, which otherwise goes to the journal
-    #[arg(long, short)]
-    pub verbose: bool,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .map(Duration::from_secs)
-        .map_err(|_| "a whole number of seconds is expected".to_owned())
-}
-
 impl Command {
     /// Whether the agent's reasoning is to be printed.
     #[must_use]
@@ -89,4 +57,11 @@ impl Command {
             Self::Rewind(args) | Self::Rebuild(args) | Self::Repair(args) => args.verbose,
         }
     }
+}
+
+/// The value of an option that is a time.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .map(Duration::from_secs)
+        .map_err(|_| "a whole number of seconds is expected".to_owned())
 }

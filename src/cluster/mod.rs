@@ -4,21 +4,19 @@
 //! it, and end with the codes of [`Exit`]. What a command may do is decided in [`crate::decide`], by functions that know
 //! nothing of terminals.
 
+mod ask;
 mod command;
 mod exit;
-mod interrupt;
-mod job;
 mod node;
-mod plan;
 mod repair;
 mod resource;
-mod show;
 
 use std::io::{self, Write as _};
 use std::panic::catch_unwind;
 
-pub use command::{Command, RepairArgs};
+pub use command::Command;
 pub use exit::{Exit, Failure};
+pub use repair::RepairArgs;
 
 use repair::Strategy;
 

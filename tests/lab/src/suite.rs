@@ -128,17 +128,28 @@ pub fn suite(scenarios: &[Scenario]) -> ExitCode {
                     scenario.name,
                     start.elapsed().as_secs_f64()
                 );
-                failures.push(scenario.name);
+                failures.push(format!("{}: {}", scenario.name, beginning(&why)));
             }
         }
     }
-    failures.iter().for_each(|name| println!("failed: {name}"));
+    // Once more at the end: the evidence is long, and what reads the output may keep only its end.
+    failures.iter().for_each(|line| println!("failed: {line}"));
     println!("{}", tally.line());
     if tally.failed > 0 {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// The first lines of a failure: the reason. What follows is evidence.
+fn beginning(why: &str) -> String {
+    let lines: Vec<&str> = why
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .take(3)
+        .collect();
+    lines.join(" / ").chars().take(600).collect()
 }
 
 enum Failure {
@@ -183,6 +194,20 @@ mod tests {
             parse(&["--test-threads", "1", "--nocapture"]),
             Arguments::default()
         );
+    }
+
+    #[test]
+    fn the_beginning_of_a_failure_is_one_short_line() {
+        let evidence = "x".repeat(2000);
+        let line = beginning(&format!(
+            "step three: not seen\n\n  commits again\n{evidence}\nmore"
+        ));
+        assert!(
+            line.starts_with("step three: not seen /   commits again / xxx"),
+            "{line}"
+        );
+        assert_eq!(line.lines().count(), 1);
+        assert_eq!(line.len(), 600);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `cluster rewind`, `cluster rebuild`, `cluster repair`: this node's data are made to follow the primary again.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use crate::model::cluster_view::{ClusterView, PermanentAttribute, RecordedRole};
@@ -9,12 +9,21 @@ use crate::model::status::{DataStatus, SenderState};
 use crate::sys::{Command, Deadline, poll_until};
 use crate::timing;
 
-use super::interrupt;
-use super::job::{Job, Stopped};
+use super::ask;
 use super::node::{self, Here};
-use super::plan::{HandsOff, Plan};
-use super::show::Display;
-use super::{Exit, Failure, RepairArgs};
+use super::{Exit, Failure};
+
+mod args;
+mod interrupt;
+mod job;
+mod plan;
+mod show;
+
+pub use args::RepairArgs;
+
+use job::{Job, Stopped};
+use plan::{HandsOff, Plan};
+use show::Display;
 
 /// What is tried, in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +59,7 @@ pub(super) fn repair(strategy: Strategy, args: &RepairArgs) -> Result<(), Failur
         write!(io::stdout(), "{text}")
     };
     if !args.yes {
-        agree()?;
+        ask::agree()?;
     }
     interrupt::listen().map_err(Failure::plain)?;
     let mut display = Display::new(args.json, args.verbose);
@@ -70,24 +79,6 @@ fn settle() {
         .arg("--wait")
         .arg(format!("--timeout={}s", timing::SETTLE_BEFORE.as_secs()))
         .run(Deadline::after(timing::SETTLE_BEFORE * 2));
-}
-
-/// Asks whether to go on.
-fn agree() -> Result<(), Failure> {
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        return Err(Failure::plain(
-            "nothing was done: there is no terminal to ask on whether to go on; --yes goes on without asking",
-        ));
-    }
-    let asked = write!(io::stderr(), "Go on? [y/N] ").and_then(|()| io::stderr().flush());
-    let mut answer = String::new();
-    let read = asked.and_then(|()| io::stdin().read_line(&mut answer));
-    let is_yes = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
-    if read.is_ok() && is_yes {
-        Ok(())
-    } else {
-        Err(Failure::plain("nothing was done"))
-    }
 }
 
 fn work(here: &Here, plan: &Plan, limit: Duration, display: &mut Display) -> Result<(), Failure> {

@@ -13,9 +13,9 @@ use crate::ocf::{OcfCode, Outcome};
 use crate::sys::Deadline;
 
 use super::interrupt::{self, Reaction};
-use super::node::Here;
 use super::show::Display;
-use super::{Exit, Failure};
+use crate::cluster::node::Here;
+use crate::cluster::{Exit, Failure};
 
 /// How often it is looked whether the operator has asked for the end.
 const LOOK: Duration = Duration::from_millis(100);

@@ -19,9 +19,9 @@ use crate::postgres::{control, wal};
 use crate::sys::{Deadline, Owner};
 use crate::timing;
 
-use super::node::Here;
-use super::repair::Strategy;
-use super::{Exit, Failure};
+use super::Strategy;
+use crate::cluster::node::Here;
+use crate::cluster::{Exit, Failure};
 
 /// Who has taken this node's server out of Pacemaker's hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -329,7 +329,7 @@ mod tests {
     use crate::model::cluster_view::Quorum;
     use crate::pacemaker::{cib, resources};
 
-    const THREE: &str = include_str!("../../tests/fixtures/cib/three-nodes-expgsql-2.1.5.xml");
+    const THREE: &str = include_str!("../../../tests/fixtures/cib/three-nodes-expgsql-2.1.5.xml");
 
     fn here(cib: &str, me: &str, pgdata: &Path) -> Here {
         let pgdata = format!("value=\"{}\"", pgdata.display());

@@ -134,6 +134,13 @@ impl Scene {
 
     /// What Pacemaker holds against the resource and its addresses.
     pub(super) fn failures(&self) -> Result<Vec<FailedOperation>, Failure> {
+        let mut all = self.listed()?;
+        all.retain(|operation| !operation.is_degraded());
+        Ok(all)
+    }
+
+    /// The same, with what crm_mon lists as a failure and is none.
+    pub(super) fn listed(&self) -> Result<Vec<FailedOperation>, Failure> {
         let followers = self.followers.iter().map(|follower| &follower.name);
         let names: Vec<_> = [self.name()].into_iter().chain(followers).collect();
         failed_operations(&self.text, &names).map_err(node::unreachable)

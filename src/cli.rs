@@ -261,7 +261,8 @@ pub fn methods() -> String {
         .collect()
 }
 
-fn command() -> clap::Command {
+/// The command line, for man pages and completions.
+pub fn command() -> clap::Command {
     Cli::command()
         .after_help(format!("{}\nexpgsql --help says more.", actions()))
         .after_long_help(format!("{}\n{HOW_IT_IS_CALLED}", actions()))

@@ -16,6 +16,7 @@ mod cluster {
     pub(crate) mod lag;
     pub(crate) mod machines;
     pub(crate) mod network;
+    pub(crate) mod package;
     pub(crate) mod power_cut;
     pub(crate) mod quorum;
     pub(crate) mod redundancy;
@@ -27,8 +28,8 @@ mod cluster {
 }
 
 use cluster::{
-    comes_back, commands, compare, features, lag, machines, network, power_cut, quorum, server,
-    split, switchover, two_nodes,
+    comes_back, commands, compare, features, lag, machines, network, package, power_cut, quorum,
+    server, split, switchover, two_nodes,
 };
 
 fn main() -> ExitCode {
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         two_nodes::two_nodes_with_a_lock_service_survive_the_loss_of_either,
         two_nodes::two_nodes_with_a_lock_service_survive_splits,
         commands::an_operator_repairs_a_node_by_hand,
+        package::a_cluster_runs_from_the_debian_package,
         lag::a_standby_far_behind_is_nobodys_successor,
         compare::it_is_up_sooner_costs_less_and_is_whole_again_by_itself,
     ])

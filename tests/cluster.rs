@@ -15,6 +15,7 @@ mod cluster {
     pub(crate) mod features;
     pub(crate) mod lag;
     pub(crate) mod machines;
+    pub(crate) mod migration;
     pub(crate) mod network;
     pub(crate) mod package;
     pub(crate) mod power_cut;
@@ -28,8 +29,8 @@ mod cluster {
 }
 
 use cluster::{
-    comes_back, commands, compare, features, lag, machines, network, package, power_cut, quorum,
-    server, split, switchover, two_nodes,
+    comes_back, commands, compare, features, lag, machines, migration, network, package, power_cut,
+    quorum, server, split, switchover, two_nodes,
 };
 
 fn main() -> ExitCode {
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         two_nodes::two_nodes_with_a_lock_service_survive_splits,
         commands::an_operator_repairs_a_node_by_hand,
         package::a_cluster_runs_from_the_debian_package,
+        migration::a_cluster_of_the_stock_agent_is_taken_over_as_documented,
         lag::a_standby_far_behind_is_nobodys_successor,
         compare::it_is_up_sooner_costs_less_and_is_whole_again_by_itself,
     ])

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+use super::ops::Operation;
 use super::repair::RepairArgs;
 
 /// What stands behind `expgsql cluster`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
+    #[command(flatten)]
+    Operate(Operation),
+
     /// Undo what this node wrote past the fork (pg_rewind), and let it follow the primary
     ///
     /// For a node whose start was refused because its write-ahead log went past the place where the present primary
@@ -55,6 +59,7 @@ impl Command {
     pub const fn is_verbose(&self) -> bool {
         match self {
             Self::Rewind(args) | Self::Rebuild(args) | Self::Repair(args) => args.verbose,
+            Self::Operate(_) => false,
         }
     }
 }

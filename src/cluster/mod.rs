@@ -7,15 +7,19 @@
 mod ask;
 mod command;
 mod exit;
+mod interrupt;
 mod node;
+mod ops;
 mod repair;
 mod resource;
+mod show;
 
 use std::io::{self, Write as _};
 use std::panic::catch_unwind;
 
 pub use command::Command;
 pub use exit::{Exit, Failure};
+pub use ops::Operation;
 pub use repair::RepairArgs;
 
 use repair::Strategy;
@@ -27,6 +31,7 @@ pub fn run(command: &Command) -> Exit {
         Command::Rewind(args) => repair::repair(Strategy::Rewind, args),
         Command::Rebuild(args) => repair::repair(Strategy::Rebuild, args),
         Command::Repair(args) => repair::repair(Strategy::RewindOrRebuild, args),
+        Command::Operate(operation) => ops::run(operation),
     });
     let failure = match result {
         Ok(Ok(())) => return Exit::Done,

@@ -114,6 +114,24 @@ mod priority {
             BOTH,
         );
     }
+
+    #[test]
+    fn a_standby_is_asked_for_while_the_primary_is_cut_off() {
+        holds(
+            "priority, primary cut off, a standby asked for",
+            &worlds::requested(worlds::primary_cut_off(First)),
+            BOTH,
+        );
+    }
+
+    #[test]
+    fn a_standby_is_asked_for_while_another_is_cut_off() {
+        holds(
+            "priority, standby cut off, another asked for",
+            &worlds::requested(worlds::standby_cut_off(First)),
+            BOTH,
+        );
+    }
 }
 
 mod quorum {

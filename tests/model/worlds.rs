@@ -9,6 +9,7 @@ use super::world::{Hazards, World};
 
 const FIRST: Id = Id(0);
 const SECOND: Id = Id(1);
+const THIRD: Id = Id(2);
 
 /// Three nodes, one commit, one fault of those in `hazards`, one promotion.
 fn small(method: Method, hazards: Hazards) -> World {
@@ -23,6 +24,7 @@ fn small(method: Method, hazards: Hazards) -> World {
         fine: false,
         method,
         lock: false,
+        requested: Set::EMPTY,
     }
 }
 
@@ -44,6 +46,14 @@ pub(crate) fn standby_cut_off(method: Method) -> World {
 /// The third still sees both.
 pub(crate) fn pair_cut(method: Method) -> World {
     small(method, cut(Which::Both, Cut::Pair(FIRST, SECOND)))
+}
+
+/// Commits are to wait for the third, too, until that is taken back.
+pub(crate) fn requested(world: World) -> World {
+    World {
+        requested: Set::of([THIRD]),
+        ..world
+    }
 }
 
 /// Its server does, and may be started again.

@@ -6,4 +6,5 @@ pub mod cib;
 pub mod corosync;
 pub mod quorum;
 pub mod resources;
+pub mod surroundings;
 mod xml;

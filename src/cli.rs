@@ -91,14 +91,13 @@ enum Command {
     },
     /// Commands for operators; `cluster --help` lists them
     ///
-    /// A node whose start was refused, or that can't follow the primary any more, is repaired on that node:
+    /// Where to begin, at three in the morning:
     ///
-    ///   expgsql cluster rewind      quick, where PostgreSQL can take back what only this node has
-    ///   expgsql cluster rebuild     a new copy; always works
-    ///   expgsql cluster repair      the one, and where it is impossible the other
+    ///   expgsql cluster status      how the cluster is, on one screen
+    ///   expgsql cluster why         why there is no primary, or who takes over if it fails
+    ///   expgsql cluster repair      let this node follow the primary again
     ///
-    /// Each is also called by pha4pgsql's name, through a link to this program: cls_repair_by_pg_rewind,
-    /// cls_rebuild_slave, cls_repair_slave.
+    /// Each command is also a link to this program, with pha4pgsql's names: cls_status, cls_online_switch, cls_rebuild_slave.
     #[command(subcommand, verbatim_doc_comment)]
     Cluster(cluster::Command),
     #[command(external_subcommand)]

@@ -91,17 +91,16 @@ enum Command {
     },
     /// Commands for operators; `cluster --help` lists them
     ///
-    /// They work by Pacemaker's own tools, so beside pcs as well as crmsh. Those that are dangerous say what they will do, and ask;
-    /// those that wait give up after --timeout, and say what was not seen.
+    /// Where to begin, at three in the morning:
     ///
-    /// A node whose start was refused, or that can't follow the primary any more, is repaired on that node:
+    ///   expgsql cluster status      how the cluster is, on one screen
+    ///   expgsql cluster why         why there is no primary, or who takes over if it fails
+    ///   expgsql cluster repair      let this node follow the primary again
     ///
-    ///   expgsql cluster rewind      quick, where PostgreSQL can take back what only this node has
-    ///   expgsql cluster rebuild     a new copy; always works
-    ///   expgsql cluster repair      the one, and where it is impossible the other
+    /// Those that change something work by Pacemaker's own tools, beside pcs as well as crmsh; what is dangerous says what it
+    /// will do, and asks; what waits gives up after --timeout, and says what was not seen.
     ///
-    /// Each command is also called by pha4pgsql's name, through a link to this program: cls_start, cls_online_switch,
-    /// cls_reset_master, cls_repair_by_pg_rewind, cls_rebuild_slave …
+    /// Each command is also a link to this program, with pha4pgsql's names: cls_status, cls_online_switch, cls_rebuild_slave.
     #[command(subcommand, verbatim_doc_comment)]
     Cluster(cluster::Command),
     #[command(external_subcommand)]
@@ -264,7 +263,8 @@ pub fn methods() -> String {
         .collect()
 }
 
-fn command() -> clap::Command {
+/// The command line, for man pages and completions.
+pub fn command() -> clap::Command {
     Cli::command()
         .after_help(format!("{}\nexpgsql --help says more.", actions()))
         .after_long_help(format!("{}\n{HOW_IT_IS_CALLED}", actions()))

@@ -15,8 +15,10 @@ mod cluster {
     pub(crate) mod features;
     pub(crate) mod lag;
     pub(crate) mod machines;
+    pub(crate) mod migration;
     pub(crate) mod network;
     pub(crate) mod operations;
+    pub(crate) mod package;
     pub(crate) mod power_cut;
     pub(crate) mod quorum;
     pub(crate) mod redundancy;
@@ -28,8 +30,8 @@ mod cluster {
 }
 
 use cluster::{
-    comes_back, commands, compare, features, lag, machines, network, operations, power_cut, quorum,
-    server, split, switchover, two_nodes,
+    comes_back, commands, compare, features, lag, machines, migration, network, operations,
+    package, power_cut, quorum, server, split, switchover, two_nodes,
 };
 
 fn main() -> ExitCode {
@@ -54,6 +56,8 @@ fn main() -> ExitCode {
         operations::an_operator_gives_the_recorded_primary_up,
         operations::an_operator_runs_a_cluster_with_quorum_commit,
         operations::an_operator_runs_two_nodes_with_a_lock_service,
+        package::a_cluster_runs_from_the_debian_package,
+        migration::a_cluster_of_the_stock_agent_is_taken_over_as_documented,
         lag::a_standby_far_behind_is_nobodys_successor,
         compare::it_is_up_sooner_costs_less_and_is_whole_again_by_itself,
     ])

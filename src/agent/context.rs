@@ -17,7 +17,7 @@ use crate::params::{Params, RepMode};
 use crate::postgres::process::{self, Postmaster, Running};
 use crate::postgres::programs::Programs;
 use crate::postgres::server::Launch;
-use crate::postgres::session::{Address, Session, SqlError, Target};
+use crate::postgres::session::{Session, SqlError, Target, monitoring_user};
 use crate::sys::{Deadline, Owner, OwnerError};
 use crate::timing;
 
@@ -129,12 +129,7 @@ impl<'a> Context<'a> {
 
     /// Connects as the user that monitoring is set up for.
     pub(super) fn connect(&self, running: &Running) -> Result<Session, SqlError> {
-        let p = self.params;
-        let user = p.monitor_user.clone().unwrap_or_else(|| p.pgdba.clone());
-        let password = p
-            .monitor_password
-            .as_ref()
-            .map(|secret| secret.reveal().to_owned());
+        let (user, password) = monitoring_user(self.params);
         self.connect_as(running, user, password)
     }
 
@@ -149,28 +144,8 @@ impl<'a> Context<'a> {
         user: String,
         password: Option<String>,
     ) -> Result<Session, SqlError> {
-        let p = self.params;
-        // The running server knows best where it listens.
-        let socket = || {
-            p.socketdir
-                .clone()
-                .or_else(|| running.socket_dir.clone())
-                .unwrap_or_else(|| "/tmp".into())
-        };
-        let address = match &p.pghost {
-            Some(host) if host.starts_with('/') => Address::Socket(host.into()),
-            Some(host) => Address::Host(host.clone()),
-            None => Address::Socket(socket()),
-        };
-        let port = running.port.unwrap_or(p.pgport);
         Session::connect(
-            &Target {
-                address,
-                port,
-                user,
-                password,
-                database: p.pgdb.clone(),
-            },
+            &Target::of_server(self.params, running, user, password),
             &self.owner,
             self.query_limit(),
         )

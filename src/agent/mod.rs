@@ -29,6 +29,7 @@ use crate::model::repair::Work;
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome};
 use crate::params::{Params, RepMode};
 use context::Context;
+pub(crate) use state::memory;
 
 /// Carries out an action. The parameters have been checked for what can be seen in them alone.
 #[must_use]

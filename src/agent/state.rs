@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,9 @@ pub(super) struct State {
     pub(super) degraded_since: Option<Duration>,
     /// The last reason to let commits wait, so that it is logged when it changes.
     pub(super) hold: Option<String>,
+    /// The same in words, as it was logged.
+    #[serde(default)]
+    pub(super) hold_reason: Option<String>,
 }
 
 /// R2: a position that was written when `contract` was in force.
@@ -74,6 +78,32 @@ pub(super) struct Rounds {
 }
 
 const FILE: &str = "expgsql.state";
+
+/// What the agent's last call on this node left, as far as it explains what it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Why commits go on waiting (R1).
+    pub(crate) hold: Option<String>,
+    /// R9.
+    pub(crate) distrust: Option<Version>,
+}
+
+/// Reads it, for people. `None`: there is none, or it is not to be understood.
+///
+/// # Errors
+/// The file is there and this user may not read it, say.
+pub(crate) fn memory(tmpdir: &Path) -> io::Result<Option<Memory>> {
+    let text = match fs::read_to_string(tmpdir.join(FILE)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let state = serde_json::from_str::<State>(&text).ok();
+    Ok(state.map(|state| Memory {
+        hold: state.hold_reason,
+        distrust: state.distrust,
+    }))
+}
 
 impl State {
     /// The state of this boot. A missing or damaged file is the same as none; times of an

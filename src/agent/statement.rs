@@ -13,7 +13,6 @@ use crate::decide::eligibility::Ground;
 use crate::decide::witness::{Coverage, Statement, coverage, is_ahead_of_all};
 use crate::log::say;
 use crate::model::claim::Claim;
-use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::sync_names::StandbyName;
 use crate::model::timeline::WalPosition;
@@ -210,21 +209,9 @@ pub(super) fn distrust(board: &Board<'_, '_>) -> Step<()> {
 }
 
 fn of_epoch(node: &NodeName, text: &str, epoch: u64) -> Step<Option<Statement>> {
-    let bad = |why: &dyn std::fmt::Display| failed(format!("{node} states {text:?}: {why}"));
-    let fields: Vec<&str> = text.split('|').collect();
-    let [of, witness, lineage, end] = fields[..] else {
-        return Err(bad(&"not four fields"));
-    };
-    if of.parse::<u64>().map_err(|e| bad(&e))? != epoch {
-        return Ok(None);
-    }
-    Ok(Some(Statement {
-        position: WalPosition {
-            lineage: lineage.parse().map_err(|e| bad(&e))?,
-            end: Lsn::from_attribute(end).map_err(|e| bad(&e))?,
-        },
-        is_witness: witness == "W",
-    }))
+    let (of, statement) =
+        Statement::parse(text).map_err(|why| failed(format!("{node} states {why}")))?;
+    Ok((of == epoch).then_some(statement))
 }
 
 /// Follows the recorded primary, if that is a later one than the one it follows, or has left. True

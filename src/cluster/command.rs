@@ -6,10 +6,29 @@ use clap::Subcommand;
 
 use super::ops::Operation;
 use super::repair::RepairArgs;
+use super::status::{MasterArgs, StatusArgs, WhyArgs};
 
 /// What stands behind `expgsql cluster`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
+    /// How the cluster is, on one screen
+    ///
+    /// The first line says whether it is well, and if not, what to type next. Works on any node that runs Pacemaker, also
+    /// without quorum and without a primary.
+    #[command(after_help = STATUS_HELP)]
+    Status(StatusArgs),
+
+    /// Why there is no primary, or who takes over if it fails
+    ///
+    /// For each node: whether it may be promoted, and if not, every reason: the agent's own rules about its data, and what
+    /// keeps Pacemaker from it. The first sentence is the answer.
+    #[command(after_help = WHY_HELP)]
+    Why(WhyArgs),
+
+    /// Print the name of the node where the primary runs
+    #[command(alias = "primary", after_help = MASTER_HELP)]
+    Master(MasterArgs),
+
     #[command(flatten)]
     Operate(Operation),
 
@@ -40,6 +59,31 @@ pub enum Command {
     Repair(RepairArgs),
 }
 
+const STATUS_HELP: &str = "\
+Exit codes:
+  0    it is shown how the cluster is, whatever that is (with --check: it is healthy)
+  1    it can't be shown (with --check: degraded)
+  2    wrong usage
+  10   with --check: no primary
+  101  Pacemaker does not answer on this node
+  102  with --check: this node's part of the cluster has no quorum";
+
+const WHY_HELP: &str = "\
+Exit codes:
+  0    it is explained
+  1    it can't be
+  2    wrong usage
+  101  Pacemaker does not answer on this node";
+
+const MASTER_HELP: &str = "\
+Exit codes:
+  0    the name is printed
+  1    it can't be told
+  2    wrong usage
+  10   the cluster has no primary
+  101  Pacemaker does not answer on this node
+  102  this node's part of the cluster has no quorum";
+
 const AFTER_HELP: &str = "\
 Run it as root on the node that is to be repaired. It says what it is about to do, and asks.
 
@@ -59,7 +103,7 @@ impl Command {
     pub const fn is_verbose(&self) -> bool {
         match self {
             Self::Rewind(args) | Self::Rebuild(args) | Self::Repair(args) => args.verbose,
-            Self::Operate(_) => false,
+            Self::Status(_) | Self::Why(_) | Self::Master(_) | Self::Operate(_) => false,
         }
     }
 }

@@ -13,6 +13,8 @@ mod ops;
 mod repair;
 mod resource;
 mod show;
+mod status;
+mod why;
 
 use std::io::{self, Write as _};
 use std::panic::catch_unwind;
@@ -21,6 +23,7 @@ pub use command::Command;
 pub use exit::{Exit, Failure};
 pub use ops::Operation;
 pub use repair::RepairArgs;
+pub use status::{MasterArgs, StatusArgs, WhyArgs};
 
 use repair::Strategy;
 
@@ -28,6 +31,9 @@ use repair::Strategy;
 #[must_use]
 pub fn run(command: &Command) -> Exit {
     let result = catch_unwind(|| match command {
+        Command::Status(args) => status::status(args),
+        Command::Master(args) => status::master(args),
+        Command::Why(args) => why::why(args),
         Command::Rewind(args) => repair::repair(Strategy::Rewind, args),
         Command::Rebuild(args) => repair::repair(Strategy::Rebuild, args),
         Command::Repair(args) => repair::repair(Strategy::RewindOrRebuild, args),

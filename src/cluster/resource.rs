@@ -51,17 +51,31 @@ pub(super) fn call(
     let wrong = |what: &dyn std::fmt::Display| {
         Failure::plain(format!("resource {}: {what}", resource.name))
     };
+    let (env, params, problem) = readable(resource, me, view).map_err(|error| wrong(&error))?;
+    match problem {
+        Some(problem) => Err(wrong(&problem)),
+        None => Ok((env, params)),
+    }
+}
+
+/// The same for who only looks: with the parameters that can be read, and the first that can't.
+///
+/// # Errors
+/// What makes the call impossible altogether.
+pub(super) fn readable(
+    resource: &Resource,
+    me: &NodeName,
+    view: &ClusterView,
+) -> Result<(OcfEnv, Params, Option<String>), String> {
     let vars = vars(resource, me, view);
-    let env = OcfEnv::from_vars(&vars).map_err(|error| wrong(&error))?;
+    let env = OcfEnv::from_vars(&vars).map_err(|error| error.to_string())?;
     let Resolved {
         params,
         mut problems,
     } = Params::resolve(&vars);
     problems.extend(check_consistency(&params, &env).err());
-    match problems.first() {
-        Some(problem) => Err(wrong(problem)),
-        None => Ok((env, params)),
-    }
+    let problem = problems.first().map(ToString::to_string);
+    Ok((env, params, problem))
 }
 
 fn vars(resource: &Resource, me: &NodeName, view: &ClusterView) -> Vars {

@@ -4,6 +4,7 @@
 //! environment (`tests/layering.rs` holds this module to it), so that the table of cases beside
 //! each function is the whole truth about it.
 
+pub mod condition;
 pub mod contract;
 pub mod distrust;
 pub mod divergence;
@@ -12,6 +13,7 @@ pub mod eligibility;
 pub mod health;
 pub mod lease;
 pub mod marks;
+pub mod observed;
 pub mod promote;
 pub mod repair;
 pub mod repair_refusal;
@@ -20,4 +22,5 @@ pub mod right;
 pub mod slots;
 pub mod stop;
 pub mod switch;
+pub mod why;
 pub mod witness;

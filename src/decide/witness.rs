@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::model::claim::Claim;
+use crate::model::lsn::Lsn;
 use crate::model::sync_names::StandbyName;
 use crate::model::timeline::{Newer, Relation, WalPosition};
 
@@ -17,6 +18,30 @@ pub struct Statement {
     pub position: WalPosition,
     /// By its own copy of the CIB it is one of those whom the claim is about, and it believes that.
     pub is_witness: bool,
+}
+
+impl Statement {
+    /// Reads `EPOCH|W or -|timeline history|LSN`, as the attribute `RSC-statement` has it; with the epoch of the promotion
+    /// record that it is about.
+    ///
+    /// # Errors
+    /// In words: what is no such text.
+    pub fn parse(text: &str) -> Result<(u64, Self), String> {
+        let bad = |why: &dyn fmt::Display| format!("{text:?}: {why}");
+        let fields: Vec<&str> = text.split('|').collect();
+        let [of, witness, lineage, end] = fields[..] else {
+            return Err(bad(&"not four fields"));
+        };
+        let epoch = of.parse().map_err(|e| bad(&e))?;
+        let statement = Self {
+            position: WalPosition {
+                lineage: lineage.parse().map_err(|e| bad(&e))?,
+                end: Lsn::from_attribute(end).map_err(|e| bad(&e))?,
+            },
+            is_witness: witness == "W",
+        };
+        Ok((epoch, statement))
+    }
 }
 
 /// Whether a node may go ahead, by the statements it has seen.

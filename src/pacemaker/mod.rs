@@ -8,4 +8,5 @@ pub mod corosync;
 pub mod failures;
 pub mod quorum;
 pub mod resources;
+pub mod surroundings;
 mod xml;

@@ -8,7 +8,9 @@ use tokio::runtime::Runtime;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use crate::params::Params;
 use crate::postgres::owner::as_owner;
+use crate::postgres::process::Running;
 use crate::sys::Owner;
 
 /// Where and as whom to connect.
@@ -26,6 +28,49 @@ pub struct Target {
 pub enum Address {
     Socket(PathBuf),
     Host(String),
+}
+
+impl Target {
+    /// This node's own server, as the parameters and the server itself say where it listens.
+    #[must_use]
+    pub fn of_server(
+        params: &Params,
+        running: &Running,
+        user: String,
+        password: Option<String>,
+    ) -> Self {
+        // The running server knows best.
+        let socket = || {
+            params
+                .socketdir
+                .clone()
+                .or_else(|| running.socket_dir.clone())
+                .unwrap_or_else(|| "/tmp".into())
+        };
+        let address = match &params.pghost {
+            Some(host) if host.starts_with('/') => Address::Socket(host.into()),
+            Some(host) => Address::Host(host.clone()),
+            None => Address::Socket(socket()),
+        };
+        Self {
+            address,
+            port: running.port.unwrap_or(params.pgport),
+            user,
+            password,
+            database: params.pgdb.clone(),
+        }
+    }
+}
+
+/// The user that monitoring is set up for, and its password.
+#[must_use]
+pub fn monitoring_user(params: &Params) -> (String, Option<String>) {
+    let user = params.monitor_user.clone();
+    let password = params.monitor_password.as_ref();
+    (
+        user.unwrap_or_else(|| params.pgdba.clone()),
+        password.map(|secret| secret.reveal().to_owned()),
+    )
 }
 
 /// Why the server did not answer.

@@ -15,6 +15,8 @@ use crate::postgres::conninfo::{SyntaxError, Words, keyword_values};
 use crate::postgres::files;
 use crate::postgres::owner::as_owner;
 use crate::postgres::programs::Programs;
+use crate::postgres::session::Row;
+use crate::postgres::views::{self, Replication};
 use crate::sys::{Command, Deadline, Output, Owner, RunError, poll_until};
 use crate::timing;
 
@@ -293,6 +295,25 @@ impl Source {
             Some(Ok(lineage)) => Ok(lineage),
             Some(Err(_)) | None => Err(unexpected(&asked, &got)),
         }
+    }
+
+    /// What it says of itself and its standbys, see [`views::Replication`].
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub fn replication(
+        &self,
+        database: &str,
+        deadline: Deadline,
+    ) -> Result<Replication, SourceError> {
+        let asked = views::REPLICATION;
+        let got = self.ask(&Kind::Database(database), asked, deadline)?;
+        let rows = got.lines().map(|line| {
+            let field = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            line.split('|').map(field).collect()
+        });
+        let rows: Vec<Row> = rows.collect();
+        Replication::of_rows(&rows).ok_or_else(|| unexpected("pg_stat_replication", &got))
     }
 
     /// Whether it still has its WAL from `from` on, which lies on its `timeline`.

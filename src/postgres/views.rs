@@ -1,5 +1,7 @@
 //! What a running server says about replication, each in one query.
 
+use std::time::Duration;
+
 use crate::decide::slots::Slot;
 use crate::model::lsn::Lsn;
 use crate::model::status::{SenderState, SyncState};
@@ -109,6 +111,80 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         version: Version::of(parse(QUERY, row, 7)?.unwrap_or_default()),
         system: text(8).unwrap_or_default().to_owned(),
     })
+}
+
+/// How far a primary and its standbys are, for people: what a user sees who may do little. The columns are text, so that
+/// psql and a session of ours give the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replication {
+    pub timeline: Option<TimelineId>,
+    /// End of the primary's flushed WAL.
+    pub flushed: Option<Lsn>,
+    /// `synchronous_standby_names` in force.
+    pub sync_names: Option<SyncNames>,
+    pub standbys: Vec<Follower>,
+}
+
+/// A standby, as its primary sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Follower {
+    pub name: StandbyName,
+    pub flushed: Option<Lsn>,
+    /// Bytes that it has not flushed.
+    pub lag: Option<u64>,
+    /// How long ago the primary flushed what it flushed last; `None` where nothing was written lately.
+    pub delay: Option<Duration>,
+}
+
+/// The query behind [`Replication`]: one row for the primary, one for each standby; none on a standby.
+pub const REPLICATION: &str = "SELECT 'P', ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int::text, \
+    pg_current_wal_flush_lsn()::text, current_setting('synchronous_standby_names'), NULL::text \
+    WHERE NOT pg_is_in_recovery() \
+    UNION ALL SELECT 'S', lower(application_name), flush_lsn::text, \
+    greatest(pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn), 0)::bigint::text, \
+    extract(epoch FROM flush_lag)::text FROM pg_stat_replication \
+    WHERE application_name <> 'pg_basebackup' AND NOT pg_is_in_recovery()";
+
+impl Replication {
+    /// Reads what [`REPLICATION`] returned; `None`: it is no such answer.
+    #[must_use]
+    pub fn of_rows(rows: &[Row]) -> Option<Self> {
+        let mut found = Self::default();
+        for row in rows {
+            let [kind, first, flushed, third, delay] = row.as_slice() else {
+                return None;
+            };
+            let text = |field: &Option<String>| field.clone();
+            let flushed: Option<Lsn> = text(flushed).map(|t| t.parse()).transpose().ok()?;
+            match kind.as_deref()? {
+                "P" => {
+                    found.timeline = TimelineId::new(text(first)?.parse().ok()?);
+                    found.flushed = flushed;
+                    let names = text(third).unwrap_or_default();
+                    found.sync_names = Some(names.parse().ok()?);
+                }
+                "S" => found.standbys.push(Follower {
+                    name: text(first).unwrap_or_default(),
+                    flushed,
+                    lag: text(third).map(|t| t.parse()).transpose().ok()?,
+                    delay: text(delay)
+                        .and_then(|t| t.parse().ok())
+                        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+                }),
+                _ => return None,
+            }
+        }
+        Some(found)
+    }
+}
+
+/// [`Replication`] of the server of this session.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn replication(session: &mut Session) -> Result<Replication, SqlError> {
+    let rows = session.rows(REPLICATION)?;
+    Replication::of_rows(&rows).ok_or_else(|| unexpected(REPLICATION, "rows of another form"))
 }
 
 /// Whom a standby would receive from, as the postmaster has it; empty: from nobody.

@@ -394,10 +394,14 @@ impl Round<'_> {
                     let kind = format!("{:?}", std::mem::discriminant(why));
                     if self.state.hold.as_ref() != Some(&kind) {
                         say!(WARN, "hold", contract = self.in_force, reason = why);
+                        self.state.hold_reason = Some(why.to_string());
                     }
                     hold = Some(kind);
                 }
             }
+        }
+        if hold.is_none() {
+            self.state.hold_reason = None;
         }
         self.state.hold = hold;
         Ok(())

@@ -1,0 +1,499 @@
+//! Gathering what `status` and `why` show: one reading of the CIB, and whatever else answers in time. What does not is
+//! named, and nothing here waits for long.
+
+use std::time::Duration;
+
+use crate::agent;
+use crate::decide::distrust;
+use crate::decide::eligibility::{Promise, is_complete};
+use crate::decide::observed::{
+    Companion, FailCount, LockSeen, NodeSeen, Observed, Presence, Recorded, TargetRole, Votes, Wal,
+};
+use crate::decide::witness::Statement;
+use crate::distlock::Service;
+use crate::model::cluster_view::{
+    ClusterProperty, ClusterView, NodeKind, NodeView, OperationKind, PermanentAttribute,
+    ResourceName, Score, TransientAttribute, parse_bool,
+};
+use crate::model::lsn::Lsn;
+use crate::model::node_name::NodeName;
+use crate::model::timeline::WalPosition;
+use crate::pacemaker::cib::{self, Cib};
+use crate::pacemaker::resources::{self, Resource};
+use crate::pacemaker::surroundings::{self, Surroundings};
+use crate::pacemaker::{attributes, quorum};
+use crate::params::{Params, RepMode};
+use crate::postgres::wal;
+use crate::sys::{Command, Deadline};
+
+use super::servers::{self, Servers};
+use crate::cluster::{Exit, Failure, resource};
+
+/// One question to Pacemaker's daemons. They answer in 10 ms, or are in trouble.
+const PACEMAKER: Duration = Duration::from_secs(8);
+
+/// One question to corosync.
+const COROSYNC: Duration = Duration::from_secs(2);
+
+/// One question to the lock service: a person waits.
+const LOCK: Duration = Duration::from_secs(3);
+
+/// How much is to be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cluster) enum Depth {
+    /// What the CIB says.
+    Cib,
+    /// Servers, the lock service and corosync, too.
+    Everything,
+}
+
+/// Looks at the cluster from this node.
+///
+/// # Errors
+/// [`Failure`]: Pacemaker does not answer, or it is not clear which resource is meant.
+pub(in crate::cluster) fn look(wanted: Option<&str>, depth: Depth) -> Result<Observed, Failure> {
+    let unreachable = |error: &dyn std::fmt::Display| {
+        let hint = if nix::unistd::geteuid().is_root() {
+            ""
+        } else {
+            " (this is not root: Pacemaker answers root, and members of the group haclient)"
+        };
+        Failure::new(Exit::Unreachable, format!("{error}{hint}"))
+    };
+    let text = Cib::live()
+        .read_text(Deadline::after(PACEMAKER))
+        .map_err(|e| unreachable(&e))?;
+    let view = cib::parse(&text).map_err(|e| unreachable(&e))?;
+    let found = resources::of_agent(&text, resource::AGENT).map_err(|e| unreachable(&e))?;
+    let resource = resource::choose(found, wanted)?;
+    let clone = resource.clone.as_ref().map(|clone| clone.name.as_str());
+    let around =
+        surroundings::read(&text, resource.name.as_str(), clone).map_err(|e| unreachable(&e))?;
+    let mut unread = Vec::new();
+    let me = match own_name(&view) {
+        Ok(me) => Some(me),
+        Err(why) => {
+            unread.push(why);
+            None
+        }
+    };
+    let any = me.clone().or_else(|| view.nodes.keys().next().cloned());
+    let params = any.and_then(|me| match resource::readable(&resource, &me, &view) {
+        Ok((_, params, problem)) => {
+            unread.extend(problem);
+            Some(params)
+        }
+        Err(why) => {
+            unread.push(why);
+            None
+        }
+    });
+    let picture = Picture {
+        view: &view,
+        resource: &resource,
+        around: &around,
+        params: params.as_ref(),
+        me: me.as_ref(),
+    };
+    let mut seen = picture.observed();
+    seen.unread = unread;
+    if depth == Depth::Everything {
+        deepen(&mut seen, params.as_ref());
+    }
+    Ok(seen)
+}
+
+fn own_name(view: &ClusterView) -> Result<NodeName, String> {
+    let output = Command::new("crm_node")
+        .arg("--name")
+        .run(Deadline::after(PACEMAKER))
+        .map_err(|error| format!("this node's name in the cluster is not known: {error}"))?;
+    let name = NodeName::new(output.stdout_text().trim()).map_err(|e| e.to_string())?;
+    if view.nodes.contains_key(&name) {
+        Ok(name)
+    } else {
+        Err(format!("{name}, this node, is not in the CIB yet"))
+    }
+}
+
+/// What the CIB says.
+struct Picture<'a> {
+    view: &'a ClusterView,
+    resource: &'a Resource,
+    around: &'a Surroundings,
+    params: Option<&'a Params>,
+    me: Option<&'a NodeName>,
+}
+
+impl Picture<'_> {
+    fn observed(&self) -> Observed {
+        let Self {
+            view,
+            resource,
+            params,
+            ..
+        } = self;
+        let name = &resource.name;
+        let is_on = |name: &str| view.property(name).and_then(parse_bool) == Some(true);
+        let record = parsed(view.cluster_property(ClusterProperty::ReplInfo, name));
+        let sync = parsed(view.cluster_property(ClusterProperty::Sync, name));
+        let lock_name = params.and_then(|p| p.distlock_lockname.clone());
+        Observed {
+            resource: name.clone(),
+            clone: resource
+                .clone
+                .as_ref()
+                .map_or_else(|| name.to_string(), |clone| clone.name.clone()),
+            promise: match params.map(|p| p.rep_mode) {
+                Some(RepMode::Sync) => Some(Promise::Sync),
+                Some(RepMode::Async) => Some(Promise::Async),
+                Some(RepMode::None | RepMode::Slave) | None => None,
+            },
+            me: self.me.cloned(),
+            quorum: view.quorum,
+            no_quorum_policy: view.no_quorum_policy(),
+            fencing: view.is_fencing_enabled(),
+            votes: None,
+            dc: view.dc.clone(),
+            maintenance: is_on("maintenance-mode"),
+            managed: resource.is_managed(),
+            target_role: target_role(resource),
+            nodes: view
+                .nodes
+                .values()
+                .filter(|node| node.kind == NodeKind::Member)
+                .map(|node| (node.name.clone(), self.node(node)))
+                .collect(),
+            record,
+            sync,
+            lock: match params {
+                Some(p) if p.enable_distlock && p.distlock_conninfo.is_none() => {
+                    LockSeen::ByCommand
+                }
+                Some(p) if p.enable_distlock => LockSeen::NotAsked {
+                    name: lock_name.unwrap_or_else(|| name.to_string()),
+                    why: "it was not asked".to_owned(),
+                },
+                Some(_) | None => LockSeen::Unused,
+            },
+            companions: self.companions(),
+            in_force: None,
+            hold: None,
+            maxlag: params.and_then(|p| p.maxlag).map(std::num::NonZero::get),
+            unread: Vec::new(),
+        }
+    }
+
+    fn node(&self, node: &NodeView) -> NodeSeen {
+        let resource = &self.resource.name;
+        let is_on = |text: Option<&str>| text.and_then(parse_bool) == Some(true);
+        let either =
+            |name: &str| is_on(node.permanent.get(name)) || is_on(node.transient.get(name));
+        let history = node.history.get(resource.as_str());
+        let history = history.map(Vec::as_slice).unwrap_or_default();
+        let transient = |attribute| node.transient(attribute, resource);
+        let listed = self
+            .params
+            .map(|p| p.node_list.as_slice())
+            .unwrap_or_default();
+        let told = history.iter().filter(|op| op.code == TOLD_DEGRADED);
+        let changes = history.iter().filter(|op| {
+            op.call_id.is_some() && op.kind != OperationKind::Monitor && op.last_change > 0
+        });
+        NodeSeen {
+            presence: presence(node),
+            standby: either("standby"),
+            maintenance: either("maintenance"),
+            is_replica: listed.is_empty()
+                || listed
+                    .iter()
+                    .any(|n| n.eq_ignore_ascii_case(node.name.as_str())),
+            role: node.role(resource),
+            role_since: changes.map(|op| op.last_change).max(),
+            status: transient(TransientAttribute::Status).and_then(|text| text.parse().ok()),
+            data: parsed(node.permanent(PermanentAttribute::DataStatus, resource)),
+            score: node.promotion_score(resource).ok().flatten(),
+            fail_count: fail_count(node, resource),
+            threshold: threshold(self.resource),
+            placements: self
+                .around
+                .placements
+                .iter()
+                .filter(|p| p.node == node.name && !is_over(p.until.as_deref()))
+                .cloned()
+                .collect(),
+            failures: self
+                .around
+                .failures
+                .iter()
+                .filter(|(name, _)| *name == node.name)
+                .map(|(_, failure)| failure.clone())
+                .collect(),
+            repair: transient(TransientAttribute::Repair).map(str::to_owned),
+            degraded: transient(TransientAttribute::Degraded)
+                .map(|word| (word.to_owned(), told.map(|op| op.last_change).max())),
+            report: report(node, resource),
+            statement: None,
+            distrusted: None,
+            is_complete: None,
+            wal: Wal::default(),
+        }
+    }
+
+    fn companions(&self) -> Vec<Companion> {
+        let beside = self.around.companions.iter();
+        beside
+            .map(|beside| {
+                let name = ResourceName::new(&beside.name);
+                let active = name.iter().flat_map(|name| self.view.active_nodes(name));
+                Companion {
+                    name: beside.name.clone(),
+                    kind: beside.kind.clone(),
+                    address: beside.address.clone(),
+                    place: beside.place,
+                    nodes: active
+                        .filter(|node| node.in_membership)
+                        .map(|node| node.name.clone())
+                        .collect(),
+                }
+            })
+            .collect()
+    }
+}
+
+/// The monitor's answer of a primary that serves and is less than it should be.
+const TOLD_DEGRADED: i32 = 191;
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: Option<&str>) -> Recorded<T> {
+    text.map(|text| text.parse().map_err(|error: T::Err| error.to_string()))
+        .transpose()
+}
+
+fn presence(node: &NodeView) -> Presence {
+    if node.is_online {
+        Presence::Online
+    } else if node.in_membership {
+        Presence::Joining
+    } else if node.is_cleanly_down {
+        Presence::Offline
+    } else {
+        Presence::Lost
+    }
+}
+
+fn fail_count(node: &NodeView, resource: &ResourceName) -> FailCount {
+    let plain = format!("fail-count-{resource}");
+    let of_operation = format!("{plain}#");
+    let counts = node
+        .transient
+        .iter()
+        .filter(|(name, _)| *name == plain || name.starts_with(&of_operation))
+        .filter_map(|(_, pair)| pair.value.parse::<Score>().ok());
+    let sum: i64 = counts.map(|count| i64::from(count.value())).sum();
+    let most = i64::from(FailCount::NEVER_AGAIN.0);
+    FailCount(u32::try_from(sum.clamp(0, most)).unwrap_or(0))
+}
+
+/// `None`: any number of failures.
+fn threshold(resource: &Resource) -> Option<u32> {
+    let text = resource.meta.get("migration-threshold")?;
+    text.parse().ok().filter(|limit| *limit > 0)
+}
+
+fn target_role(resource: &Resource) -> TargetRole {
+    let of_clone = resource.clone.as_ref().map(|clone| &clone.meta);
+    let roles = [Some(&resource.meta), of_clone]
+        .into_iter()
+        .flatten()
+        .filter_map(|meta| meta.get("target-role").map(String::as_str));
+    roles
+        .map(|role| match role.to_ascii_lowercase().as_str() {
+            "stopped" => TargetRole::Stopped,
+            "unpromoted" | "slave" => TargetRole::Unpromoted,
+            _ => TargetRole::Any,
+        })
+        .min_by_key(|role| match role {
+            TargetRole::Stopped => 0,
+            TargetRole::Unpromoted => 1,
+            TargetRole::Any => 2,
+        })
+        .unwrap_or_default()
+}
+
+/// Whether a constraint's end, as `crm_resource --lifetime` writes it, has passed.
+fn is_over(until: Option<&str>) -> bool {
+    let end = until.and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    end.is_some_and(|end| end <= jiff::Timestamp::now())
+}
+
+fn report(node: &NodeView, resource: &ResourceName) -> Option<WalPosition> {
+    let end = node.transient(TransientAttribute::XlogLoc, resource)?;
+    let lineage = node.transient(TransientAttribute::Timeline, resource)?;
+    Some(WalPosition {
+        end: Lsn::from_attribute(end).ok()?,
+        lineage: lineage.parse().ok()?,
+    })
+}
+
+/// Asks whoever else may know.
+fn deepen(seen: &mut Observed, params: Option<&Params>) {
+    match quorum::read(Deadline::after(COROSYNC)) {
+        Ok(membership) => {
+            seen.votes = Some(Votes {
+                expected: membership.expected_votes,
+                one_each: membership.one_vote_each,
+            });
+        }
+        Err(error) => seen.unread.push(error.to_string()),
+    }
+    let Some(params) = params else {
+        return;
+    };
+    let primary = seen.primary().cloned();
+    let is_replica = |me: &NodeName| seen.nodes.get(me).is_some_and(|node| node.is_replica);
+    if let Some(me) = seen.me.clone().filter(is_replica) {
+        let servers = servers::ask(params, &me, primary.as_ref());
+        take(seen, params, &me, primary.as_ref(), servers);
+    }
+    for node in seen.nodes.values_mut() {
+        // Without a primary: what the nodes themselves have reported.
+        if let (None, Some(report)) = (node.wal.position, &node.report) {
+            node.wal.timeline = Some(report.lineage.timeline);
+            node.wal.position = Some(report.end);
+        }
+    }
+    if primary.is_none() && seen.promise == Some(Promise::Sync) {
+        statements(seen);
+    }
+    lock(seen, params);
+}
+
+/// What this node's server and the primary's have said.
+fn take(
+    seen: &mut Observed,
+    params: &Params,
+    me: &NodeName,
+    primary: Option<&NodeName>,
+    servers: Servers,
+) {
+    let Servers {
+        own,
+        replication,
+        unread,
+    } = servers;
+    seen.unread.extend(unread);
+    let end = replication.as_ref().and_then(|r| r.flushed);
+    if let (Some(replication), Some(primary)) = (replication, primary) {
+        seen.in_force = replication.sync_names;
+        if let Some(node) = seen.nodes.get_mut(primary) {
+            node.wal.timeline = replication.timeline;
+            node.wal.position = replication.flushed;
+        }
+        for standby in replication.standbys {
+            let named = seen.node_named(&standby.name).cloned();
+            if let Some(node) = named.and_then(|name| seen.nodes.get_mut(&name)) {
+                node.wal = Wal {
+                    // It streams from there, so that is where it is.
+                    timeline: replication.timeline,
+                    position: standby.flushed,
+                    lag: standby.lag,
+                    delay: standby.delay,
+                };
+            }
+        }
+    }
+    let Some(own) = own else {
+        return;
+    };
+    let lineage = wal::lineage(&params.pgdata, own.timeline).ok();
+    let (record, sync) = (seen.record.clone(), seen.sync.clone());
+    let is_primary = primary == Some(me);
+    let note = agent::memory(&params.tmpdir);
+    let is_quorate = seen.quorum == crate::model::cluster_view::Quorum::Yes;
+    let Some(node) = seen.nodes.get_mut(me) else {
+        return;
+    };
+    if !is_primary {
+        node.wal.timeline = Some(own.timeline);
+        if own.end.is_some() {
+            node.wal.position = own.end;
+        }
+        node.wal.lag = match (end, own.end) {
+            (Some(end), Some(own)) => Some(end.bytes_past(own).unwrap_or(0)),
+            _ => node.wal.lag,
+        };
+    }
+    if let (Ok(Some(record)), Ok(sync), Some(lineage)) = (&record, &sync, &lineage)
+        && record.node == *me
+    {
+        node.is_complete = Some(is_primary || is_complete(record, lineage, sync.as_ref()));
+    }
+    match note {
+        Ok(memory) => {
+            let memory = memory.unwrap_or_default();
+            if let Ok(sync) = &sync {
+                let note = distrust::note(is_quorate, memory.distrust, sync.as_ref());
+                node.distrusted = Some(distrust::is_distrusted(note, sync.as_ref()));
+            }
+            seen.hold = memory.hold;
+        }
+        Err(error) => seen.unread.push(format!(
+            "the agent's notes in {}: {error}",
+            params.tmpdir.display()
+        )),
+    }
+}
+
+/// What standbys have stated for a promotion (R8).
+fn statements(seen: &mut Observed) {
+    let name = format!("{}-statement", seen.resource);
+    let said = match attributes::read_all(&name, Deadline::after(PACEMAKER)) {
+        Ok(said) => said,
+        Err(error) => {
+            seen.unread.push(format!("statements: {error}"));
+            return;
+        }
+    };
+    let record = seen.record.as_ref().ok().and_then(Option::as_ref);
+    let epoch = record.and_then(|r| r.epoch).unwrap_or_default();
+    for (node, text) in said {
+        let Some(node) = seen.nodes.get_mut(&node).filter(|node| node.is_member()) else {
+            continue;
+        };
+        match Statement::parse(&text) {
+            Ok((of, statement)) if of == epoch => node.statement = Some(statement),
+            // Of an earlier promotion, or taken back.
+            Ok(_) => {}
+            Err(_) if text.is_empty() => {}
+            Err(why) => seen.unread.push(format!("a statement: {why}")),
+        }
+    }
+}
+
+fn lock(seen: &mut Observed, params: &Params) {
+    let LockSeen::NotAsked { name, .. } = seen.lock.clone() else {
+        return;
+    };
+    let Some(conninfo) = &params.distlock_conninfo else {
+        return;
+    };
+    let row = Service::new(conninfo, &name, params.passfile.as_deref())
+        .and_then(|service| service.read(Deadline::after(LOCK)));
+    let deadcheck = params.distlock_lockservice_deadcheck_nodelist.clone();
+    seen.lock = match row {
+        Ok(Some(row)) => LockSeen::Row { name, row },
+        Ok(None) => LockSeen::Unusable {
+            why: crate::distlock::LockError::RowMissing(name.clone()).to_string(),
+            name,
+        },
+        Err(error) if error.is_unreachable() => LockSeen::Silent {
+            name,
+            why: error.to_string(),
+            deadcheck,
+        },
+        Err(error) => LockSeen::Unusable {
+            name,
+            why: error.to_string(),
+        },
+    };
+}

@@ -1,0 +1,184 @@
+//! `cluster status`: once, or again and again.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::decide::condition::{Condition, Health, judge};
+use crate::decide::observed::Observed;
+use crate::decide::why::explain;
+use crate::model::cluster_view::Quorum;
+use crate::sys::{Deadline, poll_until};
+
+use super::args::StatusArgs;
+use super::look::{Depth, look};
+use super::report::Report;
+use super::text::{Screen, odd, render};
+use crate::cluster::{Exit, Failure};
+
+/// How many times a line that has changed is marked.
+const MARKED: u8 = 5;
+
+/// Shows how the cluster is.
+///
+/// # Errors
+/// [`Failure`]: Pacemaker does not answer; with `--check` also what is not well.
+pub(in crate::cluster) fn status(args: &StatusArgs) -> Result<(), Failure> {
+    let resource = args.resource.as_deref();
+    if let Some(every) = args.watch {
+        return watch(args, every.max(Duration::from_secs(1)));
+    }
+    let seen = look(resource, Depth::Everything)?;
+    let (condition, report) = report(&seen);
+    if args.check {
+        return check(&seen, &condition, &report);
+    }
+    let text = if args.json {
+        json(&report)?
+    } else {
+        render(&report, Screen::of_stdout()).join("\n")
+    };
+    writeln!(io::stdout(), "{text}").map_err(Failure::plain)
+}
+
+fn report(seen: &Observed) -> (Condition, Report) {
+    let why = explain(seen);
+    let condition = judge(seen, &why);
+    let report = Report::new(seen, &why, &condition, Timestamp::now());
+    (condition, report)
+}
+
+fn json(report: &Report) -> Result<String, Failure> {
+    serde_json::to_string_pretty(report).map_err(Failure::plain)
+}
+
+/// One line, and an exit code that says the same.
+fn check(seen: &Observed, condition: &Condition, report: &Report) -> Result<(), Failure> {
+    let exit = match condition.health {
+        Health::Healthy => {
+            let line = format!("{}. {}", report.headline, report.outlook);
+            return writeln!(io::stdout(), "{line}").map_err(Failure::plain);
+        }
+        _ if seen.quorum != Quorum::Yes => Exit::NoQuorum,
+        Health::Degraded | Health::Split => Exit::Failed,
+        Health::NoPrimary | Health::Stopped => Exit::NoPrimary,
+    };
+    Err(Failure::new(exit, &report.headline))
+}
+
+/// Until somebody interrupts it, or nobody reads it any more.
+fn watch(args: &StatusArgs, every: Duration) -> Result<(), Failure> {
+    let mut marks = Marks::default();
+    loop {
+        let seen = look(args.resource.as_deref(), Depth::Everything);
+        let shown = match &seen {
+            Ok(seen) => marks.show(&report(seen).1, args.json),
+            // It may come back, and that is worth seeing.
+            Err(failure) if failure.exit == Exit::Unreachable => marks.say(&failure.why),
+            Err(failure) => return Err(failure.clone()),
+        };
+        match shown {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(Failure::plain(error)),
+        }
+        poll_until(Deadline::after(every), every, || None::<()>);
+    }
+}
+
+/// What was shown before.
+#[derive(Default)]
+struct Marks {
+    /// Lines without their figures; how often each is still to be marked.
+    lines: BTreeMap<String, u8>,
+    /// The last block of a pipe, without its figures.
+    block: Option<String>,
+    has_drawn: bool,
+}
+
+impl Marks {
+    fn show(&mut self, report: &Report, json: bool) -> io::Result<()> {
+        let screen = Screen::of_stdout();
+        let still = report.without_figures();
+        if screen.width.is_none() || json {
+            let block = serde_json::to_string(&still).unwrap_or_default();
+            if self.block.as_ref() == Some(&block) {
+                return Ok(());
+            }
+            self.block = Some(block);
+            let mut out = io::stdout();
+            if json {
+                writeln!(out, "{}", serde_json::to_string(report).unwrap_or_default())?;
+            } else {
+                writeln!(out, "--- {}", report.seen_at)?;
+                writeln!(out, "{}\n", render(report, screen).join("\n"))?;
+            }
+            return out.flush();
+        }
+        let plain = Screen {
+            colour: false,
+            ..screen
+        };
+        let still = render(&still, plain);
+        let shown = render(report, screen);
+        let marked = self.mark(&still, shown, screen);
+        self.draw(&marked, &report.seen_at)
+    }
+
+    /// Puts a mark in front of what has changed lately.
+    fn mark(&mut self, still: &[String], shown: Vec<String>, screen: Screen) -> Vec<String> {
+        let is_first = self.lines.is_empty();
+        let old = std::mem::take(&mut self.lines);
+        for line in still {
+            let left = match old.get(line) {
+                Some(left) => left.saturating_sub(1),
+                None if is_first => 0,
+                None => MARKED,
+            };
+            self.lines.insert(line.clone(), left);
+        }
+        let is_marked = |i: usize| {
+            let line = still.get(i).filter(|line| !line.is_empty());
+            line.and_then(|line| self.lines.get(line))
+                .is_some_and(|left| *left > 0)
+        };
+        let with_mark = |(i, line): (usize, String)| {
+            let mark = if is_marked(i) { "*" } else { " " };
+            format!("{} {line}", screen.paint(mark, &odd()))
+        };
+        shown.into_iter().enumerate().map(with_mark).collect()
+    }
+
+    /// What went wrong, in the place of everything.
+    fn say(&mut self, text: &str) -> io::Result<()> {
+        if Screen::of_stdout().width.is_some() {
+            return self.draw(&[text.to_owned()], "");
+        }
+        if self.block.as_deref() != Some(text) {
+            self.block = Some(text.to_owned());
+            writeln!(io::stdout(), "--- {text}\n")?;
+        }
+        io::stdout().flush()
+    }
+
+    /// Over what stood there, without a flicker.
+    fn draw(&mut self, lines: &[String], at: &str) -> io::Result<()> {
+        let term = console::Term::buffered_stdout();
+        if self.has_drawn {
+            term.move_cursor_to(0, 0)?;
+        } else {
+            term.clear_screen()?;
+            self.has_drawn = true;
+        }
+        let height = usize::from(term.size().0);
+        for line in lines.iter().take(height.saturating_sub(2)) {
+            term.clear_line()?;
+            term.write_line(line)?;
+        }
+        term.clear_to_end_of_screen()?;
+        term.write_line(&format!("  {at}  Ctrl-C ends"))?;
+        term.flush()
+    }
+}

@@ -1,0 +1,387 @@
+//! The report for people.
+
+use std::time::Duration;
+
+use console::Style;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::decide::why::and;
+use crate::model::progress::Bytes;
+
+use super::report::{Lock, Node, Report};
+use super::table::{Align, Column, lines, wrapped};
+
+/// Where it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cluster) struct Screen {
+    /// `None`: no terminal, lines may be as long as they are.
+    pub(in crate::cluster) width: Option<usize>,
+    pub(in crate::cluster) colour: bool,
+}
+
+impl Screen {
+    /// Standard output, as it is at this moment.
+    pub(in crate::cluster) fn of_stdout() -> Self {
+        let term = console::Term::stdout();
+        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            width: term.is_term().then(|| usize::from(term.size().1)),
+            colour: term.is_term() && !is_plain,
+        }
+    }
+
+    pub(in crate::cluster) fn paint(self, text: impl std::fmt::Display, style: &Style) -> String {
+        if self.colour {
+            style.clone().force_styling(true).apply_to(text).to_string()
+        } else {
+            text.to_string()
+        }
+    }
+}
+
+pub(in crate::cluster) fn good() -> Style {
+    Style::new().green()
+}
+
+pub(in crate::cluster) fn bad() -> Style {
+    Style::new().red().bold()
+}
+
+pub(in crate::cluster) fn odd() -> Style {
+    Style::new().yellow()
+}
+
+pub(in crate::cluster) fn faint() -> Style {
+    Style::new().dim()
+}
+
+/// How wide the labels are.
+const LABEL: usize = 18;
+
+/// The whole screen, line by line.
+pub(super) fn render(report: &Report, screen: Screen) -> Vec<String> {
+    let mut text = head(report, screen);
+    text.push(String::new());
+    text.extend(table(report, screen));
+    text.push(String::new());
+    for (label, value) in details(report) {
+        text.extend(labelled(label, &value, screen));
+    }
+    text
+}
+
+/// `label  value`, broken where it is too long.
+fn labelled(label: &str, value: &str, screen: Screen) -> Vec<String> {
+    let line = format!("{label:LABEL$}{value}");
+    let mut broken = wrapped(&line, LABEL, screen.width);
+    if let Some(first) = broken.first_mut() {
+        let (head, tail) = first.split_at(LABEL.min(first.len()));
+        *first = format!("{}{tail}", screen.paint(head, &faint()));
+    }
+    broken
+}
+
+fn head(report: &Report, screen: Screen) -> Vec<String> {
+    let style = match report.health.as_str() {
+        "healthy" => good().bold(),
+        "degraded" => odd().bold(),
+        _ => bad(),
+    };
+    let since = report.since.as_deref().map(|at| when(at, report));
+    let since = since.map_or_else(String::new, |since| format!(" (since {since})"));
+    let mut text: Vec<String> = wrapped(&format!("{}{since}.", report.headline), 2, screen.width)
+        .into_iter()
+        .map(|line| screen.paint(line, &style))
+        .collect();
+    if let Some(next) = &report.next {
+        text.extend(labelled("  next", next, screen));
+    }
+    let is_said = |outlook: &str| {
+        let said = outlook.trim_end_matches('.');
+        let said = said.strip_prefix("There is no primary: ").unwrap_or(said);
+        report.headline.contains(said)
+    };
+    if !is_said(&report.outlook) {
+        text.extend(wrapped(&report.outlook, 2, screen.width));
+    }
+    let skipped = usize::from(report.health != "healthy");
+    for finding in report.findings.iter().skip(skipped) {
+        let since = finding.since.as_deref().map(|at| when(at, report));
+        let since = since.map_or_else(String::new, |since| format!(" (since {since})"));
+        text.extend(labelled(
+            "  also",
+            &format!("{}{since}", finding.text),
+            screen,
+        ));
+        if let Some(fix) = finding
+            .fix
+            .as_ref()
+            .filter(|fix| Some(*fix) != report.next.as_ref())
+        {
+            text.extend(labelled("    next", fix, screen));
+        }
+    }
+    text
+}
+
+fn table(report: &Report, screen: Screen) -> Vec<String> {
+    let nodes = &report.nodes;
+    let column = |head, align, spare, cell: &dyn Fn(&Node) -> String| Column {
+        head,
+        cells: nodes.iter().map(cell).collect(),
+        align,
+        spare,
+    };
+    let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let may = |node: &Node| match (node.role, node.may_be_promoted) {
+        ("primary", _) => "-".to_owned(),
+        (_, true) => screen.paint("yes", &good()),
+        (_, false) => screen.paint("no", &odd()),
+    };
+    let mut columns = vec![
+        column("NODE", Align::Left, 0, &|n| n.name.to_string()),
+        column("STATE", Align::Left, 0, &|n| state(n, screen)),
+        column("ROLE", Align::Left, 0, &|n| role(n, screen)),
+        column("STATUS", Align::Left, 5, &|n| dash(&n.status)),
+        column("DATA STATUS", Align::Left, 2, &|n| dash(&n.data_status)),
+        column("TL", Align::Right, 4, &|n| {
+            n.timeline
+                .map_or_else(|| "-".to_owned(), |tl| tl.to_string())
+        }),
+        column("POSITION", Align::Left, 3, &|n| dash(&n.position)),
+        column("LAG", Align::Right, 1, &lag),
+        column("PROMOTABLE", Align::Left, 0, &may),
+    ];
+    if nodes.iter().any(|node| node.fail_count != "0") {
+        columns.push(column(
+            "FAILED",
+            Align::Right,
+            1,
+            &|n| match n.migration_threshold {
+                Some(limit) if n.fail_count != "INFINITY" => format!("{}/{limit}", n.fail_count),
+                _ => n.fail_count.clone(),
+            },
+        ));
+    }
+    let mut rows = lines(columns, screen.width);
+    if let Some(head) = rows.first_mut() {
+        *head = screen.paint(&*head, &faint());
+    }
+    rows
+}
+
+fn state(node: &Node, screen: Screen) -> String {
+    match node.state.as_str() {
+        "online" => "online".to_owned(),
+        // Whether it said goodbye matters to fencing; JSON has it.
+        "lost" | "offline" => screen.paint("offline", &bad()),
+        other => screen.paint(other, &odd()),
+    }
+}
+
+fn role(node: &Node, screen: Screen) -> String {
+    match node.role {
+        "primary" => screen.paint("primary", &Style::new().bold()),
+        "none" => "-".to_owned(),
+        "stopped" if node.replica => screen.paint("stopped", &bad()),
+        other => other.to_owned(),
+    }
+}
+
+fn lag(node: &Node) -> String {
+    let Some(bytes) = node.lag_bytes else {
+        return "-".to_owned();
+    };
+    match node.lag_seconds {
+        Some(seconds) if bytes > 0 && seconds >= 1.0 => format!("{}, {seconds:.0} s", Bytes(bytes)),
+        _ => Bytes(bytes).to_string(),
+    }
+}
+
+fn details(report: &Report) -> Vec<(&'static str, String)> {
+    let mut all = Vec::new();
+    all.extend(contract(report));
+    if let Some(promotion) = &report.last_promotion {
+        let mut text = promotion.node.to_string();
+        if let Some(at) = &promotion.at {
+            text = format!("{text}, {}", when(at, report));
+        }
+        if let (Some(timeline), Some(at)) = (promotion.left_timeline, &promotion.left_at) {
+            text = format!("{text}; it left timeline {timeline} at {at}");
+        }
+        if let Some(epoch) = promotion.epoch {
+            text = format!("{text}; epoch {epoch}");
+        }
+        all.push(("last promotion", text));
+    }
+    all.extend(lock(report).map(|text| ("lock", text)));
+    for (i, address) in report.addresses.iter().enumerate() {
+        let label = if i == 0 { "addresses" } else { "" };
+        let names: Vec<&str> = address.nodes.iter().map(|n| n.as_str()).collect();
+        let on = if names.is_empty() {
+            "runs nowhere".to_owned()
+        } else {
+            format!("on {}", and(&names))
+        };
+        let what = address.address.as_ref().unwrap_or(&address.agent);
+        all.push((label, format!("{} {what} {on}", address.name)));
+    }
+    all.push(("cluster", cluster(report)));
+    let failures = report.nodes.iter().flat_map(|node| {
+        node.failures
+            .iter()
+            .map(move |failure| (&node.name, failure))
+    });
+    for (i, (name, failure)) in failures.enumerate() {
+        let label = if i == 0 { "failed actions" } else { "" };
+        let at = failure
+            .at
+            .as_deref()
+            .map(|at| format!(", {}", when(at, report)));
+        all.push((
+            label,
+            format!(
+                "{} on {name}{}: {}",
+                failure.operation,
+                at.unwrap_or_default(),
+                failure.reason
+            ),
+        ));
+    }
+    for (i, text) in report.unread.iter().enumerate() {
+        all.push((if i == 0 { "not known" } else { "" }, text.clone()));
+    }
+    all
+}
+
+fn contract(report: &Report) -> Vec<(&'static str, String)> {
+    if report.mode == "async" {
+        let text = "nobody (rep_mode=async): with the primary's machine the last commits are lost";
+        return vec![("commits wait for", text.to_owned())];
+    }
+    let Some(contract) = &report.contract else {
+        return Vec::new();
+    };
+    let names = |set: &std::collections::BTreeSet<String>| {
+        and(&set.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let is_choice = contract.count < contract.standbys.len();
+    let waits = match contract.count {
+        0 => "nobody".to_owned(),
+        count if is_choice => format!("any {count} of {}", names(&contract.standbys)),
+        _ => names(&contract.standbys),
+    };
+    let primary = &contract.primary;
+    let on = if contract.eligible.is_empty() {
+        format!("{primary} alone is known to have every acknowledged commit")
+    } else if is_choice {
+        format!(
+            "{primary}, and at least {} of {}",
+            contract.count,
+            names(&contract.eligible)
+        )
+    } else {
+        let mut all = vec![primary.to_string()];
+        all.extend(contract.eligible.iter().cloned());
+        and(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    vec![("commits wait for", waits), ("every commit is on", on)]
+}
+
+fn lock(report: &Report) -> Option<String> {
+    let Lock {
+        name, owner, why, ..
+    } = &report.lock;
+    let name = name.as_deref().unwrap_or_default();
+    let why = why.as_deref().unwrap_or_default();
+    let epoch = report.lock.epoch.unwrap_or_default();
+    let owner = owner.as_deref().unwrap_or_default();
+    let eligible = report
+        .lock
+        .eligible
+        .as_ref()
+        .map_or_else(String::new, |names| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            format!("; it lets {} be promoted", and(&names))
+        });
+    Some(match report.lock.state {
+        "unused" => return None,
+        "by-command" => {
+            "by distlock_lock_cmd, which says who holds it to nobody but the holder".to_owned()
+        }
+        "held" => format!(
+            "{name}: held by {owner}, {:.0} s left of {:.0}, epoch {epoch}{eligible}",
+            report.lock.remaining_seconds.unwrap_or_default(),
+            report.lock.lease_seconds.unwrap_or_default()
+        ),
+        "expired" => {
+            format!("{name}: {owner} held it, and its lease has expired; epoch {epoch}{eligible}")
+        }
+        "free" => format!("{name}: nobody holds it; epoch {epoch}{eligible}"),
+        _ => format!("{name}: {why}"),
+    })
+}
+
+fn cluster(report: &Report) -> String {
+    let c = &report.cluster;
+    let quorum = match c.quorum.as_str() {
+        "yes" => "quorum",
+        "no" => "NO QUORUM",
+        _ => "no coordinator yet",
+    };
+    let mut text = format!("{quorum}, {} of {} nodes", c.members, c.nodes);
+    if let Some(votes) = c.expected_votes.filter(|votes| *votes != c.nodes) {
+        text = format!("{text}, {votes} votes");
+    }
+    if let Some(dc) = &c.dc {
+        text = format!("{text}, DC {dc}");
+    }
+    text = format!(
+        "{text}; no-quorum-policy={}, fencing {}",
+        c.no_quorum_policy,
+        if c.fencing { "on" } else { "off" }
+    );
+    if c.maintenance {
+        text = format!("{text}, MAINTENANCE");
+    }
+    if !c.managed {
+        text = format!("{text}, UNMANAGED");
+    }
+    if c.target_role != "any" {
+        text = format!("{text}, target-role={}", c.target_role);
+    }
+    text
+}
+
+/// `18:03:11 (4 min ago)`, with the date where that is another day.
+fn when(at: &str, report: &Report) -> String {
+    let (Ok(at), Ok(now)) = (at.parse::<Timestamp>(), report.seen_at.parse::<Timestamp>()) else {
+        // In a comparison without figures there is no "now".
+        return at.to_owned();
+    };
+    let zone = TimeZone::system();
+    let (local, today) = (at.to_zoned(zone.clone()), now.to_zoned(zone));
+    let shown = if local.date() == today.date() {
+        local.strftime("%H:%M:%S")
+    } else {
+        local.strftime("%Y-%m-%d %H:%M:%S")
+    };
+    match now.duration_since(at).try_into() {
+        Ok(ago) => format!("{shown}, {} ago", in_words(ago)),
+        // The clocks of two machines.
+        Err(_) => shown.to_string(),
+    }
+}
+
+/// `4 min`, `2 h 5 min`, `3 d`
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, m) => format!("{m} min"),
+        (0, h, m) => format!("{h} h {m} min"),
+        (d, h, _) => format!("{d} d {h} h"),
+    }
+}

@@ -1,0 +1,467 @@
+//! How the cluster is, in one word, and what is wrong with it, the worst first.
+
+use std::fmt;
+
+use crate::decide::observed::{
+    Companion, FailedAction, LockSeen, NodeSeen, Observed, Place, Presence, TargetRole,
+};
+use crate::decide::why::{Explanation, Reason, State, and};
+use crate::model::cluster_view::Quorum;
+use crate::model::node_name::NodeName;
+use crate::model::progress::Bytes;
+use crate::model::status::{DataStatus, SenderState};
+
+/// In one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Health {
+    Healthy,
+    /// It serves, and something is less than it should be.
+    Degraded,
+    NoPrimary,
+    /// An operator stopped it.
+    Stopped,
+    /// More than one node is on record as the primary.
+    Split,
+}
+
+/// How the cluster is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub health: Health,
+    /// The worst first; notices, which don't make it less than healthy, last.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// A name for scripts.
+    pub code: &'static str,
+    pub weight: Weight,
+    pub node: Option<NodeName>,
+    pub text: String,
+    /// Seconds since 1970, where it is known.
+    pub since: Option<u64>,
+    /// What to type next.
+    pub fix: Option<String>,
+}
+
+/// Whether a finding makes the cluster less than healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+pub enum Weight {
+    /// The database does not serve, or not as it must.
+    Severe,
+    Degrading,
+    Notice,
+}
+
+impl Finding {
+    fn new(code: &'static str, weight: Weight, text: impl fmt::Display) -> Self {
+        Self {
+            code,
+            weight,
+            node: None,
+            text: text.to_string(),
+            since: None,
+            fix: None,
+        }
+    }
+
+    fn on(self, node: &NodeName) -> Self {
+        Self {
+            node: Some(node.clone()),
+            ..self
+        }
+    }
+
+    fn since(self, since: Option<u64>) -> Self {
+        Self { since, ..self }
+    }
+
+    fn fix(self, fix: Option<String>) -> Self {
+        Self { fix, ..self }
+    }
+}
+
+/// Judges what was seen.
+#[must_use]
+pub fn judge(seen: &Observed, why: &Explanation) -> Condition {
+    let mut findings = Vec::new();
+    findings.extend(primary(seen, why));
+    findings.extend(partition(seen));
+    findings.extend(hands_off(seen));
+    findings.extend(commits(seen, why));
+    let mut each: Vec<_> = seen
+        .replicas()
+        .filter_map(|(name, node)| of_node(seen, name, node))
+        .collect();
+    findings.append(&mut each);
+    findings.extend(lock(seen));
+    findings.extend(seen.companions.iter().filter_map(|c| companion(seen, c)));
+    findings.extend(successors(why));
+    findings.extend(unreadable(seen));
+    findings.extend(notices(seen));
+    findings.sort_by_key(|finding| finding.weight);
+    let health = match (&why.state, seen.target_role) {
+        (State::Several(_), _) => Health::Split,
+        (_, TargetRole::Stopped) if seen.primaries().next().is_none() => Health::Stopped,
+        (State::None | State::Promoting(_), _) => Health::NoPrimary,
+        (State::Primary(_) | State::NotPromotable, _) => {
+            let is_less = |f: &Finding| f.weight != Weight::Notice;
+            if findings.iter().any(is_less) {
+                Health::Degraded
+            } else {
+                Health::Healthy
+            }
+        }
+    };
+    Condition { health, findings }
+}
+
+fn primary(seen: &Observed, why: &Explanation) -> Option<Finding> {
+    let code = match &why.state {
+        State::Primary(_) | State::NotPromotable => return None,
+        State::Several(_) => "several-primaries",
+        State::Promoting(_) => "promoting",
+        State::None if seen.target_role == TargetRole::Stopped => "stopped",
+        State::None => "no-primary",
+    };
+    let text = why.answer.trim_end_matches('.');
+    let text = text.strip_prefix("There is no primary: ").unwrap_or(text);
+    // The old primary's last word on record.
+    let lost = seen.record.as_ref().ok().and_then(Option::as_ref);
+    let node = lost.and_then(|record| seen.nodes.get(&record.node));
+    let since = node
+        .filter(|node| node.is_member())
+        .and_then(|node| node.role_since);
+    Some(
+        Finding::new(code, Weight::Severe, text)
+            .since(since)
+            .fix(why.advice.first().cloned()),
+    )
+}
+
+fn partition(seen: &Observed) -> Option<Finding> {
+    let here = seen
+        .me
+        .as_ref()
+        .map_or_else(|| "this node".to_owned(), ToString::to_string);
+    let text = match seen.quorum {
+        Quorum::Yes => return None,
+        Quorum::No => format!(
+            "{here}'s part of the cluster has no quorum: what is shown of the others may be out of date"
+        ),
+        Quorum::Unknown => format!(
+            "{here}'s part of the cluster has no coordinator yet: what is shown may be out of date"
+        ),
+    };
+    Some(Finding::new("no-quorum", Weight::Severe, text).fix(Some(
+        "look at the other nodes and at the network between them".to_owned(),
+    )))
+}
+
+fn hands_off(seen: &Observed) -> Option<Finding> {
+    let reason = if seen.maintenance {
+        Reason::Maintenance
+    } else if !seen.managed {
+        Reason::Unmanaged
+    } else {
+        return None;
+    };
+    let text = match reason {
+        Reason::Maintenance => {
+            "the cluster is in maintenance: Pacemaker watches nothing, and nobody takes over"
+        }
+        _ => "the resource is unmanaged: Pacemaker repairs nothing, and nobody takes over",
+    };
+    let any = seen.nodes.keys().next()?;
+    Some(Finding::new(reason.code(), Weight::Degrading, text).fix(reason.fix(any, &seen.clone)))
+}
+
+/// What commits wait for is less than it should be.
+fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
+    let primary = seen.primary()?;
+    let (word, since) = seen.nodes.get(primary)?.degraded.as_ref()?;
+    let (code, text) = match word.as_str() {
+        "alone" => (
+            "alone",
+            "commits are acknowledged without any standby: losing this machine loses them"
+                .to_owned(),
+        ),
+        "waiting" => (
+            "commits-wait",
+            format!(
+                "commits wait: {}",
+                why.waiting.as_deref().unwrap_or("too few standbys stream")
+            ),
+        ),
+        other => ("degraded", format!("the primary's agent says {other:?}")),
+    };
+    Some(
+        Finding::new(code, Weight::Severe, text)
+            .on(primary)
+            .since(*since),
+    )
+}
+
+/// The one thing about a node that explains the rest.
+fn of_node(seen: &Observed, name: &NodeName, node: &NodeSeen) -> Option<Finding> {
+    if seen.target_role == TargetRole::Stopped {
+        return None;
+    }
+    let is_primary = seen.primary() == Some(name);
+    let find = |code, text: String| Finding::new(code, Weight::Degrading, text).on(name);
+    let by = |reason: Reason, text: String| {
+        let fix = reason.fix(name, &seen.clone);
+        find(reason.code(), text).fix(fix)
+    };
+    match node.presence {
+        Presence::Online => {}
+        gone @ (Presence::Offline | Presence::Lost) => {
+            return Some(by(Reason::Offline(gone), format!("{name} is offline")));
+        }
+        Presence::Joining => {
+            return Some(by(
+                Reason::Joining,
+                format!("{name} is joining the cluster"),
+            ));
+        }
+    }
+    if node.standby {
+        return Some(by(Reason::Standby, format!("{name} is in standby")));
+    }
+    if node.maintenance {
+        let text = format!("{name} is in maintenance");
+        return Some(by(Reason::NodeMaintenance, text));
+    }
+    if let Some(text) = &node.repair {
+        return Some(by(
+            Reason::Repairing(text.clone()),
+            format!("{name}: {text}"),
+        ));
+    }
+    if !node.is_running() {
+        if let Some(failure) = node.failed_start() {
+            let reason = Reason::StartFailed {
+                reason: failure.reason.clone(),
+                at: failure.at,
+            };
+            let text = format!("{name}: {reason}");
+            return Some(by(reason, text).since(failure.at));
+        }
+        if node.is_given_up() {
+            let reason = Reason::GivenUp {
+                count: node.fail_count,
+                limit: node.threshold,
+            };
+            let text = format!("{name}: {}", reason);
+            let last = node.failures.iter().filter_map(|f| f.at).max();
+            return Some(by(reason, text).since(last));
+        }
+        let text = format!("the server on {name} does not run");
+        return Some(by(Reason::NotRunning, text).since(node.role_since));
+    }
+    if is_primary || seen.primary().is_none() || seen.promise.is_none() {
+        return None;
+    }
+    streams(seen, name, node)
+}
+
+fn streams(seen: &Observed, name: &NodeName, node: &NodeSeen) -> Option<Finding> {
+    let find = |code, text: String| Finding::new(code, Weight::Degrading, text).on(name);
+    let behind = node
+        .wal
+        .lag
+        .filter(|lag| seen.maxlag.is_some_and(|max| *lag > max));
+    match node.data {
+        Ok(Some(DataStatus::Replicating(SenderState::Streaming, _))) => behind.map(|lag| {
+            find(
+                "behind",
+                format!("{name} is {} behind, more than maxlag allows", Bytes(lag)),
+            )
+        }),
+        Ok(Some(DataStatus::Replicating(SenderState::Catchup, _))) => {
+            Some(find("catching-up", format!("{name} is catching up")))
+        }
+        Ok(Some(status)) => Some(
+            find(
+                "not-streaming",
+                format!("{name} does not stream from the primary ({status})"),
+            )
+            .fix(Some(format!(
+                "look at the server's log on {name}; if it can't follow any more: expgsql cluster repair there"
+            ))),
+        ),
+        Ok(None) => Some(find(
+            "not-streaming",
+            format!("the primary has not seen {name} stream"),
+        )),
+        // Said once, with the others that can't be read.
+        Err(_) => None,
+    }
+}
+
+fn lock(seen: &Observed) -> Option<Finding> {
+    let see_to_it =
+        || Some("expgsql distlock status, and the lock service's own machine".to_owned());
+    match &seen.lock {
+        LockSeen::Unused | LockSeen::ByCommand | LockSeen::NotAsked { .. } => None,
+        LockSeen::Silent { why, .. } => Some(
+            Finding::new(
+                "lock-silent",
+                Weight::Degrading,
+                format!("the lock service does not answer: {why}"),
+            )
+            .fix(see_to_it()),
+        ),
+        LockSeen::Unusable { why, .. } => {
+            Some(Finding::new("lock-unusable", Weight::Degrading, why).fix(see_to_it()))
+        }
+        LockSeen::Row { row, .. } => {
+            let primary = seen.primary()?;
+            let owner = format!("{}_{}", seen.resource, primary.lower());
+            let text = if row.is_free() {
+                format!("{primary} is the primary, and nobody holds the lock")
+            } else if row.owner != owner {
+                format!("{primary} is the primary, and {} holds the lock", row.owner)
+            } else if row.remaining.is_zero() {
+                format!("{primary}'s lock has expired: its renewals do not arrive")
+            } else {
+                return None;
+            };
+            Some(Finding::new("lock-holder", Weight::Degrading, text).fix(see_to_it()))
+        }
+    }
+}
+
+fn companion(seen: &Observed, companion: &Companion) -> Option<Finding> {
+    let Companion {
+        name,
+        place,
+        nodes,
+        address,
+        ..
+    } = companion;
+    let shown = match address {
+        Some(address) => format!("{name} ({address})"),
+        None => name.clone(),
+    };
+    let find = |weight, text| Some(Finding::new("address", weight, text));
+    let look = || {
+        Some(format!(
+            "crm_mon -1fr shows why; crm_resource --why --resource {name}"
+        ))
+    };
+    let primary = seen.primary()?;
+    let where_it_is: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+    match place {
+        Place::WithPrimary if nodes.is_empty() => find(
+            Weight::Severe,
+            format!("{shown}, by which clients reach the primary, runs nowhere"),
+        )
+        .map(|f| f.fix(look())),
+        Place::WithPrimary if !nodes.contains(primary) => find(
+            Weight::Severe,
+            format!(
+                "{shown} is on {}, and the primary is {primary}",
+                and(&where_it_is)
+            ),
+        )
+        .map(|f| f.fix(look())),
+        // The reader's address has nowhere to go without a standby, which is said already.
+        Place::WithStandby | Place::Anywhere if nodes.is_empty() => {
+            find(Weight::Notice, format!("{shown} runs nowhere"))
+        }
+        Place::WithPrimary | Place::WithStandby | Place::Anywhere => None,
+    }
+}
+
+/// A cluster that is well but for this: the next failure is the end.
+fn successors(why: &Explanation) -> Option<Finding> {
+    let State::Primary(_) = why.state else {
+        return None;
+    };
+    if why.candidates().next().is_some() || why.nodes.len() < 2 {
+        return None;
+    }
+    let (_, text) = why.answer.split_once("now, ")?;
+    let text = text.trim_end_matches('.');
+    Some(Finding::new("no-successor", Weight::Degrading, text).fix(why.advice.first().cloned()))
+}
+
+fn unreadable(seen: &Observed) -> Vec<Finding> {
+    let records = [
+        seen.record.as_ref().err().cloned(),
+        seen.sync.as_ref().err().cloned(),
+    ];
+    let statuses = seen
+        .nodes
+        .iter()
+        .filter_map(|(name, node)| Some(format!("{name}: {}", node.data.as_ref().err()?)));
+    records
+        .into_iter()
+        .flatten()
+        .chain(statuses)
+        .map(|text| Finding::new("unreadable", Weight::Degrading, text))
+        .collect()
+}
+
+fn notices(seen: &Observed) -> Vec<Finding> {
+    let mut notices = Vec::new();
+    let clone = &seen.clone;
+    for (name, node) in &seen.nodes {
+        for placement in node.placements.iter().filter(|p| p.is_by_command()) {
+            let what = if placement.is_ban() {
+                "keeps the primary away from"
+            } else {
+                "draws the primary to"
+            };
+            let until = placement
+                .until
+                .as_ref()
+                .map_or_else(|| "for ever".to_owned(), |until| format!("until {until}"));
+            notices.push(
+                Finding::new(
+                    "constraint",
+                    Weight::Notice,
+                    format!(
+                        "{} {what} {name} {until}: left behind by a move or a ban",
+                        placement.id
+                    ),
+                )
+                .on(name)
+                .fix(Some(format!("crm_resource --clear --resource {clone}"))),
+            );
+        }
+        let is_told = !node.is_running() && node.failed_start().is_some();
+        if node.fail_count.0 > 0 && !is_told && !node.is_given_up() {
+            let last = node.failures.iter().max_by_key(|f| f.at);
+            notices.push(
+                Finding::new("failures", Weight::Notice, failures(name, node, last))
+                    .on(name)
+                    .since(last.and_then(|f| f.at))
+                    .fix(Some(format!(
+                        "crm_resource --cleanup --resource {clone} --node {name}"
+                    ))),
+            );
+        }
+    }
+    notices
+}
+
+fn failures(name: &NodeName, node: &NodeSeen, last: Option<&FailedAction>) -> String {
+    let limit = match node.threshold {
+        Some(limit) if limit > 0 => format!("; at {limit} it is given up"),
+        Some(_) | None => String::new(),
+    };
+    let reason = last.map_or_else(String::new, |f| {
+        format!(", last {}: {}", f.operation, f.in_words())
+    });
+    format!(
+        "{name} has failed {} time{}{reason}{limit}",
+        node.fail_count,
+        if node.fail_count.0 == 1 { "" } else { "s" }
+    )
+}

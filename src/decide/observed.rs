@@ -1,0 +1,359 @@
+//! What a person at a node can see of the cluster, gathered without judging it. `decide::why` and `decide::condition`
+//! judge it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::decide::eligibility::{self, Promise};
+use crate::decide::witness::Statement;
+use crate::model::claim::Claim;
+use crate::model::cluster_view::{NoQuorumPolicy, Quorum, RecordedRole, ResourceName, Score};
+use crate::model::lock::LockRow;
+use crate::model::lsn::Lsn;
+use crate::model::node_name::NodeName;
+use crate::model::repl_info::ReplInfo;
+use crate::model::status::{DataStatus, NodeStatus};
+use crate::model::sync_names::{StandbyName, SyncNames};
+use crate::model::sync_record::SyncRecord;
+use crate::model::timeline::{TimelineId, WalPosition};
+
+/// Something that is recorded, is not, or can't be understood; then the sentence that says so.
+pub type Recorded<T> = Result<Option<T>, String>;
+
+/// The whole picture.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    pub resource: ResourceName,
+    /// What Pacemaker's tools call it: the clone's name where there is one.
+    pub clone: String,
+    /// `None`: Pacemaker promotes nobody here (rep_mode none or slave).
+    pub promise: Option<Promise>,
+    /// From which node it was seen.
+    pub me: Option<NodeName>,
+    pub quorum: Quorum,
+    pub no_quorum_policy: NoQuorumPolicy,
+    pub fencing: bool,
+    /// corosync's votes, where they could be read.
+    pub votes: Option<Votes>,
+    pub dc: Option<NodeName>,
+    /// maintenance-mode of the cluster.
+    pub maintenance: bool,
+    /// The resource is Pacemaker's to manage.
+    pub managed: bool,
+    pub target_role: TargetRole,
+    /// `RSC_REPL_INFO`
+    pub record: Recorded<ReplInfo>,
+    /// `RSC_SYNC`
+    pub sync: Recorded<SyncRecord>,
+    pub nodes: BTreeMap<NodeName, NodeSeen>,
+    pub lock: LockSeen,
+    pub companions: Vec<Companion>,
+    /// `synchronous_standby_names` as the primary has it in force.
+    pub in_force: Option<SyncNames>,
+    /// Why commits go on waiting, as this node's agent last decided it (R1).
+    pub hold: Option<String>,
+    /// The operator's bound on a standby's lag, in bytes.
+    pub maxlag: Option<u64>,
+    /// What could not be read, each with the reason.
+    pub unread: Vec<String>,
+}
+
+/// Votes as corosync counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Votes {
+    pub expected: usize,
+    /// So that members can be counted instead.
+    pub one_each: bool,
+}
+
+/// What the operator lets the resource be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "kebab-case")]
+pub enum TargetRole {
+    Stopped,
+    Unpromoted,
+    /// Unset, Started, or Promoted: all that it can be.
+    #[default]
+    Any,
+}
+
+/// Where a node is, for Pacemaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
+#[strum(serialize_all = "lowercase")]
+pub enum Presence {
+    Online,
+    /// In the membership, and Pacemaker there has not joined yet.
+    Joining,
+    /// Shut down in order, or fenced.
+    Offline,
+    /// Gone without a word: it may run somewhere out of reach.
+    Lost,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct NodeSeen {
+    pub presence: Presence,
+    pub standby: bool,
+    pub maintenance: bool,
+    /// It is one of those that replicate (node_list).
+    pub is_replica: bool,
+    pub role: RecordedRole,
+    /// When the role's last operation ended, seconds since 1970 by that node's clock.
+    pub role_since: Option<u64>,
+    /// `RSC-status`
+    pub status: Option<NodeStatus>,
+    /// `RSC-data-status`
+    pub data: Recorded<DataStatus>,
+    /// `master-RSC`
+    pub score: Option<Score>,
+    pub fail_count: FailCount,
+    /// migration-threshold.
+    pub threshold: Option<u32>,
+    pub placements: Vec<Placement>,
+    pub failures: Vec<FailedAction>,
+    /// `RSC-repair`
+    pub repair: Option<String>,
+    /// `RSC-degraded`, and since when its monitor has said so.
+    pub degraded: Option<(String, Option<u64>)>,
+    /// `RSC-xlog-loc` with `RSC-timeline`: reported for an election.
+    pub report: Option<WalPosition>,
+    /// Stated for a promotion (R8), of the recorded epoch.
+    pub statement: Option<Statement>,
+    /// R9; `None`: only that node knows.
+    pub distrusted: Option<bool>,
+    /// Its recorded promotion took place; `None`: only that node knows.
+    pub is_complete: Option<bool>,
+    pub wal: Wal,
+}
+
+/// How far a node's WAL reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wal {
+    pub timeline: Option<TimelineId>,
+    pub position: Option<Lsn>,
+    /// Bytes behind the primary.
+    pub lag: Option<u64>,
+    /// Time behind the primary, where that is known.
+    pub delay: Option<Duration>,
+}
+
+/// How often something failed on a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FailCount(pub u32);
+
+impl FailCount {
+    /// Pacemaker's INFINITY: never again until somebody cleans up.
+    pub const NEVER_AGAIN: Self = Self(1_000_000);
+}
+
+impl std::fmt::Display for FailCount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if *self >= Self::NEVER_AGAIN {
+            f.write_str("INFINITY")
+        } else {
+            self.0.fmt(f)
+        }
+    }
+}
+
+/// A location constraint without a condition, or with one that names the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub id: String,
+    pub node: NodeName,
+    pub score: Score,
+    /// It is about the primary's place only.
+    pub promoted_only: bool,
+    /// When it ends, as it is written.
+    pub until: Option<String>,
+}
+
+impl Placement {
+    /// Pacemaker's own commands made it (ban, move), and forgot it there.
+    #[must_use]
+    pub fn is_by_command(&self) -> bool {
+        self.id.starts_with("cli-")
+    }
+
+    /// It keeps the primary away.
+    #[must_use]
+    pub fn is_ban(&self) -> bool {
+        self.score == Score::MINUS_INFINITY
+    }
+}
+
+/// An operation that failed, and is not forgiven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedAction {
+    pub operation: String,
+    pub code: i32,
+    pub timed_out: bool,
+    pub reason: Option<String>,
+    /// Seconds since 1970, by that node's clock.
+    pub at: Option<u64>,
+}
+
+/// A resource that goes with this one: the clients' address, say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Companion {
+    pub name: String,
+    /// The agent's type: IPaddr2.
+    pub kind: String,
+    pub address: Option<String>,
+    pub place: Place,
+    /// Where it runs.
+    pub nodes: BTreeSet<NodeName>,
+}
+
+/// Where a companion belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+pub enum Place {
+    WithPrimary,
+    WithStandby,
+    Anywhere,
+}
+
+/// What was learnt of the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockSeen {
+    /// None is configured.
+    Unused,
+    /// Only a command knows, and to run it would be to take the lock.
+    ByCommand,
+    Row {
+        name: String,
+        row: LockRow,
+    },
+    /// There is no row of that name, the table is wrong, the password: a person has to repair it.
+    Unusable {
+        name: String,
+        why: String,
+    },
+    Silent {
+        name: String,
+        why: String,
+        /// Nodes that are asked in its place.
+        deadcheck: Vec<String>,
+    },
+    /// Nobody asked.
+    NotAsked {
+        name: String,
+        why: String,
+    },
+}
+
+impl Observed {
+    /// A node that is in this partition, is on record as promoted and says so itself.
+    pub fn primaries(&self) -> impl Iterator<Item = &NodeName> {
+        self.nodes
+            .iter()
+            .filter(|(_, node)| {
+                node.is_member()
+                    && node.role == RecordedRole::Promoted
+                    && node.status == Some(NodeStatus::Primary)
+            })
+            .map(|(name, _)| name)
+    }
+
+    /// The primary; `None` also where there are several.
+    #[must_use]
+    pub fn primary(&self) -> Option<&NodeName> {
+        let mut all = self.primaries();
+        let first = all.next();
+        if all.next().is_some() { None } else { first }
+    }
+
+    /// Nodes that replicate.
+    pub fn replicas(&self) -> impl Iterator<Item = (&NodeName, &NodeSeen)> {
+        self.nodes.iter().filter(|(_, node)| node.is_replica)
+    }
+
+    /// R3: who has every acknowledged commit, by what is recorded.
+    ///
+    /// # Errors
+    /// The sentence of what can't be read: nothing is claimed then.
+    pub fn claim(&self) -> Result<Claim, String> {
+        let mut statuses = BTreeMap::new();
+        for (name, node) in self.replicas() {
+            if let Some(status) = node.data.clone()? {
+                statuses.insert(name.lower().to_owned(), status);
+            }
+        }
+        let record = self.record.clone()?;
+        let sync = self.sync.clone()?;
+        Ok(eligibility::claim(
+            record.as_ref(),
+            sync.as_ref(),
+            &statuses,
+        ))
+    }
+
+    /// The node that a standby's name stands for.
+    #[must_use]
+    pub fn node_named(&self, name: &StandbyName) -> Option<&NodeName> {
+        self.nodes.keys().find(|node| node.lower() == name)
+    }
+}
+
+impl NodeSeen {
+    /// In this partition, whatever Pacemaker may do with it.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        match self.presence {
+            Presence::Online | Presence::Joining => true,
+            Presence::Offline | Presence::Lost => false,
+        }
+    }
+
+    /// Its server runs, as far as anybody has told.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let says_so = match self.status {
+            Some(NodeStatus::Stopped | NodeStatus::Unknown) => false,
+            Some(
+                NodeStatus::Primary
+                | NodeStatus::Sync
+                | NodeStatus::Quorum
+                | NodeStatus::Potential
+                | NodeStatus::Async
+                | NodeStatus::Connected
+                | NodeStatus::Alone,
+            )
+            | None => true,
+        };
+        let has_role = match self.role {
+            RecordedRole::Promoted | RecordedRole::Unpromoted => true,
+            RecordedRole::Stopped | RecordedRole::Unknown => false,
+        };
+        self.is_member() && says_so && has_role
+    }
+
+    /// It failed too often: Pacemaker keeps the resource away until somebody cleans up.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.fail_count >= FailCount::NEVER_AGAIN
+            || self
+                .threshold
+                .is_some_and(|limit| limit > 0 && self.fail_count.0 >= limit)
+    }
+
+    /// Its last start failed, and was not forgiven.
+    #[must_use]
+    pub fn failed_start(&self) -> Option<&FailedAction> {
+        self.failures.iter().find(|f| f.operation == "start")
+    }
+}
+
+impl FailedAction {
+    /// The reason, or what is known in its place.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match &self.reason {
+            Some(reason) => reason.clone(),
+            None if self.timed_out => "it took too long".to_owned(),
+            None => format!("code {}", self.code),
+        }
+    }
+}

@@ -1,0 +1,880 @@
+//! Why a node may be promoted or not, and so why there is no primary, or who is the next one. The rules are the agent's
+//! own; Pacemaker's reasons come beside them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use crate::decide::election::{self, Patience, Report, Tie, elect};
+use crate::decide::eligibility::{Ground, Ineligible, Promise, Standing, ground};
+use crate::decide::lease::{Asked, Entry, OldPrimary, Reply, Verdict, dead_check, entry, to_ask};
+use crate::decide::observed::{FailCount, LockSeen, NodeSeen, Observed, Presence, TargetRole};
+use crate::decide::witness::{Coverage, Statement, coverage, is_ahead_of_all};
+use crate::model::claim::Claim;
+use crate::model::cluster_view::{NoQuorumPolicy, Quorum, RecordedRole, Score};
+use crate::model::node_name::NodeName;
+use crate::model::status::NodeStatus;
+use crate::model::sync_names::StandbyName;
+
+/// The explanation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    pub state: State,
+    /// One sentence, or two.
+    pub answer: String,
+    /// What helps, the most likely first.
+    pub advice: Vec<String>,
+    /// What keeps Pacemaker from promoting anybody at all.
+    pub cluster: Vec<Reason>,
+    /// Every node that replicates, or could.
+    pub nodes: BTreeMap<NodeName, Answer>,
+    /// Why commits wait at this moment; `None`: as far as is known they do not.
+    pub waiting: Option<String>,
+}
+
+/// Who is the primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    Primary(NodeName),
+    /// Pacemaker is promoting it.
+    Promoting(NodeName),
+    Several(Vec<NodeName>),
+    None,
+    /// Pacemaker promotes nobody in this mode.
+    NotPromotable,
+}
+
+/// What is known of one node's promotion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub is_primary: bool,
+    /// On what ground it may be promoted, as far as its data go.
+    pub ground: Option<Ground>,
+    /// Everything that is against it, now, or, where there is a primary, if that one failed now.
+    pub reasons: Vec<Reason>,
+}
+
+impl Answer {
+    /// Nothing about its data is against it.
+    #[must_use]
+    pub fn has_the_data(&self) -> bool {
+        !self.reasons.iter().any(Reason::is_about_data)
+    }
+}
+
+impl Explanation {
+    /// Nodes that may be promoted now, or if the primary failed now.
+    pub fn candidates(&self) -> impl Iterator<Item = &NodeName> {
+        let is_blocked = !self.cluster.is_empty();
+        self.nodes
+            .iter()
+            .filter(move |(_, answer)| {
+                !is_blocked && !answer.is_primary && answer.reasons.is_empty()
+            })
+            .map(|(name, _)| name)
+    }
+}
+
+/// Something that is against a promotion.
+#[derive(Clone, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Reason {
+    /// target-role=Stopped, or Unpromoted.
+    TargetRole(TargetRole),
+    Maintenance,
+    Unmanaged,
+    NoQuorum(NoQuorumPolicy),
+    /// Pacemaker promotes nobody while a node that vanished is not fenced.
+    Unfenced(NodeName),
+
+    NotListed,
+    Offline(Presence),
+    Joining,
+    Standby,
+    NodeMaintenance,
+    Banned {
+        id: String,
+        until: Option<String>,
+    },
+    GivenUp {
+        count: FailCount,
+        limit: Option<u32>,
+    },
+    StartFailed {
+        reason: Option<String>,
+        at: Option<u64>,
+    },
+    Repairing(String),
+    NotRunning,
+
+    Unreadable(String),
+    Ineligible(Ineligible),
+    Coverage(Coverage),
+    /// Fewer witnesses could speak than are needed.
+    TooFewWitnesses {
+        more: usize,
+        away: Vec<StandbyName>,
+    },
+    Election(election::Outcome),
+
+    LockHeld {
+        owner: String,
+        remaining: Duration,
+    },
+    LockNotEligible(BTreeSet<StandbyName>),
+    LockUnusable(String),
+    Lock(String),
+
+    /// Its agent, or the primary's, does not offer it.
+    NotOffered(Option<Score>),
+}
+
+impl Reason {
+    /// A name for scripts.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.into()
+    }
+
+    /// It is about what the node has, not about whether it is there.
+    #[must_use]
+    pub fn is_about_data(&self) -> bool {
+        match self {
+            Self::NotListed
+            | Self::Unreadable(_)
+            | Self::Ineligible(_)
+            | Self::Coverage(_)
+            | Self::Election(_)
+            | Self::LockNotEligible(_) => true,
+            Self::TargetRole(_)
+            | Self::Maintenance
+            | Self::Unmanaged
+            | Self::NoQuorum(_)
+            | Self::Unfenced(_)
+            | Self::Offline(_)
+            | Self::Joining
+            | Self::Standby
+            | Self::NodeMaintenance
+            | Self::Banned { .. }
+            | Self::GivenUp { .. }
+            | Self::StartFailed { .. }
+            | Self::Repairing(_)
+            | Self::NotRunning
+            | Self::TooFewWitnesses { .. }
+            | Self::LockHeld { .. }
+            | Self::LockUnusable(_)
+            | Self::Lock(_)
+            | Self::NotOffered(_) => false,
+        }
+    }
+
+    /// What a person may do about it on `node`. `clone`: what Pacemaker's tools call the resource.
+    #[must_use]
+    pub fn fix(&self, node: &NodeName, clone: &str) -> Option<String> {
+        match self {
+            Self::TargetRole(_) => Some("expgsql cluster start".to_owned()),
+            Self::Maintenance => Some("expgsql cluster unmaintenance".to_owned()),
+            Self::Unmanaged => Some("expgsql cluster manage".to_owned()),
+            Self::NoQuorum(_) => {
+                Some("bring nodes back until more than half of all votes are here".to_owned())
+            }
+            Self::Unfenced(lost) => Some(format!(
+                "look at the fencing of {lost} (stonith_admin --history {lost}); if the machine is off for certain: \
+                 stonith_admin --confirm={lost}"
+            )),
+            Self::NotListed => Some(format!("add {node} to node_list")),
+            Self::Offline(_) | Self::Joining => Some(format!(
+                "bring {node} back: its machine, its network, then systemctl start pacemaker there"
+            )),
+            Self::Standby => Some(format!("expgsql cluster unstandby_node {node}")),
+            Self::NodeMaintenance => Some(format!("expgsql cluster unmaintenance_node {node}")),
+            Self::Banned { .. } => Some(format!("crm_resource --clear --resource {clone}")),
+            Self::StartFailed { reason, .. } => Some(match reason.as_deref().and_then(advised) {
+                Some(command) => format!("on {node}: {command}"),
+                None => cleanup(node, clone),
+            }),
+            Self::GivenUp { .. } => Some(cleanup(node, clone)),
+            Self::NotRunning | Self::Repairing(_) => None,
+            Self::Unreadable(_) => None,
+            Self::Ineligible(_) | Self::Coverage(_) | Self::Election(_) => None,
+            Self::TooFewWitnesses { away, .. } => {
+                Some(format!("bring back {}", one_of(away, |name| name.clone())))
+            }
+            Self::LockHeld { .. } => None,
+            Self::LockNotEligible(_) => None,
+            Self::LockUnusable(_) | Self::Lock(_) => Some(
+                "see to the lock service: expgsql distlock status shows what it says".to_owned(),
+            ),
+            Self::NotOffered(_) => None,
+        }
+    }
+}
+
+fn cleanup(node: &NodeName, clone: &str) -> String {
+    format!("repair the cause, then: crm_resource --cleanup --resource {clone} --node {node}")
+}
+
+/// The command in `run 'COMMAND': reason`, which is how the agent refuses a start that a repair would help.
+fn advised(reason: &str) -> Option<&str> {
+    let (command, _) = reason.split_once("run '")?.1.split_once('\'')?;
+    Some(command)
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TargetRole(TargetRole::Unpromoted) => {
+                f.write_str("an operator lets nobody be promoted (target-role=Unpromoted)")
+            }
+            Self::TargetRole(_) => {
+                f.write_str("an operator stopped the resource (target-role=Stopped)")
+            }
+            Self::Maintenance => {
+                f.write_str("the cluster is in maintenance: Pacemaker promotes nobody")
+            }
+            Self::Unmanaged => f.write_str("the resource is not Pacemaker's to manage (unmanaged)"),
+            Self::NoQuorum(policy) => write!(
+                f,
+                "this partition has no quorum, and no-quorum-policy is {policy}"
+            ),
+            Self::Unfenced(lost) => write!(
+                f,
+                "{lost} vanished and is not fenced: Pacemaker waits for that before it promotes anybody"
+            ),
+            Self::NotListed => f.write_str("not in node_list: its data are not part of this"),
+            Self::Offline(Presence::Lost) => {
+                f.write_str("offline: it left without a word, and may run out of reach")
+            }
+            Self::Offline(_) => f.write_str("offline"),
+            Self::Joining => f.write_str("its Pacemaker has not joined the cluster yet"),
+            Self::Standby => f.write_str("in standby"),
+            Self::NodeMaintenance => f.write_str("in maintenance: Pacemaker does nothing there"),
+            Self::Banned { id, until } => {
+                write!(f, "the constraint {id} keeps the primary away")?;
+                match until {
+                    Some(until) => write!(f, " until {until}"),
+                    None => Ok(()),
+                }
+            }
+            Self::GivenUp { count, limit } => match limit {
+                Some(limit) if *count < FailCount::NEVER_AGAIN => write!(
+                    f,
+                    "failed {count} times (migration-threshold={limit}): Pacemaker keeps the resource away"
+                ),
+                _ => f.write_str(
+                    "failed for good (fail-count INFINITY): Pacemaker keeps the resource away",
+                ),
+            },
+            Self::StartFailed { reason, .. } => write!(
+                f,
+                "its start failed: {}",
+                reason
+                    .as_deref()
+                    .unwrap_or("no reason was given, see the log")
+            ),
+            Self::Repairing(text) => write!(f, "its data are being repaired ({text})"),
+            Self::NotRunning => f.write_str("the server does not run"),
+            Self::Unreadable(why) => f.write_str(why),
+            Self::Ineligible(why) => why.fmt(f),
+            Self::Coverage(coverage) => coverage.fmt(f),
+            Self::TooFewWitnesses { more, away } => write!(
+                f,
+                "the last commits may be on {} only: {more} more of them must say how much it has",
+                away.join(", ")
+            ),
+            Self::Election(outcome) => outcome.fmt(f),
+            Self::LockHeld { owner, remaining } if remaining.is_zero() => {
+                write!(f, "{owner} holds the lock, which has expired")
+            }
+            Self::LockHeld { owner, remaining } => write!(
+                f,
+                "{owner} holds the lock for {:.0} s more",
+                remaining.as_secs_f32().ceil()
+            ),
+            Self::LockNotEligible(names) => write!(
+                f,
+                "the lock's row lets only {} be promoted",
+                and(&names.iter().map(String::as_str).collect::<Vec<_>>())
+            ),
+            Self::LockUnusable(why) => write!(f, "the lock can't be used: {why}"),
+            Self::Lock(why) => f.write_str(why),
+            Self::NotOffered(score) => {
+                let score = score.map_or_else(|| "not set".to_owned(), |score| score.to_string());
+                write!(
+                    f,
+                    "it is not offered (promotion score {score}): too far behind, still replaying, or its next monitor is awaited"
+                )
+            }
+        }
+    }
+}
+
+/// The reasons for everything, from all that was seen.
+#[must_use]
+pub fn explain(seen: &Observed) -> Explanation {
+    let state = state(seen);
+    let failing = match &state {
+        State::Primary(name) => Some(name),
+        State::Promoting(_) | State::Several(_) | State::None | State::NotPromotable => None,
+    };
+    let cluster = cluster_wide(seen);
+    let nodes: BTreeMap<_, _> = seen
+        .nodes
+        .iter()
+        .map(|(name, node)| (name.clone(), answer(seen, name, node, failing)))
+        .collect();
+    let mut explanation = Explanation {
+        waiting: waiting(seen),
+        state,
+        answer: String::new(),
+        advice: Vec::new(),
+        cluster,
+        nodes,
+    };
+    let (sentence, advice) = sentence(seen, &explanation);
+    explanation.answer = sentence;
+    explanation.advice = advice;
+    explanation
+}
+
+fn state(seen: &Observed) -> State {
+    if seen.promise.is_none() {
+        return State::NotPromotable;
+    }
+    let primaries: Vec<NodeName> = seen.primaries().cloned().collect();
+    match primaries.as_slice() {
+        [one] => return State::Primary(one.clone()),
+        [] => {}
+        _ => return State::Several(primaries),
+    }
+    let is_promoting = |node: &NodeSeen| {
+        node.is_member()
+            && node.role == RecordedRole::Promoted
+            && !node.failures.iter().any(|f| f.operation == "promote")
+            && node.status.is_some_and(|s| s != NodeStatus::Stopped)
+    };
+    let promoting = seen.nodes.iter().find(|(_, node)| is_promoting(node));
+    promoting.map_or(State::None, |(name, _)| State::Promoting(name.clone()))
+}
+
+fn cluster_wide(seen: &Observed) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    match seen.target_role {
+        TargetRole::Any => {}
+        role @ (TargetRole::Stopped | TargetRole::Unpromoted) => {
+            reasons.push(Reason::TargetRole(role));
+        }
+    }
+    if seen.maintenance {
+        reasons.push(Reason::Maintenance);
+    }
+    if !seen.managed {
+        reasons.push(Reason::Unmanaged);
+    }
+    if seen.quorum != Quorum::Yes && seen.no_quorum_policy != NoQuorumPolicy::Ignore {
+        reasons.push(Reason::NoQuorum(seen.no_quorum_policy));
+    }
+    if seen.fencing {
+        let lost = |node: &NodeSeen| node.presence == Presence::Lost;
+        let lost = seen.nodes.iter().filter(|(_, node)| lost(node));
+        reasons.extend(lost.map(|(name, _)| Reason::Unfenced(name.clone())));
+    }
+    reasons
+}
+
+fn answer(seen: &Observed, name: &NodeName, node: &NodeSeen, failing: Option<&NodeName>) -> Answer {
+    let is_primary = seen.primaries().any(|primary| primary == name);
+    if is_primary || seen.promise.is_none() {
+        return Answer {
+            is_primary,
+            ground: None,
+            reasons: Vec::new(),
+        };
+    }
+    if !node.is_replica {
+        return Answer {
+            is_primary,
+            ground: None,
+            reasons: vec![Reason::NotListed],
+        };
+    }
+    let mut reasons = by_pacemaker(node);
+    let (ground, against) = match by_data(seen, name, node, failing) {
+        Ok(ground) => (Some(ground), None),
+        Err(Against { ground, reason }) => (ground, Some(reason)),
+    };
+    reasons.extend(against);
+    reasons.extend(by_lock(seen, name, failing));
+    if reasons.is_empty() && !is_offered(seen, node, failing) {
+        reasons.push(Reason::NotOffered(node.score));
+    }
+    Answer {
+        is_primary,
+        ground,
+        reasons,
+    }
+}
+
+fn by_pacemaker(node: &NodeSeen) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    match node.presence {
+        Presence::Online => {}
+        Presence::Joining => reasons.push(Reason::Joining),
+        gone @ (Presence::Offline | Presence::Lost) => reasons.push(Reason::Offline(gone)),
+    }
+    if node.standby {
+        reasons.push(Reason::Standby);
+    }
+    if node.maintenance {
+        reasons.push(Reason::NodeMaintenance);
+    }
+    for placement in node.placements.iter().filter(|p| p.is_ban()) {
+        reasons.push(Reason::Banned {
+            id: placement.id.clone(),
+            until: placement.until.clone(),
+        });
+    }
+    let is_there = node.is_member();
+    if let Some(text) = &node.repair
+        && is_there
+    {
+        reasons.push(Reason::Repairing(text.clone()));
+    }
+    if let Some(failure) = node.failed_start()
+        && is_there
+        && !node.is_running()
+    {
+        reasons.push(Reason::StartFailed {
+            reason: failure.reason.clone(),
+            at: failure.at,
+        });
+    }
+    if node.is_given_up() {
+        reasons.push(Reason::GivenUp {
+            count: node.fail_count,
+            limit: node.threshold,
+        });
+    }
+    if reasons.is_empty() && !node.is_running() {
+        reasons.push(Reason::NotRunning);
+    }
+    reasons
+}
+
+/// What is against a node's data; the ground it would have otherwise.
+struct Against {
+    ground: Option<Ground>,
+    reason: Reason,
+}
+
+impl From<Reason> for Against {
+    fn from(reason: Reason) -> Self {
+        Self {
+            ground: None,
+            reason,
+        }
+    }
+}
+
+/// The agent's own rules: R3, R8, R9, and the election.
+fn by_data(
+    seen: &Observed,
+    name: &NodeName,
+    node: &NodeSeen,
+    failing: Option<&NodeName>,
+) -> Result<Ground, Against> {
+    let unreadable = |why: &String| Against::from(Reason::Unreadable(why.clone()));
+    let promise = seen.promise.unwrap_or(Promise::Async);
+    let record = seen.record.as_ref().map_err(unreadable)?.as_ref();
+    let claim = claim_for(seen, node).map_err(|why| unreadable(&why))?;
+    let standing = Standing {
+        promise,
+        node: name,
+        record,
+        recorded: *node.data.as_ref().map_err(unreadable)?,
+        claim: &claim,
+        is_distrusted: promise == Promise::Sync && node.distrusted == Some(true),
+        is_complete: node.is_complete != Some(false),
+    };
+    let found = ground(&standing);
+    let by_statement = promise == Promise::Sync
+        && record.is_some()
+        && found != Ok(Ground::RecordedPrimary)
+        && found != Ok(Ground::FirstElection);
+    if by_statement && let Some(own) = &node.statement {
+        let covered = covered(seen, own, &claim);
+        return match (found, covered) {
+            (_, Coverage::Covered) => Ok(Ground::Claimed),
+            (Ok(ground), other) => Err(Against {
+                ground: Some(ground),
+                reason: Reason::Coverage(other),
+            }),
+            (Err(why), _) => Err(Reason::Ineligible(why).into()),
+        };
+    }
+    let found = found.map_err(|why| Against::from(Reason::Ineligible(why)))?;
+    let reason = match found {
+        Ground::Claimed => too_few_witnesses(seen, &claim, name),
+        Ground::RecordedPrimary => None,
+        // If the primary failed they would compare what they have by then.
+        Ground::FirstElection | Ground::AsyncStandby if failing.is_some() => None,
+        Ground::FirstElection | Ground::AsyncStandby => lost_election(seen, name, &claim, promise),
+    };
+    match reason {
+        Some(reason) => Err(Against {
+            ground: Some(found),
+            reason,
+        }),
+        None => Ok(found),
+    }
+}
+
+fn claim_for(seen: &Observed, node: &NodeSeen) -> Result<Claim, String> {
+    match (&seen.sync, node.is_complete) {
+        (Ok(Some(before)), Some(false)) => Ok(before.claim()),
+        _ => seen.claim(),
+    }
+}
+
+fn covered(seen: &Observed, own: &Statement, claim: &Claim) -> Coverage {
+    let statements: BTreeMap<StandbyName, Statement> = seen
+        .replicas()
+        .filter_map(|(name, node)| Some((name.lower().to_owned(), node.statement.clone()?)))
+        .collect();
+    let all = seen.replicas().map(|(n, _)| n.lower().to_owned()).collect();
+    if is_ahead_of_all(&own.position, &all, &statements) {
+        Coverage::Covered
+    } else {
+        coverage(&own.position, claim, &statements)
+    }
+}
+
+/// Before anybody has spoken: whether enough could.
+fn too_few_witnesses(seen: &Observed, claim: &Claim, name: &NodeName) -> Option<Reason> {
+    let speaks = |member: &&StandbyName| {
+        *member == name.lower()
+            || seen
+                .node_named(member)
+                .and_then(|node| seen.nodes.get(node))
+                .is_some_and(NodeSeen::is_running)
+    };
+    let (there, away): (Vec<_>, Vec<_>) = claim.members.iter().partition(speaks);
+    let more = claim.needed().saturating_sub(there.len());
+    (more > 0).then(|| Reason::TooFewWitnesses {
+        more,
+        away: away.into_iter().cloned().collect(),
+    })
+}
+
+fn lost_election(
+    seen: &Observed,
+    name: &NodeName,
+    claim: &Claim,
+    promise: Promise,
+) -> Option<Reason> {
+    let record = seen.record.as_ref().ok()?.as_ref();
+    let may_stand = |name: &NodeName, node: &NodeSeen| {
+        let recorded = node.data.as_ref().ok().copied().flatten();
+        ground(&Standing {
+            promise,
+            node: name,
+            record,
+            recorded,
+            claim,
+            is_distrusted: false,
+            is_complete: true,
+        })
+        .is_ok()
+    };
+    let reports: BTreeMap<NodeName, Report> = seen
+        .replicas()
+        .filter(|(name, node)| may_stand(name, node))
+        .map(|(name, node)| {
+            let is_stopped = node.status == Some(NodeStatus::Stopped);
+            let report = if !node.is_member() || is_stopped {
+                Report::Absent
+            } else {
+                node.report.clone().map_or(Report::Silent, Report::At)
+            };
+            (name.clone(), report)
+        })
+        .collect();
+    let tie = Tie::Ranked {
+        last_primary: record.map(|record| &record.node),
+    };
+    match elect(name, &reports, tie, Patience::WaitForAll) {
+        election::Outcome::Won => None,
+        other @ (election::Outcome::Lost { .. }
+        | election::Outcome::Wait { .. }
+        | election::Outcome::Unrankable { .. }) => Some(Reason::Election(other)),
+    }
+}
+
+fn owner(seen: &Observed, node: &NodeName) -> String {
+    format!("{}_{}", seen.resource, node.lower())
+}
+
+/// R3 with the lock.
+fn by_lock(seen: &Observed, name: &NodeName, failing: Option<&NodeName>) -> Option<Reason> {
+    match &seen.lock {
+        LockSeen::Unused | LockSeen::ByCommand | LockSeen::NotAsked { .. } => None,
+        LockSeen::Unusable { why, .. } => Some(Reason::LockUnusable(why.clone())),
+        LockSeen::Row { row, .. } => {
+            let is_sync = seen.promise == Some(Promise::Sync);
+            if row.is_open_to(&owner(seen, name), name.lower(), is_sync) {
+                return None;
+            }
+            match row.eligible.as_ref().filter(|_| is_sync) {
+                Some(names) if !names.contains(name.lower()) => {
+                    return Some(Reason::LockNotEligible(names.clone()));
+                }
+                Some(_) | None => {}
+            }
+            // A primary that fails leaves its lock behind, which expires.
+            let is_left = failing.is_some_and(|primary| row.owner == owner(seen, primary));
+            (!is_left).then(|| Reason::LockHeld {
+                owner: row.owner.clone(),
+                remaining: row.remaining,
+            })
+        }
+        // Whoever fails, and how, decides what the other nodes are asked.
+        LockSeen::Silent { .. } if failing.is_some() => None,
+        LockSeen::Silent { deadcheck, .. } => by_dead_lock(seen, name, deadcheck),
+    }
+}
+
+/// What a promotion would do about a lock service that is silent here: it asks the other nodes.
+fn by_dead_lock(seen: &Observed, name: &NodeName, deadcheck: &[String]) -> Option<Reason> {
+    let view = |asked: &str| {
+        seen.nodes
+            .iter()
+            .find(|(n, _)| n.as_str().eq_ignore_ascii_case(asked))
+    };
+    let replies = to_ask(name.as_str(), deadcheck).into_iter().map(|asked| {
+        let is_there = view(asked).is_some_and(|(_, node)| node.is_member());
+        let reply = if is_there {
+            Reply::Silent(String::new())
+        } else {
+            Reply::NotAsked("it is offline".to_owned())
+        };
+        (asked.to_owned(), reply)
+    });
+    let answer = match dead_check::<()>(replies.collect(), |()| true) {
+        Verdict::Dead { asked } => Asked::Dead { asked },
+        Verdict::Unknown { why } => Asked::Failed {
+            why: format!("the lock service does not answer; {why}"),
+        },
+        Verdict::Answer { .. } => return None,
+    };
+    let record = seen.record.as_ref().ok().and_then(Option::as_ref);
+    let old = record.map(|record| {
+        let node = seen.nodes.get(&record.node);
+        let is_member = node.is_some_and(NodeSeen::is_member);
+        OldPrimary {
+            is_me: record.node == *name,
+            is_member,
+            is_demoted: node.is_some_and(|n| is_member && n.status != Some(NodeStatus::Primary)),
+            node: record.node.lower().to_owned(),
+        }
+    });
+    match entry(&answer, old.as_ref()) {
+        Entry::Go { .. } => None,
+        Entry::Refuse { reason } => Some(Reason::Lock(reason)),
+    }
+}
+
+/// Whether Pacemaker is asked to promote it. With a primary, in synchronous mode, that is settled when it has failed.
+fn is_offered(seen: &Observed, node: &NodeSeen, failing: Option<&NodeName>) -> bool {
+    let is_settled_later = failing.is_some() && seen.promise == Some(Promise::Sync);
+    is_settled_later || node.score.is_some_and(|score| score > Score::new(0))
+}
+
+/// Why commits wait, if they do.
+fn waiting(seen: &Observed) -> Option<String> {
+    let primary = seen.primary()?;
+    let (word, _) = seen.nodes.get(primary)?.degraded.as_ref()?;
+    if word != "waiting" {
+        return None;
+    }
+    let hold = seen
+        .hold
+        .clone()
+        .filter(|_| seen.me.as_ref() == Some(primary));
+    Some(hold.unwrap_or_else(|| {
+        format!("too few of the standbys they wait for stream; 'expgsql cluster why' on {primary} knows why that is not given up")
+    }))
+}
+
+fn sentence(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
+    match &e.state {
+        State::NotPromotable => (
+            "Pacemaker promotes nobody here: rep_mode is none or slave.".to_owned(),
+            Vec::new(),
+        ),
+        State::Several(names) => (
+            format!(
+                "{} are both on record as the primary: look at each at once.",
+                and(&names.iter().map(NodeName::as_str).collect::<Vec<_>>())
+            ),
+            vec!["compare crm_mon -1Afr on each of them, and stop the one that RSC_REPL_INFO does not name".to_owned()],
+        ),
+        State::Promoting(name) => (
+            format!("There is no primary yet: {name} is being promoted."),
+            Vec::new(),
+        ),
+        State::Primary(primary) => with_primary(seen, e, primary),
+        State::None => without_primary(seen, e),
+    }
+}
+
+fn with_primary(seen: &Observed, e: &Explanation, primary: &NodeName) -> (String, Vec<String>) {
+    let candidates: Vec<&str> = e.candidates().map(NodeName::as_str).collect();
+    let next = match candidates.as_slice() {
+        [] => format!("nobody can take over: {}", nobody(e)),
+        [one] => format!("{one} takes over{}", caution(seen, primary)),
+        several => format!(
+            "{} takes over, whichever has more{}",
+            or(several),
+            caution(seen, primary)
+        ),
+    };
+    let advice = if candidates.is_empty() {
+        fixes(seen, e)
+    } else {
+        Vec::new()
+    };
+    (
+        format!("{primary} is the primary. If it fails now, {next}."),
+        advice,
+    )
+}
+
+/// What the loss of the whole machine would add to that of its server.
+fn caution(seen: &Observed, primary: &NodeName) -> String {
+    let mut words = String::new();
+    if matches!(seen.lock, LockSeen::Silent { .. }) {
+        words = format!(
+            "; but as long as the lock service is silent only if {primary}'s machine can still be asked"
+        );
+    }
+    let Some(votes) = seen.votes.filter(|v| v.one_each && v.expected >= 3) else {
+        return words;
+    };
+    let left = seen.nodes.values().filter(|n| n.is_member()).count() - 1;
+    let is_enough = left * 2 > votes.expected || seen.no_quorum_policy == NoQuorumPolicy::Ignore;
+    if !is_enough && seen.nodes.len() == votes.expected {
+        words = format!(
+            "{words}; but the loss of its whole machine would leave {left} of {} votes, which is no quorum",
+            votes.expected
+        );
+    }
+    words
+}
+
+/// Why nobody is a candidate, in one line.
+fn nobody(e: &Explanation) -> String {
+    if let Some(reason) = e.cluster.first() {
+        return reason.to_string();
+    }
+    let each: Vec<String> = e
+        .nodes
+        .iter()
+        .filter(|(_, answer)| !answer.is_primary)
+        .filter_map(|(name, answer)| Some(format!("{name}: {}", answer.reasons.first()?)))
+        .collect();
+    if each.is_empty() {
+        "there is no other node".to_owned()
+    } else {
+        each.join("; ")
+    }
+}
+
+fn without_primary(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
+    if let Some(reason) = e.cluster.first() {
+        return (format!("There is no primary: {reason}."), fixes(seen, e));
+    }
+    let candidates: Vec<&str> = e.candidates().map(NodeName::as_str).collect();
+    if !candidates.is_empty() {
+        return (
+            format!(
+                "There is no primary yet: {} may be promoted, and nothing is seen that keeps Pacemaker from it.",
+                or(&candidates)
+            ),
+            vec!["look again in a few seconds; if nothing changes: crm_mon -1Afr, and Pacemaker's log on the DC".to_owned()],
+        );
+    }
+    let holders: Vec<String> = e
+        .nodes
+        .iter()
+        .filter(|(_, answer)| answer.has_the_data())
+        .filter_map(|(name, answer)| Some(format!("{name} ({})", answer.reasons.first()?)))
+        .collect();
+    let mut advice = fixes(seen, e);
+    let text = if holders.is_empty() {
+        format!(
+            "There is no primary, and no node may become one: {}.",
+            nobody(e)
+        )
+    } else {
+        let which: Vec<&str> = holders.iter().map(String::as_str).collect();
+        let what = match seen.promise {
+            Some(Promise::Sync) if seen.record.as_ref().is_ok_and(Option::is_some) => {
+                "is known to have every acknowledged commit"
+            }
+            Some(_) | None => "may be promoted",
+        };
+        format!("There is no primary: nobody but {} {what}.", and(&which))
+    };
+    advice.push(
+        "only if what the others lack may be lost: expgsql cluster reset_master NODE".to_owned(),
+    );
+    (text, advice)
+}
+
+/// What helps: first what concerns all, then the nodes that have the data.
+fn fixes(seen: &Observed, e: &Explanation) -> Vec<String> {
+    let any = seen.nodes.keys().next();
+    let all = e.cluster.iter().filter_map(|r| r.fix(any?, &seen.clone));
+    let (holders, others): (Vec<_>, Vec<_>) = e
+        .nodes
+        .iter()
+        .filter(|(_, answer)| !answer.is_primary)
+        .partition(|(_, answer)| answer.has_the_data());
+    let worth = if holders.is_empty() { others } else { holders };
+    let each = worth.into_iter().flat_map(|(name, answer)| {
+        let fix = |reason: &Reason| reason.fix(name, &seen.clone);
+        answer.reasons.iter().filter_map(fix).collect::<Vec<_>>()
+    });
+    let mut unique = Vec::new();
+    for fix in all.chain(each) {
+        if !unique.contains(&fix) {
+            unique.push(fix);
+        }
+    }
+    unique
+}
+
+/// `a`, `a and b`, `a, b and c`.
+#[must_use]
+pub fn and(words: &[&str]) -> String {
+    joined(words, "and")
+}
+
+/// `a`, `a or b`, `a, b or c`.
+#[must_use]
+pub fn or(words: &[&str]) -> String {
+    joined(words, "or")
+}
+
+fn one_of<T>(items: &[T], name: impl Fn(&T) -> String) -> String {
+    let names: Vec<String> = items.iter().map(name).collect();
+    or(&names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn joined(words: &[&str], last: &str) -> String {
+    match words {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [most @ .., end] => format!("{} {last} {end}", most.join(", ")),
+    }
+}

@@ -308,12 +308,17 @@ fn switch_refused(stage: &Stage) -> Result<()> {
     primary.run(&clear)?.ok()?;
 
     // Somebody holds the primary where it is.
-    let pin = ["crm_resource", "--move", "--promoted", "--resource", CLONE];
-    primary
-        .run(&[&pin[..], &["--node", primary.name()]].concat())?
-        .ok()?;
-    refused(&format!("holds the primary on {}", primary.name()))?;
-    primary.run(&clear)?.ok()?;
+    let pin = format!(
+        "<rsc_location id=\"pin\" rsc=\"{CLONE}\" role=\"Promoted\" node=\"{}\" score=\"INFINITY\"/>",
+        primary.name()
+    );
+    let constraints = |act: &str| {
+        let argv = ["cibadmin", act, "--scope=constraints", "--xml-text", &pin];
+        primary.run(&argv)?.ok().map(drop)
+    };
+    constraints("--create")?;
+    refused(&format!("pin holds the primary on {}", primary.name()))?;
+    constraints("--delete")?;
 
     let fail = format!("fail-count-{RESOURCE}#monitor_4000");
     let set = |value: &str| {

@@ -253,14 +253,21 @@ impl Tracks {
                 failure.why
             ));
         }
-        let name = TransientAttribute::Wanted.name(scene.name());
-        if self.requested
-            && let Err(error) =
-                attributes::delete_transient(to, &name, Deadline::after(timing::CHANGE))
-        {
-            left.push(format!(
-                "the attribute {name} of {to} is left ({error}); it means nothing after the next promotion"
-            ));
+        // Also what an earlier switchover left that was killed.
+        let resource = scene.name();
+        let name = TransientAttribute::Wanted.name(resource);
+        for node in scene.view.members() {
+            let is_asked_for = node.transient.pair(&name).is_some();
+            if !is_asked_for && !(self.requested && node.name == *to) {
+                continue;
+            }
+            let deadline = Deadline::after(timing::CHANGE);
+            if let Err(error) = attributes::delete_transient(&node.name, &name, deadline) {
+                left.push(format!(
+                    "the attribute {name} of {} is left ({error}); it means nothing after the next promotion",
+                    node.name
+                ));
+            }
         }
         if left.is_empty() {
             Ok(())

@@ -17,6 +17,7 @@ mod cluster {
     pub(crate) mod machines;
     pub(crate) mod migration;
     pub(crate) mod network;
+    pub(crate) mod operations;
     pub(crate) mod package;
     pub(crate) mod power_cut;
     pub(crate) mod quorum;
@@ -29,8 +30,8 @@ mod cluster {
 }
 
 use cluster::{
-    comes_back, commands, compare, features, lag, machines, migration, network, package, power_cut,
-    quorum, server, split, switchover, two_nodes,
+    comes_back, commands, compare, features, lag, machines, migration, network, operations,
+    package, power_cut, quorum, server, split, switchover, two_nodes,
 };
 
 fn main() -> ExitCode {
@@ -51,6 +52,10 @@ fn main() -> ExitCode {
         two_nodes::two_nodes_with_a_lock_service_survive_the_loss_of_either,
         two_nodes::two_nodes_with_a_lock_service_survive_splits,
         commands::an_operator_repairs_a_node_by_hand,
+        operations::an_operator_runs_the_cluster,
+        operations::an_operator_gives_the_recorded_primary_up,
+        operations::an_operator_runs_a_cluster_with_quorum_commit,
+        operations::an_operator_runs_two_nodes_with_a_lock_service,
         package::a_cluster_runs_from_the_debian_package,
         migration::a_cluster_of_the_stock_agent_is_taken_over_as_documented,
         lag::a_standby_far_behind_is_nobodys_successor,

@@ -28,9 +28,25 @@ pub struct FailedOperation {
     pub timed_out: bool,
 }
 
+impl FailedOperation {
+    /// The resource runs and something is amiss (190, 191). Pacemaker lists that with the failures, also when it is over, and
+    /// does not count it.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        matches!(self.code.as_str(), "190" | "191")
+    }
+}
+
 impl fmt::Display for FailedOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} of {} ", self.node, self.operation, self.resource)?;
+        if self.is_degraded() {
+            f.write_str("was degraded")?;
+            return self
+                .reason
+                .iter()
+                .try_for_each(|reason| write!(f, ": {reason}"));
+        }
         match (&self.reason, self.timed_out) {
             (Some(reason), _) => write!(f, "failed: {reason}"),
             (None, true) => f.write_str("took too long"),
@@ -117,12 +133,13 @@ mod tests {
             <lrm_rsc_op id="pgsql_last_failure_0" operation="promote" rc-code="1" op-status="0" call-id="7" exit-reason="not promoted: x"/>
             </lrm_resource>
             <lrm_resource id="vip"><lrm_rsc_op id="vip_last_failure_0" operation="monitor" rc-code="7" op-status="0" call-id="9"/></lrm_resource>
+            <lrm_resource id="pgsql2"><lrm_rsc_op id="pgsql2_last_failure_0" operation="monitor" rc-code="191" op-status="9" call-id="9" exit-reason="alone"/></lrm_resource>
             <lrm_resource id="other"><lrm_rsc_op id="other_last_failure_0" operation="start" rc-code="1"/></lrm_resource>
             </lrm_resources></lrm></node_state>
             <node_state uname="node1"><lrm><lrm_resources>
             <lrm_resource id="pgsql"><lrm_rsc_op id="pgsql_last_failure_0" operation="stop" rc-code="1" op-status="2" call-id="3"/>
             </lrm_resource></lrm_resources></lrm></node_state></status></cib>"#;
-        let names = ["pgsql", "vip"].map(|name| ResourceName::new(name).unwrap());
+        let names = ["pgsql", "pgsql2", "vip"].map(|name| ResourceName::new(name).unwrap());
         let names: Vec<&ResourceName> = names.iter().collect();
         let told: Vec<String> = failed_operations(cib, &names)
             .unwrap()
@@ -135,6 +152,7 @@ mod tests {
                 "node1: stop of pgsql took too long",
                 "node2: promote of pgsql failed: not promoted: x",
                 "node2: monitor of vip failed with exit code 7",
+                "node2: monitor of pgsql2 was degraded: alone",
             ]
         );
     }

@@ -85,7 +85,7 @@ fn fails(mutation: Mutation, world: World) {
 const BOTH: &[&str] = &["a failover", "alone"];
 
 mod priority {
-    use super::{BOTH, holds, worlds};
+    use super::{BOTH, World, holds, worlds};
     use expgsql::model::sync_names::Method::First;
 
     #[test]
@@ -125,10 +125,14 @@ mod priority {
     }
 
     #[test]
-    fn a_standby_is_asked_for_while_another_is_cut_off() {
+    fn a_standby_is_asked_for_until_the_primary_crashes_or_that_is_taken_back() {
+        let world = worlds::requested(worlds::primary_crashes(First));
         holds(
-            "priority, standby cut off, another asked for",
-            &worlds::requested(worlds::standby_cut_off(First)),
+            "priority, primary crashes, a standby asked for",
+            &World {
+                withdraws: true,
+                ..world
+            },
             BOTH,
         );
     }

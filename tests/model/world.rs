@@ -32,8 +32,10 @@ pub(crate) struct World {
     pub(crate) method: Method,
     /// There is a lock service.
     pub(crate) lock: bool,
-    /// Standbys that an operator wants to be eligible, too, until that is taken back.
+    /// Standbys that an operator wants to be eligible, too.
     pub(crate) requested: Set,
+    /// That may be taken back.
+    pub(crate) withdraws: bool,
 }
 
 /// What may go wrong in this world.
@@ -286,7 +288,7 @@ impl World {
         if !is_whole || state.lock_reach != self.everybody() {
             actions.push(Action::Heal);
         }
-        if state.requested != Set::EMPTY {
+        if self.withdraws && state.requested != Set::EMPTY {
             actions.push(Action::Withdraw);
         }
         self.rings(state, actions);

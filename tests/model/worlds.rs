@@ -25,6 +25,7 @@ fn small(method: Method, hazards: Hazards) -> World {
         method,
         lock: false,
         requested: Set::EMPTY,
+        withdraws: false,
     }
 }
 
@@ -48,7 +49,7 @@ pub(crate) fn pair_cut(method: Method) -> World {
     small(method, cut(Which::Both, Cut::Pair(FIRST, SECOND)))
 }
 
-/// Commits are to wait for the third, too, until that is taken back.
+/// Commits are to wait for the third, too.
 pub(crate) fn requested(world: World) -> World {
     World {
         requested: Set::of([THIRD]),
@@ -153,6 +154,17 @@ pub(crate) fn large() -> Vec<(String, World)> {
             },
         );
         add("two faults", World { faults: 2, ..one });
+    }
+    for (name, world) in [
+        ("primary cut off", primary_cut_off(Method::First)),
+        ("standby cut off", standby_cut_off(Method::First)),
+    ] {
+        let world = World {
+            withdraws: true,
+            ..requested(world)
+        };
+        let name = format!("{name}, a standby asked for until that is taken back");
+        worlds.push((name, world));
     }
     let lock = two_nodes_with_a_lock();
     let mut add = |name: &str, world: World| worlds.push((name.to_owned(), world));

@@ -14,7 +14,7 @@ use crate::pacemaker::constraints::{self, Follower, With};
 use crate::pacemaker::failures::{FailedOperation, failed_operations};
 use crate::pacemaker::resources::{self, Resource};
 
-use super::tools::NodeMode;
+use super::tools::{Meta, NodeMode};
 
 /// One reading of the CIB.
 pub(super) struct Scene {
@@ -134,6 +134,13 @@ impl Scene {
 
     /// What Pacemaker holds against the resource and its addresses.
     pub(super) fn failures(&self) -> Result<Vec<FailedOperation>, Failure> {
+        let mut all = self.listed()?;
+        all.retain(|operation| !operation.is_degraded());
+        Ok(all)
+    }
+
+    /// The same, with what crm_mon lists as a failure and is none.
+    pub(super) fn listed(&self) -> Result<Vec<FailedOperation>, Failure> {
         let followers = self.followers.iter().map(|follower| &follower.name);
         let names: Vec<_> = [self.name()].into_iter().chain(followers).collect();
         failed_operations(&self.text, &names).map_err(node::unreachable)
@@ -141,24 +148,49 @@ impl Scene {
 
     /// Refuses what can't work because nothing is started or stopped at all.
     pub(super) fn require_managed(&self) -> Result<(), Failure> {
-        let refuse = |why: String| {
-            Err(Failure::new(
+        match self.hands_off() {
+            None => Ok(()),
+            Some(why) => Err(Failure::new(
                 Exit::Refused,
                 format!("nothing was done: {why}"),
-            ))
-        };
+            )),
+        }
+    }
+
+    /// Why Pacemaker starts and stops nothing, and what to do about that.
+    pub(super) fn hands_off(&self) -> Option<String> {
         if is_in_maintenance(&self.view) {
-            return refuse(
+            return Some(
                 "the cluster is in maintenance mode, so Pacemaker starts and stops nothing; first expgsql cluster unmaintenance".to_owned(),
             );
         }
-        if !self.resource.is_managed() {
-            return refuse(format!(
+        (!self.resource.is_managed()).then(|| {
+            format!(
                 "{} is unmanaged, so Pacemaker does not start or stop it; first expgsql cluster manage",
                 self.name()
-            ));
-        }
-        Ok(())
+            )
+        })
+    }
+
+    /// The operator has stopped the resource everywhere.
+    pub(super) fn is_disabled(&self) -> bool {
+        let role = self.resource.meta.get(Meta::TargetRole.name());
+        role.is_some_and(|role| role.eq_ignore_ascii_case("stopped"))
+    }
+
+    /// It has a primary.
+    pub(super) fn is_promotable(&self) -> bool {
+        self.resource
+            .clone
+            .as_ref()
+            .is_some_and(|clone| clone.is_promotable)
+    }
+
+    /// The nodes where it runs.
+    pub(super) fn runs_on(&self) -> Vec<&str> {
+        let active = self.view.active_nodes(self.name());
+        let members = active.filter(|node| node.in_membership);
+        members.map(|node| node.name.as_str()).collect()
     }
 
     /// The nodes that are in the cluster now and are the primary, by Pacemaker's account or by their own.

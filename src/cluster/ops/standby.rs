@@ -38,6 +38,13 @@ pub(super) fn take_out(args: &StandbyArgs) -> Result<(), Failure> {
         );
         return Ok(());
     }
+    if let Some(why) = scene.hands_off() {
+        let _ = writeln!(
+            io::stdout(),
+            "{name} is marked as out of service, but {why}"
+        );
+        return Ok(());
+    }
     let mut watch = Watch::begin()?;
     watch.doing(&format!("taking {name} out of service"));
     let done = format!(
@@ -138,6 +145,17 @@ pub(super) fn put_back(args: &NodeWaitArgs) -> Result<(), Failure> {
             "{name} is in service; {} does not run there (node_list)",
             scene.name()
         );
+        return Ok(());
+    }
+    let disabled = || {
+        let why = format!(
+            "{} is stopped on all nodes; first expgsql cluster start",
+            scene.handle()
+        );
+        scene.is_disabled().then_some(why)
+    };
+    if let Some(why) = scene.hands_off().or_else(disabled) {
+        let _ = writeln!(io::stdout(), "{name} is marked as in service, but {why}");
         return Ok(());
     }
     let before = scene.failures()?;

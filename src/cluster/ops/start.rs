@@ -32,12 +32,27 @@ pub(super) fn start(args: &StartArgs) -> Result<(), Failure> {
     for follower in &scene.followers {
         tools::cleanup(follower.name.as_str())?;
     }
+    if !scene.is_promotable() {
+        return runs(&mut watch, &mut scene, deadline.remaining());
+    }
     let primary = watch
         .until(&mut scene, deadline.remaining(), primary_serves)
         .map_err(|ended| no_primary(ended, &scene))?;
     watch.say(&format!("{primary} is the primary"));
     all_follow(&mut watch, &mut scene, &primary, deadline.remaining())
         .map_err(|ended| ended.after(&format!("{primary} is the primary and serves")))
+}
+
+/// Waits until a server without a primary, or with one outside the cluster, runs.
+fn runs(watch: &mut Watch, scene: &mut Scene, limit: Duration) -> Result<(), Failure> {
+    let place = watch
+        .until(scene, limit, |scene| match &scene.runs_on()[..] {
+            [] => Look::NotYet(format!("{} does not run yet", scene.name())),
+            nodes @ [_, ..] => Look::Done(nodes.join(", ")),
+        })
+        .map_err(|ended| Failure::new(Exit::Failed, ended.after("Pacemaker goes on trying").why))?;
+    watch.say(&format!("{} runs on {place}", scene.name()));
+    Ok(())
 }
 
 /// Waits until every node in service follows `primary`, and says so.

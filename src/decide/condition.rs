@@ -1,7 +1,10 @@
 //! How the cluster is, in one word, and what is wrong with it, the worst first.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::decide::eligibility::Promise;
+use crate::decide::health::{Degradation, degradation};
 use crate::decide::observed::{
     Companion, FailedAction, LockSeen, NodeSeen, Observed, Place, Presence, TargetRole,
 };
@@ -10,6 +13,7 @@ use crate::model::cluster_view::Quorum;
 use crate::model::node_name::NodeName;
 use crate::model::progress::Bytes;
 use crate::model::status::{DataStatus, SenderState};
+use crate::model::sync_names::StandbyName;
 
 /// In one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
@@ -90,12 +94,15 @@ impl Finding {
 pub fn judge(seen: &Observed, why: &Explanation) -> Condition {
     let mut findings = Vec::new();
     findings.extend(primary(seen, why));
-    findings.extend(partition(seen));
+    let is_said = |reason: &Reason| matches!(reason, Reason::NoQuorum(_));
+    if why.state != State::None || !why.cluster.iter().any(is_said) {
+        findings.extend(partition(seen));
+    }
     findings.extend(hands_off(seen));
     findings.extend(commits(seen, why));
     let mut each: Vec<_> = seen
         .replicas()
-        .filter_map(|(name, node)| of_node(seen, name, node))
+        .filter_map(|(name, node)| of_node(seen, why, name, node))
         .collect();
     findings.append(&mut each);
     findings.extend(lock(seen));
@@ -180,10 +187,15 @@ fn hands_off(seen: &Observed) -> Option<Finding> {
     Some(Finding::new(reason.code(), Weight::Degrading, text).fix(reason.fix(any, &seen.clone)))
 }
 
-/// What commits wait for is less than it should be.
+/// What commits wait for is less than it should be: by what the primary's server says at this moment, else by what its
+/// agent said last.
 fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
     let primary = seen.primary()?;
-    let (word, since) = seen.nodes.get(primary)?.degraded.as_ref()?;
+    let told = seen.nodes.get(primary)?.degraded.as_ref();
+    let word = match now(seen) {
+        Some(now) => now?.word().to_owned(),
+        None => told?.0.clone(),
+    };
     let (code, text) = match word.as_str() {
         "alone" => (
             "alone",
@@ -199,15 +211,37 @@ fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
         ),
         other => ("degraded", format!("the primary's agent says {other:?}")),
     };
+    let since = told.filter(|(told, _)| *told == word).and_then(|t| t.1);
     Some(
         Finding::new(code, Weight::Severe, text)
             .on(primary)
-            .since(*since),
+            .since(since),
     )
 }
 
+/// As the agent judges it; `None` where the primary was not asked.
+fn now(seen: &Observed) -> Option<Option<Degradation>> {
+    if seen.promise != Some(Promise::Sync) {
+        return Some(None);
+    }
+    let in_force = seen.in_force.as_ref()?;
+    let everybody: BTreeSet<_> = seen.replicas().map(|(n, _)| n.lower().to_owned()).collect();
+    let named = in_force.named(&everybody);
+    let is_there = |name: &&StandbyName| {
+        let node = seen.node_named(name).and_then(|node| seen.nodes.get(node));
+        // A standby outside the cluster: the agent knows better.
+        node.is_none_or(|node| node.streams == Some(true))
+    };
+    Some(degradation(in_force, named.iter().filter(is_there).count()))
+}
+
 /// The one thing about a node that explains the rest.
-fn of_node(seen: &Observed, name: &NodeName, node: &NodeSeen) -> Option<Finding> {
+fn of_node(
+    seen: &Observed,
+    why: &Explanation,
+    name: &NodeName,
+    node: &NodeSeen,
+) -> Option<Finding> {
     if seen.target_role == TargetRole::Stopped {
         return None;
     }
@@ -260,6 +294,10 @@ fn of_node(seen: &Observed, name: &NodeName, node: &NodeSeen) -> Option<Finding>
             let last = node.failures.iter().filter_map(|f| f.at).max();
             return Some(by(reason, text).since(last));
         }
+        // What stops them all is said already.
+        if !why.cluster.is_empty() {
+            return None;
+        }
         let text = format!("the server on {name} does not run");
         return Some(by(Reason::NotRunning, text).since(node.role_since));
     }
@@ -276,13 +314,24 @@ fn streams(seen: &Observed, name: &NodeName, node: &NodeSeen) -> Option<Finding>
         .lag
         .filter(|lag| seen.maxlag.is_some_and(|max| *lag > max));
     match node.data {
+        Ok(Some(DataStatus::Replicating(SenderState::Streaming, _)))
+            if node.streams == Some(false) =>
+        {
+            Some(find(
+                "not-streaming",
+                format!("{name} does not stream from the primary at this moment"),
+            ))
+        }
+        // What the primary sees now is newer than what is recorded.
+        Ok(Some(DataStatus::Replicating(..)))
+            if node.streams == Some(true) && behind.is_none() => None,
         Ok(Some(DataStatus::Replicating(SenderState::Streaming, _))) => behind.map(|lag| {
             find(
                 "behind",
                 format!("{name} is {} behind, more than maxlag allows", Bytes(lag)),
             )
         }),
-        Ok(Some(DataStatus::Replicating(SenderState::Catchup, _))) => {
+        Ok(Some(DataStatus::Replicating(SenderState::Catchup, _))) if node.streams != Some(true) => {
             Some(find("catching-up", format!("{name} is catching up")))
         }
         Ok(Some(status)) => Some(

@@ -125,6 +125,8 @@ pub struct NodeSeen {
     /// Its recorded promotion took place; `None`: only that node knows.
     pub is_complete: Option<bool>,
     pub wal: Wal,
+    /// Whether the primary sees it stream at this moment; `None`: the primary was not asked.
+    pub streams: Option<bool>,
 }
 
 /// How far a node's WAL reaches.

@@ -692,17 +692,45 @@ fn is_offered(seen: &Observed, node: &NodeSeen, failing: Option<&NodeName>) -> b
 /// Why commits wait, if they do.
 fn waiting(seen: &Observed) -> Option<String> {
     let primary = seen.primary()?;
-    let (word, _) = seen.nodes.get(primary)?.degraded.as_ref()?;
-    if word != "waiting" {
+    let is_told = || {
+        let degraded = seen.nodes.get(primary).and_then(|n| n.degraded.as_ref());
+        degraded.is_some_and(|(word, _)| word == "waiting")
+    };
+    let missing = missing(seen);
+    let waits = missing
+        .as_ref()
+        .map_or_else(is_told, |names| !names.is_empty());
+    if !waits {
         return None;
     }
-    let hold = seen
-        .hold
-        .clone()
-        .filter(|_| seen.me.as_ref() == Some(primary));
-    Some(hold.unwrap_or_else(|| {
-        format!("too few of the standbys they wait for stream; 'expgsql cluster why' on {primary} knows why that is not given up")
-    }))
+    let who = match missing.as_deref() {
+        Some(names @ [_, ..]) => {
+            format!("{} does not stream", one_of(names, Clone::clone))
+        }
+        Some([]) | None => "too few of the standbys they wait for stream".to_owned(),
+    };
+    let is_here = seen.me.as_ref() == Some(primary);
+    Some(match &seen.hold {
+        Some(hold) if is_here => hold.clone(),
+        None if is_here => format!("{who}; the agent's next monitor decides what follows"),
+        Some(_) | None => {
+            format!("{who}; expgsql cluster why on {primary} says why they are not let go")
+        }
+    })
+}
+
+/// Standbys that commits wait for and that do not stream, where too few do; `None`: the primary was not asked.
+fn missing(seen: &Observed) -> Option<Vec<StandbyName>> {
+    let in_force = seen.in_force.as_ref()?;
+    let everybody = seen.replicas().map(|(n, _)| n.lower().to_owned()).collect();
+    let is_away = |name: &StandbyName| {
+        let node = seen.node_named(name).and_then(|node| seen.nodes.get(node));
+        node.is_some_and(|node| node.streams == Some(false))
+    };
+    let named = in_force.named(&everybody).into_iter();
+    let (away, there): (Vec<_>, Vec<_>) = named.partition(is_away);
+    let is_enough = there.len() >= in_force.count();
+    Some(if is_enough { Vec::new() } else { away })
 }
 
 fn sentence(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
@@ -776,10 +804,15 @@ fn nobody(e: &Explanation) -> String {
     if let Some(reason) = e.cluster.first() {
         return reason.to_string();
     }
+    // Who lacks the data is nobody to wait for, unless all do.
+    let has_holder = e
+        .nodes
+        .values()
+        .any(|answer| !answer.is_primary && answer.has_the_data());
     let each: Vec<String> = e
         .nodes
         .iter()
-        .filter(|(_, answer)| !answer.is_primary)
+        .filter(|(_, answer)| !answer.is_primary && answer.has_the_data() == has_holder)
         .filter_map(|(name, answer)| Some(format!("{name}: {}", answer.reasons.first()?)))
         .collect();
     if each.is_empty() {

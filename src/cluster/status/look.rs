@@ -23,6 +23,7 @@ use crate::pacemaker::resources::{self, Resource};
 use crate::pacemaker::surroundings::{self, Surroundings};
 use crate::pacemaker::{attributes, quorum};
 use crate::params::{Params, RepMode};
+use crate::postgres::views::Follower;
 use crate::postgres::wal;
 use crate::sys::{Command, Deadline};
 
@@ -237,6 +238,7 @@ impl Picture<'_> {
             distrusted: None,
             is_complete: None,
             wal: Wal::default(),
+            streams: None,
         }
     }
 
@@ -384,6 +386,13 @@ fn take(
     seen.unread.extend(unread);
     let end = replication.as_ref().and_then(|r| r.flushed);
     if let (Some(replication), Some(primary)) = (replication, primary) {
+        // Else only its own position is known.
+        if replication.sync_names.is_some() {
+            for (name, node) in &mut seen.nodes {
+                let is_it = |s: &&Follower| s.is_streaming && s.name == name.lower();
+                node.streams = Some(replication.standbys.iter().any(|s| is_it(&s)));
+            }
+        }
         seen.in_force = replication.sync_names;
         if let Some(node) = seen.nodes.get_mut(primary) {
             node.wal.timeline = replication.timeline;

@@ -58,7 +58,7 @@ pub(in crate::cluster) fn faint() -> Style {
 }
 
 /// How wide the labels are.
-const LABEL: usize = 18;
+const LABEL: usize = 20;
 
 /// The whole screen, line by line.
 pub(super) fn render(report: &Report, screen: Screen) -> Vec<String> {
@@ -98,16 +98,15 @@ fn head(report: &Report, screen: Screen) -> Vec<String> {
     if let Some(next) = &report.next {
         text.extend(labelled("  next", next, screen));
     }
-    let is_said = |outlook: &str| {
-        let said = outlook.trim_end_matches('.');
-        let said = said.strip_prefix("There is no primary: ").unwrap_or(said);
-        report.headline.contains(said)
-    };
-    if !is_said(&report.outlook) {
-        text.extend(wrapped(&report.outlook, 2, screen.width));
-    }
+    text.extend(
+        outlook(report)
+            .iter()
+            .flat_map(|line| wrapped(line, 2, screen.width)),
+    );
     let skipped = usize::from(report.health != "healthy");
-    for finding in report.findings.iter().skip(skipped) {
+    // Who takes over stands there already.
+    let more = report.findings.iter().skip(skipped);
+    for finding in more.filter(|finding| finding.code != "no-successor") {
         let since = finding.since.as_deref().map(|at| when(at, report));
         let since = since.map_or_else(String::new, |since| format!(" (since {since})"));
         text.extend(labelled(
@@ -124,6 +123,21 @@ fn head(report: &Report, screen: Screen) -> Vec<String> {
         }
     }
     text
+}
+
+/// Who takes over, unless the headline has said it.
+fn outlook(report: &Report) -> Option<String> {
+    let outlook = &report.outlook;
+    let Some((who, then)) = outlook.split_once(" If it fails now, ") else {
+        let said = outlook.trim_end_matches('.');
+        let said = said.strip_prefix("There is no primary: ").unwrap_or(said);
+        return (!report.headline.contains(said)).then(|| outlook.clone());
+    };
+    if report.headline.contains(then.trim_end_matches('.')) {
+        Some(who.to_owned())
+    } else {
+        Some(outlook.clone())
+    }
 }
 
 fn table(report: &Report, screen: Screen) -> Vec<String> {
@@ -267,16 +281,29 @@ fn contract(report: &Report) -> Vec<(&'static str, String)> {
     let names = |set: &std::collections::BTreeSet<String>| {
         and(&set.iter().map(String::as_str).collect::<Vec<_>>())
     };
-    let is_choice = contract.count < contract.standbys.len();
-    let waits = match contract.count {
+    let wait = |count: usize, standbys: &std::collections::BTreeSet<String>| match count {
         0 => "nobody".to_owned(),
-        count if is_choice => format!("any {count} of {}", names(&contract.standbys)),
-        _ => names(&contract.standbys),
+        count if count < standbys.len() => format!("any {count} of {}", names(standbys)),
+        _ => names(standbys),
     };
     let primary = &contract.primary;
-    let on = if contract.eligible.is_empty() {
-        format!("{primary} alone is known to have every acknowledged commit")
-    } else if is_choice {
+    let recorded = wait(contract.count, &contract.standbys);
+    let waits = match &contract.in_force {
+        Some(now) => wait(now.count, &now.standbys),
+        None if report.primary.as_ref().is_some_and(|now| now != primary) => {
+            format!("not recorded yet; for {recorded} as long as {primary} was the primary")
+        }
+        None => recorded,
+    };
+    let on = if !contract.is_current {
+        let primary = report
+            .last_promotion
+            .as_ref()
+            .map_or(primary, |last| &last.node);
+        format!("{primary} alone")
+    } else if contract.eligible.is_empty() {
+        format!("{primary} alone")
+    } else if contract.count < contract.standbys.len() {
         format!(
             "{primary}, and at least {} of {}",
             contract.count,
@@ -287,7 +314,11 @@ fn contract(report: &Report) -> Vec<(&'static str, String)> {
         all.extend(contract.eligible.iter().cloned());
         and(&all.iter().map(String::as_str).collect::<Vec<_>>())
     };
-    vec![("commits wait for", waits), ("every commit is on", on)]
+    let label = match report.primary {
+        Some(_) => "commits wait for",
+        None => "commits waited for",
+    };
+    vec![(label, waits), ("every commit is on", on)]
 }
 
 fn lock(report: &Report) -> Option<String> {

@@ -514,3 +514,207 @@ fn failures(name: &NodeName, node: &NodeSeen, last: Option<&FailedAction>) -> St
         if node.fail_count.0 == 1 { "" } else { "s" }
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::observed::example::{healthy, lock_row, name, quorum_of_three};
+    use crate::decide::observed::{FailCount, Placement};
+    use crate::decide::why::explain;
+    use crate::model::cluster_view::{RecordedRole, Score};
+    use crate::model::status::NodeStatus;
+    use crate::model::sync_names::SyncNames;
+
+    type Change = fn(&mut Observed);
+
+    fn node<'a>(seen: &'a mut Observed, node: &str) -> &'a mut NodeSeen {
+        seen.nodes.get_mut(&name(node)).unwrap()
+    }
+
+    fn found(seen: &Observed) -> (Health, Vec<Finding>) {
+        let condition = judge(seen, &explain(seen));
+        (condition.health, condition.findings)
+    }
+
+    #[test]
+    fn the_worst_comes_first() {
+        use Health::{Degraded, Healthy, NoPrimary, Split, Stopped};
+        let cases: &[(&str, Change, Health, &[&str])] = &[
+            ("all is well", |_| {}, Healthy, &[]),
+            (
+                "quorum commit is well",
+                |seen| *seen = quorum_of_three(),
+                Healthy,
+                &[],
+            ),
+            (
+                "a standby is off",
+                |seen| node(seen, "node2").presence = Presence::Offline,
+                Degraded,
+                &["offline"],
+            ),
+            (
+                "the standby that commits wait for is gone, and nobody knows yet",
+                |seen| node(seen, "node3").streams = Some(false),
+                Degraded,
+                &["commits-wait", "not-streaming"],
+            ),
+            (
+                "commits are on this machine only",
+                |seen| {
+                    seen.in_force = Some(SyncNames::Nobody);
+                    seen.sync = Ok(Some("1|3|node1|FIRST|0||".parse().unwrap()));
+                    node(seen, "node3").data = Ok(Some(DataStatus::Disconnected));
+                    node(seen, "node3").streams = Some(false);
+                    node(seen, "node1").degraded = Some(("alone".to_owned(), Some(7)));
+                },
+                Degraded,
+                &["alone", "not-streaming", "no-successor"],
+            ),
+            (
+                "the primary can't be asked: its agent's word counts",
+                |seen| {
+                    seen.in_force = None;
+                    node(seen, "node1").degraded = Some(("waiting".to_owned(), None));
+                },
+                Degraded,
+                &["commits-wait"],
+            ),
+            (
+                "no primary, since nobody is left",
+                |seen| {
+                    for gone in ["node1", "node3"] {
+                        node(seen, gone).presence = Presence::Lost;
+                        node(seen, gone).status = None;
+                    }
+                },
+                NoPrimary,
+                &["no-primary", "offline", "offline"],
+            ),
+            (
+                "no quorum is said once",
+                |seen| {
+                    seen.quorum = Quorum::No;
+                    let node = node(seen, "node1");
+                    node.role = RecordedRole::Stopped;
+                    node.status = Some(NodeStatus::Stopped);
+                },
+                NoPrimary,
+                &["no-primary"],
+            ),
+            (
+                "no quorum, and the primary still runs",
+                |seen| seen.quorum = Quorum::No,
+                Degraded,
+                &["no-quorum", "no-successor"],
+            ),
+            (
+                "stopped by an operator is one finding",
+                |seen| {
+                    seen.target_role = TargetRole::Stopped;
+                    for node in seen.nodes.values_mut() {
+                        node.role = RecordedRole::Stopped;
+                        node.status = Some(NodeStatus::Stopped);
+                    }
+                },
+                Stopped,
+                &["stopped"],
+            ),
+            (
+                "two primaries",
+                |seen| {
+                    node(seen, "node2").role = RecordedRole::Promoted;
+                    node(seen, "node2").status = Some(NodeStatus::Primary);
+                },
+                Split,
+                &["several-primaries"],
+            ),
+            (
+                "maintenance",
+                |seen| seen.maintenance = true,
+                Degraded,
+                &["maintenance", "no-successor"],
+            ),
+            (
+                "the clients' address is elsewhere",
+                |seen| seen.companions[0].nodes = [name("node2")].into(),
+                Degraded,
+                &["address"],
+            ),
+            (
+                "the lock service is silent",
+                |seen| {
+                    seen.lock = LockSeen::Silent {
+                        name: "lab".to_owned(),
+                        why: "timeout".to_owned(),
+                        deadcheck: Vec::new(),
+                    };
+                },
+                Degraded,
+                &["lock-silent"],
+            ),
+            (
+                "somebody else holds the lock",
+                |seen| seen.lock = lock_row("pgsql_node2", &["node1", "node3"]),
+                Degraded,
+                &["lock-holder", "no-successor"],
+            ),
+            (
+                "a failure that was survived, and a constraint that was forgotten, are notices",
+                |seen| {
+                    node(seen, "node2").fail_count = FailCount(1);
+                    node(seen, "node2").placements.push(Placement {
+                        id: "cli-ban-ms-on-node2".to_owned(),
+                        node: name("node2"),
+                        score: Score::MINUS_INFINITY,
+                        promoted_only: true,
+                        until: None,
+                    });
+                },
+                Healthy,
+                &["constraint", "failures"],
+            ),
+            (
+                "a repair explains why it does not stream",
+                |seen| {
+                    node(seen, "node2").repair = Some("rebuild: copying, 43 %".to_owned());
+                    node(seen, "node2").data = Ok(Some(DataStatus::Disconnected));
+                },
+                Degraded,
+                &["repairing"],
+            ),
+        ];
+        for (what, change, health, codes) in cases {
+            let mut seen = healthy();
+            change(&mut seen);
+            let (found_health, findings) = found(&seen);
+            assert_eq!(found_health, *health, "{what}: {findings:#?}");
+            let found: Vec<&str> = findings.iter().map(|f| f.code).collect();
+            assert_eq!(found, *codes, "{what}");
+        }
+    }
+
+    #[test]
+    fn since_when_is_taken_from_what_pacemaker_was_told() {
+        let mut seen = healthy();
+        seen.in_force = Some(SyncNames::Nobody);
+        node(&mut seen, "node1").degraded = Some(("alone".to_owned(), Some(7)));
+        assert_eq!(found(&seen).1[0].since, Some(7));
+        // It is something else by now.
+        seen.in_force = Some(SyncNames::all(["node3".to_owned()]));
+        node(&mut seen, "node3").streams = Some(false);
+        assert_eq!(found(&seen).1[0].since, None);
+    }
+
+    #[test]
+    fn every_severe_finding_without_a_primary_says_what_to_type() {
+        let mut seen = healthy();
+        seen.target_role = TargetRole::Stopped;
+        node(&mut seen, "node1").role = RecordedRole::Stopped;
+        node(&mut seen, "node1").status = Some(NodeStatus::Stopped);
+        assert_eq!(
+            found(&seen).1[0].fix.as_deref(),
+            Some("expgsql cluster start")
+        );
+    }
+}

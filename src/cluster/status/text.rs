@@ -174,6 +174,7 @@ fn table(report: &Report, screen: Screen) -> Vec<String> {
             Align::Right,
             1,
             &|n| match n.migration_threshold {
+                _ if n.fail_count == "0" => "0".to_owned(),
                 Some(limit) if n.fail_count != "INFINITY" => format!("{}/{limit}", n.fail_count),
                 _ => n.fail_count.clone(),
             },
@@ -248,7 +249,9 @@ fn details(report: &Report) -> Vec<(&'static str, String)> {
             .iter()
             .map(move |failure| (&node.name, failure))
     });
-    for (i, (name, failure)) in failures.enumerate() {
+    let is_said = |reason: &str| report.findings.iter().any(|f| f.text.contains(reason));
+    let unsaid = failures.filter(|(_, failure)| !is_said(&failure.reason));
+    for (i, (name, failure)) in unsaid.enumerate() {
         let label = if i == 0 { "failed actions" } else { "" };
         let at = failure
             .at
@@ -414,5 +417,147 @@ fn in_words(time: Duration) -> String {
         (0, 0, m) => format!("{m} min"),
         (0, h, m) => format!("{h} h {m} min"),
         (d, h, _) => format!("{d} d {h} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::condition::judge;
+    use crate::decide::observed::example::{healthy, lock_row, name};
+    use crate::decide::observed::{Observed, Presence};
+    use crate::decide::why::explain;
+
+    const PLAIN: Screen = Screen {
+        width: None,
+        colour: false,
+    };
+
+    fn report(seen: &Observed) -> Report {
+        let why = explain(seen);
+        let now = Timestamp::from_second(1_795_272_492).unwrap();
+        Report::new(seen, &why, &judge(seen, &why), now)
+    }
+
+    #[test]
+    fn a_healthy_cluster_is_two_sentences_and_a_table() {
+        let mut seen = healthy();
+        seen.lock = lock_row("pgsql_node1", &["node1", "node3"]);
+        let text = render(&report(&seen), PLAIN);
+        assert_eq!(
+            text[..7],
+            [
+                "pgsql is healthy.",
+                "node1 is the primary. If it fails now, node3 takes over.",
+                "",
+                "NODE   STATE   ROLE     STATUS    DATA STATUS      TL  POSITION   LAG  PROMOTABLE",
+                "node1  online  primary  PRI       LATEST            2  0/1501428    -  -",
+                "node2  online  standby  HS:async  STREAMING|ASYNC   2  0/1501428  0 B  no",
+                "node3  online  standby  HS:sync   STREAMING|SYNC    2  0/1501428  0 B  yes",
+            ]
+        );
+        let has = |line: &str| assert!(text.iter().any(|l| l == line), "{line}: {text:#?}");
+        has("commits wait for    node3");
+        has("every commit is on  node1 and node3");
+        has(
+            "lock                lab: held by pgsql_node1, 6 s left of 9, epoch 3; it lets node1 and node3 be promoted",
+        );
+        has("addresses           vip-master 10.77.0.100 on node1");
+        has(
+            "cluster             quorum, 3 of 3 nodes, DC node3; no-quorum-policy=stop, fencing off",
+        );
+        assert!(
+            text.iter()
+                .any(|l| l.contains("1 min ago; it left timeline 1 at 0/15012D8"))
+        );
+    }
+
+    #[test]
+    fn a_degraded_one_says_what_to_do_next() {
+        let mut seen = healthy();
+        seen.nodes.get_mut(&name("node2")).unwrap().presence = Presence::Offline;
+        let text = render(&report(&seen), PLAIN);
+        assert_eq!(text[0], "pgsql is degraded: node2 is offline.");
+        assert!(
+            text[1].starts_with("  next              bring node2 back"),
+            "{}",
+            text[1]
+        );
+    }
+
+    #[test]
+    fn every_line_fits_its_terminal_and_colours_need_one() {
+        let mut seen = healthy();
+        seen.nodes.get_mut(&name("node2")).unwrap().presence = Presence::Offline;
+        seen.lock = lock_row("pgsql_node1", &["node1", "node3"]);
+        for width in [60, 80, 120] {
+            for colour in [false, true] {
+                let screen = Screen {
+                    width: Some(width),
+                    colour,
+                };
+                let text = render(&report(&seen), screen);
+                for line in &text {
+                    assert!(
+                        console::measure_text_width(line) <= width,
+                        "{width}: {line}"
+                    );
+                }
+                let is_coloured = text.iter().any(|line| line.contains('\u{1b}'));
+                assert_eq!(is_coloured, colour);
+            }
+        }
+    }
+
+    #[test]
+    fn the_json_has_its_documented_members() {
+        let documented = include_str!("../../../docs/status.md");
+        let value = serde_json::to_value(report(&healthy())).unwrap();
+        let mut names = Vec::new();
+        let members = |value: &serde_json::Value| -> Vec<String> {
+            value.as_object().unwrap().keys().cloned().collect()
+        };
+        names.extend(members(&value));
+        for part in ["contract", "last_promotion", "lock", "cluster"] {
+            names.extend(members(&value[part]));
+        }
+        for list in ["nodes", "addresses"] {
+            names.extend(members(&value[list][0]));
+        }
+        assert!(names.len() > 50, "{names:?}");
+        for name in names {
+            assert!(
+                documented.contains(&format!("`{name}`")),
+                "docs/status.md lacks {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_only_moves_is_no_change() {
+        let seen = healthy();
+        let mut later = healthy();
+        for node in later.nodes.values_mut() {
+            node.wal.position = Some(crate::model::lsn::Lsn::new(0x0200_0000));
+            node.wal.lag = node.wal.lag.map(|lag| lag + 100);
+        }
+        let still =
+            |seen: &Observed| serde_json::to_string(&report(seen).without_figures()).unwrap();
+        assert_eq!(still(&seen), still(&later));
+        later.nodes.get_mut(&name("node2")).unwrap().presence = Presence::Offline;
+        assert_ne!(still(&seen), still(&later));
+    }
+
+    #[test]
+    fn times_are_told_in_the_greatest_unit_that_fits() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3 * 3600 + 65, "3 h 1 min"),
+            (2 * 86_400 + 3600, "2 d 1 h"),
+        ] {
+            assert_eq!(in_words(Duration::from_secs(seconds)), text);
+        }
     }
 }

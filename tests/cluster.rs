@@ -22,13 +22,14 @@ mod cluster {
     pub(crate) mod server;
     pub(crate) mod split;
     pub(crate) mod stage;
+    pub(crate) mod status;
     pub(crate) mod switchover;
     pub(crate) mod two_nodes;
 }
 
 use cluster::{
     comes_back, commands, compare, features, lag, machines, network, power_cut, quorum, server,
-    split, switchover, two_nodes,
+    split, status, switchover, two_nodes,
 };
 
 fn main() -> ExitCode {
@@ -49,6 +50,8 @@ fn main() -> ExitCode {
         two_nodes::two_nodes_with_a_lock_service_survive_the_loss_of_either,
         two_nodes::two_nodes_with_a_lock_service_survive_splits,
         commands::an_operator_repairs_a_node_by_hand,
+        status::an_operator_sees_what_is_wrong,
+        status::an_operator_sees_what_the_lock_service_does,
         lag::a_standby_far_behind_is_nobodys_successor,
         compare::it_is_up_sooner_costs_less_and_is_whole_again_by_itself,
     ])

@@ -18,6 +18,8 @@ pub(in crate::cluster) struct Screen {
     /// `None`: no terminal, lines may be as long as they are.
     pub(in crate::cluster) width: Option<usize>,
     pub(in crate::cluster) colour: bool,
+    /// It is drawn over again and again, so no line may be longer than it.
+    pub(in crate::cluster) live: bool,
 }
 
 impl Screen {
@@ -29,6 +31,7 @@ impl Screen {
         Self {
             width: term.is_term().then(|| usize::from(term.size().1)),
             colour: term.is_term() && !is_plain,
+            live: false,
         }
     }
 
@@ -72,10 +75,16 @@ pub(super) fn render(report: &Report, screen: Screen) -> Vec<String> {
     text
 }
 
+/// In front of what to type.
+const NEXT: &str = "next";
+
 /// `label  value`, broken where it is too long.
 fn labelled(label: &str, value: &str, screen: Screen) -> Vec<String> {
     let line = format!("{label:LABEL$}{value}");
-    let mut broken = wrapped(&line, LABEL, screen.width);
+    // A command that the terminal itself breaks can be copied in one piece.
+    let is_command = label.trim() == NEXT && !screen.live;
+    let width = screen.width.filter(|_| !is_command);
+    let mut broken = wrapped(&line, LABEL, width);
     if let Some(first) = broken.first_mut() {
         let (head, tail) = first.split_at(LABEL.min(first.len()));
         *first = format!("{}{tail}", screen.paint(head, &faint()));
@@ -96,7 +105,7 @@ fn head(report: &Report, screen: Screen) -> Vec<String> {
         .map(|line| screen.paint(line, &style))
         .collect();
     if let Some(next) = &report.next {
-        text.extend(labelled("  next", next, screen));
+        text.extend(labelled(&format!("  {NEXT}"), next, screen));
     }
     text.extend(
         outlook(report)
@@ -119,7 +128,7 @@ fn head(report: &Report, screen: Screen) -> Vec<String> {
             .as_ref()
             .filter(|fix| Some(*fix) != report.next.as_ref())
         {
-            text.extend(labelled("    next", fix, screen));
+            text.extend(labelled(&format!("    {NEXT}"), fix, screen));
         }
     }
     text
@@ -389,7 +398,16 @@ fn cluster(report: &Report) -> String {
     text
 }
 
-/// `18:03:11 (4 min ago)`, with the date where that is another day.
+/// A time of now, as a clock on the wall has it.
+pub(super) fn clock(at: &str) -> String {
+    let zone = TimeZone::system();
+    at.parse::<Timestamp>().map_or_else(
+        |_| at.to_owned(),
+        |at| at.to_zoned(zone).strftime("%H:%M:%S").to_string(),
+    )
+}
+
+/// `18:03:11, 4 min ago`, with the date where that is another day.
 fn when(at: &str, report: &Report) -> String {
     let (Ok(at), Ok(now)) = (at.parse::<Timestamp>(), report.seen_at.parse::<Timestamp>()) else {
         // In a comparison without figures there is no "now".
@@ -431,6 +449,7 @@ mod tests {
     const PLAIN: Screen = Screen {
         width: None,
         colour: false,
+        live: false,
     };
 
     fn report(seen: &Observed) -> Report {
@@ -495,6 +514,7 @@ mod tests {
                 let screen = Screen {
                     width: Some(width),
                     colour,
+                    live: true,
                 };
                 let text = render(&report(&seen), screen);
                 for line in &text {

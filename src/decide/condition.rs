@@ -1,7 +1,10 @@
 //! How the cluster is, in one word, and what is wrong with it, the worst first.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::decide::eligibility::Promise;
+use crate::decide::health::{Degradation, degradation};
 use crate::decide::observed::{
     Companion, FailedAction, LockSeen, NodeSeen, Observed, Place, Presence, TargetRole,
 };
@@ -10,6 +13,7 @@ use crate::model::cluster_view::Quorum;
 use crate::model::node_name::NodeName;
 use crate::model::progress::Bytes;
 use crate::model::status::{DataStatus, SenderState};
+use crate::model::sync_names::StandbyName;
 
 /// In one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
@@ -90,12 +94,15 @@ impl Finding {
 pub fn judge(seen: &Observed, why: &Explanation) -> Condition {
     let mut findings = Vec::new();
     findings.extend(primary(seen, why));
-    findings.extend(partition(seen));
+    let is_said = |reason: &Reason| matches!(reason, Reason::NoQuorum(_));
+    if why.state != State::None || !why.cluster.iter().any(is_said) {
+        findings.extend(partition(seen));
+    }
     findings.extend(hands_off(seen));
     findings.extend(commits(seen, why));
     let mut each: Vec<_> = seen
         .replicas()
-        .filter_map(|(name, node)| of_node(seen, name, node))
+        .filter_map(|(name, node)| of_node(seen, why, name, node))
         .collect();
     findings.append(&mut each);
     findings.extend(lock(seen));
@@ -180,10 +187,15 @@ fn hands_off(seen: &Observed) -> Option<Finding> {
     Some(Finding::new(reason.code(), Weight::Degrading, text).fix(reason.fix(any, &seen.clone)))
 }
 
-/// What commits wait for is less than it should be.
+/// What commits wait for is less than it should be: by what the primary's server says at this moment, else by what its
+/// agent said last.
 fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
     let primary = seen.primary()?;
-    let (word, since) = seen.nodes.get(primary)?.degraded.as_ref()?;
+    let told = seen.nodes.get(primary)?.degraded.as_ref();
+    let word = match now(seen) {
+        Some(now) => now?.word().to_owned(),
+        None => told?.0.clone(),
+    };
     let (code, text) = match word.as_str() {
         "alone" => (
             "alone",
@@ -199,15 +211,37 @@ fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
         ),
         other => ("degraded", format!("the primary's agent says {other:?}")),
     };
+    let since = told.filter(|(told, _)| *told == word).and_then(|t| t.1);
     Some(
         Finding::new(code, Weight::Severe, text)
             .on(primary)
-            .since(*since),
+            .since(since),
     )
 }
 
+/// As the agent judges it; `None` where the primary was not asked.
+fn now(seen: &Observed) -> Option<Option<Degradation>> {
+    if seen.promise != Some(Promise::Sync) {
+        return Some(None);
+    }
+    let in_force = seen.in_force.as_ref()?;
+    let everybody: BTreeSet<_> = seen.replicas().map(|(n, _)| n.lower().to_owned()).collect();
+    let named = in_force.named(&everybody);
+    let is_there = |name: &&StandbyName| {
+        let node = seen.node_named(name).and_then(|node| seen.nodes.get(node));
+        // A standby outside the cluster: the agent knows better.
+        node.is_none_or(|node| node.streams == Some(true))
+    };
+    Some(degradation(in_force, named.iter().filter(is_there).count()))
+}
+
 /// The one thing about a node that explains the rest.
-fn of_node(seen: &Observed, name: &NodeName, node: &NodeSeen) -> Option<Finding> {
+fn of_node(
+    seen: &Observed,
+    why: &Explanation,
+    name: &NodeName,
+    node: &NodeSeen,
+) -> Option<Finding> {
     if seen.target_role == TargetRole::Stopped {
         return None;
     }
@@ -260,6 +294,10 @@ fn of_node(seen: &Observed, name: &NodeName, node: &NodeSeen) -> Option<Finding>
             let last = node.failures.iter().filter_map(|f| f.at).max();
             return Some(by(reason, text).since(last));
         }
+        // What stops them all is said already.
+        if !why.cluster.is_empty() {
+            return None;
+        }
         let text = format!("the server on {name} does not run");
         return Some(by(Reason::NotRunning, text).since(node.role_since));
     }
@@ -276,13 +314,24 @@ fn streams(seen: &Observed, name: &NodeName, node: &NodeSeen) -> Option<Finding>
         .lag
         .filter(|lag| seen.maxlag.is_some_and(|max| *lag > max));
     match node.data {
+        Ok(Some(DataStatus::Replicating(SenderState::Streaming, _)))
+            if node.streams == Some(false) =>
+        {
+            Some(find(
+                "not-streaming",
+                format!("{name} does not stream from the primary at this moment"),
+            ))
+        }
+        // What the primary sees now is newer than what is recorded.
+        Ok(Some(DataStatus::Replicating(..)))
+            if node.streams == Some(true) && behind.is_none() => None,
         Ok(Some(DataStatus::Replicating(SenderState::Streaming, _))) => behind.map(|lag| {
             find(
                 "behind",
                 format!("{name} is {} behind, more than maxlag allows", Bytes(lag)),
             )
         }),
-        Ok(Some(DataStatus::Replicating(SenderState::Catchup, _))) => {
+        Ok(Some(DataStatus::Replicating(SenderState::Catchup, _))) if node.streams != Some(true) => {
             Some(find("catching-up", format!("{name} is catching up")))
         }
         Ok(Some(status)) => Some(
@@ -464,4 +513,208 @@ fn failures(name: &NodeName, node: &NodeSeen, last: Option<&FailedAction>) -> St
         node.fail_count,
         if node.fail_count.0 == 1 { "" } else { "s" }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::observed::example::{healthy, lock_row, name, quorum_of_three};
+    use crate::decide::observed::{FailCount, Placement};
+    use crate::decide::why::explain;
+    use crate::model::cluster_view::{RecordedRole, Score};
+    use crate::model::status::NodeStatus;
+    use crate::model::sync_names::SyncNames;
+
+    type Change = fn(&mut Observed);
+
+    fn node<'a>(seen: &'a mut Observed, node: &str) -> &'a mut NodeSeen {
+        seen.nodes.get_mut(&name(node)).unwrap()
+    }
+
+    fn found(seen: &Observed) -> (Health, Vec<Finding>) {
+        let condition = judge(seen, &explain(seen));
+        (condition.health, condition.findings)
+    }
+
+    #[test]
+    fn the_worst_comes_first() {
+        use Health::{Degraded, Healthy, NoPrimary, Split, Stopped};
+        let cases: &[(&str, Change, Health, &[&str])] = &[
+            ("all is well", |_| {}, Healthy, &[]),
+            (
+                "quorum commit is well",
+                |seen| *seen = quorum_of_three(),
+                Healthy,
+                &[],
+            ),
+            (
+                "a standby is off",
+                |seen| node(seen, "node2").presence = Presence::Offline,
+                Degraded,
+                &["offline"],
+            ),
+            (
+                "the standby that commits wait for is gone, and nobody knows yet",
+                |seen| node(seen, "node3").streams = Some(false),
+                Degraded,
+                &["commits-wait", "not-streaming"],
+            ),
+            (
+                "commits are on this machine only",
+                |seen| {
+                    seen.in_force = Some(SyncNames::Nobody);
+                    seen.sync = Ok(Some("1|3|node1|FIRST|0||".parse().unwrap()));
+                    node(seen, "node3").data = Ok(Some(DataStatus::Disconnected));
+                    node(seen, "node3").streams = Some(false);
+                    node(seen, "node1").degraded = Some(("alone".to_owned(), Some(7)));
+                },
+                Degraded,
+                &["alone", "not-streaming", "no-successor"],
+            ),
+            (
+                "the primary can't be asked: its agent's word counts",
+                |seen| {
+                    seen.in_force = None;
+                    node(seen, "node1").degraded = Some(("waiting".to_owned(), None));
+                },
+                Degraded,
+                &["commits-wait"],
+            ),
+            (
+                "no primary, since nobody is left",
+                |seen| {
+                    for gone in ["node1", "node3"] {
+                        node(seen, gone).presence = Presence::Lost;
+                        node(seen, gone).status = None;
+                    }
+                },
+                NoPrimary,
+                &["no-primary", "offline", "offline"],
+            ),
+            (
+                "no quorum is said once",
+                |seen| {
+                    seen.quorum = Quorum::No;
+                    let node = node(seen, "node1");
+                    node.role = RecordedRole::Stopped;
+                    node.status = Some(NodeStatus::Stopped);
+                },
+                NoPrimary,
+                &["no-primary"],
+            ),
+            (
+                "no quorum, and the primary still runs",
+                |seen| seen.quorum = Quorum::No,
+                Degraded,
+                &["no-quorum", "no-successor"],
+            ),
+            (
+                "stopped by an operator is one finding",
+                |seen| {
+                    seen.target_role = TargetRole::Stopped;
+                    for node in seen.nodes.values_mut() {
+                        node.role = RecordedRole::Stopped;
+                        node.status = Some(NodeStatus::Stopped);
+                    }
+                },
+                Stopped,
+                &["stopped"],
+            ),
+            (
+                "two primaries",
+                |seen| {
+                    node(seen, "node2").role = RecordedRole::Promoted;
+                    node(seen, "node2").status = Some(NodeStatus::Primary);
+                },
+                Split,
+                &["several-primaries"],
+            ),
+            (
+                "maintenance",
+                |seen| seen.maintenance = true,
+                Degraded,
+                &["maintenance", "no-successor"],
+            ),
+            (
+                "the clients' address is elsewhere",
+                |seen| seen.companions[0].nodes = [name("node2")].into(),
+                Degraded,
+                &["address"],
+            ),
+            (
+                "the lock service is silent",
+                |seen| {
+                    seen.lock = LockSeen::Silent {
+                        name: "lab".to_owned(),
+                        why: "timeout".to_owned(),
+                        deadcheck: Vec::new(),
+                    };
+                },
+                Degraded,
+                &["lock-silent"],
+            ),
+            (
+                "somebody else holds the lock",
+                |seen| seen.lock = lock_row("pgsql_node2", &["node1", "node3"]),
+                Degraded,
+                &["lock-holder", "no-successor"],
+            ),
+            (
+                "a failure that was survived, and a constraint that was forgotten, are notices",
+                |seen| {
+                    node(seen, "node2").fail_count = FailCount(1);
+                    node(seen, "node2").placements.push(Placement {
+                        id: "cli-ban-ms-on-node2".to_owned(),
+                        node: name("node2"),
+                        score: Score::MINUS_INFINITY,
+                        promoted_only: true,
+                        until: None,
+                    });
+                },
+                Healthy,
+                &["constraint", "failures"],
+            ),
+            (
+                "a repair explains why it does not stream",
+                |seen| {
+                    node(seen, "node2").repair = Some("rebuild: copying, 43 %".to_owned());
+                    node(seen, "node2").data = Ok(Some(DataStatus::Disconnected));
+                },
+                Degraded,
+                &["repairing"],
+            ),
+        ];
+        for (what, change, health, codes) in cases {
+            let mut seen = healthy();
+            change(&mut seen);
+            let (found_health, findings) = found(&seen);
+            assert_eq!(found_health, *health, "{what}: {findings:#?}");
+            let found: Vec<&str> = findings.iter().map(|f| f.code).collect();
+            assert_eq!(found, *codes, "{what}");
+        }
+    }
+
+    #[test]
+    fn since_when_is_taken_from_what_pacemaker_was_told() {
+        let mut seen = healthy();
+        seen.in_force = Some(SyncNames::Nobody);
+        node(&mut seen, "node1").degraded = Some(("alone".to_owned(), Some(7)));
+        assert_eq!(found(&seen).1[0].since, Some(7));
+        // It is something else by now.
+        seen.in_force = Some(SyncNames::all(["node3".to_owned()]));
+        node(&mut seen, "node3").streams = Some(false);
+        assert_eq!(found(&seen).1[0].since, None);
+    }
+
+    #[test]
+    fn every_severe_finding_without_a_primary_says_what_to_type() {
+        let mut seen = healthy();
+        seen.target_role = TargetRole::Stopped;
+        node(&mut seen, "node1").role = RecordedRole::Stopped;
+        node(&mut seen, "node1").status = Some(NodeStatus::Stopped);
+        assert_eq!(
+            found(&seen).1[0].fix.as_deref(),
+            Some("expgsql cluster start")
+        );
+    }
 }

@@ -125,6 +125,8 @@ pub struct NodeSeen {
     /// Its recorded promotion took place; `None`: only that node knows.
     pub is_complete: Option<bool>,
     pub wal: Wal,
+    /// Whether the primary sees it stream at this moment; `None`: the primary was not asked.
+    pub streams: Option<bool>,
 }
 
 /// How far a node's WAL reaches.
@@ -354,6 +356,127 @@ impl FailedAction {
             Some(reason) => reason.clone(),
             None if self.timed_out => "it took too long".to_owned(),
             None => format!("code {}", self.code),
+        }
+    }
+}
+
+/// Clusters for the tables of cases.
+#[cfg(test)]
+pub(crate) mod example {
+    use super::*;
+    use crate::model::sync_names::Method;
+
+    pub(crate) fn name(text: &str) -> NodeName {
+        NodeName::new(text).unwrap()
+    }
+
+    fn node(status: NodeStatus, data: &str, score: i32) -> NodeSeen {
+        let is_primary = status == NodeStatus::Primary;
+        NodeSeen {
+            presence: Presence::Online,
+            standby: false,
+            maintenance: false,
+            is_replica: true,
+            role: if is_primary {
+                RecordedRole::Promoted
+            } else {
+                RecordedRole::Unpromoted
+            },
+            role_since: Some(1_795_272_432),
+            status: Some(status),
+            data: Ok(Some(data.parse().unwrap())),
+            score: Some(Score::new(score)),
+            fail_count: FailCount(0),
+            threshold: Some(3),
+            placements: Vec::new(),
+            failures: Vec::new(),
+            repair: None,
+            degraded: None,
+            report: None,
+            statement: None,
+            distrusted: None,
+            is_complete: None,
+            wal: Wal {
+                timeline: TimelineId::new(2),
+                position: Some(Lsn::new(0x0150_1428)),
+                lag: (!is_primary).then_some(0),
+                delay: None,
+            },
+            streams: Some(!is_primary),
+        }
+    }
+
+    /// node1 is the primary, commits wait for node3, node2 streams.
+    pub(crate) fn healthy() -> Observed {
+        Observed {
+            resource: ResourceName::new("pgsql").unwrap(),
+            clone: "msPostgresql".to_owned(),
+            promise: Some(Promise::Sync),
+            me: Some(name("node1")),
+            quorum: Quorum::Yes,
+            no_quorum_policy: NoQuorumPolicy::Stop,
+            fencing: false,
+            votes: None,
+            dc: Some(name("node3")),
+            maintenance: false,
+            managed: true,
+            target_role: TargetRole::Any,
+            record: Ok(Some("node1|1|00000000015012D8|1".parse().unwrap())),
+            sync: Ok(Some("1|2|node1|FIRST|1|node3|node3".parse().unwrap())),
+            nodes: [
+                (name("node1"), node(NodeStatus::Primary, "LATEST", 1000)),
+                (
+                    name("node2"),
+                    node(NodeStatus::Async, "STREAMING|ASYNC", -1_000_000),
+                ),
+                (name("node3"), node(NodeStatus::Sync, "STREAMING|SYNC", 100)),
+            ]
+            .into(),
+            lock: LockSeen::Unused,
+            companions: vec![Companion {
+                name: "vip-master".to_owned(),
+                kind: "IPaddr2".to_owned(),
+                address: Some("10.77.0.100".to_owned()),
+                place: Place::WithPrimary,
+                nodes: [name("node1")].into(),
+            }],
+            in_force: Some(SyncNames::all(["node3".to_owned()])),
+            hold: None,
+            maxlag: None,
+            unread: Vec::new(),
+        }
+    }
+
+    /// The same with commits that wait for any of the standbys.
+    pub(crate) fn quorum_of_three() -> Observed {
+        let mut seen = healthy();
+        seen.sync = Ok(Some(
+            "1|2|node1|ANY|1|node2 node3|node2 node3".parse().unwrap(),
+        ));
+        assert!(matches!(&seen.sync, Ok(Some(record)) if record.method == Method::Any));
+        seen.in_force = Some(SyncNames::any_one(["node2".to_owned(), "node3".to_owned()]));
+        for standby in ["node2", "node3"] {
+            let node = seen.nodes.get_mut(&name(standby)).unwrap();
+            node.data = Ok(Some("STREAMING|QUORUM".parse().unwrap()));
+            node.score = Some(Score::new(100));
+        }
+        seen
+    }
+
+    pub(crate) fn lock_row(owner: &str, eligible: &[&str]) -> LockSeen {
+        LockSeen::Row {
+            name: "lab".to_owned(),
+            row: LockRow {
+                owner: owner.to_owned(),
+                last_owner: None,
+                since: "2026-11-21 18:00:00+00".to_owned(),
+                lease: Duration::from_secs(9),
+                remaining: Duration::from_millis(6500),
+                epoch: 3,
+                eligible: Some(eligible.iter().map(|n| (*n).to_owned()).collect()),
+                reports: 1,
+                system: None,
+            },
         }
     }
 }

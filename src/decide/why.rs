@@ -440,16 +440,15 @@ fn by_pacemaker(node: &NodeSeen) -> Vec<Reason> {
     {
         reasons.push(Reason::Repairing(text.clone()));
     }
-    if let Some(failure) = node.failed_start()
-        && is_there
-        && !node.is_running()
-    {
+    let failed_start = node
+        .failed_start()
+        .filter(|_| is_there && !node.is_running());
+    if let Some(failure) = failed_start {
         reasons.push(Reason::StartFailed {
             reason: failure.reason.clone(),
             at: failure.at,
         });
-    }
-    if node.is_given_up() {
+    } else if node.is_given_up() {
         reasons.push(Reason::GivenUp {
             count: node.fail_count,
             limit: node.threshold,
@@ -692,17 +691,45 @@ fn is_offered(seen: &Observed, node: &NodeSeen, failing: Option<&NodeName>) -> b
 /// Why commits wait, if they do.
 fn waiting(seen: &Observed) -> Option<String> {
     let primary = seen.primary()?;
-    let (word, _) = seen.nodes.get(primary)?.degraded.as_ref()?;
-    if word != "waiting" {
+    let is_told = || {
+        let degraded = seen.nodes.get(primary).and_then(|n| n.degraded.as_ref());
+        degraded.is_some_and(|(word, _)| word == "waiting")
+    };
+    let missing = missing(seen);
+    let waits = missing
+        .as_ref()
+        .map_or_else(is_told, |names| !names.is_empty());
+    if !waits {
         return None;
     }
-    let hold = seen
-        .hold
-        .clone()
-        .filter(|_| seen.me.as_ref() == Some(primary));
-    Some(hold.unwrap_or_else(|| {
-        format!("too few of the standbys they wait for stream; 'expgsql cluster why' on {primary} knows why that is not given up")
-    }))
+    let who = match missing.as_deref() {
+        Some(names @ [_, ..]) => {
+            format!("{} does not stream", one_of(names, Clone::clone))
+        }
+        Some([]) | None => "too few of the standbys they wait for stream".to_owned(),
+    };
+    let is_here = seen.me.as_ref() == Some(primary);
+    Some(match &seen.hold {
+        Some(hold) if is_here => hold.clone(),
+        None if is_here => format!("{who}; the agent's next monitor decides what follows"),
+        Some(_) | None => {
+            format!("{who}; expgsql cluster why on {primary} says why they are not let go")
+        }
+    })
+}
+
+/// Standbys that commits wait for and that do not stream, where too few do; `None`: the primary was not asked.
+fn missing(seen: &Observed) -> Option<Vec<StandbyName>> {
+    let in_force = seen.in_force.as_ref()?;
+    let everybody = seen.replicas().map(|(n, _)| n.lower().to_owned()).collect();
+    let is_away = |name: &StandbyName| {
+        let node = seen.node_named(name).and_then(|node| seen.nodes.get(node));
+        node.is_some_and(|node| node.streams == Some(false))
+    };
+    let named = in_force.named(&everybody).into_iter();
+    let (away, there): (Vec<_>, Vec<_>) = named.partition(is_away);
+    let is_enough = there.len() >= in_force.count();
+    Some(if is_enough { Vec::new() } else { away })
 }
 
 fn sentence(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
@@ -776,10 +803,15 @@ fn nobody(e: &Explanation) -> String {
     if let Some(reason) = e.cluster.first() {
         return reason.to_string();
     }
+    // Who lacks the data is nobody to wait for, unless all do.
+    let has_holder = e
+        .nodes
+        .values()
+        .any(|answer| !answer.is_primary && answer.has_the_data());
     let each: Vec<String> = e
         .nodes
         .iter()
-        .filter(|(_, answer)| !answer.is_primary)
+        .filter(|(_, answer)| !answer.is_primary && answer.has_the_data() == has_holder)
         .filter_map(|(name, answer)| Some(format!("{name}: {}", answer.reasons.first()?)))
         .collect();
     if each.is_empty() {
@@ -876,5 +908,415 @@ fn joined(words: &[&str], last: &str) -> String {
         [] => String::new(),
         [one] => (*one).to_owned(),
         [most @ .., end] => format!("{} {last} {end}", most.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::observed::example::{healthy, lock_row, name, quorum_of_three};
+    use crate::decide::observed::{FailedAction, Placement, Votes};
+    use crate::model::status::DataStatus;
+    use crate::model::timeline::WalPosition;
+
+    type Change = fn(&mut Observed);
+
+    fn node<'a>(seen: &'a mut Observed, node: &str) -> &'a mut NodeSeen {
+        seen.nodes.get_mut(&name(node)).unwrap()
+    }
+
+    /// As after a failure of the machine.
+    fn lose(seen: &mut Observed, lost: &str) {
+        let node = node(seen, lost);
+        node.presence = Presence::Lost;
+        node.status = None;
+        node.streams = None;
+    }
+
+    fn position(text: &str, lsn: u64) -> WalPosition {
+        WalPosition {
+            lineage: text.parse().unwrap(),
+            end: crate::model::lsn::Lsn::new(lsn),
+        }
+    }
+
+    /// Without a primary: the first sentence, and each node's reasons by name.
+    #[test]
+    fn everything_that_can_keep_a_primary_away_is_named() {
+        let cases: &[(&str, Change, &str, &[&str], [&[&str]; 3])] = &[
+            (
+                "all is well",
+                |_| {},
+                "node1 is the primary. If it fails now, node3 takes over.",
+                &[],
+                [&[], &["ineligible"], &[]],
+            ),
+            (
+                "the only eligible node is gone, and the primary, too",
+                |seen| {
+                    lose(seen, "node1");
+                    lose(seen, "node3");
+                    seen.no_quorum_policy = NoQuorumPolicy::Ignore;
+                },
+                "There is no primary: nobody but node1 (offline: it left without a word, and may run out of reach) and node3 \
+                 (offline: it left without a word, and may run out of reach) is known to have every acknowledged commit.",
+                &[],
+                [&["offline"], &["ineligible"], &["offline"]],
+            ),
+            (
+                "the primary is gone and the eligible node is about to be promoted",
+                |seen| {
+                    lose(seen, "node1");
+                    node(seen, "node3").score = Some(Score::new(1000));
+                },
+                "There is no primary yet: node3 may be promoted, and nothing is seen that keeps Pacemaker from it.",
+                &[],
+                [&["offline"], &["ineligible"], &[]],
+            ),
+            (
+                "it has not asked to be promoted yet",
+                |seen| {
+                    lose(seen, "node1");
+                    node(seen, "node3").score = None;
+                },
+                "There is no primary: nobody but node1 (offline: it left without a word, and may run out of reach) and node3 (it \
+                 is not offered (promotion score not set): too far behind, still replaying, or its next monitor is awaited) is \
+                 known to have every acknowledged commit.",
+                &[],
+                [&["offline"], &["ineligible"], &["not-offered"]],
+            ),
+            (
+                "no quorum",
+                |seen| {
+                    lose(seen, "node1");
+                    lose(seen, "node2");
+                    seen.quorum = Quorum::No;
+                },
+                "There is no primary: this partition has no quorum, and no-quorum-policy is stop.",
+                &["no-quorum"],
+                [&["offline"], &["offline", "ineligible"], &[]],
+            ),
+            (
+                "the lost primary is not fenced",
+                |seen| {
+                    lose(seen, "node1");
+                    seen.fencing = true;
+                },
+                "There is no primary: node1 vanished and is not fenced: Pacemaker waits for that before it promotes anybody.",
+                &["unfenced"],
+                [&["offline"], &["ineligible"], &[]],
+            ),
+            (
+                "an operator stopped it",
+                |seen| {
+                    seen.target_role = TargetRole::Stopped;
+                    for node in seen.nodes.values_mut() {
+                        node.role = RecordedRole::Stopped;
+                        node.status = Some(NodeStatus::Stopped);
+                    }
+                },
+                "There is no primary: an operator stopped the resource (target-role=Stopped).",
+                &["target-role"],
+                [
+                    &["not-running"],
+                    &["not-running", "ineligible"],
+                    &["not-running"],
+                ],
+            ),
+            (
+                "a ban on the one that could",
+                |seen| {
+                    node(seen, "node3").placements.push(Placement {
+                        id: "cli-ban-ms-on-node3".to_owned(),
+                        node: name("node3"),
+                        score: Score::MINUS_INFINITY,
+                        promoted_only: true,
+                        until: None,
+                    });
+                },
+                "node1 is the primary. If it fails now, nobody can take over: node3: the constraint cli-ban-ms-on-node3 keeps the \
+                 primary away.",
+                &[],
+                [&[], &["ineligible"], &["banned"]],
+            ),
+            (
+                "in standby, in maintenance",
+                |seen| {
+                    node(seen, "node3").standby = true;
+                    node(seen, "node2").maintenance = true;
+                },
+                "node1 is the primary. If it fails now, nobody can take over: node3: in standby.",
+                &[],
+                [&[], &["node-maintenance", "ineligible"], &["standby"]],
+            ),
+            (
+                "the cluster is in maintenance, the resource unmanaged",
+                |seen| {
+                    seen.maintenance = true;
+                    seen.managed = false;
+                },
+                "node1 is the primary. If it fails now, nobody can take over: the cluster is in maintenance: Pacemaker promotes nobody.",
+                &["maintenance", "unmanaged"],
+                [&[], &["ineligible"], &[]],
+            ),
+            (
+                "given up after too many failures",
+                |seen| {
+                    let node = node(seen, "node3");
+                    node.fail_count = FailCount(3);
+                },
+                "node1 is the primary. If it fails now, nobody can take over: node3: failed 3 times (migration-threshold=3): \
+                 Pacemaker keeps the resource away.",
+                &[],
+                [&[], &["ineligible"], &["given-up"]],
+            ),
+            (
+                "an unreadable record",
+                |seen| seen.sync = Err("the record is nonsense".to_owned()),
+                "node1 is the primary. If it fails now, nobody can take over: node2: the record is nonsense; node3: the record is \
+                 nonsense.",
+                &[],
+                [&[], &["unreadable"], &["unreadable"]],
+            ),
+            (
+                "a node that was cut off does not believe its grant",
+                |seen| node(seen, "node3").distrusted = Some(true),
+                "node1 is the primary. If it fails now, nobody can take over: node2: data status is STREAMING|ASYNC: commits did not \
+                 wait for this node; node3: this node was cut off from the quorate partition since it was granted, and the grant \
+                 may have been revoked meanwhile.",
+                &[],
+                [&[], &["ineligible"], &["ineligible"]],
+            ),
+            (
+                "two on record",
+                |seen| {
+                    let node = node(seen, "node2");
+                    node.role = RecordedRole::Promoted;
+                    node.status = Some(NodeStatus::Primary);
+                },
+                "node1 and node2 are both on record as the primary: look at each at once.",
+                &[],
+                [&[], &[], &[]],
+            ),
+        ];
+        for (what, change, answer, cluster, reasons) in cases {
+            let mut seen = healthy();
+            change(&mut seen);
+            let found = explain(&seen);
+            assert_eq!(found.answer, *answer, "{what}");
+            let codes = |reasons: &[Reason]| reasons.iter().map(Reason::code).collect::<Vec<_>>();
+            assert_eq!(codes(&found.cluster), *cluster, "{what}");
+            for (node, expected) in ["node1", "node2", "node3"].iter().zip(reasons) {
+                assert_eq!(
+                    codes(&found.nodes[&name(node)].reasons),
+                    *expected,
+                    "{what}: {node}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_start_is_answered_with_the_command_that_helps() {
+        let mut seen = healthy();
+        let failed = node(&mut seen, "node3");
+        failed.role = RecordedRole::Stopped;
+        failed.status = Some(NodeStatus::Stopped);
+        failed.data = Ok(Some(DataStatus::Disconnected));
+        failed.fail_count = FailCount::NEVER_AGAIN;
+        failed.failures.push(FailedAction {
+            operation: "start".to_owned(),
+            code: 1,
+            timed_out: false,
+            reason: Some(
+                "run '/usr/bin/expgsql cluster rewind': own WAL 3@0/2 is past node1's fork 3@0/1"
+                    .to_owned(),
+            ),
+            at: Some(1),
+        });
+        let found = explain(&seen);
+        let reason = &found.nodes[&name("node3")].reasons[0];
+        assert_eq!(reason.code(), "start-failed");
+        assert_eq!(
+            reason.fix(&name("node3"), "ms").as_deref(),
+            Some("on node3: /usr/bin/expgsql cluster rewind")
+        );
+    }
+
+    #[test]
+    fn a_quorum_needs_its_witnesses() {
+        let seen = quorum_of_three();
+        let found = explain(&seen);
+        let candidates: Vec<&str> = found.candidates().map(NodeName::as_str).collect();
+        assert_eq!(candidates, ["node2", "node3"]);
+        assert!(
+            found
+                .answer
+                .ends_with("node2 or node3 takes over, whichever has more."),
+            "{}",
+            found.answer
+        );
+        let mut seen = quorum_of_three();
+        lose(&mut seen, "node2");
+        let found = explain(&seen);
+        assert_eq!(found.candidates().count(), 0);
+        let reasons = &found.nodes[&name("node3")].reasons;
+        assert_eq!(
+            reasons[..],
+            [Reason::TooFewWitnesses {
+                more: 1,
+                away: vec!["node2".to_owned()]
+            }]
+        );
+        assert!(
+            found
+                .answer
+                .contains("the last commits may be on node2 only"),
+            "{}",
+            found.answer
+        );
+    }
+
+    /// What was stated counts more than what is recorded, as for the agent.
+    #[test]
+    fn statements_settle_who_has_everything() {
+        let history = "2<1:0000000000000100";
+        let state = |seen: &mut Observed, who: &str, end: u64, is_witness: bool| {
+            let position = position(history, end);
+            node(seen, who).statement = Some(Statement {
+                position,
+                is_witness,
+            });
+        };
+        let mut seen = quorum_of_three();
+        lose(&mut seen, "node1");
+        state(&mut seen, "node2", 0x300, true);
+        state(&mut seen, "node3", 0x200, true);
+        let found = explain(&seen);
+        assert_eq!(
+            found.candidates().map(NodeName::as_str).collect::<Vec<_>>(),
+            ["node2"]
+        );
+        let behind = Coverage::Behind {
+            better: "node2".to_owned(),
+        };
+        assert_eq!(
+            found.nodes[&name("node3")].reasons[..],
+            [Reason::Coverage(behind)]
+        );
+    }
+
+    #[test]
+    fn the_loss_of_the_whole_machine_may_cost_the_quorum() {
+        let mut seen = healthy();
+        seen.votes = Some(Votes {
+            expected: 3,
+            one_each: true,
+        });
+        assert!(!explain(&seen).answer.contains("quorum"));
+        lose(&mut seen, "node2");
+        let answer = explain(&seen).answer;
+        assert!(
+            answer.contains("would leave 1 of 3 votes, which is no quorum"),
+            "{answer}"
+        );
+        seen.no_quorum_policy = NoQuorumPolicy::Ignore;
+        assert!(!explain(&seen).answer.contains("would leave"));
+    }
+
+    #[test]
+    fn the_lock_is_asked_as_a_promotion_would_ask_it() {
+        let cases: &[(&str, Change, Option<&str>)] = &[
+            ("the failing primary holds it", |_| {}, None),
+            (
+                "its row names others",
+                |seen| {
+                    let LockSeen::Row { row, .. } = &mut seen.lock else {
+                        panic!()
+                    };
+                    row.eligible = Some(["node1".to_owned()].into());
+                },
+                Some("the lock's row lets only node1 be promoted"),
+            ),
+            (
+                "a stranger holds it",
+                |seen| {
+                    let LockSeen::Row { row, .. } = &mut seen.lock else {
+                        panic!()
+                    };
+                    row.owner = "pgsql_node2".to_owned();
+                },
+                Some("pgsql_node2 holds the lock for 7 s more"),
+            ),
+            (
+                "it can't be used",
+                |seen| {
+                    seen.lock = LockSeen::Unusable {
+                        name: "l".to_owned(),
+                        why: "no table".to_owned(),
+                    }
+                },
+                Some("the lock can't be used: no table"),
+            ),
+            (
+                "it is silent, and the old primary's machine is gone",
+                |seen| {
+                    lose(seen, "node1");
+                    seen.lock = LockSeen::Silent {
+                        name: "l".to_owned(),
+                        why: "timeout".to_owned(),
+                        deadcheck: vec!["node1".to_owned(), "node3".to_owned()],
+                    };
+                },
+                Some(
+                    "the lock is not taken: the lock service does not answer; node1 can't be asked: it is offline",
+                ),
+            ),
+            (
+                "it is silent, and all nodes can be asked",
+                |seen| {
+                    let old = node(seen, "node1");
+                    old.status = Some(NodeStatus::Alone);
+                    old.role = RecordedRole::Unpromoted;
+                    seen.lock = LockSeen::Silent {
+                        name: "l".to_owned(),
+                        why: "timeout".to_owned(),
+                        deadcheck: vec!["node1".to_owned(), "node3".to_owned()],
+                    };
+                },
+                None,
+            ),
+        ];
+        for (what, change, expected) in cases {
+            let mut seen = healthy();
+            seen.lock = lock_row("pgsql_node1", &["node1", "node3"]);
+            change(&mut seen);
+            let reasons = &explain(&seen).nodes[&name("node3")].reasons;
+            let lock = reasons.iter().map(ToString::to_string).next();
+            assert_eq!(lock.as_deref(), *expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn commits_that_wait_are_explained_where_the_agent_said_why() {
+        let mut seen = healthy();
+        assert_eq!(explain(&seen).waiting, None);
+        node(&mut seen, "node3").streams = Some(false);
+        let waiting = explain(&seen).waiting.unwrap();
+        assert!(waiting.starts_with("node3 does not stream"), "{waiting}");
+        seen.hold = Some("with two votes neither side can prove it is alone".to_owned());
+        assert_eq!(explain(&seen).waiting, seen.hold);
+        // Said by the agent of another node than this.
+        seen.me = Some(name("node2"));
+        let waiting = explain(&seen).waiting.unwrap();
+        assert!(
+            waiting.contains("expgsql cluster why on node1"),
+            "{waiting}"
+        );
+        // The primary can't be asked: its agent's word counts.
+        seen.in_force = None;
+        assert_eq!(explain(&seen).waiting, None);
+        node(&mut seen, "node1").degraded = Some(("waiting".to_owned(), None));
+        assert!(explain(&seen).waiting.is_some());
     }
 }

@@ -129,6 +129,8 @@ pub struct Replication {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Follower {
     pub name: StandbyName,
+    /// False also for one whose state this user may not see.
+    pub is_streaming: bool,
     pub flushed: Option<Lsn>,
     /// Bytes that it has not flushed.
     pub lag: Option<u64>,
@@ -138,11 +140,11 @@ pub struct Follower {
 
 /// The query behind [`Replication`]: one row for the primary, one for each standby; none on a standby.
 pub const REPLICATION: &str = "SELECT 'P', ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int::text, \
-    pg_current_wal_flush_lsn()::text, current_setting('synchronous_standby_names'), NULL::text \
+    pg_current_wal_flush_lsn()::text, current_setting('synchronous_standby_names'), NULL::text, NULL::text \
     WHERE NOT pg_is_in_recovery() \
     UNION ALL SELECT 'S', lower(application_name), flush_lsn::text, \
     greatest(pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn), 0)::bigint::text, \
-    extract(epoch FROM flush_lag)::text FROM pg_stat_replication \
+    extract(epoch FROM flush_lag)::text, state FROM pg_stat_replication \
     WHERE application_name <> 'pg_basebackup' AND NOT pg_is_in_recovery()";
 
 impl Replication {
@@ -151,7 +153,7 @@ impl Replication {
     pub fn of_rows(rows: &[Row]) -> Option<Self> {
         let mut found = Self::default();
         for row in rows {
-            let [kind, first, flushed, third, delay] = row.as_slice() else {
+            let [kind, first, flushed, third, delay, state] = row.as_slice() else {
                 return None;
             };
             let text = |field: &Option<String>| field.clone();
@@ -165,6 +167,7 @@ impl Replication {
                 }
                 "S" => found.standbys.push(Follower {
                     name: text(first).unwrap_or_default(),
+                    is_streaming: state.as_deref() == Some("streaming"),
                     flushed,
                     lag: text(third).map(|t| t.parse()).transpose().ok()?,
                     delay: text(delay)

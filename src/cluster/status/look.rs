@@ -23,6 +23,7 @@ use crate::pacemaker::resources::{self, Resource};
 use crate::pacemaker::surroundings::{self, Surroundings};
 use crate::pacemaker::{attributes, quorum};
 use crate::params::{Params, RepMode};
+use crate::postgres::views::Follower;
 use crate::postgres::wal;
 use crate::sys::{Command, Deadline};
 
@@ -237,6 +238,7 @@ impl Picture<'_> {
             distrusted: None,
             is_complete: None,
             wal: Wal::default(),
+            streams: None,
         }
     }
 
@@ -384,6 +386,13 @@ fn take(
     seen.unread.extend(unread);
     let end = replication.as_ref().and_then(|r| r.flushed);
     if let (Some(replication), Some(primary)) = (replication, primary) {
+        // Else only its own position is known.
+        if replication.sync_names.is_some() {
+            for (name, node) in &mut seen.nodes {
+                let is_it = |s: &&Follower| s.is_streaming && s.name == name.lower();
+                node.streams = Some(replication.standbys.iter().any(|s| is_it(&s)));
+            }
+        }
         seen.in_force = replication.sync_names;
         if let Some(node) = seen.nodes.get_mut(primary) {
             node.wal.timeline = replication.timeline;
@@ -496,4 +505,161 @@ fn lock(seen: &mut Observed, params: &Params) {
             why: error.to_string(),
         },
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::condition::{Health, judge};
+    use crate::decide::observed::Place;
+    use crate::decide::why::explain;
+
+    const THREE: &str = include_str!("../../../tests/fixtures/cib/three-nodes-expgsql-2.1.5.xml");
+    const DIVERGED: &str =
+        include_str!("../../../tests/fixtures/cib/three-nodes-diverged-2.1.5.xml");
+
+    fn name(text: &str) -> NodeName {
+        NodeName::new(text).unwrap()
+    }
+
+    /// What is seen of a CIB from node2.
+    fn seen(cib: &str) -> Observed {
+        let view = cib::parse(cib).unwrap();
+        let resource = resources::of_agent(cib, resource::AGENT).unwrap().remove(0);
+        let clone = resource.clone.as_ref().map(|clone| clone.name.as_str());
+        let around = surroundings::read(cib, resource.name.as_str(), clone).unwrap();
+        let me = name("node2");
+        let (_, params, problem) = resource::readable(&resource, &me, &view).unwrap();
+        assert_eq!(problem, None);
+        Picture {
+            view: &view,
+            resource: &resource,
+            around: &around,
+            params: Some(&params),
+            me: Some(&me),
+        }
+        .observed()
+    }
+
+    /// With `element` added where location constraints are.
+    fn constrained(element: &str) -> Observed {
+        assert!(THREE.contains("</constraints>"));
+        seen(&THREE.replace("</constraints>", &format!("{element}</constraints>")))
+    }
+
+    #[test]
+    fn a_healthy_cib_is_read_as_one() {
+        let seen = seen(THREE);
+        assert_eq!(seen.primary(), Some(&name("node1")));
+        let explanation = explain(&seen);
+        assert_eq!(
+            explanation.answer,
+            "node1 is the primary. If it fails now, node3 takes over."
+        );
+        let condition = judge(&seen, &explanation);
+        assert_eq!(condition.health, Health::Healthy, "{condition:#?}");
+        let vip = &seen.companions[0];
+        assert_eq!(
+            (vip.name.as_str(), vip.place),
+            ("vip-master", Place::WithPrimary)
+        );
+        assert_eq!(vip.address.as_deref(), Some("10.77.0.100"));
+        assert_eq!(vip.nodes, [name("node1")].into());
+        let reader = &seen.companions[1];
+        assert_eq!(
+            (reader.name.as_str(), reader.place),
+            ("vip-slave", Place::WithStandby)
+        );
+        assert_eq!(reader.nodes, [name("node3")].into());
+        assert_eq!(seen.nodes[&name("node1")].role_since, Some(1_795_272_432));
+        assert_eq!(seen.nodes[&name("node1")].threshold, Some(3));
+    }
+
+    #[test]
+    fn a_refused_start_is_seen_with_its_reason() {
+        let seen = seen(DIVERGED);
+        let node = &seen.nodes[&name("node3")];
+        assert_eq!(node.fail_count, FailCount::NEVER_AGAIN);
+        let [failure] = &node.failures[..] else {
+            panic!("{:?}", node.failures)
+        };
+        assert_eq!((failure.operation.as_str(), failure.code), ("start", 1));
+        assert!(
+            failure
+                .reason
+                .as_deref()
+                .unwrap()
+                .contains("cluster rewind")
+        );
+        let condition = judge(&seen, &explain(&seen));
+        assert_eq!(condition.health, Health::Degraded);
+        let worst = &condition.findings[0];
+        assert_eq!((worst.code, worst.since), ("start-failed", failure.at));
+        assert!(worst.fix.as_deref().unwrap().starts_with("on node3: "));
+    }
+
+    #[test]
+    fn bans_are_read_in_each_of_their_forms() {
+        let plain = r#"<rsc_location id="cli-ban-msPostgresql-on-node3" rsc="msPostgresql" role="Promoted" node="node3" score="-INFINITY"/>"#;
+        let limited = |end: &str| {
+            format!(
+                r##"<rsc_location id="cli-ban-msPostgresql-on-node3" rsc="msPostgresql" role="Promoted"><rule id="r" score="-INFINITY" boolean-op="and"><expression id="e" attribute="#uname" operation="eq" value="node3" type="string"/><date_expression id="d" operation="lt" end="{end}"/></rule></rsc_location>"##
+            )
+        };
+        let other = r#"<rsc_location id="x" rsc="vip-slave" node="node3" score="-INFINITY"/>"#;
+        for (element, expected) in [
+            (plain.to_owned(), true),
+            (limited("2999-01-01 00:00:00Z"), true),
+            (limited("2020-01-01 00:00:00Z"), false),
+            (other.to_owned(), false),
+        ] {
+            let seen = constrained(&element);
+            let placements = &seen.nodes[&name("node3")].placements;
+            let is_banned = placements.iter().any(|p| p.is_ban() && p.is_by_command());
+            assert_eq!(is_banned, expected, "{element}");
+            assert_eq!(explain(&seen).candidates().count(), usize::from(!expected));
+        }
+    }
+
+    #[test]
+    fn what_an_operator_wants_is_read_from_resource_and_clone() {
+        for (from, to, check) in [
+            (
+                "name=\"notify\" value=\"true\"",
+                "name=\"target-role\" value=\"Stopped\"",
+                (|seen: &Observed| seen.target_role == TargetRole::Stopped)
+                    as fn(&Observed) -> bool,
+            ),
+            (
+                "name=\"notify\" value=\"true\"",
+                "name=\"target-role\" value=\"Slave\"",
+                |seen| seen.target_role == TargetRole::Unpromoted,
+            ),
+            (
+                "name=\"notify\" value=\"true\"",
+                "name=\"is-managed\" value=\"false\"",
+                |seen| !seen.managed,
+            ),
+            (
+                "name=\"dc-deadtime\" value=\"2s\"",
+                "name=\"maintenance-mode\" value=\"true\"",
+                |seen| seen.maintenance,
+            ),
+            (
+                "name=\"pgsql-data-status\" value=\"LATEST\"",
+                "name=\"standby\" value=\"on\"",
+                |seen| seen.nodes[&name("node1")].standby,
+            ),
+            ("have-quorum=\"1\"", "have-quorum=\"0\"", |seen| {
+                seen.quorum == crate::model::cluster_view::Quorum::No
+            }),
+            ("1|2|node1|FIRST|1|node3|node3", "nonsense", |seen| {
+                seen.sync.is_err()
+            }),
+        ] {
+            assert!(THREE.contains(from), "{from}");
+            assert!(!check(&seen(THREE)), "{to}");
+            assert!(check(&seen(&THREE.replace(from, to))), "{to}");
+        }
+    }
 }

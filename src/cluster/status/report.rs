@@ -90,7 +90,16 @@ pub(super) struct Contract {
     pub(super) count: usize,
     pub(super) standbys: BTreeSet<String>,
     pub(super) eligible: BTreeSet<String>,
-    pub(super) in_force: Option<String>,
+    pub(super) is_current: bool,
+    pub(super) in_force: Option<InForce>,
+}
+
+/// `synchronous_standby_names` as the primary's server has it now.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct InForce {
+    pub(super) setting: String,
+    pub(super) count: usize,
+    pub(super) standbys: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -143,6 +152,11 @@ pub(super) fn time(seconds: u64) -> Option<String> {
     Some(Timestamp::from_second(seconds).ok()?.to_string())
 }
 
+/// To the second: nothing here is known more exactly.
+pub(in crate::cluster) fn stamp(now: Timestamp) -> String {
+    format!("{now:.0}")
+}
+
 impl Report {
     pub(super) fn new(
         seen: &Observed,
@@ -156,7 +170,7 @@ impl Report {
             .filter(|_| condition.health != Health::Healthy);
         Self {
             version: VERSION,
-            seen_at: now.to_string(),
+            seen_at: stamp(now),
             seen_from: seen.me.clone(),
             resource: seen.resource.to_string(),
             clone: seen.clone.clone(),
@@ -309,7 +323,15 @@ fn contract(seen: &Observed) -> Option<Contract> {
         count: record.count,
         standbys: record.standbys.clone(),
         eligible: record.eligible.clone(),
-        in_force: seen.in_force.as_ref().map(ToString::to_string),
+        is_current: seen.record.as_ref().is_ok_and(|last| {
+            last.as_ref()
+                .is_some_and(|last| last.node == record.primary && last.epoch == Some(record.epoch))
+        }),
+        in_force: seen.in_force.as_ref().map(|names| InForce {
+            setting: names.to_string(),
+            count: names.count(),
+            standbys: names.named(&BTreeSet::new()),
+        }),
     })
 }
 

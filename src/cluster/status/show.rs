@@ -15,7 +15,7 @@ use crate::sys::{Deadline, poll_until};
 use super::args::StatusArgs;
 use super::look::{Depth, look};
 use super::report::Report;
-use super::text::{Screen, odd, render};
+use super::text::{Screen, clock, odd, render};
 use crate::cluster::{Exit, Failure};
 
 /// How many times a line that has changed is marked.
@@ -117,14 +117,22 @@ impl Marks {
             }
             return out.flush();
         }
+        let screen = Screen {
+            // The marks are in front.
+            width: screen.width.map(|width| width.saturating_sub(2)),
+            live: true,
+            ..screen
+        };
         let plain = Screen {
             colour: false,
             ..screen
         };
-        let still = render(&still, plain);
+        // Without the space between words: a column may become wider because of another line.
+        let words = |line: String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let still: Vec<String> = render(&still, plain).into_iter().map(words).collect();
         let shown = render(report, screen);
         let marked = self.mark(&still, shown, screen);
-        self.draw(&marked, &report.seen_at)
+        self.draw(&marked, &clock(&report.seen_at))
     }
 
     /// Puts a mark in front of what has changed lately.
@@ -180,5 +188,35 @@ impl Marks {
         term.clear_to_end_of_screen()?;
         term.write_line(&format!("  {at}  Ctrl-C ends"))?;
         term.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCREEN: Screen = Screen {
+        width: Some(80),
+        colour: false,
+        live: true,
+    };
+
+    fn lines(text: &[&str]) -> Vec<String> {
+        text.iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_has_changed_is_marked_for_a_while() {
+        let mut marks = Marks::default();
+        let mut mark = |text: &[&str]| marks.mark(&lines(text), lines(text), SCREEN);
+        assert_eq!(
+            mark(&["node1 online", "node2 online"]),
+            ["  node1 online", "  node2 online"]
+        );
+        let changed = ["node1 online", "node2 offline"];
+        for _ in 0..MARKED {
+            assert_eq!(mark(&changed), ["  node1 online", "* node2 offline"]);
+        }
+        assert_eq!(mark(&changed), ["  node1 online", "  node2 offline"]);
     }
 }

@@ -18,6 +18,8 @@ pub(in crate::cluster) struct Screen {
     /// `None`: no terminal, lines may be as long as they are.
     pub(in crate::cluster) width: Option<usize>,
     pub(in crate::cluster) colour: bool,
+    /// It is drawn over again and again, so no line may be longer than it.
+    pub(in crate::cluster) live: bool,
 }
 
 impl Screen {
@@ -29,6 +31,7 @@ impl Screen {
         Self {
             width: term.is_term().then(|| usize::from(term.size().1)),
             colour: term.is_term() && !is_plain,
+            live: false,
         }
     }
 
@@ -58,7 +61,7 @@ pub(in crate::cluster) fn faint() -> Style {
 }
 
 /// How wide the labels are.
-const LABEL: usize = 18;
+const LABEL: usize = 20;
 
 /// The whole screen, line by line.
 pub(super) fn render(report: &Report, screen: Screen) -> Vec<String> {
@@ -72,10 +75,16 @@ pub(super) fn render(report: &Report, screen: Screen) -> Vec<String> {
     text
 }
 
+/// In front of what to type.
+const NEXT: &str = "next";
+
 /// `label  value`, broken where it is too long.
 fn labelled(label: &str, value: &str, screen: Screen) -> Vec<String> {
     let line = format!("{label:LABEL$}{value}");
-    let mut broken = wrapped(&line, LABEL, screen.width);
+    // A command that the terminal itself breaks can be copied in one piece.
+    let is_command = label.trim() == NEXT && !screen.live;
+    let width = screen.width.filter(|_| !is_command);
+    let mut broken = wrapped(&line, LABEL, width);
     if let Some(first) = broken.first_mut() {
         let (head, tail) = first.split_at(LABEL.min(first.len()));
         *first = format!("{}{tail}", screen.paint(head, &faint()));
@@ -96,18 +105,17 @@ fn head(report: &Report, screen: Screen) -> Vec<String> {
         .map(|line| screen.paint(line, &style))
         .collect();
     if let Some(next) = &report.next {
-        text.extend(labelled("  next", next, screen));
+        text.extend(labelled(&format!("  {NEXT}"), next, screen));
     }
-    let is_said = |outlook: &str| {
-        let said = outlook.trim_end_matches('.');
-        let said = said.strip_prefix("There is no primary: ").unwrap_or(said);
-        report.headline.contains(said)
-    };
-    if !is_said(&report.outlook) {
-        text.extend(wrapped(&report.outlook, 2, screen.width));
-    }
+    text.extend(
+        outlook(report)
+            .iter()
+            .flat_map(|line| wrapped(line, 2, screen.width)),
+    );
     let skipped = usize::from(report.health != "healthy");
-    for finding in report.findings.iter().skip(skipped) {
+    // Who takes over stands there already.
+    let more = report.findings.iter().skip(skipped);
+    for finding in more.filter(|finding| finding.code != "no-successor") {
         let since = finding.since.as_deref().map(|at| when(at, report));
         let since = since.map_or_else(String::new, |since| format!(" (since {since})"));
         text.extend(labelled(
@@ -120,10 +128,25 @@ fn head(report: &Report, screen: Screen) -> Vec<String> {
             .as_ref()
             .filter(|fix| Some(*fix) != report.next.as_ref())
         {
-            text.extend(labelled("    next", fix, screen));
+            text.extend(labelled(&format!("    {NEXT}"), fix, screen));
         }
     }
     text
+}
+
+/// Who takes over, unless the headline has said it.
+fn outlook(report: &Report) -> Option<String> {
+    let outlook = &report.outlook;
+    let Some((who, then)) = outlook.split_once(" If it fails now, ") else {
+        let said = outlook.trim_end_matches('.');
+        let said = said.strip_prefix("There is no primary: ").unwrap_or(said);
+        return (!report.headline.contains(said)).then(|| outlook.clone());
+    };
+    if report.headline.contains(then.trim_end_matches('.')) {
+        Some(who.to_owned())
+    } else {
+        Some(outlook.clone())
+    }
 }
 
 fn table(report: &Report, screen: Screen) -> Vec<String> {
@@ -160,6 +183,7 @@ fn table(report: &Report, screen: Screen) -> Vec<String> {
             Align::Right,
             1,
             &|n| match n.migration_threshold {
+                _ if n.fail_count == "0" => "0".to_owned(),
                 Some(limit) if n.fail_count != "INFINITY" => format!("{}/{limit}", n.fail_count),
                 _ => n.fail_count.clone(),
             },
@@ -234,7 +258,9 @@ fn details(report: &Report) -> Vec<(&'static str, String)> {
             .iter()
             .map(move |failure| (&node.name, failure))
     });
-    for (i, (name, failure)) in failures.enumerate() {
+    let is_said = |reason: &str| report.findings.iter().any(|f| f.text.contains(reason));
+    let unsaid = failures.filter(|(_, failure)| !is_said(&failure.reason));
+    for (i, (name, failure)) in unsaid.enumerate() {
         let label = if i == 0 { "failed actions" } else { "" };
         let at = failure
             .at
@@ -267,16 +293,29 @@ fn contract(report: &Report) -> Vec<(&'static str, String)> {
     let names = |set: &std::collections::BTreeSet<String>| {
         and(&set.iter().map(String::as_str).collect::<Vec<_>>())
     };
-    let is_choice = contract.count < contract.standbys.len();
-    let waits = match contract.count {
+    let wait = |count: usize, standbys: &std::collections::BTreeSet<String>| match count {
         0 => "nobody".to_owned(),
-        count if is_choice => format!("any {count} of {}", names(&contract.standbys)),
-        _ => names(&contract.standbys),
+        count if count < standbys.len() => format!("any {count} of {}", names(standbys)),
+        _ => names(standbys),
     };
     let primary = &contract.primary;
-    let on = if contract.eligible.is_empty() {
-        format!("{primary} alone is known to have every acknowledged commit")
-    } else if is_choice {
+    let recorded = wait(contract.count, &contract.standbys);
+    let waits = match &contract.in_force {
+        Some(now) => wait(now.count, &now.standbys),
+        None if report.primary.as_ref().is_some_and(|now| now != primary) => {
+            format!("not recorded yet; for {recorded} as long as {primary} was the primary")
+        }
+        None => recorded,
+    };
+    let on = if !contract.is_current {
+        let primary = report
+            .last_promotion
+            .as_ref()
+            .map_or(primary, |last| &last.node);
+        format!("{primary} alone")
+    } else if contract.eligible.is_empty() {
+        format!("{primary} alone")
+    } else if contract.count < contract.standbys.len() {
         format!(
             "{primary}, and at least {} of {}",
             contract.count,
@@ -287,7 +326,11 @@ fn contract(report: &Report) -> Vec<(&'static str, String)> {
         all.extend(contract.eligible.iter().cloned());
         and(&all.iter().map(String::as_str).collect::<Vec<_>>())
     };
-    vec![("commits wait for", waits), ("every commit is on", on)]
+    let label = match report.primary {
+        Some(_) => "commits wait for",
+        None => "commits waited for",
+    };
+    vec![(label, waits), ("every commit is on", on)]
 }
 
 fn lock(report: &Report) -> Option<String> {
@@ -355,7 +398,16 @@ fn cluster(report: &Report) -> String {
     text
 }
 
-/// `18:03:11 (4 min ago)`, with the date where that is another day.
+/// A time of now, as a clock on the wall has it.
+pub(super) fn clock(at: &str) -> String {
+    let zone = TimeZone::system();
+    at.parse::<Timestamp>().map_or_else(
+        |_| at.to_owned(),
+        |at| at.to_zoned(zone).strftime("%H:%M:%S").to_string(),
+    )
+}
+
+/// `18:03:11, 4 min ago`, with the date where that is another day.
 fn when(at: &str, report: &Report) -> String {
     let (Ok(at), Ok(now)) = (at.parse::<Timestamp>(), report.seen_at.parse::<Timestamp>()) else {
         // In a comparison without figures there is no "now".
@@ -383,5 +435,149 @@ fn in_words(time: Duration) -> String {
         (0, 0, m) => format!("{m} min"),
         (0, h, m) => format!("{h} h {m} min"),
         (d, h, _) => format!("{d} d {h} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::condition::judge;
+    use crate::decide::observed::example::{healthy, lock_row, name};
+    use crate::decide::observed::{Observed, Presence};
+    use crate::decide::why::explain;
+
+    const PLAIN: Screen = Screen {
+        width: None,
+        colour: false,
+        live: false,
+    };
+
+    fn report(seen: &Observed) -> Report {
+        let why = explain(seen);
+        let now = Timestamp::from_second(1_795_272_492).unwrap();
+        Report::new(seen, &why, &judge(seen, &why), now)
+    }
+
+    #[test]
+    fn a_healthy_cluster_is_two_sentences_and_a_table() {
+        let mut seen = healthy();
+        seen.lock = lock_row("pgsql_node1", &["node1", "node3"]);
+        let text = render(&report(&seen), PLAIN);
+        assert_eq!(
+            text[..7],
+            [
+                "pgsql is healthy.",
+                "node1 is the primary. If it fails now, node3 takes over.",
+                "",
+                "NODE   STATE   ROLE     STATUS    DATA STATUS      TL  POSITION   LAG  PROMOTABLE",
+                "node1  online  primary  PRI       LATEST            2  0/1501428    -  -",
+                "node2  online  standby  HS:async  STREAMING|ASYNC   2  0/1501428  0 B  no",
+                "node3  online  standby  HS:sync   STREAMING|SYNC    2  0/1501428  0 B  yes",
+            ]
+        );
+        let has = |line: &str| assert!(text.iter().any(|l| l == line), "{line}: {text:#?}");
+        has("commits wait for    node3");
+        has("every commit is on  node1 and node3");
+        has(
+            "lock                lab: held by pgsql_node1, 6 s left of 9, epoch 3; it lets node1 and node3 be promoted",
+        );
+        has("addresses           vip-master 10.77.0.100 on node1");
+        has(
+            "cluster             quorum, 3 of 3 nodes, DC node3; no-quorum-policy=stop, fencing off",
+        );
+        assert!(
+            text.iter()
+                .any(|l| l.contains("1 min ago; it left timeline 1 at 0/15012D8"))
+        );
+    }
+
+    #[test]
+    fn a_degraded_one_says_what_to_do_next() {
+        let mut seen = healthy();
+        seen.nodes.get_mut(&name("node2")).unwrap().presence = Presence::Offline;
+        let text = render(&report(&seen), PLAIN);
+        assert_eq!(text[0], "pgsql is degraded: node2 is offline.");
+        assert!(
+            text[1].starts_with("  next              bring node2 back"),
+            "{}",
+            text[1]
+        );
+    }
+
+    #[test]
+    fn every_line_fits_its_terminal_and_colours_need_one() {
+        let mut seen = healthy();
+        seen.nodes.get_mut(&name("node2")).unwrap().presence = Presence::Offline;
+        seen.lock = lock_row("pgsql_node1", &["node1", "node3"]);
+        for width in [60, 80, 120] {
+            for colour in [false, true] {
+                let screen = Screen {
+                    width: Some(width),
+                    colour,
+                    live: true,
+                };
+                let text = render(&report(&seen), screen);
+                for line in &text {
+                    assert!(
+                        console::measure_text_width(line) <= width,
+                        "{width}: {line}"
+                    );
+                }
+                let is_coloured = text.iter().any(|line| line.contains('\u{1b}'));
+                assert_eq!(is_coloured, colour);
+            }
+        }
+    }
+
+    #[test]
+    fn the_json_has_its_documented_members() {
+        let documented = include_str!("../../../docs/status.md");
+        let value = serde_json::to_value(report(&healthy())).unwrap();
+        let mut names = Vec::new();
+        let members = |value: &serde_json::Value| -> Vec<String> {
+            value.as_object().unwrap().keys().cloned().collect()
+        };
+        names.extend(members(&value));
+        for part in ["contract", "last_promotion", "lock", "cluster"] {
+            names.extend(members(&value[part]));
+        }
+        for list in ["nodes", "addresses"] {
+            names.extend(members(&value[list][0]));
+        }
+        assert!(names.len() > 50, "{names:?}");
+        for name in names {
+            assert!(
+                documented.contains(&format!("`{name}`")),
+                "docs/status.md lacks {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_only_moves_is_no_change() {
+        let seen = healthy();
+        let mut later = healthy();
+        for node in later.nodes.values_mut() {
+            node.wal.position = Some(crate::model::lsn::Lsn::new(0x0200_0000));
+            node.wal.lag = node.wal.lag.map(|lag| lag + 100);
+        }
+        let still =
+            |seen: &Observed| serde_json::to_string(&report(seen).without_figures()).unwrap();
+        assert_eq!(still(&seen), still(&later));
+        later.nodes.get_mut(&name("node2")).unwrap().presence = Presence::Offline;
+        assert_ne!(still(&seen), still(&later));
+    }
+
+    #[test]
+    fn times_are_told_in_the_greatest_unit_that_fits() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3 * 3600 + 65, "3 h 1 min"),
+            (2 * 86_400 + 3600, "2 d 1 h"),
+        ] {
+            assert_eq!(in_words(Duration::from_secs(seconds)), text);
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::decide::why::{Answer, Explanation, Reason, State, explain};
 use crate::model::node_name::NodeName;
 
 use super::Failure;
-use super::status::{Depth, Screen, VERSION, WhyArgs, bad, good, look, odd, wrapped};
+use super::status::{Depth, Screen, VERSION, WhyArgs, bad, good, look, odd, stamp, wrapped};
 
 /// Explains who may be promoted.
 ///
@@ -85,7 +85,7 @@ fn document(seen: &Observed, e: &Explanation, now: Timestamp) -> Document {
     let clone = seen.clone.as_str();
     Document {
         version: VERSION,
-        seen_at: now.to_string(),
+        seen_at: stamp(now),
         seen_from: seen.me.clone(),
         resource: seen.resource.to_string(),
         state,

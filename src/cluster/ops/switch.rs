@@ -8,9 +8,11 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+use crate::cluster::status::{fail_count, threshold};
 use crate::cluster::{Exit, Failure, ask};
 use crate::cluster::{node, resource};
 use crate::decide::eligibility::{self, Promise};
+use crate::decide::observed::Placement;
 use crate::decide::switch::{self as decide, Plan, Service, Standby};
 use crate::model::claim::Claim;
 use crate::model::cluster_view::{
@@ -18,14 +20,12 @@ use crate::model::cluster_view::{
 };
 use crate::model::node_name::NodeName;
 use crate::pacemaker::attributes;
-use crate::pacemaker::constraints::Location;
-use crate::pacemaker::failures::{FailedOperation, fail_count};
 use crate::params::RepMode;
 use crate::sys::Deadline;
 use crate::timing;
 
 use super::args::SwitchArgs;
-use super::scene::{Scene, is_in_mode, node_named};
+use super::scene::{FailedOperation, Scene, is_in_mode, node_named};
 use super::start::all_follow;
 use super::tools::{self, NodeMode};
 use super::wait::{Look, Watch};
@@ -42,7 +42,11 @@ pub(super) fn switch(args: &SwitchArgs) -> Result<(), Failure> {
     };
     scene.require_managed()?;
     let promise = promise(&scene)?;
-    if scene.locations()?.iter().any(|location| location.ends) {
+    if scene
+        .placements
+        .iter()
+        .any(|placement| placement.until.is_some())
+    {
         tools::clear_expired(scene.handle())?;
         scene.refresh()?;
     }
@@ -107,26 +111,20 @@ fn facts(
     wanted: Option<NodeName>,
 ) -> Result<decide::Facts, Failure> {
     let claim = claim(scene)?;
-    let locations = scene.locations()?;
     let nodes = scene.replicas().into_iter();
     Ok(decide::Facts {
         primaries: scene.primaries(),
         wanted,
         promise,
         nodes: nodes
-            .map(|node| (node.name.clone(), standby(scene, node, &claim, &locations)))
+            .map(|node| (node.name.clone(), standby(scene, node, &claim)))
             .collect(),
     })
 }
 
-fn standby(scene: &Scene, node: &NodeView, claim: &Claim, locations: &[Location]) -> Standby {
+fn standby(scene: &Scene, node: &NodeView, claim: &Claim) -> Standby {
     let name = scene.name();
-    let threshold = scene.resource.meta.get("migration-threshold");
-    let threshold: Score = threshold
-        .and_then(|text| text.parse().ok())
-        .filter(|score: &Score| *score > Score::new(0))
-        .unwrap_or(Score::INFINITY);
-    let bans = |location: &&Location| {
+    let bans = |location: &&Placement| {
         location.node == node.name && location.score == Score::MINUS_INFINITY
     };
     Standby {
@@ -145,8 +143,9 @@ fn standby(scene: &Scene, node: &NodeView, claim: &Claim, locations: &[Location]
         data_status: scene.data_status(node),
         is_claimed: claim.members.contains(node.name.lower()),
         may_be_chosen: may_be_chosen(scene, node),
-        is_worn_out: fail_count(node, name) >= threshold,
-        kept_away_by: locations.iter().find(bans).map(|l| l.id.clone()),
+        is_worn_out: threshold(&scene.resource)
+            .is_some_and(|limit| fail_count(node, name).0 >= limit),
+        kept_away_by: scene.placements.iter().find(bans).map(|p| p.id.clone()),
     }
 }
 
@@ -177,14 +176,13 @@ fn claim(scene: &Scene) -> Result<Claim, Failure> {
 /// Somebody holds the primary where it is, or wants it elsewhere. Where that ends by itself it is an earlier switchover's, and
 /// this one takes its place.
 fn refuse_if_pinned(scene: &Scene, plan: &Plan) -> Result<(), Failure> {
-    let locations = scene.locations()?;
-    let pins = |location: &&Location| {
+    let pins = |location: &&Placement| {
         location.score == Score::INFINITY
             && location.node != plan.to
-            && location.is_of_promoted
-            && !location.ends
+            && location.promoted_only
+            && location.until.is_none()
     };
-    match locations.iter().find(pins) {
+    match scene.placements.iter().find(pins) {
         None => Ok(()),
         Some(pin) => Err(Failure::new(
             Exit::Refused,
@@ -257,8 +255,10 @@ impl Tracks {
         let resource = scene.name();
         let name = TransientAttribute::Wanted.name(resource);
         for node in scene.view.members() {
-            let is_asked_for = node.transient.pair(&name).is_some();
-            if !is_asked_for && !(self.requested && node.name == *to) {
+            // The CIB may not have it yet.
+            let is_ours = self.requested && node.name == *to;
+            let is_asked_for = is_ours || node.transient.pair(&name).is_some();
+            if !is_asked_for {
                 continue;
             }
             let deadline = Deadline::after(timing::CHANGE);

@@ -26,7 +26,7 @@ use crate::timing;
 
 use super::args::SwitchArgs;
 use super::scene::{FailedOperation, Scene, is_in_mode, node_named};
-use super::start::all_follow;
+use super::start::{all_follow, primary_serves};
 use super::tools::{self, NodeMode};
 use super::wait::{Look, Watch};
 
@@ -74,11 +74,17 @@ pub(super) fn switch(args: &SwitchArgs) -> Result<(), Failure> {
         &mut tracks,
     );
     let cleared = tracks.clear(&scene, &plan);
-    let followed = moved.and_then(|()| {
-        let Plan { to, .. } = &plan;
-        all_follow(&mut watch, &mut scene, to, args.timeout)
-            .map_err(|ended| ended.after(&format!("{to} is the primary and serves")))
-    });
+    let followed = match moved {
+        Ok(()) => {
+            let to = &plan.to;
+            all_follow(&mut watch, &mut scene, to, args.timeout)
+                .map_err(|ended| ended.after(&format!("{to} is the primary and serves")))
+        }
+        Err(failure) if tracks.preferred => {
+            Err(with_stand(&mut watch, &mut scene, failure, args.timeout))
+        }
+        Err(failure) => Err(failure),
+    };
     match (followed, cleared) {
         (result, Ok(())) => result,
         (Ok(()), Err(left)) => Err(left),
@@ -87,6 +93,16 @@ pub(super) fn switch(args: &SwitchArgs) -> Result<(), Failure> {
             format!("{}; {}", failure.why, left.why),
         )),
     }
+}
+
+/// A switchover that did not come about, and who is the primary now that nobody is preferred.
+fn with_stand(watch: &mut Watch, scene: &mut Scene, failure: Failure, limit: Duration) -> Failure {
+    let stand = match watch.until(scene, limit, primary_serves) {
+        Ok(primary) => format!("{primary} is the primary"),
+        Err(_) => "no node is the primary yet: expgsql cluster why says what keeps each from it"
+            .to_owned(),
+    };
+    Failure::new(failure.exit, format!("{}; {stand}", failure.why))
 }
 
 /// What a commit means in this cluster.
@@ -198,6 +214,8 @@ fn refuse_if_pinned(scene: &Scene, plan: &Plan) -> Result<(), Failure> {
 
 /// The plan, for the operator to agree to.
 fn in_words(scene: &Scene, plan: &Plan, promise: Promise) -> String {
+    // With quorum commit somebody among several has everything, and which one is known when they compare.
+    let among = claim(scene).is_ok_and(|claim| !claim.is_of_each());
     let Plan { from, to, is_ready } = plan;
     let mut text = format!("Switch {} from {from} to {to}\n", scene.handle());
     let mut line = |label: &str, what: &str| {
@@ -206,6 +224,9 @@ fn in_words(scene: &Scene, plan: &Plan, promise: Promise) -> String {
     line(
         "first",
         match (promise, is_ready) {
+            (Promise::Sync, true) if among => {
+                "nothing: it streams, and gets what it lacks when the primary shuts down"
+            }
             (Promise::Sync, true) => "nothing: it has every acknowledged commit",
             (Promise::Sync, false) => {
                 "commits wait for it, too, until it has every acknowledged commit"
@@ -299,16 +320,9 @@ fn move_primary(
     watch.doing(&format!("moving the primary to {to}"));
     tracks.preferred = true;
     tools::prefer(scene.handle(), to, limit + timing::CONSTRAINT_MARGIN)?;
-    let moved = watch.until(scene, limit, |scene| promotion(scene, to, &before));
-    moved.map_err(|ended| {
-        let stand = match scene.primaries().first() {
-            Some(primary) => format!("{primary} is the primary"),
-            None => format!(
-                "no node is the primary at the moment; Pacemaker promotes {from} again where {to} can't be"
-            ),
-        };
-        ended.after(&stand)
-    })?;
+    watch
+        .until(scene, limit, |scene| promotion(scene, to, &before))
+        .map_err(|ended| ended.after(&format!("{to} is not preferred any more")))?;
     watch.say(&format!("{to} is the primary"));
     Ok(())
 }

@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         operations::an_operator_runs_two_nodes_with_a_lock_service,
         package::a_cluster_runs_from_the_debian_package,
         migration::a_cluster_of_the_stock_agent_is_taken_over_as_documented,
+        migration::a_pha4pgsql_cluster_is_taken_over_as_documented,
         status::an_operator_sees_what_is_wrong,
         status::an_operator_sees_what_the_lock_service_does,
         lag::a_standby_far_behind_is_nobodys_successor,

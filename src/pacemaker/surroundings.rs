@@ -25,8 +25,6 @@ pub struct Beside {
     /// Its parameter `ip`.
     pub address: Option<String>,
     pub place: Place,
-    /// Its own `target-role` says that it is not to run.
-    pub is_disabled: bool,
 }
 
 /// Reads what is around `resource`, which constraints may call by its own name or by that of its `clone`.
@@ -46,15 +44,6 @@ pub fn read(cib: &str, resource: &str, clone: Option<&str>) -> Result<Surroundin
         placements: placements(constraints, is_it),
         failures,
     })
-}
-
-/// The failures of any resource that were not forgiven, and where.
-///
-/// # Errors
-/// [`CibError::Malformed`].
-pub fn failures_of(cib: &str, resource: &str) -> Result<Vec<(NodeName, FailedAction)>, CibError> {
-    let document = Document::parse(cib).map_err(|error| CibError::Malformed(error.to_string()))?;
-    failures(document.root_element(), resource).map_err(CibError::Malformed)
 }
 
 fn companions(
@@ -83,22 +72,10 @@ fn companions(
                 kind: primitive.attribute("type").unwrap_or("-").to_owned(),
                 address: parameter(primitive, "ip").map(str::to_owned),
                 place,
-                is_disabled: is_disabled(primitive),
             });
         }
     }
     found
-}
-
-/// It, or what is around it, is told to stop.
-fn is_disabled(primitive: Node<'_, '_>) -> bool {
-    primitive
-        .ancestors()
-        .flat_map(|element| children(Some(element), "meta_attributes"))
-        .flat_map(|set| children(Some(set), "nvpair"))
-        .filter(|pair| pair.attribute("name") == Some("target-role"))
-        .filter_map(|pair| pair.attribute("value"))
-        .any(|role| role.eq_ignore_ascii_case("stopped"))
 }
 
 fn is_resource(element: Node<'_, '_>) -> bool {
@@ -127,11 +104,6 @@ fn colocated<'a, 'i: 'a>(
     is_it: &impl Fn(Option<&str>) -> bool,
 ) -> impl Iterator<Item = (&'a str, Place)> {
     children(constraints, "rsc_colocation").flat_map(move |constraint| {
-        let score: Option<Score> = constraint.attribute("score").and_then(|s| s.parse().ok());
-        // Kept away from it.
-        if score.is_some_and(|score| score < Score::new(0)) {
-            return Vec::new();
-        }
         if is_it(constraint.attribute("with-rsc")) {
             let place = place_of(constraint.attribute("with-rsc-role"));
             return constraint

@@ -283,7 +283,7 @@ fn presence(node: &NodeView) -> Presence {
     }
 }
 
-pub(in crate::cluster) fn fail_count(node: &NodeView, resource: &ResourceName) -> FailCount {
+fn fail_count(node: &NodeView, resource: &ResourceName) -> FailCount {
     let plain = format!("fail-count-{resource}");
     let of_operation = format!("{plain}#");
     let counts = node
@@ -297,7 +297,7 @@ pub(in crate::cluster) fn fail_count(node: &NodeView, resource: &ResourceName) -
 }
 
 /// `None`: any number of failures.
-pub(in crate::cluster) fn threshold(resource: &Resource) -> Option<u32> {
+fn threshold(resource: &Resource) -> Option<u32> {
     let text = resource.meta.get("migration-threshold")?;
     text.parse().ok().filter(|limit| *limit > 0)
 }

@@ -202,13 +202,15 @@ impl Reason {
             }
             Self::LockHeld { .. } => None,
             Self::LockNotEligible(_) => None,
-            Self::LockUnusable(_) | Self::Lock(_) => Some(
-                "see to the lock service: expgsql distlock status shows what it says".to_owned(),
-            ),
+            Self::LockUnusable(_) | Self::Lock(_) => Some(LOCK_FIX.to_owned()),
             Self::NotOffered(_) => None,
         }
     }
 }
+
+/// What helps where the lock service is the trouble.
+pub const LOCK_FIX: &str =
+    "see to the lock service: its machine, the server there, the network to it";
 
 fn cleanup(node: &NodeName, clone: &str) -> String {
     format!("repair the cause, then: crm_resource --cleanup --resource {clone} --node {node}")
@@ -781,7 +783,7 @@ fn caution(seen: &Observed, primary: &NodeName) -> String {
     let mut words = String::new();
     if matches!(seen.lock, LockSeen::Silent { .. }) {
         words = format!(
-            "; but as long as the lock service is silent only if {primary}'s machine can still be asked"
+            " (while the lock service is silent, only if {primary}'s machine can still be asked)"
         );
     }
     let Some(votes) = seen.votes.filter(|v| v.one_each && v.expected >= 3) else {
@@ -839,7 +841,9 @@ fn without_primary(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
         .nodes
         .iter()
         .filter(|(_, answer)| answer.has_the_data())
-        .filter_map(|(name, answer)| Some(format!("{name} ({})", answer.reasons.first()?)))
+        .filter_map(|(name, answer)| {
+            Some(format!("{name} ({})", in_short(answer.reasons.first()?)))
+        })
         .collect();
     let mut advice = fixes(seen, e);
     let text = if holders.is_empty() {
@@ -863,6 +867,13 @@ fn without_primary(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
     (text, advice)
 }
 
+/// The part of a reason before its explanation.
+fn in_short(reason: &Reason) -> String {
+    let text = reason.to_string();
+    let short = text.split(':').next().unwrap_or_default();
+    short.to_owned()
+}
+
 /// What helps: first what concerns all, then the nodes that have the data.
 fn fixes(seen: &Observed, e: &Explanation) -> Vec<String> {
     let any = seen.nodes.keys().next();
@@ -884,6 +895,19 @@ fn fixes(seen: &Observed, e: &Explanation) -> Vec<String> {
         }
     }
     unique
+}
+
+/// The answer without the words that say that there is no primary, for who has said that already.
+#[must_use]
+pub fn bare(answer: &str) -> &str {
+    let answer = answer.trim_end_matches('.');
+    let openings = [
+        "There is no primary: ",
+        "There is no primary yet: ",
+        "There is no primary, and ",
+    ];
+    let rest = openings.iter().find_map(|o| answer.strip_prefix(o));
+    rest.unwrap_or(answer)
 }
 
 /// `a`, `a and b`, `a, b and c`.
@@ -921,6 +945,15 @@ mod tests {
 
     type Change = fn(&mut Observed);
 
+    /// What is the matter, how it comes about; the answer, and the codes of what is against all, and against each node.
+    type Case = (
+        &'static str,
+        Change,
+        &'static str,
+        &'static [&'static str],
+        [&'static [&'static str]; 3],
+    );
+
     fn node<'a>(seen: &'a mut Observed, node: &str) -> &'a mut NodeSeen {
         seen.nodes.get_mut(&name(node)).unwrap()
     }
@@ -943,7 +976,7 @@ mod tests {
     /// Without a primary: the first sentence, and each node's reasons by name.
     #[test]
     fn everything_that_can_keep_a_primary_away_is_named() {
-        let cases: &[(&str, Change, &str, &[&str], [&[&str]; 3])] = &[
+        let cases: &[Case] = &[
             (
                 "all is well",
                 |_| {},
@@ -958,8 +991,7 @@ mod tests {
                     lose(seen, "node3");
                     seen.no_quorum_policy = NoQuorumPolicy::Ignore;
                 },
-                "There is no primary: nobody but node1 (offline: it left without a word, and may run out of reach) and node3 \
-                 (offline: it left without a word, and may run out of reach) is known to have every acknowledged commit.",
+                "There is no primary: nobody but node1 (offline) and node3 (offline) is known to have every acknowledged commit.",
                 &[],
                 [&["offline"], &["ineligible"], &["offline"]],
             ),
@@ -979,9 +1011,7 @@ mod tests {
                     lose(seen, "node1");
                     node(seen, "node3").score = None;
                 },
-                "There is no primary: nobody but node1 (offline: it left without a word, and may run out of reach) and node3 (it \
-                 is not offered (promotion score not set): too far behind, still replaying, or its next monitor is awaited) is \
-                 known to have every acknowledged commit.",
+                "There is no primary: nobody but node1 (offline) and node3 (it is not offered (promotion score not set)) is known to have every acknowledged commit.",
                 &[],
                 [&["offline"], &["ineligible"], &["not-offered"]],
             ),

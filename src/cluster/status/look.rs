@@ -12,8 +12,8 @@ use crate::decide::observed::{
 use crate::decide::witness::Statement;
 use crate::distlock::Service;
 use crate::model::cluster_view::{
-    ClusterProperty, ClusterView, NodeKind, NodeView, OperationKind, PermanentAttribute,
-    ResourceName, Score, TransientAttribute, parse_bool,
+    ClusterProperty, ClusterView, NodeKind, NodeView, OperationKind, PermanentAttribute, Quorum,
+    RecordedRole, ResourceName, Score, TransientAttribute, parse_bool,
 };
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
@@ -209,7 +209,7 @@ impl Picture<'_> {
                 || listed
                     .iter()
                     .any(|n| n.eq_ignore_ascii_case(node.name.as_str())),
-            role: node.role(resource),
+            role: role(node, resource),
             role_since: changes.map(|op| op.last_change).max(),
             status: transient(TransientAttribute::Status).and_then(|text| text.parse().ok()),
             data: parsed(node.permanent(PermanentAttribute::DataStatus, resource)),
@@ -280,6 +280,23 @@ fn presence(node: &NodeView) -> Presence {
         Presence::Offline
     } else {
         Presence::Lost
+    }
+}
+
+/// The role on record; a primary that is being demoted or stopped is none any more. (The operation that is running has
+/// taken the place of the one before in the record, and what an earlier monitor found may be left.)
+fn role(node: &NodeView, resource: &ResourceName) -> RecordedRole {
+    let history = node.history.get(resource.as_str());
+    let is_leaving = history.into_iter().flatten().any(|operation| {
+        let ends = matches!(operation.kind, OperationKind::Demote | OperationKind::Stop);
+        ends && operation.call_id.is_none()
+    });
+    match node.role(resource) {
+        RecordedRole::Promoted if is_leaving => RecordedRole::Unpromoted,
+        role @ (RecordedRole::Promoted
+        | RecordedRole::Unpromoted
+        | RecordedRole::Stopped
+        | RecordedRole::Unknown) => role,
     }
 }
 
@@ -418,7 +435,7 @@ fn take(
     let (record, sync) = (seen.record.clone(), seen.sync.clone());
     let is_primary = primary == Some(me);
     let note = agent::memory(&params.tmpdir);
-    let is_quorate = seen.quorum == crate::model::cluster_view::Quorum::Yes;
+    let is_quorate = seen.quorum == Quorum::Yes;
     let Some(node) = seen.nodes.get_mut(me) else {
         return;
     };
@@ -651,7 +668,7 @@ mod tests {
                 |seen| seen.nodes[&name("node1")].standby,
             ),
             ("have-quorum=\"1\"", "have-quorum=\"0\"", |seen| {
-                seen.quorum == crate::model::cluster_view::Quorum::No
+                seen.quorum == Quorum::No
             }),
             ("1|2|node1|FIRST|1|node3|node3", "nonsense", |seen| {
                 seen.sync.is_err()

@@ -126,8 +126,12 @@ const fn code(ground: Ground) -> &'static str {
     }
 }
 
-const fn in_words(ground: Ground) -> &'static str {
+fn in_words(seen: &Observed, ground: Ground) -> &'static str {
+    let is_each = seen.claim().is_ok_and(|claim| claim.is_of_each());
     match ground {
+        Ground::Claimed if !is_each => {
+            "it is one of those among whom every acknowledged commit is; whoever has the most is promoted"
+        }
         Ground::RecordedPrimary => "it was the last primary, and nobody was promoted since",
         Ground::Claimed => "the primary counts on it: every acknowledged commit is there",
         Ground::FirstElection => "nobody was ever promoted here, and it has the most WAL",
@@ -198,9 +202,9 @@ fn of_node(
     if answer.reasons.is_empty() {
         let (verdict, why) = match answer.ground {
             Some(ground) if e.cluster.is_empty() => {
-                (screen.paint("yes", &good()), in_words(ground))
+                (screen.paint("yes", &good()), in_words(seen, ground))
             }
-            Some(ground) => (screen.paint("no ", &bad()), in_words(ground)),
+            Some(ground) => (screen.paint("no ", &bad()), in_words(seen, ground)),
             None => ("   ".to_owned(), ""),
         };
         return line(&verdict, why);
@@ -233,7 +237,7 @@ fn of_node(
     if let Some(ground) = answer.ground.filter(|_| answer.has_the_data()) {
         let indent = " ".repeat(width + 7);
         text.extend(wrapped(
-            &format!("{indent}but: {}", in_words(ground)),
+            &format!("{indent}but: {}", in_words(seen, ground)),
             width + 12,
             screen.width,
         ));

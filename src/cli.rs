@@ -91,14 +91,16 @@ enum Command {
     },
     /// Commands for operators; `cluster --help` lists them
     ///
-    /// A node whose start was refused, or that can't follow the primary any more, is repaired on that node:
+    /// Where to begin, at three in the morning:
     ///
-    ///   expgsql cluster rewind      quick, where PostgreSQL can take back what only this node has
-    ///   expgsql cluster rebuild     a new copy; always works
-    ///   expgsql cluster repair      the one, and where it is impossible the other
+    ///   expgsql cluster status      how the cluster is, on one screen
+    ///   expgsql cluster why         why there is no primary, or who takes over if it fails
+    ///   expgsql cluster repair      let this node follow the primary again
     ///
-    /// Each is also called by pha4pgsql's name, through a link to this program: cls_repair_by_pg_rewind,
-    /// cls_rebuild_slave, cls_repair_slave.
+    /// Those that change something work by Pacemaker's own tools, beside pcs as well as crmsh; what is dangerous says what it
+    /// will do, and asks; what waits gives up after --timeout, and says what was not seen.
+    ///
+    /// Each command is also a link to this program, with pha4pgsql's names: cls_status, cls_online_switch, cls_rebuild_slave.
     #[command(subcommand, verbatim_doc_comment)]
     Cluster(cluster::Command),
     #[command(external_subcommand)]
@@ -261,7 +263,8 @@ pub fn methods() -> String {
         .collect()
 }
 
-fn command() -> clap::Command {
+/// The command line, for man pages and completions.
+pub fn command() -> clap::Command {
     Cli::command()
         .after_help(format!("{}\nexpgsql --help says more.", actions()))
         .after_long_help(format!("{}\n{HOW_IT_IS_CALLED}", actions()))
@@ -433,6 +436,42 @@ mod tests {
             &["expgsql", "cluster", "rewind", "-h"],
         ] {
             assert!(matches!(parse(words), Request::Show(_)), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn every_script_of_pha4pgsql_that_changes_the_cluster_has_its_command() {
+        let parse = |words: &[&str]| Request::parse(words.iter().map(OsString::from));
+        for (old, new, rest) in [
+            ("cls_start", "start", &[][..]),
+            ("cls_stop", "stop", &["--yes"]),
+            ("cls_cleanup", "cleanup", &[]),
+            ("cls_online_switch", "switch", &[]),
+            ("cls_online_switch", "switch", &["node2", "--yes"]),
+            ("cls_reset_master", "reset-master", &[]),
+            ("cls_reset_master", "reset-master", &["node2", "--force"]),
+            ("cls_maintenance", "maintenance", &[]),
+            ("cls_unmaintenance", "unmaintenance", &[]),
+            ("cls_maintenance_node", "maintenance-node", &["node2"]),
+            ("cls_unmaintenance_node", "unmaintenance-node", &["node2"]),
+            ("cls_standby_node", "standby-node", &["node2"]),
+            ("cls_unstandby_node", "unstandby-node", &["node2"]),
+            ("cls_manage", "manage", &[]),
+            ("cls_unmanage", "unmanage", &[]),
+        ] {
+            let expected = parse(&[&["expgsql", "cluster", new], rest].concat());
+            assert!(matches!(expected, Request::Cluster(_)), "{expected:?}");
+            assert_eq!(parse(&[&[old], rest].concat()), expected);
+        }
+        for words in [
+            &["cls_standby_node"][..],
+            &["cls_maintenance_node"],
+            &["cls_start", "node2"],
+            &["cls_reset_master", "--force"],
+            &["cls_online_switch", "node2", "node3"],
+            &["cls_stop", "--timeout", "-1"],
+        ] {
+            assert!(matches!(parse(words), Request::Misused(_)), "{words:?}");
         }
     }
 

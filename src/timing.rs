@@ -125,6 +125,16 @@ pub const SETTLE_BEFORE: Duration = Duration::from_secs(20);
 /// Pacemaker's forgiveness of a node's failures: it asks that node what runs there.
 pub const CLEANUP: Duration = Duration::from_secs(30);
 
+/// One change by Pacemaker's own tools. It takes some 50 ms; while a partition re-forms it waits for that.
+pub const CHANGE: Duration = Duration::from_secs(30);
+
+/// How often a command looks whether what it waits for has come about, and whether it was interrupted.
+pub const COMMAND_POLL: Duration = Duration::from_millis(300);
+
+/// How much longer than the command itself its constraint lives: enough to be cleared by hand, should the command be killed,
+/// and short enough that nobody has to remember it.
+pub const CONSTRAINT_MARGIN: Duration = Duration::from_secs(60);
+
 /// How often it is looked whether a repaired node streams. The primary's monitor writes that down every few seconds.
 pub const STREAMING_POLL: Duration = Duration::from_millis(500);
 

@@ -15,7 +15,10 @@ mod cluster {
     pub(crate) mod features;
     pub(crate) mod lag;
     pub(crate) mod machines;
+    pub(crate) mod migration;
     pub(crate) mod network;
+    pub(crate) mod operations;
+    pub(crate) mod package;
     pub(crate) mod power_cut;
     pub(crate) mod quorum;
     pub(crate) mod redundancy;
@@ -28,8 +31,8 @@ mod cluster {
 }
 
 use cluster::{
-    comes_back, commands, compare, features, lag, machines, network, power_cut, quorum, server,
-    split, status, switchover, two_nodes,
+    comes_back, commands, compare, features, lag, machines, migration, network, operations,
+    package, power_cut, quorum, server, split, status, switchover, two_nodes,
 };
 
 fn main() -> ExitCode {
@@ -50,6 +53,12 @@ fn main() -> ExitCode {
         two_nodes::two_nodes_with_a_lock_service_survive_the_loss_of_either,
         two_nodes::two_nodes_with_a_lock_service_survive_splits,
         commands::an_operator_repairs_a_node_by_hand,
+        operations::an_operator_runs_the_cluster,
+        operations::an_operator_gives_the_recorded_primary_up,
+        operations::an_operator_runs_a_cluster_with_quorum_commit,
+        operations::an_operator_runs_two_nodes_with_a_lock_service,
+        package::a_cluster_runs_from_the_debian_package,
+        migration::a_cluster_of_the_stock_agent_is_taken_over_as_documented,
         status::an_operator_sees_what_is_wrong,
         status::an_operator_sees_what_the_lock_service_does,
         lag::a_standby_far_behind_is_nobodys_successor,

@@ -50,7 +50,7 @@ fn the_checked_in_metadata_is_what_the_tables_say() {
     assert!(
         file == rendered(),
         "ocf-metadata/expgsql.xml is older than the tables; write it anew with\n    \
-         cargo run -- meta-data > ocf-metadata/expgsql.xml"
+         cargo run -p expgsql -- meta-data > ocf-metadata/expgsql.xml"
     );
 }
 

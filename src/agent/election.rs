@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use crate::decide::election::{Outcome, Patience, Report, Tie, elect};
 use crate::decide::eligibility::{Standing, ground};
 use crate::model::cluster_view::TransientAttribute;
-use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::status::NodeStatus;
-use crate::model::timeline::{Lineage, WalPosition};
+use crate::model::timeline::WalPosition;
 use crate::postgres::wal;
 use crate::sys::boot_clock;
 
@@ -90,17 +89,10 @@ pub(super) fn may_report(board: &Board<'_, '_>, node: &NodeName) -> bool {
 }
 
 fn reported(board: &Board<'_, '_>, node: &NodeName) -> Step<Option<WalPosition>> {
-    let (Some(end), Some(lineage)) = (
-        board.transient(node, TransientAttribute::XlogLoc),
-        board.transient(node, TransientAttribute::Timeline),
-    ) else {
-        return Ok(None);
-    };
-    let end = Lsn::from_attribute(end).map_err(|e| failed(format!("{node}: {e}")))?;
-    let lineage: Lineage = lineage
-        .parse()
-        .map_err(|e| failed(format!("{node}: {e}")))?;
-    Ok(Some(WalPosition { lineage, end }))
+    let view = board.view.node(node);
+    view.map_or(Ok(None), |view| {
+        view.reported_position(&board.ctx.resource).map_err(failed)
+    })
 }
 
 /// Reports for the log: `node1=2@0/5000060 node2=silent`.

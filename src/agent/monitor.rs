@@ -322,7 +322,23 @@ fn stand_by_statement(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
     }
     // Whoever is covered may; the best may be one that Pacemaker must not choose.
     let is_best = is_best(&ctx.me.lower().to_owned(), &own.position, &statements);
-    board.set_score(&ctx.me, if is_best { Score::Must } else { Score::May })
+    let is_first = is_best && !recorded_primary_comes_back(board)?;
+    board.set_score(&ctx.me, if is_first { Score::Must } else { Score::May })
+}
+
+/// The recorded primary is about to be promoted again, as after a stop of the whole cluster: a standby that is up a moment sooner
+/// does not take its place. Where it can't be promoted after all, its score goes, or Pacemaker keeps it away, and another may.
+fn recorded_primary_comes_back(board: &Board<'_, '_>) -> Step<bool> {
+    let Some(record) = board.ctx.record(&board.view)? else {
+        return Ok(false);
+    };
+    let must = Score::Must.to_string();
+    let score = board.transient(&record.node, TransientAttribute::PromotionScore);
+    let is_member = board
+        .view
+        .node(&record.node)
+        .is_some_and(|n| n.in_membership);
+    Ok(is_member && score == Some(must.as_str()))
 }
 
 fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+use super::ops::Operation;
 use super::repair::RepairArgs;
 use super::status::{MasterArgs, StatusArgs, WhyArgs};
 
@@ -27,6 +28,9 @@ pub enum Command {
     /// Print the name of the node where the primary runs
     #[command(alias = "primary", after_help = MASTER_HELP)]
     Master(MasterArgs),
+
+    #[command(flatten)]
+    Operate(Operation),
 
     /// Undo what this node wrote past the fork (pg_rewind), and let it follow the primary
     ///
@@ -98,8 +102,8 @@ impl Command {
     #[must_use]
     pub const fn is_verbose(&self) -> bool {
         match self {
-            Self::Status(_) | Self::Why(_) | Self::Master(_) => false,
             Self::Rewind(args) | Self::Rebuild(args) | Self::Repair(args) => args.verbose,
+            Self::Status(_) | Self::Why(_) | Self::Master(_) | Self::Operate(_) => false,
         }
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::process::ExitCode;
 
 /// The exit codes of `expgsql cluster …`: those of pha4pgsql's `cls_*` scripts, which operators' own scripts know. They
-/// are not OCF codes. A command line that can't be understood ends with 2, as everywhere.
+/// are not OCF codes. A command line that can't be understood ends with 2, as everywhere; what cls_start called 2, the primary
+/// serves but not everything else is up, is [`Exit::TimedOut`] here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::VariantArray)]
 #[repr(u8)]
 pub enum Exit {
@@ -12,11 +13,12 @@ pub enum Exit {
     Done = 0,
     /// Tried and failed, or given up before anything was done: the sentence says which.
     Failed = 1,
-    /// The cluster has no primary.
+    /// The cluster has no primary, or the node that is to be one is not in the cluster; where a primary is in the way (reset-master),
+    /// it has one. pha4pgsql's scripts say 10 for all three.
     NoPrimary = 10,
     /// It was done, but what should follow from it was not seen in time.
     TimedOut = 11,
-    /// Not for this node as it is: it is the primary, or it is healthy.
+    /// Not for this node as it is, or not for this cluster as it is, or no such node: the sentence says which.
     Refused = 100,
     /// Pacemaker does not answer on this node.
     Unreachable = 101,

@@ -7,9 +7,12 @@
 mod ask;
 mod command;
 mod exit;
+mod interrupt;
 mod node;
+mod ops;
 mod repair;
 mod resource;
+mod show;
 mod status;
 mod why;
 
@@ -18,6 +21,7 @@ use std::panic::catch_unwind;
 
 pub use command::Command;
 pub use exit::{Exit, Failure};
+pub use ops::Operation;
 pub use repair::RepairArgs;
 pub use status::{MasterArgs, StatusArgs, WhyArgs};
 
@@ -33,6 +37,7 @@ pub fn run(command: &Command) -> Exit {
         Command::Rewind(args) => repair::repair(Strategy::Rewind, args),
         Command::Rebuild(args) => repair::repair(Strategy::Rebuild, args),
         Command::Repair(args) => repair::repair(Strategy::RewindOrRebuild, args),
+        Command::Operate(operation) => ops::run(operation),
     });
     let failure = match result {
         Ok(Ok(())) => return Exit::Done,

@@ -27,15 +27,7 @@ impl Here {
     /// # Errors
     /// [`Failure`]: not root, no cluster, no such resource, parameters that can't be used.
     pub(super) fn look(wanted: Option<&str>) -> Result<Self, Failure> {
-        if !nix::unistd::geteuid().is_root() {
-            return Err(Failure::plain(
-                "run this as root: it speaks to Pacemaker, and works on the data directory as the server's owner",
-            ));
-        }
-        let cib = Cib::live()
-            .read_text(Deadline::after(timing::CIB_READ))
-            .map_err(unreachable)?;
-        let view = cib::parse(&cib).map_err(unreachable)?;
+        let (cib, view) = read()?;
         let found = resources::of_agent(&cib, resource::AGENT).map_err(unreachable)?;
         let me = own_name()?;
         let resource = resource::choose(found, wanted)?;
@@ -50,6 +42,23 @@ impl Here {
     }
 }
 
+/// The CIB's text, and what it says.
+///
+/// # Errors
+/// [`Failure`]: not root; [`Exit::Unreachable`].
+pub(super) fn read() -> Result<(String, ClusterView), Failure> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Failure::plain(
+            "run this as root: it speaks to Pacemaker, and works on the data directory as the server's owner",
+        ));
+    }
+    let cib = Cib::live()
+        .read_text(Deadline::after(timing::CIB_READ))
+        .map_err(unreachable)?;
+    let view = cib::parse(&cib).map_err(unreachable)?;
+    Ok((cib, view))
+}
+
 /// The CIB of now.
 ///
 /// # Errors
@@ -58,11 +67,11 @@ pub(super) fn view() -> Result<ClusterView, Failure> {
     cib::read(Deadline::after(timing::CIB_READ)).map_err(unreachable)
 }
 
-fn unreachable(error: impl std::fmt::Display) -> Failure {
+pub(super) fn unreachable(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Unreachable, error)
 }
 
-fn own_name() -> Result<NodeName, Failure> {
+pub(super) fn own_name() -> Result<NodeName, Failure> {
     let output = Command::new("crm_node")
         .arg("--name")
         .run(Deadline::after(timing::CIB_READ))

@@ -37,6 +37,8 @@ pub struct Facts {
     pub copies: BTreeMap<StandbyName, BTreeSet<StandbyName>>,
     /// Revocations written to the CIB and confirmed, with what was seen then.
     pub revoked: BTreeMap<StandbyName, Revocation>,
+    /// Standbys that an operator wants to be eligible, too (`RSC-wanted`). Never more than a preference.
+    pub requested: BTreeSet<StandbyName>,
     pub options: Options,
 }
 
@@ -432,9 +434,13 @@ fn wanted(facts: &Facts) -> SyncNames {
     let available = available.filter(|name| can_be_promoted(facts, name));
     match facts.options.method {
         sync_names::Method::First => {
-            let mut first: Vec<_> = available.take(facts.options.count).collect();
-            first.sort();
-            SyncNames::all(first)
+            // Who is asked for joins those who are there, by the same rules, and takes nobody's place: until it has caught up
+            // the others stay eligible, and nobody has to be revoked for it.
+            let available: Vec<_> = available.collect();
+            let requested = available.iter().filter(|n| facts.requested.contains(*n));
+            let first = available.iter().take(facts.options.count);
+            let members: BTreeSet<_> = first.chain(requested).cloned().collect();
+            SyncNames::all(members)
         }
         // All nodes are in the list, so that one that comes and goes changes nothing.
         sync_names::Method::Any => {
@@ -667,6 +673,7 @@ mod tests {
             }),
             copies: BTreeMap::new(),
             revoked: BTreeMap::new(),
+            requested: BTreeSet::new(),
             options: Options {
                 strict: false,
                 unsafe_relax: false,
@@ -1346,6 +1353,66 @@ mod tests {
     }
 
     #[test]
+    fn who_is_asked_for_joins_and_nobody_leaves_for_it() {
+        let asked = |in_force: &str, two: Seen, three: Seen, who: &str| {
+            let mut facts = facts(in_force, &[("node2", two), ("node3", three)]);
+            facts.requested = set(&[who]);
+            next(&facts)
+        };
+        let (sync, streaming) = (node(true, SYNC), node(false, STREAMING));
+        assert_eq!(
+            asked("node2", sync.clone(), streaming.clone(), "node3"),
+            contract("FIRST 2 (node2, node3)")
+        );
+        // In force, and it has caught up.
+        let both = "FIRST 2 (node2, node3)";
+        assert_eq!(
+            asked(both, sync.clone(), node(false, SYNC), "node3"),
+            grant("node3")
+        );
+        assert_eq!(asked(both, sync.clone(), node(true, SYNC), "node3"), vec![]);
+        // Who can't keep up, does not stream, or is unknown holds no commit up.
+        let slow = STREAMING.map(|link| Link {
+            keeps_up: false,
+            ..link
+        });
+        for three in [slow, CATCHUP, None] {
+            assert_eq!(
+                asked("node2", sync.clone(), node(false, three), "node3"),
+                vec![]
+            );
+        }
+        assert_eq!(
+            asked("node2", sync.clone(), streaming.clone(), "nosuch"),
+            vec![]
+        );
+        // Taken back: as without it, first out of the claim, then out of the contract.
+        assert_eq!(
+            asked(both, sync.clone(), node(true, SYNC), "nosuch"),
+            revoke(&["node3"])
+        );
+        // It was there already.
+        assert_eq!(asked("node2", sync, streaming, "node2"), vec![]);
+        // Alone: whoever is asked for, and the first.
+        let (two, three) = (node(false, STREAMING), node(false, STREAMING));
+        assert_eq!(
+            asked("", two, three, "node3"),
+            contract("FIRST 2 (node2, node3)")
+        );
+        // With quorum commit all are in it anyway.
+        let mut quorum = by_quorum(
+            "ANY 1 (node2, node3)",
+            &["node2", "node3"],
+            &[
+                ("node2", node(false, QUORUM)),
+                ("node3", node(false, QUORUM)),
+            ],
+        );
+        quorum.requested = set(&["node3"]);
+        assert_eq!(next(&quorum), vec![]);
+    }
+
+    #[test]
     fn a_priority_of_two_takes_two_where_there_are_two() {
         let three = |links: [Option<Link>; 3]| {
             let names = ["node2", "node3", "node4"];
@@ -1386,12 +1453,18 @@ mod tests {
         ] {
             for two in &standbys {
                 for three in &standbys {
-                    for noted in [S(50), S(95)] {
+                    for (noted, asked) in [
+                        (S(50), None),
+                        (S(95), None),
+                        (S(50), Some("node3")),
+                        (S(95), Some("node3")),
+                    ] {
                         let facts = facts(
                             in_force,
                             &[("node2", two.clone()), ("node3", three.clone())],
                         );
-                        let facts = revoked(revoked(facts, "node2", noted), "node3", S(50));
+                        let mut facts = revoked(revoked(facts, "node2", noted), "node3", S(50));
+                        facts.requested = asked.into_iter().map(str::to_owned).collect();
                         for step in next(&facts) {
                             seen += 1;
                             let members = facts.in_force.certain().unwrap_or_default();

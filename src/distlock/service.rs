@@ -323,6 +323,32 @@ impl Service {
         Ok(self.one(&sql, &values, deadline)?.is_some())
     }
 
+    /// Forgets who may be promoted, so that the row bars nobody: for an operator who has made another node the primary. Only
+    /// while the row is still `owner`'s of `epoch`, and nobody's lease runs. False: it is not.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn forget_eligible(
+        &self,
+        owner: &str,
+        epoch: u64,
+        deadline: Deadline,
+    ) -> Result<bool, LockError> {
+        let sql = format!(
+            "update {} t set eligible = null, reports = 1
+             where t.lockname = $1 and t.owner = $2 and t.epoch = $3
+               and (t.owner = '' or now() > t.ts + t.expired_time) returning {COLUMNS}",
+            self.place.table()
+        );
+        let (epoch, name) = (int8(epoch), self.place.name());
+        let values: [Value<'_>; 3] = [
+            (&name, Type::TEXT),
+            (&owner, Type::TEXT),
+            (&epoch, Type::INT8),
+        ];
+        Ok(self.one(&sql, &values, deadline)?.is_some())
+    }
+
     /// The row as it is. `None`: there is none of that name.
     ///
     /// # Errors

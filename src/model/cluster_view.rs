@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
+use crate::model::timeline::{Lineage, WalPosition};
 
 /// A CIB's version, in the order in which Pacemaker compares copies after a partition heals: the greater one is kept,
 /// whoever is right.
@@ -131,6 +133,9 @@ pub enum TransientAttribute {
     Degraded,
     /// `RSC-repair` (ours): how far the repair of a node that can't follow the primary is, or why it was given up.
     Repair,
+    /// `RSC-wanted` (ours): an operator wants commits to wait for this node, too, so that it may be promoted. The value is the epoch
+    /// of the promotion record (`RSC_REPL_INFO`; 0 without one), so that it means nothing after the next promotion.
+    Wanted,
     /// `master-RSC`: a [`Score`].
     PromotionScore,
 }
@@ -147,6 +152,7 @@ impl TransientAttribute {
             Self::ReceiverStatus => format!("{resource}-receiver-status"),
             Self::Degraded => format!("{resource}-degraded"),
             Self::Repair => format!("{resource}-repair"),
+            Self::Wanted => format!("{resource}-wanted"),
             Self::PromotionScore => format!("master-{resource}"),
         }
     }
@@ -444,6 +450,27 @@ impl NodeView {
             .transpose()
     }
 
+    /// How far its WAL reaches, as it has reported for an election; `None`: it has not, or has taken it back.
+    ///
+    /// # Errors
+    /// In words, when somebody wrote something else there.
+    pub fn reported_position(
+        &self,
+        resource: &ResourceName,
+    ) -> Result<Option<WalPosition>, String> {
+        let (Some(end), Some(lineage)) = (
+            self.transient(TransientAttribute::XlogLoc, resource),
+            self.transient(TransientAttribute::Timeline, resource),
+        ) else {
+            return Ok(None);
+        };
+        let wrong = |error: &dyn fmt::Display| format!("{}: {error}", self.name);
+        Ok(Some(WalPosition {
+            lineage: lineage.parse::<Lineage>().map_err(|e| wrong(&e))?,
+            end: Lsn::from_attribute(end).map_err(|e| wrong(&e))?,
+        }))
+    }
+
     /// The role of the resource here, as recorded. See [`ClusterView::promoted_nodes`].
     #[must_use]
     pub fn role(&self, resource: &ResourceName) -> RecordedRole {
@@ -668,6 +695,7 @@ mod tests {
             "pgsql-receiver-status",
             "pgsql-degraded",
             "pgsql-repair",
+            "pgsql-wanted",
             "master-pgsql",
         ];
         assert_eq!(names, expected);

@@ -10,7 +10,8 @@ use super::timeline::{Switch, TimelineId};
 /// Who was promoted last, and where the timeline before that promotion ended.
 ///
 /// Text form `node|tli|lsn|epoch`. The first three fields are pha4pgsql's; it writes `node|0|0…`
-/// where there is no timeline history, and its operators set a bare `node`. The epoch is ours.
+/// where there is no timeline history, and its operators set a bare `node`. The epoch is ours; `node|||epoch` is a node that
+/// an operator named under the next epoch (`expgsql cluster reset-master`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplInfo {
     pub node: NodeName,
@@ -47,6 +48,7 @@ impl FromStr for ReplInfo {
         let (origin, epoch) = match fields[1..] {
             [] => (Origin::Unstated, None),
             ["" | "0", ""] | [""] => (Origin::Unstated, None),
+            ["", "", epoch] => (Origin::Unstated, Some(epoch.parse().map_err(|_| bad())?)),
             [tli, lsn] => (origin(tli, lsn).ok_or_else(bad)?, None),
             [tli, lsn, epoch] => (
                 origin(tli, lsn).ok_or_else(bad)?,
@@ -73,10 +75,11 @@ fn origin(timeline: &str, lsn: &str) -> Option<Origin> {
 impl fmt::Display for ReplInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.node.as_str().fmt(f)?;
-        match self.origin {
-            Origin::Unstated => return Ok(()),
-            Origin::NoHistory => write!(f, "|0|{}", Lsn::new(0).to_attribute())?,
-            Origin::Forked(s) => write!(f, "|{}|{}", s.timeline, s.end.to_attribute())?,
+        match (self.origin, self.epoch) {
+            (Origin::Unstated, None) => {}
+            (Origin::Unstated, Some(_)) => f.write_str("||")?,
+            (Origin::NoHistory, _) => write!(f, "|0|{}", Lsn::new(0).to_attribute())?,
+            (Origin::Forked(s), _) => write!(f, "|{}|{}", s.timeline, s.end.to_attribute())?,
         }
         match self.epoch {
             Some(epoch) => write!(f, "|{epoch}"),
@@ -96,6 +99,7 @@ mod tests {
             "node1|0|0000000000000000",
             "node1|2|0000000005000060",
             "node1|2|0000000005000060|7",
+            "node1|||7",
         ] {
             assert_eq!(text.parse::<ReplInfo>().unwrap().to_string(), text);
         }
@@ -110,6 +114,8 @@ mod tests {
             "node1|1|5000060",
             "node1|1",
             "node1|1|0000000005000060|x",
+            "node1|||x",
+            "node1|||",
             "a|1|0000000005000060|1|1",
         ] {
             assert!(text.parse::<ReplInfo>().is_err(), "{text:?}");

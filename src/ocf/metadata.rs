@@ -19,9 +19,11 @@ const DOCUMENT_TYPE: &str = r#"resource-agent SYSTEM "ra-api-1.dtd" [
   <!ATTLIST action name CDATA #REQUIRED>
 ]"#;
 
-const SHORT: &str = "PostgreSQL with streaming replication and failover";
+/// What the agent is, in a line.
+pub const SHORT: &str = "PostgreSQL with streaming replication and failover";
 
-const LONG: &str = "Runs PostgreSQL 12 or newer: a single server, a standby of a server elsewhere, or (as a promotable clone) a \
+/// What the agent is, in paragraphs.
+pub const LONG: &str = "Runs PostgreSQL 12 or newer: a single server, a standby of a server elsewhere, or (as a promotable clone) a \
     primary and its standbys, of which one takes over when the primary fails.\n\n\
     With rep_mode=sync a commit that a client saw acknowledged survives every automatic action of the cluster.\n\n\
     Parameters and node attributes have the names that the agents pgsql and pha4pgsql's expgsql gave them.";

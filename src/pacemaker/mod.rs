@@ -3,7 +3,9 @@
 pub mod attributes;
 pub mod change_set;
 pub mod cib;
+pub mod constraints;
 pub mod corosync;
+pub mod failures;
 pub mod quorum;
 pub mod resources;
 pub mod surroundings;

@@ -10,7 +10,7 @@ use lab::{Cluster, Node, RepMode, Result};
 use super::stage::{LIMIT, Stage, Toll, expect, refusal, wrong};
 
 /// Where Pacemaker has the program, which is where an operator finds it without being told.
-const PROGRAM: &str = "/usr/lib/ocf/resource.d/heartbeat/expgsql";
+pub(crate) const PROGRAM: &str = "/usr/lib/ocf/resource.d/heartbeat/expgsql";
 
 /// Time for a whole repair.
 const REPAIR: Duration = Duration::from_secs(180);
@@ -40,14 +40,14 @@ pub(crate) fn an_operator_repairs_a_node_by_hand() -> Result<()> {
 }
 
 /// `expgsql cluster …` on a node.
-fn cluster(node: &Node, words: &[&str]) -> Result<Output> {
+pub(crate) fn cluster(node: &Node, words: &[&str]) -> Result<Output> {
     node.command(&[&[PROGRAM, "cluster"], words].concat())?
         .limit(REPAIR)
         .run()
 }
 
 /// Runs a command that must end with `code`, saying `part`.
-fn ends(node: &Node, words: &[&str], code: i32, part: &str) -> Result<Output> {
+pub(crate) fn ends(node: &Node, words: &[&str], code: i32, part: &str) -> Result<Output> {
     let output = cluster(node, words)?;
     expect(
         output.code() == Some(code) && output.text().contains(part),
@@ -385,7 +385,7 @@ fn leaves_nothing(stage: &Stage, node: &Node) -> Result<()> {
         })
 }
 
-fn indented(text: &str) -> String {
+pub(crate) fn indented(text: &str) -> String {
     text.lines()
         .map(|line| format!("         | {line}\n"))
         .collect()

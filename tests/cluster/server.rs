@@ -3,7 +3,7 @@
 use lab::resources::RESOURCE;
 use lab::{RepMode, Result};
 
-use super::stage::{LIMIT, Stage, Toll, expect};
+use super::stage::{LIMIT, ON_DIVERGENCE, Stage, Toll, expect};
 
 pub(crate) fn a_sync_cluster_survives_what_happens_to_its_servers() -> Result<()> {
     story(RepMode::Sync)
@@ -14,7 +14,10 @@ pub(crate) fn an_async_cluster_survives_what_happens_to_its_servers() -> Result<
 }
 
 fn story(mode: RepMode) -> Result<()> {
-    let stage = Stage::set(mode, |builder| builder)?;
+    // A primary that is killed has often written what nobody received: without a repair its next start is refused.
+    let stage = Stage::set(mode, |builder| {
+        builder.param(ON_DIVERGENCE, "rewind_or_rebuild")
+    })?;
     stage.step(
         "the node with the most WAL is elected",
         Toll::Nothing,

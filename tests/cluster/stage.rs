@@ -267,8 +267,8 @@ impl Stage {
         Ok(count.map_or_else(|| "0".to_owned(), |f| f.count.clone()))
     }
 
-    /// Forgives a node its failures, as an operator does, and waits until Pacemaker has found out anew what runs there: it
-    /// counts a failure twice that happens meanwhile.
+    /// Forgives the nodes their failures, as an operator does: again, where Pacemaker counted one anew that it was still
+    /// dealing with, and until it has found out what runs there, since it counts a failure twice that happens meanwhile.
     pub(crate) fn forgive(&self, node: &Node) -> Result<()> {
         self.lab.clean_up(node)?;
         self.lab
@@ -277,11 +277,12 @@ impl Stage {
                 calm.and_then(lab::Output::ok)
                     .map_err(|error| error.to_string())?;
                 let status = lab.status().map_err(|error| error.to_string())?;
-                if status.fail_counts.is_empty() {
-                    Ok(())
-                } else {
-                    Err(status.to_string())
-                }
+                let Some(count) = status.fail_counts.first() else {
+                    return Ok(());
+                };
+                let failed = lab.node(&count.node).map_err(|error| error.to_string())?;
+                lab.clean_up(failed).map_err(|error| error.to_string())?;
+                Err(status.to_string())
             })
     }
 

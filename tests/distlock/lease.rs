@@ -91,6 +91,27 @@ fn one_node_has_it_and_the_next_one_that_may_gets_it() {
 }
 
 #[test]
+fn an_operator_opens_a_row_that_bars_everybody_but_never_a_lease_that_runs() {
+    let (server, lock) = Server::ready();
+    take(&lock, &wish("node1"));
+    let forget = |owner, epoch| lock.forget_eligible(owner, epoch, soon()).unwrap();
+    assert!(!forget("pgsql_node1", 1), "its lease runs");
+    expire(&server);
+    assert!(matches!(
+        take(&lock, &wish("node2")),
+        Taken::NotEligible { .. }
+    ));
+    assert!(!forget("pgsql_node1", 2), "it was taken since");
+    assert!(!forget("pgsql_node2", 1), "it is another's");
+    assert!(forget("pgsql_node1", 1));
+    assert_eq!(take(&lock, &wish("node2")), mine(2, &["node2"]));
+    // Given back.
+    assert_eq!(lock.release("pgsql_node2", Some(2), soon()), Ok(true));
+    assert!(forget("", 2));
+    assert_eq!(take(&lock, &wish("node1")), mine(3, &["node1"]));
+}
+
+#[test]
 fn who_had_it_last_keeps_the_standbys_it_names() {
     let (_server, lock) = Server::ready();
     take(&lock, &wish("node1"));

@@ -702,6 +702,7 @@ fn observe(world: &World, state: &mut State, id: Id, seen: Content, present: Set
         seen,
         present,
         quorate: world.is_quorate(node),
+        requested: state.requested.without(id),
         copies,
     }
 }

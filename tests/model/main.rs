@@ -85,7 +85,7 @@ fn fails(mutation: Mutation, world: World) {
 const BOTH: &[&str] = &["a failover", "alone"];
 
 mod priority {
-    use super::{BOTH, holds, worlds};
+    use super::{BOTH, World, holds, worlds};
     use expgsql::model::sync_names::Method::First;
 
     #[test]
@@ -111,6 +111,28 @@ mod priority {
         holds(
             "priority, primary crashes",
             &worlds::primary_crashes(First),
+            BOTH,
+        );
+    }
+
+    #[test]
+    fn a_standby_is_asked_for_while_the_primary_is_cut_off() {
+        holds(
+            "priority, primary cut off, a standby asked for",
+            &worlds::requested(worlds::primary_cut_off(First)),
+            BOTH,
+        );
+    }
+
+    #[test]
+    fn a_standby_is_asked_for_until_the_primary_crashes_or_that_is_taken_back() {
+        let world = worlds::requested(worlds::primary_crashes(First));
+        holds(
+            "priority, primary crashes, a standby asked for",
+            &World {
+                withdraws: true,
+                ..world
+            },
             BOTH,
         );
     }

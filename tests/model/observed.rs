@@ -39,6 +39,7 @@ pub(crate) struct Observed {
     pub(crate) seen: Content,
     pub(crate) present: Set,
     pub(crate) quorate: bool,
+    pub(crate) requested: Set,
     /// Who may be promoted by each copy of the CIB that can be read.
     pub(crate) copies: [Option<Set>; MAX],
 }
@@ -128,6 +129,7 @@ impl Observed {
             partition: None,
             copies: BTreeMap::new(),
             revoked: self.peers().iter().filter_map(revocation).collect(),
+            requested: self.requested.names().collect(),
             options: Options {
                 strict: false,
                 unsafe_relax: self.unsafe_relax,

@@ -113,6 +113,7 @@ fn what(before: &State, action: Action, after: &State) -> String {
         }
         Action::LoseLock(nodes) => format!("the lock service can't be reached from {nodes}"),
         Action::Heal => "the network heals".to_owned(),
+        Action::Withdraw => "the operator's request is taken back".to_owned(),
         Action::Form(ring, winner) => format!(
             "corosync: ring {ring} forms; CIB of {winner}: {}",
             content(&after.node(winner).cib.content)

@@ -32,6 +32,10 @@ pub(crate) struct World {
     pub(crate) method: Method,
     /// There is a lock service.
     pub(crate) lock: bool,
+    /// Standbys that an operator wants to be eligible, too.
+    pub(crate) requested: Set,
+    /// That may be taken back.
+    pub(crate) withdraws: bool,
 }
 
 /// What may go wrong in this world.
@@ -62,6 +66,8 @@ pub(crate) struct State {
     pub(crate) lock: Row,
     /// Who reaches the lock service.
     pub(crate) lock_reach: Set,
+    /// As in [`World::requested`].
+    pub(crate) requested: Set,
     /// Commits that a client was told of.
     pub(crate) acked: Commits,
     pub(crate) commits: u8,
@@ -103,6 +109,8 @@ pub(crate) enum Action {
     /// These don't reach the lock service any more.
     LoseLock(Set),
     Heal,
+    /// The operator's request is taken back.
+    Withdraw,
     /// A ring forms; the CIB of the second stays, where several differ.
     Form(Set, Id),
     /// A settle time with an unchanged ring.
@@ -279,6 +287,9 @@ impl World {
         let is_whole = state.network == Network::whole(self.count);
         if !is_whole || state.lock_reach != self.everybody() {
             actions.push(Action::Heal);
+        }
+        if self.withdraws && state.requested != Set::EMPTY {
+            actions.push(Action::Withdraw);
         }
         self.rings(state, actions);
     }
@@ -532,6 +543,7 @@ impl Model for World {
                 reports: u8::try_from(others.len() - eligible.len() + 1).expect("few"),
             },
             lock_reach: self.everybody(),
+            requested: self.requested,
             acked: 0,
             commits: 0,
             faults: 0,
@@ -664,6 +676,7 @@ impl World {
                 state.faults += 1;
                 state.lock_reach = state.lock_reach.minus(nodes);
             }
+            Action::Withdraw => state.requested = Set::EMPTY,
             Action::Heal => {
                 state.network = Network::whole(self.count);
                 state.lock_reach = self.everybody();

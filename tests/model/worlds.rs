@@ -9,6 +9,7 @@ use super::world::{Hazards, World};
 
 const FIRST: Id = Id(0);
 const SECOND: Id = Id(1);
+const THIRD: Id = Id(2);
 
 /// Three nodes, one commit, one fault of those in `hazards`, one promotion.
 fn small(method: Method, hazards: Hazards) -> World {
@@ -23,6 +24,8 @@ fn small(method: Method, hazards: Hazards) -> World {
         fine: false,
         method,
         lock: false,
+        requested: Set::EMPTY,
+        withdraws: false,
     }
 }
 
@@ -44,6 +47,14 @@ pub(crate) fn standby_cut_off(method: Method) -> World {
 /// The third still sees both.
 pub(crate) fn pair_cut(method: Method) -> World {
     small(method, cut(Which::Both, Cut::Pair(FIRST, SECOND)))
+}
+
+/// Commits are to wait for the third, too.
+pub(crate) fn requested(world: World) -> World {
+    World {
+        requested: Set::of([THIRD]),
+        ..world
+    }
 }
 
 /// Its server does, and may be started again.
@@ -143,6 +154,17 @@ pub(crate) fn large() -> Vec<(String, World)> {
             },
         );
         add("two faults", World { faults: 2, ..one });
+    }
+    for (name, world) in [
+        ("primary cut off", primary_cut_off(Method::First)),
+        ("standby cut off", standby_cut_off(Method::First)),
+    ] {
+        let world = World {
+            withdraws: true,
+            ..requested(world)
+        };
+        let name = format!("{name}, a standby asked for until that is taken back");
+        worlds.push((name, world));
     }
     let lock = two_nodes_with_a_lock();
     let mut add = |name: &str, world: World| worlds.push((name.to_owned(), world));

@@ -13,7 +13,7 @@ use crate::decide::eligibility::Promise;
 use crate::decide::health::{Degradation, degradation, is_worth_telling};
 use crate::decide::marks::Grant;
 use crate::log::say;
-use crate::model::cluster_view::{ClusterProperty, NoQuorumPolicy};
+use crate::model::cluster_view::{ClusterProperty, NoQuorumPolicy, TransientAttribute};
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::status::{DataStatus, SenderState, SyncState};
@@ -232,6 +232,7 @@ impl Round<'_> {
             partition: None,
             copies: BTreeMap::new(),
             revoked: self.state.revoked.clone(),
+            requested: self.requested(board)?,
             options: Options {
                 strict: ctx.params.sync_strict,
                 unsafe_relax: ctx.params.unsafe_relax,
@@ -256,6 +257,17 @@ impl Round<'_> {
             facts.copies = self.copies(board);
         }
         Ok(facts)
+    }
+
+    /// Standbys that an operator wants to be eligible, under the present promotion.
+    fn requested(&self, board: &Board<'_, '_>) -> Step<BTreeSet<StandbyName>> {
+        let record = self.ctx.record(&board.view)?;
+        let epoch = record.and_then(|r| r.epoch).unwrap_or_default().to_string();
+        let is_wanted =
+            |node: &NodeName| board.transient(node, TransientAttribute::Wanted) == Some(&epoch);
+        let peers = self.ctx.peers(&board.view).into_iter();
+        let wanted = peers.filter(is_wanted);
+        Ok(wanted.map(|node| node.lower().to_owned()).collect())
     }
 
     /// Members of a quorum whose data status is not that of one.

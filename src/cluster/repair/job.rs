@@ -12,9 +12,10 @@ use crate::model::repair::{Journal, Phase, Work};
 use crate::ocf::{OcfCode, Outcome};
 use crate::sys::Deadline;
 
-use super::interrupt::{self, Reaction};
-use super::show::Display;
+use super::interrupt::{Reaction, react};
+use crate::cluster::interrupt;
 use crate::cluster::node::Here;
+use crate::cluster::show::Display;
 use crate::cluster::{Exit, Failure};
 
 /// How often it is looked whether the operator has asked for the end.
@@ -158,7 +159,7 @@ impl Job<'_> {
                 continue;
             }
             answered = asked;
-            match interrupt::react(&stand.journal, was_warned) {
+            match react(&stand.journal, was_warned) {
                 Reaction::End => return Err(self.interrupted(&stand).into()),
                 Reaction::AskAgain => {
                     was_warned = true;

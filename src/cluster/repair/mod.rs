@@ -17,13 +17,12 @@ mod args;
 mod interrupt;
 mod job;
 mod plan;
-mod show;
 
 pub use args::RepairArgs;
 
+use super::show::Display;
 use job::{Job, Stopped};
 use plan::{HandsOff, Plan};
-use show::Display;
 
 /// What is tried, in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +60,7 @@ pub(super) fn repair(strategy: Strategy, args: &RepairArgs) -> Result<(), Failur
     if !args.yes {
         ask::agree()?;
     }
-    interrupt::listen().map_err(Failure::plain)?;
+    super::interrupt::listen().map_err(Failure::plain)?;
     let mut display = Display::new(args.json, args.verbose);
     settle();
     let result = work(&here, &plan, args.timeout, &mut display)

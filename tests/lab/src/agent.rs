@@ -16,7 +16,7 @@ pub(crate) const DIRECTORY: &str = "/usr/lib/ocf/resource.d/heartbeat";
 
 /// Puts the agent on the disk of a node that is off.
 pub(crate) fn lay_out(node: &Node, agent: &Agent) -> Result<()> {
-    let dir = node.disk("ocf").join("resource.d/heartbeat");
+    let dir = node.disk("usr").join("lib/ocf/resource.d/heartbeat");
     std::fs::create_dir_all(&dir).map_err(Error::io(format!("create {}", dir.display())))?;
     match agent {
         Agent::Expgsql { binary } => copy(binary, &dir.join("expgsql")),

@@ -27,7 +27,7 @@ const OVERLAYS: [(&str, &str); 5] = [
     ("var", "/var"),
     ("opt", "/opt"),
     ("root", "/root"),
-    ("ocf", "/usr/lib/ocf"),
+    ("usr", "/usr"),
 ];
 
 /// A host of the lab: a cluster node, or the client.

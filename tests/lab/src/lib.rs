@@ -40,7 +40,7 @@ mod streams;
 pub mod suite;
 mod weather;
 
-pub use artifact::build_expgsql;
+pub use artifact::{Package, build_expgsql, make_package};
 pub use cluster::{Builder, CLIENT, Cluster, LOCK};
 pub use error::{Error, Result};
 pub use host::Node;

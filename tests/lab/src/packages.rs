@@ -11,7 +11,7 @@ use crate::progress::note;
 pub const SWITCH_VARIABLE: &str = "EXPGSQL_LAB";
 
 /// Package and a file that only it brings.
-const NEEDED: [(&str, &str); 13] = [
+const NEEDED: [(&str, &str); 15] = [
     ("pacemaker", "/usr/sbin/pacemakerd"),
     ("corosync", "/usr/sbin/corosync"),
     ("pacemaker-cli-utils", "/usr/sbin/crm_mon"),
@@ -32,6 +32,8 @@ const NEEDED: [(&str, &str); 13] = [
     ("openssh-client", "/usr/bin/ssh"),
     // Not openssh-server, which would be enabled as a service of this machine; dropbear-bin is only the program.
     ("dropbear-bin", "/usr/sbin/dropbear"),
+    ("make", "/usr/bin/make"),
+    ("rpm", "/usr/bin/rpmbuild"),
 ];
 
 /// Time for apt on a slow line.

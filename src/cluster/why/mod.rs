@@ -1,7 +1,6 @@
 //! `cluster why`: why there is no primary, or who the next one would be. Explained in `decide::why`.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -12,7 +11,7 @@ use crate::decide::why::{Answer, Explanation, Reason, State, explain};
 use crate::model::node_name::NodeName;
 
 use super::Failure;
-use super::status::{Depth, Screen, VERSION, WhyArgs, bad, good, look, odd, stamp, wrapped};
+use super::status::{Depth, Screen, VERSION, WhyArgs, bad, good, look, odd, print, stamp, wrapped};
 
 /// Explains who may be promoted.
 ///
@@ -27,7 +26,7 @@ pub(super) fn why(args: &WhyArgs) -> Result<(), Failure> {
     } else {
         render(&seen, &explanation, Screen::of_stdout()).join("\n")
     };
-    writeln!(io::stdout(), "{text}").map_err(Failure::plain)
+    print(&text)
 }
 
 /// The form of the JSON, documented in docs/status.md.

@@ -1349,4 +1349,65 @@ mod tests {
         node(&mut seen, "node1").degraded = Some(("waiting".to_owned(), None));
         assert!(explain(&seen).waiting.is_some());
     }
+
+    #[test]
+    fn in_asynchronous_mode_positions_decide() {
+        let history = "2<1:0000000000000100";
+        let report = |seen: &mut Observed, who: &str, end: u64| {
+            node(seen, who).report = Some(position(history, end));
+        };
+        let mut seen = healthy();
+        seen.promise = Some(Promise::Async);
+        seen.sync = Ok(None);
+        seen.in_force = None;
+        for standby in ["node2", "node3"] {
+            node(&mut seen, standby).data = Ok(Some("STREAMING|ASYNC".parse().unwrap()));
+            node(&mut seen, standby).score = Some(Score::new(100));
+        }
+        let answer = explain(&seen).answer;
+        assert!(
+            answer.ends_with("node2 or node3 takes over, whichever has more."),
+            "{answer}"
+        );
+        // The primary has said that this one is further behind than maxlag allows.
+        node(&mut seen, "node2").score = Some(Score::MINUS_INFINITY);
+        let reasons = &explain(&seen).nodes[&name("node2")].reasons;
+        assert_eq!(
+            reasons[..],
+            [Reason::NotOffered(Some(Score::MINUS_INFINITY))]
+        );
+
+        lose(&mut seen, "node1");
+        report(&mut seen, "node2", 0x300);
+        let missing = |found: &Explanation, who: &str| {
+            let reasons = &found.nodes[&name(who)].reasons;
+            reasons.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let waits = "no position reported yet by node1, node3";
+        assert_eq!(missing(&explain(&seen), "node2"), [waits]);
+        report(&mut seen, "node3", 0x200);
+        let lost = &explain(&seen).nodes[&name("node3")].reasons;
+        assert!(
+            matches!(&lost[..], [Reason::Election(election::Outcome::Lost { better })] if better.as_str() == "node2"),
+            "{lost:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_said_of_primary_and_successor_needs_no_repetition() {
+        for (answer, bare_answer) in [
+            ("There is no primary: no quorum.", "no quorum"),
+            (
+                "There is no primary yet: node1 is being promoted.",
+                "node1 is being promoted",
+            ),
+            (
+                "There is no primary, and no node may become one: x.",
+                "no node may become one: x",
+            ),
+            ("node1 is the primary.", "node1 is the primary"),
+        ] {
+            assert_eq!(bare(answer), bare_answer);
+        }
+    }
 }

@@ -127,3 +127,70 @@ fn ordered<'a, 'i: 'a>(
         set.map(|(id, _)| (id, Place::Anywhere)).collect::<Vec<_>>()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(constraints: &str) -> Vec<(String, Option<String>, Place)> {
+        let cib = format!(
+            "<cib><configuration><resources>\
+             <clone id=\"ms\"><primitive id=\"pgsql\" type=\"expgsql\"/></clone>\
+             <primitive id=\"vip\" type=\"IPaddr2\"><instance_attributes id=\"i\">\
+             <nvpair id=\"n\" name=\"ip\" value=\"10.0.0.1\"/></instance_attributes></primitive>\
+             <group id=\"g\"><primitive id=\"a\" type=\"IPaddr2\"/><primitive id=\"b\" type=\"lvsdr\"/></group>\
+             </resources><constraints>{constraints}</constraints></configuration></cib>"
+        );
+        let beside = beside(&cib, &["ms", "pgsql"]).unwrap();
+        beside
+            .into_iter()
+            .map(|b| (b.name, b.address, b.place))
+            .collect()
+    }
+
+    #[test]
+    fn colocations_orders_and_sets_are_understood() {
+        let name = str::to_owned;
+        let vip = |place| vec![(name("vip"), Some(name("10.0.0.1")), place)];
+        for (constraints, expected) in [
+            ("", vec![]),
+            (
+                r#"<rsc_colocation id="c" rsc="vip" with-rsc="ms" with-rsc-role="Master" score="100"/>"#,
+                vip(Place::WithPrimary),
+            ),
+            (
+                r#"<rsc_colocation id="c" rsc="vip" with-rsc="pgsql" with-rsc-role="Unpromoted"/>"#,
+                vip(Place::WithStandby),
+            ),
+            (
+                r#"<rsc_order id="o" first="ms" then="vip" first-action="promote"/>"#,
+                vip(Place::Anywhere),
+            ),
+            // Where it belongs comes from the colocation, wherever that stands.
+            (
+                r#"<rsc_order id="o" first="ms" then="vip"/><rsc_colocation id="c" rsc="vip" with-rsc="ms" with-rsc-role="Promoted"/>"#,
+                vip(Place::WithPrimary),
+            ),
+            (
+                r#"<rsc_colocation id="c" rsc="g" with-rsc="ms" with-rsc-role="Promoted"/>"#,
+                vec![
+                    (name("a"), None, Place::WithPrimary),
+                    (name("b"), None, Place::WithPrimary),
+                ],
+            ),
+            (
+                r#"<rsc_colocation id="c"><resource_set id="s" role="Started"><resource_ref id="vip"/></resource_set><resource_set id="t" role="Promoted"><resource_ref id="ms"/></resource_set></rsc_colocation>"#,
+                vip(Place::WithPrimary),
+            ),
+            (
+                r#"<rsc_colocation id="c" rsc="vip" with-rsc="other"/><rsc_order id="o" first="other" then="vip"/>"#,
+                vec![],
+            ),
+            // Nothing of that name is configured.
+            (r#"<rsc_order id="o" first="ms" then="gone"/>"#, vec![]),
+        ] {
+            assert_eq!(found(constraints), expected, "{constraints}");
+        }
+        assert!(beside("no XML", &["ms"]).is_err());
+    }
+}

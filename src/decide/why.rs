@@ -861,14 +861,22 @@ fn without_primary(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
         };
         format!("There is no primary: nobody but {} {what}.", and(&which))
     };
-    advice.push(
-        "only if what the others lack may be lost: expgsql cluster reset_master NODE".to_owned(),
-    );
+    let is_away = |reason: &Reason| matches!(reason, Reason::Offline(_));
+    let is_lost = |answer: &Answer| answer.has_the_data() && answer.reasons.iter().any(is_away);
+    if holders.is_empty() || e.nodes.values().any(is_lost) {
+        advice.push(
+            "only if that can't be done, and the last commits may be lost: expgsql cluster reset_master NODE"
+                .to_owned(),
+        );
+    }
     (text, advice)
 }
 
 /// The part of a reason before its explanation.
 fn in_short(reason: &Reason) -> String {
+    if let Reason::Banned { .. } = reason {
+        return "banned".to_owned();
+    }
     let text = reason.to_string();
     let short = text.split(':').next().unwrap_or_default();
     short.to_owned()
@@ -1409,5 +1417,37 @@ mod tests {
         ] {
             assert_eq!(bare(answer), bare_answer);
         }
+    }
+
+    /// To make another node the primary gives commits up: that is no advice for a forgotten ban.
+    #[test]
+    fn giving_commits_up_is_the_last_advice_and_only_where_somebody_is_gone() {
+        let gives_up = |seen: &Observed| {
+            let advice = explain(seen).advice;
+            let at = advice.iter().position(|a| a.contains("reset_master"));
+            assert!(at.is_none_or(|at| at + 1 == advice.len()), "{advice:?}");
+            at.is_some()
+        };
+        let mut seen = healthy();
+        for who in ["node1", "node2", "node3"] {
+            let node = node(&mut seen, who);
+            node.role = RecordedRole::Unpromoted;
+            node.status = Some(NodeStatus::Alone);
+            node.placements.push(Placement {
+                id: format!("cli-ban-ms-on-{who}"),
+                node: name(who),
+                score: Score::MINUS_INFINITY,
+                promoted_only: true,
+                until: None,
+            });
+        }
+        assert!(!gives_up(&seen));
+        assert!(
+            explain(&seen)
+                .answer
+                .contains("nobody but node1 (banned) and node3 (banned) is known")
+        );
+        lose(&mut seen, "node1");
+        assert!(gives_up(&seen));
     }
 }

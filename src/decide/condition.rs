@@ -485,9 +485,7 @@ fn notices(seen: &Observed) -> Vec<Finding> {
                 Finding::new("failures", Weight::Notice, failures(name, node, last))
                     .on(name)
                     .since(last.and_then(|f| f.at))
-                    .fix(Some(format!(
-                        "crm_resource --cleanup --resource {clone} --node {name}"
-                    ))),
+                    .fix(Some("expgsql cluster cleanup".to_owned())),
             );
         }
     }

@@ -191,9 +191,9 @@ impl Reason {
             Self::Banned { .. } => Some(format!("crm_resource --clear --resource {clone}")),
             Self::StartFailed { reason, .. } => Some(match reason.as_deref().and_then(advised) {
                 Some(command) => format!("on {node}: {command}"),
-                None => cleanup(node, clone),
+                None => CLEANUP.to_owned(),
             }),
-            Self::GivenUp { .. } => Some(cleanup(node, clone)),
+            Self::GivenUp { .. } => Some(CLEANUP.to_owned()),
             Self::NotRunning | Self::Repairing(_) => None,
             Self::Unreadable(_) => None,
             Self::Ineligible(_) | Self::Coverage(_) | Self::Election(_) => None,
@@ -212,9 +212,7 @@ impl Reason {
 pub const LOCK_FIX: &str =
     "see to the lock service: its machine, the server there, the network to it";
 
-fn cleanup(node: &NodeName, clone: &str) -> String {
-    format!("repair the cause, then: crm_resource --cleanup --resource {clone} --node {node}")
-}
+const CLEANUP: &str = "repair the cause, then: expgsql cluster cleanup";
 
 /// The command in `run 'COMMAND': reason`, which is how the agent refuses a start that a repair would help.
 fn advised(reason: &str) -> Option<&str> {

@@ -243,3 +243,102 @@ fn of_node(
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::observed::Presence;
+    use crate::decide::observed::example::{healthy, name, quorum_of_three};
+
+    const PLAIN: Screen = Screen {
+        width: None,
+        colour: false,
+        live: false,
+    };
+
+    fn shown(seen: &Observed, screen: Screen) -> Vec<String> {
+        render(seen, &explain(seen), screen)
+    }
+
+    /// Both gone, with a word that no quorum is needed.
+    fn lost() -> Observed {
+        let mut seen = healthy();
+        seen.no_quorum_policy = crate::model::cluster_view::NoQuorumPolicy::Ignore;
+        for gone in ["node1", "node3"] {
+            let node = seen.nodes.get_mut(&name(gone)).unwrap();
+            node.presence = Presence::Lost;
+            node.status = None;
+        }
+        seen
+    }
+
+    #[test]
+    fn the_answer_comes_first_and_then_each_node() {
+        assert_eq!(
+            shown(&healthy(), PLAIN),
+            [
+                "node1 is the primary. If it fails now, node3 takes over.",
+                "",
+                "     node1  is the primary",
+                "no   node2  data status is STREAMING|ASYNC: commits did not wait for this node",
+                "yes  node3  the primary counts on it: every acknowledged commit is there",
+            ]
+        );
+        let among = shown(&quorum_of_three(), PLAIN);
+        assert!(
+            among[3].starts_with("yes  node2  it is one of those among whom"),
+            "{among:?}"
+        );
+    }
+
+    #[test]
+    fn what_helps_and_what_speaks_for_a_node_is_said() {
+        let text = shown(&lost(), PLAIN);
+        let has = |line: &str| assert!(text.iter().any(|l| l == line), "{line:?}: {text:#?}");
+        has(
+            "  do    bring node1 back: its machine, its network, then systemctl start pacemaker there",
+        );
+        has(
+            "        bring node3 back: its machine, its network, then systemctl start pacemaker there",
+        );
+        has("no   node1  offline: it left without a word, and may run out of reach");
+        has("            but: it was the last primary, and nobody was promoted since");
+    }
+
+    #[test]
+    fn every_line_fits_its_terminal() {
+        for width in [60, 80] {
+            let screen = Screen {
+                width: Some(width),
+                colour: true,
+                live: false,
+            };
+            for line in shown(&lost(), screen) {
+                assert!(console::measure_text_width(&line) <= width, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_json_has_its_documented_members() {
+        let documented = include_str!("../../../docs/status.md");
+        let seen = lost();
+        let now = Timestamp::from_second(1_795_272_492).unwrap();
+        let value = serde_json::to_value(document(&seen, &explain(&seen), now)).unwrap();
+        let members = |value: &serde_json::Value| -> Vec<String> {
+            value.as_object().unwrap().keys().cloned().collect()
+        };
+        let mut names = members(&value);
+        names.extend(members(&value["nodes"]["node1"]));
+        names.extend(members(&value["nodes"]["node1"]["reasons"][0]));
+        assert!(names.len() > 15, "{names:?}");
+        for name in names {
+            assert!(
+                documented.contains(&format!("`{name}`")),
+                "docs/status.md lacks {name}"
+            );
+        }
+        assert_eq!(value["state"], "none");
+        assert_eq!(value["nodes"]["node1"]["reasons"][0]["code"], "offline");
+    }
+}

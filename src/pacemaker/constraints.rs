@@ -36,6 +36,8 @@ pub struct Location {
     pub is_of_promoted: bool,
     /// It ends by itself.
     pub ends: bool,
+    /// When, as it is written; `None`: never, or not in so many words.
+    pub until: Option<String>,
 }
 
 /// The resources that must run where one of `names` runs, a group's members each by itself.
@@ -142,6 +144,10 @@ fn location(constraint: Node<'_, '_>) -> Option<Location> {
             role.eq_ignore_ascii_case("promoted") || role.eq_ignore_ascii_case("master")
         }),
         ends: rule.is_some_and(|rule| child(rule, "date_expression").is_some()),
+        until: rule
+            .and_then(|rule| child(rule, "date_expression"))
+            .and_then(|date| date.attribute("end"))
+            .map(str::to_owned),
     })
 }
 

@@ -26,6 +26,10 @@ pub struct FailedOperation {
     pub code: String,
     /// It did not end in time.
     pub timed_out: bool,
+    /// Not a failure after all: a probe that found the resource running, or stopped.
+    pub is_finding: bool,
+    /// When it happened, seconds since 1970 by that node's clock.
+    pub at: Option<u64>,
 }
 
 impl FailedOperation {
@@ -100,6 +104,10 @@ fn of_node(state: Node<'_, '_>, resources: &[&ResourceName]) -> Vec<FailedOperat
                 code: says("rc-code"),
                 // Pacemaker's PCMK_EXEC_TIMEOUT.
                 timed_out: op.attribute("op-status") == Some("2"),
+                is_finding: says("operation") == "monitor"
+                    && says("interval") == "0"
+                    && matches!(says("rc-code").as_str(), "0" | "7" | "8" | "190" | "191"),
+                at: says("last-rc-change").parse().ok(),
             });
         }
     }

@@ -1,6 +1,7 @@
 //! Pacemaker and corosync: reading the cluster's state, and writing to it.
 
 pub mod attributes;
+pub mod beside;
 pub mod change_set;
 pub mod cib;
 pub mod constraints;
@@ -8,5 +9,4 @@ pub mod corosync;
 pub mod failures;
 pub mod quorum;
 pub mod resources;
-pub mod surroundings;
 mod xml;

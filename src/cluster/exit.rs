@@ -12,6 +12,8 @@ pub enum Exit {
     Done = 0,
     /// Tried and failed, or given up before anything was done: the sentence says which.
     Failed = 1,
+    /// The command line, or the file it names, can't be used as it is; nothing was done.
+    Usage = 2,
     /// The cluster has no primary.
     NoPrimary = 10,
     /// It was done, but what should follow from it was not seen in time.
@@ -62,6 +64,6 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_the_older_scripts() {
         let numbers: Vec<u8> = Exit::VARIANTS.iter().map(|exit| *exit as u8).collect();
-        assert_eq!(numbers, [0, 1, 10, 11, 100, 101, 102]);
+        assert_eq!(numbers, [0, 1, 2, 10, 11, 100, 101, 102]);
     }
 }

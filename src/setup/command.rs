@@ -27,6 +27,24 @@ pub enum Step {
     #[command(after_help = AFTER_HELP)]
     Render(RenderArgs),
 
+    /// Hold config.ini against the nodes, and say how to correct what is wrong
+    ///
+    /// Each node is asked by ssh, as root: versions, data directory, settings, networks, clock, the lock service, whether a standby can
+    /// connect. This program is copied to a node for that where it is not installed, and removed again. Nothing else is changed.
+    #[command(after_help = AFTER_HELP)]
+    Check(CheckArgs),
+
+    /// What a node says of itself, for check; asked on standard input
+    #[command(hide = true)]
+    Probe,
+
+    /// Copy the program, the password file and the commands' links to the nodes
+    ///
+    /// By ssh, as root. Shows what each node lacks, asks, and copies that; a node that has everything is left alone. Passwords go to
+    /// the file that pgsql_passfile names (/etc/expgsql/pgpass), which only PostgreSQL's owner can read.
+    #[command(after_help = AFTER_HELP)]
+    Install(InstallArgs),
+
     /// Give the cluster its resources
     ///
     /// Shows the difference between the cluster's configuration and what config.ini says, asks, changes it in one step, and waits
@@ -42,6 +60,28 @@ pub enum Step {
     /// The data directories stay. So does everything in the configuration that is not this program's.
     #[command(after_help = AFTER_HELP)]
     Erase(EraseArgs),
+}
+
+/// How `check` is done.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct CheckArgs {
+    /// Only this node; may be repeated
+    #[arg(long, value_name = "NODE")]
+    pub node: Vec<String>,
+    /// The findings as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How `install` is done.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct InstallArgs {
+    /// Only on this node; may be repeated
+    #[arg(long, value_name = "NODE")]
+    pub node: Vec<String>,
+    /// Don't ask
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// How `apply` is done.

@@ -3,10 +3,13 @@
 //! [`config`] reads the file, [`plan`] is what the cluster is to look like, [`render`] writes that down.
 
 mod apply;
+mod check;
 mod command;
 mod config;
+mod install;
 mod plan;
 mod progress;
+mod remote;
 mod render;
 mod samples;
 mod tree;
@@ -15,7 +18,7 @@ use std::io::{self, Write as _};
 use std::panic::catch_unwind;
 use std::path::Path;
 
-pub use command::{ApplyArgs, Command, EraseArgs, RenderArgs, Step};
+pub use command::{ApplyArgs, CheckArgs, Command, EraseArgs, InstallArgs, RenderArgs, Step};
 pub use config::Shape;
 pub use render::Format;
 
@@ -29,6 +32,9 @@ use render::Quoting;
 pub fn run(command: &Command) -> Exit {
     let result = catch_unwind(|| match &command.step {
         Step::Render(args) => render(command.config.as_deref(), args),
+        Step::Check(args) => check::check(&Config::read(command.config.as_deref())?, args),
+        Step::Probe => check::probe_here(),
+        Step::Install(args) => install::install(&Config::read(command.config.as_deref())?, args),
         Step::Apply(args) => apply::apply(&Config::read(command.config.as_deref())?, args),
         Step::Erase(args) => apply::erase(&Config::read(command.config.as_deref())?, args),
     });

@@ -1,7 +1,5 @@
 //! The lock's row, made where it is not there yet. A lock that is held stays held.
 
-use std::path::Path;
-
 use crate::cluster::Failure;
 use crate::distlock::{LockError, Made, Service};
 use crate::params::Secret;
@@ -17,7 +15,7 @@ pub(super) enum Lock {
     /// Nothing: there is none, or it is there.
     Ready,
     /// The row, and perhaps the table.
-    Missing { service: Service, name: String },
+    Missing { service: Box<Service>, name: String },
 }
 
 /// Looks at the lock service that config.ini names.
@@ -35,14 +33,6 @@ pub(super) fn look(site: &Site) -> Result<Lock, Failure> {
     };
     let name = params.distlock_lockname.as_deref().unwrap_or(RESOURCE);
     let passfile = params.passfile.as_deref();
-    if let Some(missing) =
-        passfile.filter(|path| !site.passwords.lock.is_empty() && !Path::new(path).exists())
-    {
-        return Err(Failure::plain(format!(
-            "nothing was done: {} is not there, which has the lock service's password: expgsql setup install puts it on every node",
-            missing.display()
-        )));
-    }
     let failed = |error: LockError| {
         Failure::plain(format!(
             "nothing was done: the lock service can't be used: {error}"
@@ -50,7 +40,7 @@ pub(super) fn look(site: &Site) -> Result<Lock, Failure> {
     };
     let service = Service::new(&Secret::new(conninfo.reveal()), name, passfile).map_err(failed)?;
     let missing = |service| Lock::Missing {
-        service,
+        service: Box::new(service),
         name: name.to_owned(),
     };
     match service.read(Deadline::after(LIMIT)) {

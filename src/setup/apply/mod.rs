@@ -113,6 +113,7 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     if let Some(first) = &args.master {
         name_first(&mut merged, &present.view, config, &plan.names, first)?;
     }
+    know_files(config)?;
     let lock = lock::look(site)?;
     first_steps.extend(lock.to_do());
     first_steps.append(&mut merged.changes);
@@ -167,6 +168,25 @@ fn know_nodes(view: &ClusterView, config: &Config) -> Result<(), Failure> {
         )),
         None => Ok(()),
     }
+}
+
+/// What the agent needs is there, on this node at least: without it every start would fail.
+fn know_files(config: &Config) -> Result<(), Failure> {
+    let site = &config.site;
+    let has_password = site.passwords.replication.is_some() || !site.passwords.lock.is_empty();
+    let passfile = site.resolved.passfile.clone().filter(|_| has_password);
+    let files = std::iter::once(site.program().into()).chain(passfile);
+    let missing: Vec<String> = files
+        .filter(|path: &std::path::PathBuf| !path.exists())
+        .map(|path| path.display().to_string())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::plain(format!(
+        "nothing was done: this node lacks {}; expgsql setup install puts it on every node",
+        missing.join(" and ")
+    )))
 }
 
 /// Writes down which node shall be the first primary, as if it had been promoted last.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use keys::PARAM_PREFIX;
 pub(crate) use problem::Problem;
+pub(crate) use secrets::PassLine;
 pub use site::Shape;
 pub(crate) use site::{Site, Template, Tuning};
 
@@ -21,12 +22,15 @@ use crate::cluster::{Exit, Failure};
 const NAME: &str = "config.ini";
 const USUAL: &str = "/etc/expgsql/config.ini";
 
+/// Keys and their values, as they stand there.
+pub(crate) type Given = Vec<(String, String)>;
+
 /// config.ini, read.
 pub(crate) struct Config {
     pub(crate) path: PathBuf,
     pub(crate) site: Site,
     /// Every value as it stands there, for templates of the operator's own.
-    pub(crate) values: Vec<(String, String)>,
+    pub(crate) values: Given,
 }
 
 impl Config {
@@ -79,7 +83,7 @@ impl Config {
 ///
 /// # Errors
 /// Everything that is wrong with it, in the order of the lines.
-pub(crate) fn read(text: &str) -> Result<(Site, Vec<(String, String)>), Vec<Problem>> {
+pub(crate) fn read(text: &str) -> Result<(Site, Given), Vec<Problem>> {
     let (entries, mut problems) = ini::parse(text);
     let site = Site::of(&entries, &mut problems);
     problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));

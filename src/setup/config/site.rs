@@ -546,10 +546,9 @@ impl Reader<'_> {
         }
         for problem in problems {
             // What comes of a key that was complained of already need not be said again.
-            if let (Some(key), Some(what)) = place(&problem) {
-                if self.problems.is_empty() || self.entry(&key).is_some() {
-                    self.wrong(&key, what);
-                }
+            let key = key_of(&problem);
+            if self.problems.is_empty() || self.entry(&key).is_some() {
+                self.wrong(&key, format!("can't be used: {problem}"));
             }
         }
         params
@@ -655,13 +654,11 @@ fn template(text: &str) -> Result<(Option<Shape>, Template), String> {
     }
 }
 
-/// The key that is to blame for what the agent would complain of, and the complaint as it reads behind the key.
-fn place(problem: &ParamError) -> (Option<String>, Option<String>) {
-    let key = match problem {
+/// The key that is to blame for what the agent would complain of.
+fn key_of(problem: &ParamError) -> String {
+    let param = match problem {
+        ParamError::MasterIpMissing { .. } => return "writer_vip".to_owned(),
         ParamError::Unparsable { name, .. } | ParamError::NotUtf8 { name } => name,
-        ParamError::MasterIpMissing { .. } => {
-            return (Some("writer_vip".to_owned()), Some(behind(problem)));
-        }
         ParamError::SlotName { .. } => "replication_slot_name",
         ParamError::ExternalStandbysUnused { .. } | ParamError::QuorumWithExternal => {
             "external_standby_node_list"
@@ -676,11 +673,7 @@ fn place(problem: &ParamError) -> (Option<String>, Option<String>) {
         | ParamError::NothingToPromote { .. }
         | ParamError::SeveralPrimaries { .. } => "rep_mode",
     };
-    (Some(format!("{PARAM_PREFIX}{key}")), Some(behind(problem)))
-}
-
-fn behind(problem: &ParamError) -> String {
-    format!("can't be used: {problem}")
+    format!("{PARAM_PREFIX}{param}")
 }
 
 /// What a sample has where the reader must put something.

@@ -20,6 +20,7 @@ mod cluster {
     pub(crate) mod quorum;
     pub(crate) mod redundancy;
     pub(crate) mod server;
+    pub(crate) mod setup;
     pub(crate) mod split;
     pub(crate) mod stage;
     pub(crate) mod switchover;
@@ -28,7 +29,7 @@ mod cluster {
 
 use cluster::{
     comes_back, commands, compare, features, lag, machines, network, power_cut, quorum, server,
-    split, switchover, two_nodes,
+    setup, split, switchover, two_nodes,
 };
 
 fn main() -> ExitCode {
@@ -50,6 +51,9 @@ fn main() -> ExitCode {
         two_nodes::two_nodes_with_a_lock_service_survive_splits,
         commands::an_operator_repairs_a_node_by_hand,
         lag::a_standby_far_behind_is_nobodys_successor,
+        setup::three_nodes_are_set_up_from_one_file,
+        setup::two_nodes_are_set_up_from_one_file,
+        setup::a_cluster_of_the_stock_agent_is_taken_over,
         compare::it_is_up_sooner_costs_less_and_is_whole_again_by_itself,
     ])
 }

@@ -607,3 +607,241 @@ fn differences(old: &Tree, new: &Tree) -> Vec<String> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::apply::find;
+    use crate::setup::config;
+    use crate::setup::plan::Values;
+
+    const EMPTY: &str =
+        "<configuration><crm_config/><nodes/><resources/><constraints/></configuration>";
+
+    /// What pha4pgsql's template made, by pcs 0.9 on Pacemaker 1.1, with a fencing device and a resource of somebody else's.
+    const OLD: &str = "<configuration>
+      <crm_config><cluster_property_set id='cib-bootstrap-options'>
+        <nvpair id='p1' name='no-quorum-policy' value='stop'/><nvpair id='p2' name='stonith-enabled' value='true'/>
+        <nvpair id='p3' name='cluster-recheck-interval' value='7min'/>
+      </cluster_property_set></crm_config>
+      <resources>
+        <primitive class='stonith' id='fence1' type='fence_ipmilan'/>
+        <primitive class='ocf' provider='heartbeat' type='IPaddr2' id='vip-master'>
+          <instance_attributes id='vip-master-instance_attributes'>
+            <nvpair id='v1' name='ip' value='192.0.2.9'/><nvpair id='v2' name='iflabel' value='w'/>
+          </instance_attributes>
+        </primitive>
+        <master id='msPostgresql'>
+          <primitive class='ocf' provider='heartbeat' type='pgsql' id='pgsql'>
+            <instance_attributes id='pgsql-instance_attributes'>
+              <nvpair id='i1' name='pgdata' value='/data'/><nvpair id='i2' name='rep_mode' value='sync'/>
+              <nvpair id='i3' name='stop_escalate' value='30'/><nvpair id='i4' name='no_such' value='1'/>
+              <nvpair id='i5' name='primary_conninfo_opt' value='user=repl password=hush'/>
+            </instance_attributes>
+            <operations>
+              <op id='o1' name='monitor' interval='7s' timeout='60s' on-fail='restart'/>
+              <op id='o2' name='monitor' interval='3s' timeout='60s' role='Master' on-fail='restart'/>
+              <op id='o3' name='demote' interval='0s' timeout='60s' on-fail='stop'/>
+              <op id='o4' name='methods' interval='0s' timeout='5s'/>
+            </operations>
+          </primitive>
+          <meta_attributes id='ms-meta'>
+            <nvpair id='m1' name='master-max' value='1'/><nvpair id='m2' name='notify' value='true'/>
+            <nvpair id='m3' name='target-role' value='Master'/>
+          </meta_attributes>
+        </master>
+      </resources>
+      <constraints>
+        <rsc_colocation id='c1' rsc='vip-master' with-rsc='msPostgresql' with-rsc-role='Master' score='INFINITY'/>
+        <rsc_order id='c2' first='msPostgresql' first-action='promote' then='vip-master' then-action='start' score='INFINITY' symmetrical='false'/>
+        <rsc_order id='c3' first='msPostgresql' first-action='demote' then='vip-master' then-action='start' score='0' symmetrical='false'/>
+        <rsc_location id='cli-prefer-x' rsc='msPostgresql' node='a' score='10'/>
+      </constraints>
+    </configuration>";
+
+    fn plan(tree: &Tree) -> Plan {
+        let text = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\nreader_vip=192.0.2.10\npgsql_pgctl=/bin/pg_ctl\npgsql_pgdata=/data\n\
+                    pgsql_repuser=repl\n";
+        let (site, _) = config::read(text).unwrap();
+        Plan::named(&Values::from(&site), find::names(tree, &site).unwrap())
+    }
+
+    fn merged(text: &str) -> Merged {
+        let tree = Tree::parse(text).unwrap();
+        merge(&tree, &plan(&tree))
+    }
+
+    #[test]
+    fn what_was_merged_once_needs_nothing_the_second_time() {
+        for text in [EMPTY, OLD] {
+            let first = merged(text);
+            assert!(!first.changes.is_empty());
+            let again = merged(&first.configuration.to_text());
+            assert_eq!(again.changes, Vec::<String>::new());
+            assert!(again.configuration == first.configuration);
+        }
+    }
+
+    #[test]
+    fn ids_are_unique() {
+        for text in [EMPTY, OLD] {
+            let tree = merged(text).configuration;
+            let mut ids: Vec<&str> = tree.all().filter_map(|e| e.get("id")).collect();
+            ids.sort_unstable();
+            let before = ids.len();
+            ids.dedup();
+            assert_eq!(ids.len(), before);
+        }
+    }
+
+    #[test]
+    fn an_older_cluster_is_taken_over_and_each_change_is_said() {
+        let merged = merged(OLD);
+        let all = merged.changes.join("\n");
+        for part in [
+            "make the <master> of an older Pacemaker a promotable clone",
+            "replace master-max by promoted-max",
+            "change the agent from ocf:heartbeat:pgsql to ocf:heartbeat:expgsql",
+            "change primary_conninfo_opt from its old value",
+            "remove no_such, which is no parameter",
+            "operation monitor: interval from 7s to 4s",
+            "operation demote: on-fail from stop to restart",
+            "remove the constraint c3",
+            "add the resource vip-slave",
+        ] {
+            assert!(all.contains(part), "{part}:\n{all}");
+        }
+        assert!(!all.contains("hush"), "{all}");
+        assert_eq!(merged.replaces.as_deref(), Some("ocf:heartbeat:pgsql"));
+        assert!(
+            merged
+                .remarks
+                .iter()
+                .any(|remark| remark.contains("stop_escalate=30 stays")),
+            "{:?}",
+            merged.remarks
+        );
+        // The promotion of the old names is none: what they mean is the same.
+        assert!(
+            !all.contains("constraint c1") && !all.contains("constraint c2"),
+            "{all}"
+        );
+        assert!(
+            !all.contains("no-quorum-policy") && !all.contains("stonith"),
+            "{all}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_ours_stays() {
+        let text = merged(OLD).configuration.to_text();
+        for part in [
+            "fence1",
+            "cluster-recheck-interval",
+            "name=\"stonith-enabled\" value=\"true\"",
+            "cli-prefer-x",
+            "name=\"iflabel\" value=\"w\"",
+            "name=\"target-role\" value=\"Master\"",
+            "id=\"o4\"",
+        ] {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+        assert!(!text.contains("hush"));
+    }
+
+    #[test]
+    fn taking_ours_out_leaves_the_rest() {
+        let tree = merged(OLD).configuration;
+        let names = plan(&tree).names;
+        let left = without(&tree, &names).configuration;
+        let text = left.to_text();
+        for gone in ["msPostgresql", "vip-master", "vip-slave", "\"pgsql\""] {
+            assert!(!text.contains(gone), "{gone}:\n{text}");
+        }
+        assert!(text.contains("fence1") && text.contains("cluster-recheck-interval"));
+        assert_eq!(without(&left, &names).changes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn properties_are_set_only_where_they_must_be() {
+        let with = |properties: &str, device: bool| {
+            let device = if device {
+                "<primitive class='stonith' id='f' type='x'/>"
+            } else {
+                ""
+            };
+            let text = format!(
+                "<configuration><crm_config><cluster_property_set id='s'>{properties}</cluster_property_set></crm_config>\
+                 <resources>{device}</resources><constraints/></configuration>"
+            );
+            let changes = merged(&text).changes;
+            changes
+                .into_iter()
+                .filter(|change| change.contains("property"))
+                .collect::<Vec<_>>()
+        };
+        let pair = |name: &str, value: &str| {
+            format!("<nvpair id='{name}' name='{name}' value='{value}'/>")
+        };
+        let (quorum, stonith) = ("no-quorum-policy", "stonith-enabled");
+        assert_eq!(with("", false).len(), 2);
+        assert_eq!(with("", true).len(), 1);
+        for (properties, device, number) in [
+            (pair(quorum, "freeze") + &pair(stonith, "true"), true, 0),
+            (pair(quorum, "freeze") + &pair(stonith, "true"), false, 0),
+            (pair(quorum, "ignore") + &pair(stonith, "false"), false, 1),
+            (pair(quorum, "stop") + &pair(stonith, "FALSE"), false, 0),
+        ] {
+            assert_eq!(with(&properties, device).len(), number, "{properties}");
+        }
+    }
+
+    #[test]
+    fn names_that_the_cluster_has_are_kept_and_what_is_in_the_way_is_named() {
+        let text = OLD
+            .replace("id='pgsql'", "id='db'")
+            .replace("msPostgresql", "db-clone")
+            .replace("vip-master", "writer");
+        let names = plan(&Tree::parse(&text).unwrap()).names;
+        assert_eq!(
+            (
+                names.resource.as_str(),
+                names.clone.as_str(),
+                names.writer.as_str()
+            ),
+            ("db", "db-clone", "writer")
+        );
+        let site = config::read("node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\npgsql_pgctl=/b\npgsql_pgdata=/d\npgsql_repuser=r\n").unwrap().0;
+        for (resources, part) in [
+            (
+                "<primitive id='pgsql' class='ocf' provider='heartbeat' type='Dummy'/>",
+                "no PostgreSQL resource",
+            ),
+            (
+                "<primitive id='pgsql' class='ocf' provider='heartbeat' type='pgsql'/>",
+                "not in a clone",
+            ),
+            (
+                "<group id='g'><primitive id='pgsql' class='ocf' provider='heartbeat' type='pgsql'/></group>",
+                "in the group g",
+            ),
+            (
+                "<primitive id='vip-master' class='ocf' provider='heartbeat' type='Dummy'/>",
+                "no IPaddr2",
+            ),
+            (
+                "<clone id='x'><primitive id='a' class='ocf' provider='heartbeat' type='pgsql'/></clone>\
+                 <clone id='y'><primitive id='b' class='ocf' provider='heartbeat' type='expgsql'/></clone>",
+                "several PostgreSQL resources (a, b)",
+            ),
+        ] {
+            let tree = Tree::parse(&EMPTY.replace(
+                "<resources/>",
+                &format!("<resources>{resources}</resources>"),
+            ))
+            .unwrap();
+            let why = find::names(&tree, &site).unwrap_err();
+            assert!(why.contains(part), "{why}");
+        }
+    }
+}

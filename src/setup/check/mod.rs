@@ -267,21 +267,38 @@ pub(super) fn probe_here() -> Result<(), Failure> {
     super::print(&answer)
 }
 
-/// A paragraph for each finding, the worst first.
+/// A paragraph for each thing that was found, the worst first. What is so on several nodes is said once.
 fn in_words(findings: &[Finding], nodes: usize) -> String {
     let is_coloured = io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut text = String::new();
+    let mut said: Vec<(&Finding, Vec<&str>)> = Vec::new();
     for finding in findings {
-        let word = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Todo => "to do",
-        };
-        let colour = match finding.severity {
-            Severity::Error => "31",
-            Severity::Warning => "33",
-            Severity::Todo => "36",
+        let node = finding.node.as_deref();
+        let same = said.iter_mut().find(|(first, _)| {
+            (first.severity, &first.what, &first.fix)
+                == (finding.severity, &finding.what, &finding.fix)
+        });
+        match same {
+            Some((_, nodes)) => nodes.extend(node),
+            None => said.push((finding, node.into_iter().collect())),
+        }
+    }
+    let place = |names: &[&str]| match names.len() {
+        0 => "all nodes".to_owned(),
+        n if n == nodes && n > 1 => "all nodes".to_owned(),
+        _ => names.join(" "),
+    };
+    let width = said
+        .iter()
+        .map(|(_, names)| place(names).len())
+        .max()
+        .unwrap_or(0);
+    let mut text = String::new();
+    for (finding, names) in &said {
+        let (word, colour) = match finding.severity {
+            Severity::Error => ("error", "31"),
+            Severity::Warning => ("warning", "33"),
+            Severity::Todo => ("to do", "36"),
         };
         let word = format!("{word:<8}");
         let word = if is_coloured {
@@ -289,9 +306,10 @@ fn in_words(findings: &[Finding], nodes: usize) -> String {
         } else {
             word
         };
-        let node = finding.node.as_deref().unwrap_or("all");
+        let place = place(names);
+        let indent = 8 + 1 + width;
         text += &format!(
-            "{word} {node:<8} {}\n{:<17} -> {}\n",
+            "{word} {place:<width$}  {}\n{:<indent$}  -> {}\n",
             finding.what, "", finding.fix
         );
     }
@@ -321,21 +339,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_has_its_way_out_below_it() {
-        let finding = Finding {
+    fn what_is_so_on_several_nodes_is_said_once_with_its_way_out() {
+        let finding = |node: &str, what: &str| Finding {
             severity: Severity::Error,
-            node: Some("node1".to_owned()),
-            what: "it is off".to_owned(),
+            node: Some(node.to_owned()),
+            what: what.to_owned(),
             fix: "start it".to_owned(),
         };
-        let text = in_words(&[finding], 3);
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "error    node1    it is off");
-        assert_eq!(lines[1].trim(), "-> start it");
-        assert!(
-            lines[2].starts_with("3 nodes asked") && lines[2].ends_with("1 error, no warnings"),
-            "{}",
-            lines[2]
+        let all = [
+            finding("a", "it is off"),
+            finding("b", "it is off"),
+            finding("b", "it is lost"),
+        ];
+        let lines: Vec<String> = in_words(&all, 3).lines().map(str::to_owned).collect();
+        assert_eq!(
+            lines,
+            [
+                "error    a b  it is off",
+                "              -> start it",
+                "error    b    it is lost",
+                "              -> start it",
+                "3 nodes asked about versions, data directory, settings, networks, clock, lock service and replication: 3 errors, no warnings",
+            ]
         );
+        assert!(in_words(&all, 2).starts_with("error    all nodes  it is off\n"));
     }
 }

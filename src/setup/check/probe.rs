@@ -30,7 +30,7 @@ const NEIGHBOUR: Duration = Duration::from_secs(2);
 const NEIGHBOUR_POLL: Duration = Duration::from_millis(100);
 
 /// Settings that are judged.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 13] = [
     "wal_level",
     "hot_standby",
     "max_wal_senders",
@@ -43,6 +43,7 @@ const SETTINGS: [&str; 12] = [
     "listen_addresses",
     "port",
     "archive_mode",
+    "wal_log_hints",
 ];
 
 /// What pg_ctl needs beside it.
@@ -143,7 +144,7 @@ fn server(
         })
         .into();
     facts.settings = settings(&programs, params);
-    facts.objections = objections(request);
+    facts.objections = objections(request, owner, secrets);
     facts.replication = request
         .others
         .iter()
@@ -176,12 +177,11 @@ fn settings(programs: &Programs, params: &Params) -> Answer<BTreeMap<String, Str
     Answer::Known(all)
 }
 
-/// What the agent would refuse a start for.
-fn objections(request: &Request) -> Vec<String> {
+/// What the agent would refuse a start for. The password file need not be there yet: that is said by itself.
+fn objections(request: &Request, owner: &Owner, secrets: Option<&NamedTempFile>) -> Vec<String> {
     let Ok(program) = std::env::current_exe() else {
         return Vec::new();
     };
-    let given = request.params.iter().filter(|(_, value)| !value.is_empty());
     let mut command = Command::new(program)
         .arg("validate-all")
         .env("OCF_RESOURCE_INSTANCE", RESOURCE)
@@ -189,22 +189,36 @@ fn objections(request: &Request) -> Vec<String> {
         .env("OCF_RESKEY_CRM_meta_promoted_max", "1")
         .env("OCF_RESKEY_CRM_meta_notify", "true")
         .env("OCF_CHECK_LEVEL", "10");
+    let given = request.params.iter().filter(|(_, value)| !value.is_empty());
     for (name, value) in given {
         command = command.env(format!("OCF_RESKEY_{name}"), value);
     }
+    let copy = secrets.and_then(|file| own_copy(owner, file.path()).ok());
+    if let Some(copy) = &copy {
+        command = command.env("OCF_RESKEY_passfile", copy.path());
+    }
     match command.output(Deadline::after(STEP * 3)) {
         Ok(output) if output.status.success() => Vec::new(),
-        Ok(output) => {
-            let text = output.stderr_text();
-            let reasons = text
-                .lines()
-                .map(|line| line.strip_prefix("ocf-exit-reason:").unwrap_or(line));
-            reasons
-                .map(|line| line.trim().to_owned())
-                .filter(|line| !line.is_empty())
-                .collect()
-        }
+        Ok(output) => complaints(&output.stderr_text()),
         Err(error) => vec![error.to_string()],
+    }
+}
+
+/// The lines of the log where there are some: the exit reason repeats one of them, shortened.
+fn complaints(text: &str) -> Vec<String> {
+    const REASON: &str = "ocf-exit-reason:";
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let logged: Vec<String> = lines()
+        .filter(|line| !line.starts_with(REASON))
+        .map(str::to_owned)
+        .collect();
+    if logged.is_empty() {
+        lines()
+            .filter_map(|line| line.strip_prefix(REASON))
+            .map(str::to_owned)
+            .collect()
+    } else {
+        logged
     }
 }
 

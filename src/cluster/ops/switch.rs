@@ -279,7 +279,9 @@ impl Tracks {
         let name = TransientAttribute::Wanted.name(resource);
         for node in scene.view.members() {
             let is_asked_for = node.transient.pair(&name).is_some();
-            if !is_asked_for && !(self.requested && node.name == *to) {
+            // Written a moment ago, it may not be in the view yet.
+            let is_ours = self.requested && node.name == *to;
+            if !is_asked_for && !is_ours {
                 continue;
             }
             let deadline = Deadline::after(timing::CHANGE);

@@ -8,7 +8,7 @@ use crate::decide::health::{Degradation, degradation};
 use crate::decide::observed::{
     Companion, FailedAction, LockSeen, NodeSeen, Observed, Place, Presence, TargetRole,
 };
-use crate::decide::why::{Explanation, Reason, State, and};
+use crate::decide::why::{Explanation, LOCK_FIX, Reason, State, and, bare};
 use crate::model::cluster_view::Quorum;
 use crate::model::node_name::NodeName;
 use crate::model::progress::Bytes;
@@ -135,8 +135,7 @@ fn primary(seen: &Observed, why: &Explanation) -> Option<Finding> {
         State::None if seen.target_role == TargetRole::Stopped => "stopped",
         State::None => "no-primary",
     };
-    let text = why.answer.trim_end_matches('.');
-    let text = text.strip_prefix("There is no primary: ").unwrap_or(text);
+    let text = bare(&why.answer);
     // The old primary's last word on record.
     let lost = seen.record.as_ref().ok().and_then(Option::as_ref);
     let node = lost.and_then(|record| seen.nodes.get(&record.node));
@@ -170,18 +169,18 @@ fn partition(seen: &Observed) -> Option<Finding> {
 }
 
 fn hands_off(seen: &Observed) -> Option<Finding> {
-    let reason = if seen.maintenance {
-        Reason::Maintenance
+    let (reason, text) = if seen.maintenance {
+        (
+            Reason::Maintenance,
+            "the cluster is in maintenance: Pacemaker watches nothing, and nobody takes over",
+        )
     } else if !seen.managed {
-        Reason::Unmanaged
+        (
+            Reason::Unmanaged,
+            "the resource is unmanaged: Pacemaker repairs nothing, and nobody takes over",
+        )
     } else {
         return None;
-    };
-    let text = match reason {
-        Reason::Maintenance => {
-            "the cluster is in maintenance: Pacemaker watches nothing, and nobody takes over"
-        }
-        _ => "the resource is unmanaged: Pacemaker repairs nothing, and nobody takes over",
     };
     let any = seen.nodes.keys().next()?;
     Some(Finding::new(reason.code(), Weight::Degrading, text).fix(reason.fix(any, &seen.clone)))
@@ -294,8 +293,9 @@ fn of_node(
             let last = node.failures.iter().filter_map(|f| f.at).max();
             return Some(by(reason, text).since(last));
         }
-        // What stops them all is said already.
-        if !why.cluster.is_empty() {
+        // What stops them all is said already; and a server without standbys runs on one node.
+        let is_single = seen.promise.is_none() && seen.nodes.values().any(NodeSeen::is_running);
+        if !why.cluster.is_empty() || is_single {
             return None;
         }
         let text = format!("the server on {name} does not run");
@@ -353,18 +353,12 @@ fn streams(seen: &Observed, name: &NodeName, node: &NodeSeen) -> Option<Finding>
 }
 
 fn lock(seen: &Observed) -> Option<Finding> {
-    let see_to_it =
-        || Some("expgsql distlock status, and the lock service's own machine".to_owned());
+    let see_to_it = || Some(LOCK_FIX.to_owned());
     match &seen.lock {
         LockSeen::Unused | LockSeen::ByCommand | LockSeen::NotAsked { .. } => None,
-        LockSeen::Silent { why, .. } => Some(
-            Finding::new(
-                "lock-silent",
-                Weight::Degrading,
-                format!("the lock service does not answer: {why}"),
-            )
-            .fix(see_to_it()),
-        ),
+        LockSeen::Silent { why, .. } => {
+            Some(Finding::new("lock-silent", Weight::Degrading, why).fix(see_to_it()))
+        }
         LockSeen::Unusable { why, .. } => {
             Some(Finding::new("lock-unusable", Weight::Degrading, why).fix(see_to_it()))
         }
@@ -491,9 +485,7 @@ fn notices(seen: &Observed) -> Vec<Finding> {
                 Finding::new("failures", Weight::Notice, failures(name, node, last))
                     .on(name)
                     .since(last.and_then(|f| f.at))
-                    .fix(Some(format!(
-                        "crm_resource --cleanup --resource {clone} --node {name}"
-                    ))),
+                    .fix(Some("expgsql cluster cleanup".to_owned())),
             );
         }
     }

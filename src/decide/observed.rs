@@ -210,7 +210,7 @@ pub struct Companion {
 
 /// Where a companion belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
-#[strum(serialize_all = "lowercase")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Place {
     WithPrimary,
     WithStandby,

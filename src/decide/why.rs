@@ -191,9 +191,9 @@ impl Reason {
             Self::Banned { .. } => Some(format!("crm_resource --clear --resource {clone}")),
             Self::StartFailed { reason, .. } => Some(match reason.as_deref().and_then(advised) {
                 Some(command) => format!("on {node}: {command}"),
-                None => cleanup(node, clone),
+                None => CLEANUP.to_owned(),
             }),
-            Self::GivenUp { .. } => Some(cleanup(node, clone)),
+            Self::GivenUp { .. } => Some(CLEANUP.to_owned()),
             Self::NotRunning | Self::Repairing(_) => None,
             Self::Unreadable(_) => None,
             Self::Ineligible(_) | Self::Coverage(_) | Self::Election(_) => None,
@@ -202,17 +202,17 @@ impl Reason {
             }
             Self::LockHeld { .. } => None,
             Self::LockNotEligible(_) => None,
-            Self::LockUnusable(_) | Self::Lock(_) => Some(
-                "see to the lock service: expgsql distlock status shows what it says".to_owned(),
-            ),
+            Self::LockUnusable(_) | Self::Lock(_) => Some(LOCK_FIX.to_owned()),
             Self::NotOffered(_) => None,
         }
     }
 }
 
-fn cleanup(node: &NodeName, clone: &str) -> String {
-    format!("repair the cause, then: crm_resource --cleanup --resource {clone} --node {node}")
-}
+/// What helps where the lock service is the trouble.
+pub const LOCK_FIX: &str =
+    "see to the lock service: its machine, the server there, the network to it";
+
+const CLEANUP: &str = "repair the cause, then: expgsql cluster cleanup";
 
 /// The command in `run 'COMMAND': reason`, which is how the agent refuses a start that a repair would help.
 fn advised(reason: &str) -> Option<&str> {
@@ -781,7 +781,7 @@ fn caution(seen: &Observed, primary: &NodeName) -> String {
     let mut words = String::new();
     if matches!(seen.lock, LockSeen::Silent { .. }) {
         words = format!(
-            "; but as long as the lock service is silent only if {primary}'s machine can still be asked"
+            " (while the lock service is silent, only if {primary}'s machine can still be asked)"
         );
     }
     let Some(votes) = seen.votes.filter(|v| v.one_each && v.expected >= 3) else {
@@ -839,7 +839,9 @@ fn without_primary(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
         .nodes
         .iter()
         .filter(|(_, answer)| answer.has_the_data())
-        .filter_map(|(name, answer)| Some(format!("{name} ({})", answer.reasons.first()?)))
+        .filter_map(|(name, answer)| {
+            Some(format!("{name} ({})", in_short(answer.reasons.first()?)))
+        })
         .collect();
     let mut advice = fixes(seen, e);
     let text = if holders.is_empty() {
@@ -857,10 +859,25 @@ fn without_primary(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
         };
         format!("There is no primary: nobody but {} {what}.", and(&which))
     };
-    advice.push(
-        "only if what the others lack may be lost: expgsql cluster reset_master NODE".to_owned(),
-    );
+    let is_away = |reason: &Reason| matches!(reason, Reason::Offline(_));
+    let is_lost = |answer: &Answer| answer.has_the_data() && answer.reasons.iter().any(is_away);
+    if holders.is_empty() || e.nodes.values().any(is_lost) {
+        advice.push(
+            "only if that can't be done, and the last commits may be lost: expgsql cluster reset_master NODE"
+                .to_owned(),
+        );
+    }
     (text, advice)
+}
+
+/// The part of a reason before its explanation.
+fn in_short(reason: &Reason) -> String {
+    if let Reason::Banned { .. } = reason {
+        return "banned".to_owned();
+    }
+    let text = reason.to_string();
+    let short = text.split(':').next().unwrap_or_default();
+    short.to_owned()
 }
 
 /// What helps: first what concerns all, then the nodes that have the data.
@@ -884,6 +901,19 @@ fn fixes(seen: &Observed, e: &Explanation) -> Vec<String> {
         }
     }
     unique
+}
+
+/// The answer without the words that say that there is no primary, for who has said that already.
+#[must_use]
+pub fn bare(answer: &str) -> &str {
+    let answer = answer.trim_end_matches('.');
+    let openings = [
+        "There is no primary: ",
+        "There is no primary yet: ",
+        "There is no primary, and ",
+    ];
+    let rest = openings.iter().find_map(|o| answer.strip_prefix(o));
+    rest.unwrap_or(answer)
 }
 
 /// `a`, `a and b`, `a, b and c`.
@@ -921,6 +951,15 @@ mod tests {
 
     type Change = fn(&mut Observed);
 
+    /// What is the matter, how it comes about; the answer, and the codes of what is against all, and against each node.
+    type Case = (
+        &'static str,
+        Change,
+        &'static str,
+        &'static [&'static str],
+        [&'static [&'static str]; 3],
+    );
+
     fn node<'a>(seen: &'a mut Observed, node: &str) -> &'a mut NodeSeen {
         seen.nodes.get_mut(&name(node)).unwrap()
     }
@@ -943,7 +982,7 @@ mod tests {
     /// Without a primary: the first sentence, and each node's reasons by name.
     #[test]
     fn everything_that_can_keep_a_primary_away_is_named() {
-        let cases: &[(&str, Change, &str, &[&str], [&[&str]; 3])] = &[
+        let cases: &[Case] = &[
             (
                 "all is well",
                 |_| {},
@@ -958,8 +997,7 @@ mod tests {
                     lose(seen, "node3");
                     seen.no_quorum_policy = NoQuorumPolicy::Ignore;
                 },
-                "There is no primary: nobody but node1 (offline: it left without a word, and may run out of reach) and node3 \
-                 (offline: it left without a word, and may run out of reach) is known to have every acknowledged commit.",
+                "There is no primary: nobody but node1 (offline) and node3 (offline) is known to have every acknowledged commit.",
                 &[],
                 [&["offline"], &["ineligible"], &["offline"]],
             ),
@@ -979,9 +1017,7 @@ mod tests {
                     lose(seen, "node1");
                     node(seen, "node3").score = None;
                 },
-                "There is no primary: nobody but node1 (offline: it left without a word, and may run out of reach) and node3 (it \
-                 is not offered (promotion score not set): too far behind, still replaying, or its next monitor is awaited) is \
-                 known to have every acknowledged commit.",
+                "There is no primary: nobody but node1 (offline) and node3 (it is not offered (promotion score not set)) is known to have every acknowledged commit.",
                 &[],
                 [&["offline"], &["ineligible"], &["not-offered"]],
             ),
@@ -1318,5 +1354,98 @@ mod tests {
         assert_eq!(explain(&seen).waiting, None);
         node(&mut seen, "node1").degraded = Some(("waiting".to_owned(), None));
         assert!(explain(&seen).waiting.is_some());
+    }
+
+    #[test]
+    fn in_asynchronous_mode_positions_decide() {
+        let history = "2<1:0000000000000100";
+        let report = |seen: &mut Observed, who: &str, end: u64| {
+            node(seen, who).report = Some(position(history, end));
+        };
+        let mut seen = healthy();
+        seen.promise = Some(Promise::Async);
+        seen.sync = Ok(None);
+        seen.in_force = None;
+        for standby in ["node2", "node3"] {
+            node(&mut seen, standby).data = Ok(Some("STREAMING|ASYNC".parse().unwrap()));
+            node(&mut seen, standby).score = Some(Score::new(100));
+        }
+        let answer = explain(&seen).answer;
+        assert!(
+            answer.ends_with("node2 or node3 takes over, whichever has more."),
+            "{answer}"
+        );
+        // The primary has said that this one is further behind than maxlag allows.
+        node(&mut seen, "node2").score = Some(Score::MINUS_INFINITY);
+        let reasons = &explain(&seen).nodes[&name("node2")].reasons;
+        assert_eq!(
+            reasons[..],
+            [Reason::NotOffered(Some(Score::MINUS_INFINITY))]
+        );
+
+        lose(&mut seen, "node1");
+        report(&mut seen, "node2", 0x300);
+        let missing = |found: &Explanation, who: &str| {
+            let reasons = &found.nodes[&name(who)].reasons;
+            reasons.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let waits = "no position reported yet by node1, node3";
+        assert_eq!(missing(&explain(&seen), "node2"), [waits]);
+        report(&mut seen, "node3", 0x200);
+        let lost = &explain(&seen).nodes[&name("node3")].reasons;
+        assert!(
+            matches!(&lost[..], [Reason::Election(election::Outcome::Lost { better })] if better.as_str() == "node2"),
+            "{lost:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_said_of_primary_and_successor_needs_no_repetition() {
+        for (answer, bare_answer) in [
+            ("There is no primary: no quorum.", "no quorum"),
+            (
+                "There is no primary yet: node1 is being promoted.",
+                "node1 is being promoted",
+            ),
+            (
+                "There is no primary, and no node may become one: x.",
+                "no node may become one: x",
+            ),
+            ("node1 is the primary.", "node1 is the primary"),
+        ] {
+            assert_eq!(bare(answer), bare_answer);
+        }
+    }
+
+    /// To make another node the primary gives commits up: that is no advice for a forgotten ban.
+    #[test]
+    fn giving_commits_up_is_the_last_advice_and_only_where_somebody_is_gone() {
+        let gives_up = |seen: &Observed| {
+            let advice = explain(seen).advice;
+            let at = advice.iter().position(|a| a.contains("reset_master"));
+            assert!(at.is_none_or(|at| at + 1 == advice.len()), "{advice:?}");
+            at.is_some()
+        };
+        let mut seen = healthy();
+        for who in ["node1", "node2", "node3"] {
+            let node = node(&mut seen, who);
+            node.role = RecordedRole::Unpromoted;
+            node.status = Some(NodeStatus::Alone);
+            node.placements.push(Placement {
+                id: format!("cli-ban-ms-on-{who}"),
+                node: name(who),
+                score: Score::MINUS_INFINITY,
+                promoted_only: true,
+                until: None,
+            });
+        }
+        assert!(!gives_up(&seen));
+        assert!(
+            explain(&seen)
+                .answer
+                .contains("nobody but node1 (banned) and node3 (banned) is known")
+        );
+        lose(&mut seen, "node1");
+        assert!(gives_up(&seen));
     }
 }

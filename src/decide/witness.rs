@@ -335,4 +335,27 @@ mod tests {
             .collect();
         assert_eq!(best, ["c"]);
     }
+
+    #[test]
+    fn a_statement_is_read_as_it_is_made() {
+        let text = "7|W|3<2:0000000005000060|0000000005000100";
+        let (epoch, statement) = Statement::parse(text).unwrap();
+        assert_eq!((epoch, statement.is_witness), (7, true));
+        assert_eq!(statement.position.to_string(), "3@0/5000100");
+        assert!(
+            !Statement::parse("7|-|3|0000000005000100")
+                .unwrap()
+                .1
+                .is_witness
+        );
+        for bad in [
+            "",
+            "7|W|3",
+            "x|W|3|0000000005000100",
+            "7|W|?|0000000005000100",
+            "7|W|3|0/5",
+        ] {
+            assert!(Statement::parse(bad).is_err(), "{bad}");
+        }
+    }
 }

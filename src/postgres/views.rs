@@ -354,3 +354,63 @@ fn unexpected(query: &'static str, what: &str) -> SqlError {
         what: what.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(fields: [&str; 6]) -> Row {
+        fields
+            .iter()
+            .map(|f| (!f.is_empty()).then(|| (*f).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn replication_is_read_from_text() {
+        let rows = [
+            row([
+                "P",
+                "2",
+                "0/1501428",
+                "ANY 1 (\"node2\", \"node3\")",
+                "",
+                "",
+            ]),
+            row(["S", "node2", "0/1501400", "40", "1.5", "streaming"]),
+            // A user who may not see the rest of the row; and one that has just connected.
+            row(["S", "node3", "", "", "", ""]),
+        ];
+        let found = Replication::of_rows(&rows).unwrap();
+        assert_eq!(found.timeline, TimelineId::new(2));
+        assert_eq!(found.sync_names.as_ref().map(SyncNames::count), Some(1));
+        let [first, second] = &found.standbys[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(first.delay, Some(Duration::from_millis(1500)));
+        assert_eq!((first.is_streaming, first.lag), (true, Some(40)));
+        assert_eq!(
+            (second.is_streaming, second.lag, second.flushed),
+            (false, None, None)
+        );
+        // No row at all: a standby answers.
+        assert_eq!(Replication::of_rows(&[]), Some(Replication::default()));
+    }
+
+    #[test]
+    fn what_is_no_such_answer_is_none() {
+        for bad in [
+            row(["X", "2", "0/1", "", "", ""]),
+            row(["P", "two", "0/1", "", "", ""]),
+            row(["P", "2", "nowhere", "", "", ""]),
+            row(["S", "node2", "0/1", "many", "", ""]),
+            vec![Some("P".to_owned())],
+        ] {
+            assert_eq!(
+                Replication::of_rows(std::slice::from_ref(&bad)),
+                None,
+                "{bad:?}"
+            );
+        }
+    }
+}

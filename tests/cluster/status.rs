@@ -72,6 +72,15 @@ fn ends(node: &Node, words: &[&str], code: i32, part: &str) -> Result<Output> {
     Ok(output)
 }
 
+/// The same, after a while: the cluster is about to get there.
+fn comes_to(lab: &Cluster, node: &Node, words: &[&str], code: i32, part: &str) -> Result<()> {
+    lab.eventually(&format!("{words:?} ends with {code}"), LIMIT, |_| {
+        ends(node, words, code, part)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    })
+}
+
 fn is(output: &Output, node: &Node, words: &[&str], code: i32, part: &str) -> Result<()> {
     let is_so = output.code() == Some(code) && output.text().contains(part);
     expect(is_so, || {
@@ -259,8 +268,8 @@ fn stopped(stage: &Stage) -> Result<()> {
         status.to_string()
     })?;
     ends(node, &["why"], 0, "an operator stopped the resource")?;
-    ends(node, &["master"], 10, "no primary")?;
-    ends(node, &["status", "--check"], 10, "is stopped")?;
+    comes_to(lab, node, &["master"], 10, "no primary")?;
+    comes_to(lab, node, &["status", "--check"], 10, "is stopped")?;
     role(node, &["--delete-parameter=target-role"])
 }
 
@@ -279,8 +288,8 @@ fn no_primary(stage: &Stage) -> Result<()> {
     }
     let has_it = why["nodes"][first.name()]["ground"] == "recorded-primary";
     expect(has_it, || format!("{} has everything: {why}", first.name()))?;
-    ends(first, &["master"], 10, "no primary")?;
-    ends(first, &["status", "--check"], 10, "no primary")?;
+    comes_to(lab, first, &["master"], 10, "no primary")?;
+    comes_to(lab, first, &["status", "--check"], 10, "no primary")?;
     lab.lift_bans()
 }
 

@@ -16,7 +16,7 @@ use super::wait::Watch;
 /// [`Exit::Failed`] where something fails again, [`Exit::TimedOut`] where it goes on for longer than the limit.
 pub(super) fn cleanup(args: &WaitArgs) -> Result<(), Failure> {
     let mut scene = Scene::look(args.which.resource.as_deref())?;
-    let failures = scene.failures()?;
+    let failures = scene.listed()?;
     for failure in &failures {
         let _ = writeln!(io::stdout(), "{failure}");
     }

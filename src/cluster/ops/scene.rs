@@ -1,20 +1,18 @@
 //! The cluster as these commands see it: one reading of the CIB, and what it says about the resource.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use crate::cluster::{Exit, Failure, node, resource};
-use crate::decide::observed::{FailedAction, Place, Placement};
 use crate::model::cluster_view::{
     ClusterProperty, ClusterView, NoQuorumPolicy, NodeKind, NodeView, OperationKind,
     PermanentAttribute, Quorum, RecordedRole, ResourceName, TransientAttribute, parse_bool,
-    recorded_role,
 };
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::ReplInfo;
 use crate::model::status::{DataStatus, NodeStatus, SenderState};
+use crate::pacemaker::constraints::{self, Follower, With};
+use crate::pacemaker::failures::{FailedOperation, failed_operations};
 use crate::pacemaker::resources::{self, Resource};
-use crate::pacemaker::surroundings::{self, Beside, Surroundings};
 
 use super::tools::{Meta, NodeMode};
 
@@ -24,35 +22,7 @@ pub(super) struct Scene {
     pub(super) view: ClusterView,
     pub(super) resource: Resource,
     /// The addresses, as a rule.
-    pub(super) followers: Vec<Beside>,
-    /// Constraints that bind it to a node, or keep it away.
-    pub(super) placements: Vec<Placement>,
-}
-
-/// A failed operation that nobody has forgiven yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FailedOperation {
-    pub(super) node: NodeName,
-    resource: String,
-    action: FailedAction,
-}
-
-impl fmt::Display for FailedOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FailedAction {
-            operation,
-            code,
-            timed_out,
-            reason,
-            ..
-        } = &self.action;
-        write!(f, "{}: {operation} of {} ", self.node, self.resource)?;
-        match (reason, timed_out) {
-            (Some(reason), _) => write!(f, "failed: {reason}"),
-            (None, true) => f.write_str("took too long"),
-            (None, false) => write!(f, "failed with exit code {code}"),
-        }
-    }
+    pub(super) followers: Vec<Follower>,
 }
 
 /// The CIB's text and what it says, in a partition that may act.
@@ -130,13 +100,12 @@ impl Scene {
     ) -> Result<Self, Failure> {
         let found = resources::of_agent(&text, resource::AGENT).map_err(node::unreachable)?;
         let resource = resource::choose(found, wanted)?;
-        let around = around(&text, &resource)?;
+        let followers = followers(&text, &resource)?;
         Ok(Self {
             text,
             view,
             resource,
-            followers: around.companions,
-            placements: around.placements,
+            followers,
         })
     }
 
@@ -146,8 +115,7 @@ impl Scene {
     /// [`Failure`]; what was read before stays.
     pub(super) fn refresh(&mut self) -> Result<(), Failure> {
         let (text, view) = cluster()?;
-        let around = around(&text, &self.resource)?;
-        (self.followers, self.placements) = (around.companions, around.placements);
+        self.followers = followers(&text, &self.resource)?;
         (self.text, self.view) = (text, view);
         Ok(())
     }
@@ -169,26 +137,22 @@ impl Scene {
         [self.handle(), self.name().as_str()]
     }
 
+    pub(super) fn locations(&self) -> Result<Vec<constraints::Location>, Failure> {
+        constraints::locations(&self.text, &self.names()).map_err(node::unreachable)
+    }
+
     /// What Pacemaker holds against the resource and its addresses.
     pub(super) fn failures(&self) -> Result<Vec<FailedOperation>, Failure> {
-        let mut all = Vec::new();
-        for resource in self.all_names() {
-            let failures = surroundings::failures_of(&self.text, resource);
-            let failures = failures.map_err(node::unreachable)?.into_iter();
-            all.extend(failures.map(|(node, action)| FailedOperation {
-                node,
-                resource: resource.to_owned(),
-                action,
-            }));
-        }
-        all.sort_by(|a, b| a.node.cmp(&b.node));
+        let mut all = self.listed()?;
+        all.retain(|operation| !operation.is_degraded());
         Ok(all)
     }
 
-    /// The resource and its addresses.
-    fn all_names(&self) -> impl Iterator<Item = &str> {
-        let followers = self.followers.iter().map(|f| f.name.as_str());
-        [self.name().as_str()].into_iter().chain(followers)
+    /// The same, with what crm_mon lists as a failure and is none.
+    pub(super) fn listed(&self) -> Result<Vec<FailedOperation>, Failure> {
+        let followers = self.followers.iter().map(|follower| &follower.name);
+        let names: Vec<_> = [self.name()].into_iter().chain(followers).collect();
+        failed_operations(&self.text, &names).map_err(node::unreachable)
     }
 
     /// Refuses what can't work because nothing is started or stopped at all.
@@ -308,10 +272,10 @@ impl Scene {
 
     /// What of the primary's side is not there yet: the addresses that go with it.
     pub(super) fn missing_beside(&self, primary: &NodeName) -> Option<String> {
-        let is_there = |follower: &&Beside| {
+        let is_there = |follower: &&Follower| {
             let node = self.view.node(primary);
             follower.is_disabled
-                || follower.place != Place::WithPrimary
+                || follower.with != With::Promoted
                 || node.is_some_and(|node| is_active(node, &follower.name))
         };
         let missing = self.followers.iter().find(|f| !is_there(f))?;
@@ -327,19 +291,19 @@ impl Scene {
                 return Some(missing);
             }
         }
-        let may_run = |place: Place| match place {
-            Place::WithPrimary => false,
-            Place::WithStandby => standbys
+        let may_run = |with: With| match with {
+            With::Promoted => false,
+            With::Unpromoted => standbys
                 .iter()
                 .any(|n| n.role(name) == RecordedRole::Unpromoted),
-            Place::Anywhere => true,
+            With::Any => true,
         };
-        let runs = |follower: &Beside| {
+        let runs = |follower: &Follower| {
             let mut nodes = self.view.nodes.values();
             nodes.any(|n| n.in_membership && is_active(n, &follower.name))
         };
         let mut followers = self.followers.iter();
-        let missing = followers.find(|f| !f.is_disabled && may_run(f.place) && !runs(f))?;
+        let missing = followers.find(|f| !f.is_disabled && may_run(f.with) && !runs(f))?;
         Some(format!("{} is not up", missing.name))
     }
 
@@ -366,7 +330,8 @@ impl Scene {
 
     /// What still runs, on the members that `where_` chooses.
     pub(super) fn still_runs(&self, where_: impl Fn(&NodeView) -> bool) -> Option<String> {
-        let names: Vec<&str> = self.all_names().collect();
+        let followers = self.followers.iter().map(|follower| &follower.name);
+        let names: Vec<_> = [self.name()].into_iter().chain(followers).collect();
         let members = self.view.members().filter(|node| where_(node));
         for node in members {
             if let Some(name) = names.iter().find(|name| is_active(node, name)) {
@@ -380,13 +345,14 @@ impl Scene {
     pub(super) fn failed_stop(&self) -> Option<FailedOperation> {
         let failures = self.failures().ok()?;
         let stop = OperationKind::Stop.to_string();
-        failures.into_iter().find(|f| f.action.operation == stop)
+        failures.into_iter().find(|f| f.operation == stop)
     }
 }
 
-fn around(text: &str, resource: &Resource) -> Result<Surroundings, Failure> {
-    let clone = resource.clone.as_ref().map(|clone| clone.name.as_str());
-    surroundings::read(text, resource.name.as_str(), clone).map_err(node::unreachable)
+fn followers(text: &str, resource: &Resource) -> Result<Vec<Follower>, Failure> {
+    let clone = resource.clone.iter().map(|clone| clone.name.as_str());
+    let names: Vec<&str> = clone.chain([resource.name.as_str()]).collect();
+    constraints::followers(text, &names).map_err(node::unreachable)
 }
 
 /// What a node says it is.
@@ -396,9 +362,8 @@ pub(super) fn status_of(node: &NodeView, resource: &ResourceName) -> Option<Node
         .ok()
 }
 
-fn is_active(node: &NodeView, resource: &str) -> bool {
-    let history = node.history.get(resource);
-    match history.map_or(RecordedRole::Unknown, |history| recorded_role(history)) {
+fn is_active(node: &NodeView, resource: &ResourceName) -> bool {
+    match node.role(resource) {
         RecordedRole::Promoted | RecordedRole::Unpromoted => true,
         RecordedRole::Stopped | RecordedRole::Unknown => false,
     }

@@ -8,11 +8,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use crate::cluster::status::{fail_count, threshold};
 use crate::cluster::{Exit, Failure, ask};
 use crate::cluster::{node, resource};
 use crate::decide::eligibility::{self, Promise};
-use crate::decide::observed::Placement;
 use crate::decide::switch::{self as decide, Plan, Service, Standby};
 use crate::model::claim::Claim;
 use crate::model::cluster_view::{
@@ -20,12 +18,14 @@ use crate::model::cluster_view::{
 };
 use crate::model::node_name::NodeName;
 use crate::pacemaker::attributes;
+use crate::pacemaker::constraints::Location;
+use crate::pacemaker::failures::{FailedOperation, fail_count};
 use crate::params::RepMode;
 use crate::sys::Deadline;
 use crate::timing;
 
 use super::args::SwitchArgs;
-use super::scene::{FailedOperation, Scene, is_in_mode, node_named};
+use super::scene::{Scene, is_in_mode, node_named};
 use super::start::{all_follow, primary_serves};
 use super::tools::{self, NodeMode};
 use super::wait::{Look, Watch};
@@ -42,11 +42,7 @@ pub(super) fn switch(args: &SwitchArgs) -> Result<(), Failure> {
     };
     scene.require_managed()?;
     let promise = promise(&scene)?;
-    if scene
-        .placements
-        .iter()
-        .any(|placement| placement.until.is_some())
-    {
+    if scene.locations()?.iter().any(|location| location.ends) {
         tools::clear_expired(scene.handle())?;
         scene.refresh()?;
     }
@@ -127,20 +123,26 @@ fn facts(
     wanted: Option<NodeName>,
 ) -> Result<decide::Facts, Failure> {
     let claim = claim(scene)?;
+    let locations = scene.locations()?;
     let nodes = scene.replicas().into_iter();
     Ok(decide::Facts {
         primaries: scene.primaries(),
         wanted,
         promise,
         nodes: nodes
-            .map(|node| (node.name.clone(), standby(scene, node, &claim)))
+            .map(|node| (node.name.clone(), standby(scene, node, &claim, &locations)))
             .collect(),
     })
 }
 
-fn standby(scene: &Scene, node: &NodeView, claim: &Claim) -> Standby {
+fn standby(scene: &Scene, node: &NodeView, claim: &Claim, locations: &[Location]) -> Standby {
     let name = scene.name();
-    let bans = |location: &&Placement| {
+    let threshold = scene.resource.meta.get("migration-threshold");
+    let threshold: Score = threshold
+        .and_then(|text| text.parse().ok())
+        .filter(|score: &Score| *score > Score::new(0))
+        .unwrap_or(Score::INFINITY);
+    let bans = |location: &&Location| {
         location.node == node.name && location.score == Score::MINUS_INFINITY
     };
     Standby {
@@ -159,9 +161,8 @@ fn standby(scene: &Scene, node: &NodeView, claim: &Claim) -> Standby {
         data_status: scene.data_status(node),
         is_claimed: claim.members.contains(node.name.lower()),
         may_be_chosen: may_be_chosen(scene, node),
-        is_worn_out: threshold(&scene.resource)
-            .is_some_and(|limit| fail_count(node, name).0 >= limit),
-        kept_away_by: scene.placements.iter().find(bans).map(|p| p.id.clone()),
+        is_worn_out: fail_count(node, name) >= threshold,
+        kept_away_by: locations.iter().find(bans).map(|l| l.id.clone()),
     }
 }
 
@@ -192,13 +193,14 @@ fn claim(scene: &Scene) -> Result<Claim, Failure> {
 /// Somebody holds the primary where it is, or wants it elsewhere. Where that ends by itself it is an earlier switchover's, and
 /// this one takes its place.
 fn refuse_if_pinned(scene: &Scene, plan: &Plan) -> Result<(), Failure> {
-    let pins = |location: &&Placement| {
+    let locations = scene.locations()?;
+    let pins = |location: &&Location| {
         location.score == Score::INFINITY
             && location.node != plan.to
-            && location.promoted_only
-            && location.until.is_none()
+            && location.is_of_promoted
+            && !location.ends
     };
-    match scene.placements.iter().find(pins) {
+    match locations.iter().find(pins) {
         None => Ok(()),
         Some(pin) => Err(Failure::new(
             Exit::Refused,
@@ -276,10 +278,10 @@ impl Tracks {
         let resource = scene.name();
         let name = TransientAttribute::Wanted.name(resource);
         for node in scene.view.members() {
-            // The CIB may not have it yet.
+            let is_asked_for = node.transient.pair(&name).is_some();
+            // Written a moment ago, it may not be in the view yet.
             let is_ours = self.requested && node.name == *to;
-            let is_asked_for = is_ours || node.transient.pair(&name).is_some();
-            if !is_asked_for {
+            if !is_asked_for && !is_ours {
                 continue;
             }
             let deadline = Deadline::after(timing::CHANGE);

@@ -7,20 +7,23 @@ use crate::agent;
 use crate::decide::distrust;
 use crate::decide::eligibility::{Promise, is_complete};
 use crate::decide::observed::{
-    Companion, FailCount, LockSeen, NodeSeen, Observed, Presence, Recorded, TargetRole, Votes, Wal,
+    Companion, FailCount, FailedAction, LockSeen, NodeSeen, Observed, Placement, Presence,
+    Recorded, TargetRole, Votes, Wal,
 };
 use crate::decide::witness::Statement;
 use crate::distlock::Service;
 use crate::model::cluster_view::{
-    ClusterProperty, ClusterView, NodeKind, NodeView, OperationKind, PermanentAttribute,
-    ResourceName, Score, TransientAttribute, parse_bool,
+    ClusterProperty, ClusterView, NodeKind, NodeView, OperationKind, PermanentAttribute, Quorum,
+    RecordedRole, ResourceName, TransientAttribute, parse_bool,
 };
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::timeline::WalPosition;
-use crate::pacemaker::cib::{self, Cib};
+use crate::pacemaker::beside::{self, Beside};
+use crate::pacemaker::cib::{self, Cib, CibError};
+use crate::pacemaker::constraints::{self, Location};
+use crate::pacemaker::failures::{self, FailedOperation};
 use crate::pacemaker::resources::{self, Resource};
-use crate::pacemaker::surroundings::{self, Surroundings};
 use crate::pacemaker::{attributes, quorum};
 use crate::params::{Params, RepMode};
 use crate::postgres::views::Follower;
@@ -67,9 +70,7 @@ pub(in crate::cluster) fn look(wanted: Option<&str>, depth: Depth) -> Result<Obs
     let view = cib::parse(&text).map_err(|e| unreachable(&e))?;
     let found = resources::of_agent(&text, resource::AGENT).map_err(|e| unreachable(&e))?;
     let resource = resource::choose(found, wanted)?;
-    let clone = resource.clone.as_ref().map(|clone| clone.name.as_str());
-    let around =
-        surroundings::read(&text, resource.name.as_str(), clone).map_err(|e| unreachable(&e))?;
+    let around = Around::read(&text, &resource).map_err(|e| unreachable(&e))?;
     let mut unread = Vec::new();
     let me = match own_name(&view) {
         Ok(me) => Some(me),
@@ -117,11 +118,30 @@ fn own_name(view: &ClusterView) -> Result<NodeName, String> {
     }
 }
 
+/// What the CIB has around the resource.
+struct Around {
+    beside: Vec<Beside>,
+    locations: Vec<Location>,
+    failures: Vec<FailedOperation>,
+}
+
+impl Around {
+    fn read(cib: &str, resource: &Resource) -> Result<Self, CibError> {
+        let clone = resource.clone.as_ref().map(|clone| clone.name.as_str());
+        let names: Vec<&str> = clone.into_iter().chain([resource.name.as_str()]).collect();
+        Ok(Self {
+            beside: beside::beside(cib, &names)?,
+            locations: constraints::locations(cib, &names)?,
+            failures: failures::failed_operations(cib, &[&resource.name])?,
+        })
+    }
+}
+
 /// What the CIB says.
 struct Picture<'a> {
     view: &'a ClusterView,
     resource: &'a Resource,
-    around: &'a Surroundings,
+    around: &'a Around,
     params: Option<&'a Params>,
     me: Option<&'a NodeName>,
 }
@@ -209,7 +229,7 @@ impl Picture<'_> {
                 || listed
                     .iter()
                     .any(|n| n.eq_ignore_ascii_case(node.name.as_str())),
-            role: node.role(resource),
+            role: role(node, resource),
             role_since: changes.map(|op| op.last_change).max(),
             status: transient(TransientAttribute::Status).and_then(|text| text.parse().ok()),
             data: parsed(node.permanent(PermanentAttribute::DataStatus, resource)),
@@ -218,17 +238,19 @@ impl Picture<'_> {
             threshold: threshold(self.resource),
             placements: self
                 .around
-                .placements
+                .locations
                 .iter()
-                .filter(|p| p.node == node.name && !is_over(p.until.as_deref()))
-                .cloned()
+                .filter(|location| location.node == node.name)
+                .filter(|location| !is_over(location.until.as_deref()))
+                .map(placement)
                 .collect(),
             failures: self
                 .around
                 .failures
                 .iter()
-                .filter(|(name, _)| *name == node.name)
-                .map(|(_, failure)| failure.clone())
+                .filter(|failure| failure.node == node.name)
+                .filter(|failure| !failure.is_degraded() && !failure.is_finding)
+                .map(failed_action)
                 .collect(),
             repair: transient(TransientAttribute::Repair).map(str::to_owned),
             degraded: transient(TransientAttribute::Degraded)
@@ -243,7 +265,7 @@ impl Picture<'_> {
     }
 
     fn companions(&self) -> Vec<Companion> {
-        let beside = self.around.companions.iter();
+        let beside = self.around.beside.iter();
         beside
             .map(|beside| {
                 let name = ResourceName::new(&beside.name);
@@ -283,21 +305,50 @@ fn presence(node: &NodeView) -> Presence {
     }
 }
 
-pub(in crate::cluster) fn fail_count(node: &NodeView, resource: &ResourceName) -> FailCount {
-    let plain = format!("fail-count-{resource}");
-    let of_operation = format!("{plain}#");
-    let counts = node
-        .transient
-        .iter()
-        .filter(|(name, _)| *name == plain || name.starts_with(&of_operation))
-        .filter_map(|(_, pair)| pair.value.parse::<Score>().ok());
-    let sum: i64 = counts.map(|count| i64::from(count.value())).sum();
-    let most = i64::from(FailCount::NEVER_AGAIN.0);
-    FailCount(u32::try_from(sum.clamp(0, most)).unwrap_or(0))
+/// The role on record; a primary that is being demoted or stopped is none any more. (The operation that is running has
+/// taken the place of the one before in the record, and what an earlier monitor found may be left.)
+fn role(node: &NodeView, resource: &ResourceName) -> RecordedRole {
+    let history = node.history.get(resource.as_str());
+    let is_leaving = history.into_iter().flatten().any(|operation| {
+        let ends = matches!(operation.kind, OperationKind::Demote | OperationKind::Stop);
+        ends && operation.call_id.is_none()
+    });
+    match node.role(resource) {
+        RecordedRole::Promoted if is_leaving => RecordedRole::Unpromoted,
+        role @ (RecordedRole::Promoted
+        | RecordedRole::Unpromoted
+        | RecordedRole::Stopped
+        | RecordedRole::Unknown) => role,
+    }
+}
+
+fn fail_count(node: &NodeView, resource: &ResourceName) -> FailCount {
+    let count = failures::fail_count(node, resource).value();
+    FailCount(u32::try_from(count).unwrap_or(0))
+}
+
+fn placement(location: &Location) -> Placement {
+    Placement {
+        id: location.id.clone(),
+        node: location.node.clone(),
+        score: location.score,
+        promoted_only: location.is_of_promoted,
+        until: location.until.clone(),
+    }
+}
+
+fn failed_action(failure: &FailedOperation) -> FailedAction {
+    FailedAction {
+        operation: failure.operation.clone(),
+        code: failure.code.parse().unwrap_or(-1),
+        timed_out: failure.timed_out,
+        reason: failure.reason.clone(),
+        at: failure.at,
+    }
 }
 
 /// `None`: any number of failures.
-pub(in crate::cluster) fn threshold(resource: &Resource) -> Option<u32> {
+fn threshold(resource: &Resource) -> Option<u32> {
     let text = resource.meta.get("migration-threshold")?;
     text.parse().ok().filter(|limit| *limit > 0)
 }
@@ -418,7 +469,7 @@ fn take(
     let (record, sync) = (seen.record.clone(), seen.sync.clone());
     let is_primary = primary == Some(me);
     let note = agent::memory(&params.tmpdir);
-    let is_quorate = seen.quorum == crate::model::cluster_view::Quorum::Yes;
+    let is_quorate = seen.quorum == Quorum::Yes;
     let Some(node) = seen.nodes.get_mut(me) else {
         return;
     };
@@ -526,8 +577,7 @@ mod tests {
     fn seen(cib: &str) -> Observed {
         let view = cib::parse(cib).unwrap();
         let resource = resources::of_agent(cib, resource::AGENT).unwrap().remove(0);
-        let clone = resource.clone.as_ref().map(|clone| clone.name.as_str());
-        let around = surroundings::read(cib, resource.name.as_str(), clone).unwrap();
+        let around = Around::read(cib, &resource).unwrap();
         let me = name("node2");
         let (_, params, problem) = resource::readable(&resource, &me, &view).unwrap();
         assert_eq!(problem, None);
@@ -651,7 +701,7 @@ mod tests {
                 |seen| seen.nodes[&name("node1")].standby,
             ),
             ("have-quorum=\"1\"", "have-quorum=\"0\"", |seen| {
-                seen.quorum == crate::model::cluster_view::Quorum::No
+                seen.quorum == Quorum::No
             }),
             ("1|2|node1|FIRST|1|node3|node3", "nonsense", |seen| {
                 seen.sync.is_err()

@@ -1,13 +1,12 @@
 //! `cluster master`: the primary's name, and nothing else.
 
-use std::io::{self, Write as _};
-
 use crate::decide::why::and;
 use crate::model::cluster_view::{NoQuorumPolicy, Quorum};
 use crate::model::node_name::NodeName;
 
 use super::args::MasterArgs;
 use super::look::{Depth, look};
+use super::show::print;
 use crate::cluster::{Exit, Failure};
 
 /// Prints the primary's node.
@@ -24,7 +23,7 @@ pub(in crate::cluster) fn master(args: &MasterArgs) -> Result<(), Failure> {
     }
     let all: Vec<&str> = seen.primaries().map(NodeName::as_str).collect();
     match all.as_slice() {
-        [one] => writeln!(io::stdout(), "{one}").map_err(Failure::plain),
+        [one] => print(one),
         [] => Err(Failure::new(
             Exit::NoPrimary,
             "the cluster has no primary; expgsql cluster why says why",

@@ -12,9 +12,9 @@ mod text;
 
 pub use args::{MasterArgs, StatusArgs, WhyArgs};
 
-pub(super) use look::{Depth, fail_count, look, threshold};
+pub(super) use look::{Depth, look};
 pub(super) use master::master;
 pub(super) use report::{VERSION, stamp};
-pub(super) use show::status;
+pub(super) use show::{print, status};
 pub(super) use table::wrapped;
 pub(super) use text::{Screen, bad, good, odd};

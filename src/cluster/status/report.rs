@@ -182,7 +182,8 @@ impl Report {
             health: condition.health.to_string(),
             headline: headline(seen, condition),
             since: worst.and_then(|f| f.since).and_then(time),
-            next: worst.and_then(|f| f.fix.clone()),
+            // What is worst may have its cause in what comes after it.
+            next: worst.and_then(|_| condition.findings.iter().find_map(|f| f.fix.clone())),
             outlook: why.answer.clone(),
             primary: seen.primary().cloned(),
             findings: condition.findings.iter().map(finding).collect(),

@@ -40,7 +40,18 @@ pub(in crate::cluster) fn status(args: &StatusArgs) -> Result<(), Failure> {
     } else {
         render(&report, Screen::of_stdout()).join("\n")
     };
-    writeln!(io::stdout(), "{text}").map_err(Failure::plain)
+    print(&text)
+}
+
+/// Prints to whoever still reads.
+///
+/// # Errors
+/// [`Failure`]: a full disk, say.
+pub(in crate::cluster) fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(Failure::plain),
+    }
 }
 
 fn report(seen: &Observed) -> (Condition, Report) {
@@ -58,8 +69,7 @@ fn json(report: &Report) -> Result<String, Failure> {
 fn check(seen: &Observed, condition: &Condition, report: &Report) -> Result<(), Failure> {
     let exit = match condition.health {
         Health::Healthy => {
-            let line = format!("{}. {}", report.headline, report.outlook);
-            return writeln!(io::stdout(), "{line}").map_err(Failure::plain);
+            return print(&format!("{}. {}", report.headline, report.outlook));
         }
         _ if seen.quorum != Quorum::Yes => Exit::NoQuorum,
         Health::Degraded | Health::Split => Exit::Failed,

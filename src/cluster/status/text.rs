@@ -6,7 +6,7 @@ use console::Style;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::decide::why::and;
+use crate::decide::why::{and, bare};
 use crate::model::progress::Bytes;
 
 use super::report::{Lock, Node, Report};
@@ -138,9 +138,7 @@ fn head(report: &Report, screen: Screen) -> Vec<String> {
 fn outlook(report: &Report) -> Option<String> {
     let outlook = &report.outlook;
     let Some((who, then)) = outlook.split_once(" If it fails now, ") else {
-        let said = outlook.trim_end_matches('.');
-        let said = said.strip_prefix("There is no primary: ").unwrap_or(said);
-        return (!report.headline.contains(said)).then(|| outlook.clone());
+        return (!report.headline.contains(bare(outlook))).then(|| outlook.clone());
     };
     if report.headline.contains(then.trim_end_matches('.')) {
         Some(who.to_owned())
@@ -363,6 +361,7 @@ fn lock(report: &Report) -> Option<String> {
             format!("{name}: {owner} held it, and its lease has expired; epoch {epoch}{eligible}")
         }
         "free" => format!("{name}: nobody holds it; epoch {epoch}{eligible}"),
+        "silent" => format!("{name}: no answer, so who holds it is not known"),
         _ => format!("{name}: {why}"),
     })
 }

@@ -1,7 +1,6 @@
 //! `cluster why`: why there is no primary, or who the next one would be. Explained in `decide::why`.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -12,7 +11,7 @@ use crate::decide::why::{Answer, Explanation, Reason, State, explain};
 use crate::model::node_name::NodeName;
 
 use super::Failure;
-use super::status::{Depth, Screen, VERSION, WhyArgs, bad, good, look, odd, stamp, wrapped};
+use super::status::{Depth, Screen, VERSION, WhyArgs, bad, good, look, odd, print, stamp, wrapped};
 
 /// Explains who may be promoted.
 ///
@@ -27,7 +26,7 @@ pub(super) fn why(args: &WhyArgs) -> Result<(), Failure> {
     } else {
         render(&seen, &explanation, Screen::of_stdout()).join("\n")
     };
-    writeln!(io::stdout(), "{text}").map_err(Failure::plain)
+    print(&text)
 }
 
 /// The form of the JSON, documented in docs/status.md.
@@ -126,8 +125,12 @@ const fn code(ground: Ground) -> &'static str {
     }
 }
 
-const fn in_words(ground: Ground) -> &'static str {
+fn in_words(seen: &Observed, ground: Ground) -> &'static str {
+    let is_each = seen.claim().is_ok_and(|claim| claim.is_of_each());
     match ground {
+        Ground::Claimed if !is_each => {
+            "it is one of those among whom every acknowledged commit is; whoever has the most is promoted"
+        }
         Ground::RecordedPrimary => "it was the last primary, and nobody was promoted since",
         Ground::Claimed => "the primary counts on it: every acknowledged commit is there",
         Ground::FirstElection => "nobody was ever promoted here, and it has the most WAL",
@@ -198,9 +201,9 @@ fn of_node(
     if answer.reasons.is_empty() {
         let (verdict, why) = match answer.ground {
             Some(ground) if e.cluster.is_empty() => {
-                (screen.paint("yes", &good()), in_words(ground))
+                (screen.paint("yes", &good()), in_words(seen, ground))
             }
-            Some(ground) => (screen.paint("no ", &bad()), in_words(ground)),
+            Some(ground) => (screen.paint("no ", &bad()), in_words(seen, ground)),
             None => ("   ".to_owned(), ""),
         };
         return line(&verdict, why);
@@ -233,10 +236,109 @@ fn of_node(
     if let Some(ground) = answer.ground.filter(|_| answer.has_the_data()) {
         let indent = " ".repeat(width + 7);
         text.extend(wrapped(
-            &format!("{indent}but: {}", in_words(ground)),
+            &format!("{indent}but: {}", in_words(seen, ground)),
             width + 12,
             screen.width,
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::observed::Presence;
+    use crate::decide::observed::example::{healthy, name, quorum_of_three};
+
+    const PLAIN: Screen = Screen {
+        width: None,
+        colour: false,
+        live: false,
+    };
+
+    fn shown(seen: &Observed, screen: Screen) -> Vec<String> {
+        render(seen, &explain(seen), screen)
+    }
+
+    /// Both gone, with a word that no quorum is needed.
+    fn lost() -> Observed {
+        let mut seen = healthy();
+        seen.no_quorum_policy = crate::model::cluster_view::NoQuorumPolicy::Ignore;
+        for gone in ["node1", "node3"] {
+            let node = seen.nodes.get_mut(&name(gone)).unwrap();
+            node.presence = Presence::Lost;
+            node.status = None;
+        }
+        seen
+    }
+
+    #[test]
+    fn the_answer_comes_first_and_then_each_node() {
+        assert_eq!(
+            shown(&healthy(), PLAIN),
+            [
+                "node1 is the primary. If it fails now, node3 takes over.",
+                "",
+                "     node1  is the primary",
+                "no   node2  data status is STREAMING|ASYNC: commits did not wait for this node",
+                "yes  node3  the primary counts on it: every acknowledged commit is there",
+            ]
+        );
+        let among = shown(&quorum_of_three(), PLAIN);
+        assert!(
+            among[3].starts_with("yes  node2  it is one of those among whom"),
+            "{among:?}"
+        );
+    }
+
+    #[test]
+    fn what_helps_and_what_speaks_for_a_node_is_said() {
+        let text = shown(&lost(), PLAIN);
+        let has = |line: &str| assert!(text.iter().any(|l| l == line), "{line:?}: {text:#?}");
+        has(
+            "  do    bring node1 back: its machine, its network, then systemctl start pacemaker there",
+        );
+        has(
+            "        bring node3 back: its machine, its network, then systemctl start pacemaker there",
+        );
+        has("no   node1  offline: it left without a word, and may run out of reach");
+        has("            but: it was the last primary, and nobody was promoted since");
+    }
+
+    #[test]
+    fn every_line_fits_its_terminal() {
+        for width in [60, 80] {
+            let screen = Screen {
+                width: Some(width),
+                colour: true,
+                live: false,
+            };
+            for line in shown(&lost(), screen) {
+                assert!(console::measure_text_width(&line) <= width, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_json_has_its_documented_members() {
+        let documented = include_str!("../../../docs/status.md");
+        let seen = lost();
+        let now = Timestamp::from_second(1_795_272_492).unwrap();
+        let value = serde_json::to_value(document(&seen, &explain(&seen), now)).unwrap();
+        let members = |value: &serde_json::Value| -> Vec<String> {
+            value.as_object().unwrap().keys().cloned().collect()
+        };
+        let mut names = members(&value);
+        names.extend(members(&value["nodes"]["node1"]));
+        names.extend(members(&value["nodes"]["node1"]["reasons"][0]));
+        assert!(names.len() > 15, "{names:?}");
+        for name in names {
+            assert!(
+                documented.contains(&format!("`{name}`")),
+                "docs/status.md lacks {name}"
+            );
+        }
+        assert_eq!(value["state"], "none");
+        assert_eq!(value["nodes"]["node1"]["reasons"][0]["code"], "offline");
+    }
 }

@@ -1,0 +1,194 @@
+//! What Pacemaker holds against a resource: its last failed operations, and how many failures it has counted.
+//!
+//! Source: Pacemaker, `lib/pengine/failcounts.c`: a count is an attribute `fail-count-RSC#OPERATION_INTERVAL`, added up
+//! over all operations; `lib/pengine/pe_output.c`: a failure is listed by its history entry `RSC_last_failure_0`.
+
+use std::fmt;
+
+use roxmltree::{Document, Node};
+
+use crate::model::cluster_view::{NodeView, ResourceName, Score, base_name};
+use crate::model::node_name::NodeName;
+use crate::pacemaker::cib::{CibError, child, children};
+
+/// A failed operation that nobody has forgiven yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedOperation {
+    pub node: NodeName,
+    pub resource: ResourceName,
+    /// start, promote, monitor …
+    pub operation: String,
+    /// The executor's count of calls: another one is another failure.
+    pub call: String,
+    /// What the agent said; `None`: nothing.
+    pub reason: Option<String>,
+    /// The exit code.
+    pub code: String,
+    /// It did not end in time.
+    pub timed_out: bool,
+    /// Not a failure after all: a probe that found the resource running, or stopped.
+    pub is_finding: bool,
+    /// When it happened, seconds since 1970 by that node's clock.
+    pub at: Option<u64>,
+}
+
+impl FailedOperation {
+    /// The resource runs and something is amiss (190, 191). Pacemaker lists that with the failures, also when it is over, and
+    /// does not count it.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        matches!(self.code.as_str(), "190" | "191")
+    }
+}
+
+impl fmt::Display for FailedOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} of {} ", self.node, self.operation, self.resource)?;
+        if self.is_degraded() {
+            f.write_str("was degraded")?;
+            return self
+                .reason
+                .iter()
+                .try_for_each(|reason| write!(f, ": {reason}"));
+        }
+        match (&self.reason, self.timed_out) {
+            (Some(reason), _) => write!(f, "failed: {reason}"),
+            (None, true) => f.write_str("took too long"),
+            (None, false) => write!(f, "failed with exit code {}", self.code),
+        }
+    }
+}
+
+/// The failures of `resources` on all nodes, by node.
+///
+/// # Errors
+/// [`CibError::Malformed`].
+pub fn failed_operations(
+    cib: &str,
+    resources: &[&ResourceName],
+) -> Result<Vec<FailedOperation>, CibError> {
+    let document = Document::parse(cib).map_err(|error| CibError::Malformed(error.to_string()))?;
+    let states = children(child(document.root_element(), "status"), "node_state");
+    let mut found: Vec<FailedOperation> =
+        states.flat_map(|state| of_node(state, resources)).collect();
+    found.sort_by(|a, b| a.node.cmp(&b.node));
+    Ok(found)
+}
+
+fn of_node(state: Node<'_, '_>, resources: &[&ResourceName]) -> Vec<FailedOperation> {
+    let Some(node) = state
+        .attribute("uname")
+        .and_then(|name| NodeName::new(name).ok())
+    else {
+        return Vec::new();
+    };
+    let histories = child(state, "lrm").and_then(|lrm| child(lrm, "lrm_resources"));
+    let mut found = Vec::new();
+    for history in children(histories, "lrm_resource") {
+        let name = base_name(history.attribute("id").unwrap_or_default());
+        let Some(resource) = resources.iter().find(|r| r.as_str() == name) else {
+            continue;
+        };
+        let is_failure = |op: &Node<'_, '_>| {
+            op.attribute("id")
+                .is_some_and(|id| id.ends_with("_last_failure_0"))
+        };
+        for op in children(Some(history), "lrm_rsc_op").filter(is_failure) {
+            let says = |name: &str| op.attribute(name).unwrap_or_default().to_owned();
+            found.push(FailedOperation {
+                node: node.clone(),
+                resource: (*resource).clone(),
+                operation: says("operation"),
+                call: says("call-id"),
+                reason: Some(says("exit-reason")).filter(|reason| !reason.is_empty()),
+                code: says("rc-code"),
+                // Pacemaker's PCMK_EXEC_TIMEOUT.
+                timed_out: op.attribute("op-status") == Some("2"),
+                is_finding: says("operation") == "monitor"
+                    && says("interval") == "0"
+                    && matches!(says("rc-code").as_str(), "0" | "7" | "8" | "190" | "191"),
+                at: says("last-rc-change").parse().ok(),
+            });
+        }
+    }
+    found
+}
+
+/// How many failures Pacemaker has counted for a resource on a node.
+#[must_use]
+pub fn fail_count(node: &NodeView, resource: &ResourceName) -> Score {
+    let prefix = format!("fail-count-{resource}#");
+    let counts = node
+        .transient
+        .iter()
+        .filter(|(name, _)| name.starts_with(&prefix));
+    let sum = counts.fold(0_i32, |sum, (_, pair)| {
+        let count: Score = pair.value.parse().unwrap_or(Score::new(0));
+        sum.saturating_add(count.value())
+    });
+    Score::new(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::cluster_view::{NodeKind, NvPair};
+
+    #[test]
+    fn a_failure_is_told_with_the_agent_s_reason() {
+        let cib = r#"<cib><status><node_state uname="node2"><lrm><lrm_resources>
+            <lrm_resource id="pgsql:1"><lrm_rsc_op id="pgsql_last_0" operation="start" rc-code="0"/>
+            <lrm_rsc_op id="pgsql_last_failure_0" operation="promote" rc-code="1" op-status="0" call-id="7" exit-reason="not promoted: x"/>
+            </lrm_resource>
+            <lrm_resource id="vip"><lrm_rsc_op id="vip_last_failure_0" operation="monitor" rc-code="7" op-status="0" call-id="9"/></lrm_resource>
+            <lrm_resource id="pgsql2"><lrm_rsc_op id="pgsql2_last_failure_0" operation="monitor" rc-code="191" op-status="9" call-id="9" exit-reason="alone"/></lrm_resource>
+            <lrm_resource id="other"><lrm_rsc_op id="other_last_failure_0" operation="start" rc-code="1"/></lrm_resource>
+            </lrm_resources></lrm></node_state>
+            <node_state uname="node1"><lrm><lrm_resources>
+            <lrm_resource id="pgsql"><lrm_rsc_op id="pgsql_last_failure_0" operation="stop" rc-code="1" op-status="2" call-id="3"/>
+            </lrm_resource></lrm_resources></lrm></node_state></status></cib>"#;
+        let names = ["pgsql", "pgsql2", "vip"].map(|name| ResourceName::new(name).unwrap());
+        let names: Vec<&ResourceName> = names.iter().collect();
+        let told: Vec<String> = failed_operations(cib, &names)
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "node1: stop of pgsql took too long",
+                "node2: promote of pgsql failed: not promoted: x",
+                "node2: monitor of vip failed with exit code 7",
+                "node2: monitor of pgsql2 was degraded: alone",
+            ]
+        );
+    }
+
+    #[test]
+    fn counts_are_added_up_and_infinity_stays_infinity() {
+        let name = NodeName::new("node1").unwrap();
+        let mut node = NodeView::new(name, "1", NodeKind::Member);
+        let pgsql = ResourceName::new("pgsql").unwrap();
+        assert_eq!(fail_count(&node, &pgsql), Score::new(0));
+        let mut add = |name: &str, value: &str| {
+            let pair = NvPair {
+                id: name.to_owned(),
+                set_id: "s".to_owned(),
+                value: value.to_owned(),
+            };
+            node.transient.add(name, pair);
+        };
+        add("fail-count-pgsql#promote_0", "2");
+        add("fail-count-pgsql#monitor_3000", "1");
+        add("fail-count-pgsql2#monitor_3000", "5");
+        assert_eq!(fail_count(&node, &pgsql), Score::new(3));
+        let pair = NvPair {
+            id: "x".to_owned(),
+            set_id: "s".to_owned(),
+            value: "INFINITY".to_owned(),
+        };
+        node.transient.add("fail-count-pgsql#start_0", pair);
+        assert_eq!(fail_count(&node, &pgsql), Score::INFINITY);
+    }
+}

@@ -152,7 +152,10 @@ impl Scene {
     pub(super) fn listed(&self) -> Result<Vec<FailedOperation>, Failure> {
         let followers = self.followers.iter().map(|follower| &follower.name);
         let names: Vec<_> = [self.name()].into_iter().chain(followers).collect();
-        failed_operations(&self.text, &names).map_err(node::unreachable)
+        let mut all = failed_operations(&self.text, &names).map_err(node::unreachable)?;
+        // As after a cleanup.
+        all.retain(|operation| !operation.is_finding);
+        Ok(all)
     }
 
     /// Refuses what can't work because nothing is started or stopped at all.

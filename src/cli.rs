@@ -12,6 +12,7 @@ use crate::log::Reader;
 use crate::model::repair::Work;
 use crate::ocf::Action;
 use crate::params::{Described, PARAMS, Param};
+use crate::setup;
 
 const ABOUT: &str = "PostgreSQL failover agent for Pacemaker";
 
@@ -50,7 +51,7 @@ By hand, on one node:
     version,
     about = ABOUT,
     long_about = LONG_ABOUT,
-    override_usage = "expgsql ACTION\n       expgsql parameters [--json | --markdown]\n       expgsql distlock CONNECTION VERB LOCK …\n       expgsql cluster COMMAND",
+    override_usage = "expgsql ACTION\n       expgsql parameters [--json | --markdown]\n       expgsql distlock CONNECTION VERB LOCK …\n       expgsql cluster COMMAND\n       expgsql setup STEP",
     disable_help_subcommand = true,
     // `help` is an OCF action, and what follows an action is ignored, options included.
     allow_external_subcommands = true
@@ -103,6 +104,8 @@ enum Command {
     /// Each command is also a link to this program, with pha4pgsql's names: cls_status, cls_online_switch, cls_rebuild_slave.
     #[command(subcommand, verbatim_doc_comment)]
     Cluster(cluster::Command),
+    /// From one file, config.ini, to a running cluster; `setup --help` lists the steps
+    Setup(setup::Command),
     #[command(external_subcommand)]
     Action(Vec<OsString>),
 }
@@ -142,6 +145,8 @@ pub enum Request {
     RepairStandby(Work),
     /// A command for operators.
     Cluster(cluster::Command),
+    /// A step of the setup.
+    Setup(setup::Command),
     /// `--help` or `--version`: the text for standard output.
     Show(String),
     /// No action, or options that don't exist: the text for standard error.
@@ -180,6 +185,7 @@ impl Request {
             Self::FollowPrimary { .. } => "follow-primary",
             Self::RepairStandby(_) => "repair-standby",
             Self::Cluster(_) => "cluster",
+            Self::Setup(_) => "setup",
             Self::Show(_) | Self::Misused(_) => "",
         }
     }
@@ -188,7 +194,7 @@ impl Request {
     pub fn log_reader(&self) -> Reader {
         match self {
             Self::Cluster(command) if command.is_verbose() => Reader::Terminal,
-            Self::Cluster(_) => Reader::Journal,
+            Self::Cluster(_) | Self::Setup(_) => Reader::Journal,
             Self::Act(_)
             | Self::UnknownAction(_)
             | Self::Parameters(_)
@@ -212,6 +218,7 @@ impl From<Cli> for Request {
             Some(Command::FollowPrimary { old_receiver }) => Self::FollowPrimary { old_receiver },
             Some(Command::RepairStandby { work }) => Self::RepairStandby(work),
             Some(Command::Cluster(command)) => Self::Cluster(command),
+            Some(Command::Setup(command)) => Self::Setup(command),
             // OCF 1.1: arguments after the action are to be ignored.
             Some(Command::Action(words)) => {
                 let name = words

@@ -12,5 +12,6 @@ pub mod pacemaker;
 pub mod params;
 pub mod postgres;
 pub mod run;
+pub mod setup;
 pub mod sys;
 pub mod timing;

@@ -13,6 +13,7 @@ use crate::distlock;
 use crate::log::{self, say};
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome, Vars, metadata, reason};
 use crate::params::{ParamError, Params, Resolved, check_consistency};
+use crate::setup;
 
 /// The check level from which validate-all looks at this machine too. Source: OCF 1.1, check levels.
 const LOCAL_CHECKS: u32 = 10;
@@ -31,6 +32,9 @@ pub fn run(
     log::init(request.log_name(), request.log_reader());
     if let Request::Cluster(command) = &request {
         return cluster::run(command).into();
+    }
+    if let Request::Setup(command) = &request {
+        return setup::run(command).into();
     }
     let mut streams = Streams {
         out: &mut io::stdout(),
@@ -137,8 +141,8 @@ fn respond(
         Request::RepairStandby(work) => detached(vars, streams, |env, params| {
             agent::repair_standby(env, params, *work)
         }),
-        // Has exit codes that are not OCF's, see `run`.
-        Request::Cluster(_) => Ok(OcfCode::ErrUnimplemented),
+        // Have exit codes that are not OCF's, see `run`.
+        Request::Cluster(_) | Request::Setup(_) => Ok(OcfCode::ErrUnimplemented),
         Request::Parameters(format) => streams.print(&cli::parameters(*format)?),
         Request::Show(text) => streams.print(text),
         // The older agents end with 1 here. OCF has a code for a wrong command line: 2.

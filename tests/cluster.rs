@@ -23,6 +23,7 @@ mod cluster {
     pub(crate) mod quorum;
     pub(crate) mod redundancy;
     pub(crate) mod server;
+    pub(crate) mod setup;
     pub(crate) mod split;
     pub(crate) mod stage;
     pub(crate) mod status;
@@ -32,7 +33,7 @@ mod cluster {
 
 use cluster::{
     comes_back, commands, compare, features, lag, machines, migration, network, operations,
-    package, power_cut, quorum, server, split, status, switchover, two_nodes,
+    package, power_cut, quorum, server, setup, split, status, switchover, two_nodes,
 };
 
 fn main() -> ExitCode {
@@ -59,9 +60,13 @@ fn main() -> ExitCode {
         operations::an_operator_runs_two_nodes_with_a_lock_service,
         package::a_cluster_runs_from_the_debian_package,
         migration::a_cluster_of_the_stock_agent_is_taken_over_as_documented,
+        migration::a_pha4pgsql_cluster_is_taken_over_as_documented,
         status::an_operator_sees_what_is_wrong,
         status::an_operator_sees_what_the_lock_service_does,
         lag::a_standby_far_behind_is_nobodys_successor,
+        setup::three_nodes_are_set_up_from_one_file,
+        setup::two_nodes_are_set_up_from_one_file,
+        setup::a_cluster_of_the_stock_agent_is_taken_over,
         compare::it_is_up_sooner_costs_less_and_is_whole_again_by_itself,
     ])
 }

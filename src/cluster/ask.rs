@@ -8,7 +8,7 @@ use super::Failure;
 ///
 /// # Errors
 /// [`Failure`]: the answer is no, or there is nobody to ask.
-pub(super) fn agree() -> Result<(), Failure> {
+pub(crate) fn agree() -> Result<(), Failure> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Err(Failure::plain(
             "nothing was done: there is no terminal to ask on whether to go on; --yes goes on without asking",

@@ -13,6 +13,8 @@ pub enum Exit {
     Done = 0,
     /// Tried and failed, or given up before anything was done: the sentence says which.
     Failed = 1,
+    /// The command line, or the file it names, can't be used as it is; nothing was done.
+    Usage = 2,
     /// The cluster has no primary, or the node that is to be one is not in the cluster; where a primary is in the way (reset-master),
     /// it has one. pha4pgsql's scripts say 10 for all three.
     NoPrimary = 10,
@@ -64,6 +66,6 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_the_older_scripts() {
         let numbers: Vec<u8> = Exit::VARIANTS.iter().map(|exit| *exit as u8).collect();
-        assert_eq!(numbers, [0, 1, 10, 11, 100, 101, 102]);
+        assert_eq!(numbers, [0, 1, 2, 10, 11, 100, 101, 102]);
     }
 }

@@ -19,6 +19,7 @@ mod why;
 use std::io::{self, Write as _};
 use std::panic::catch_unwind;
 
+pub(crate) use ask::agree;
 pub use command::Command;
 pub use exit::{Exit, Failure};
 pub use ops::Operation;

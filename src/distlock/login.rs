@@ -86,6 +86,27 @@ pub(super) fn login(
     Ok(Conninfo::of_words(all)?)
 }
 
+/// What `text` itself says, a connection string or a call of psql, as keywords of a connection string. The environment of this
+/// process does not count.
+///
+/// # Errors
+/// What is wrong with it, without its values.
+pub(crate) fn keywords(text: &str) -> Result<Words, String> {
+    let (given, env) = match psql(text).map_err(|error| error.to_string())? {
+        Some(call) => call,
+        None => (
+            words(text).map_err(|error| error.to_string())?,
+            BTreeMap::new(),
+        ),
+    };
+    let of_env = VARIABLES.iter().filter_map(|(variable, keyword)| {
+        Some(((*keyword).to_owned(), env.get(*variable)?.clone()))
+    });
+    let all: Words = of_env.chain(given).collect();
+    Conninfo::of_words(all.clone()).map_err(|error| error.to_string())?;
+    Ok(all)
+}
+
 type Call = (Words, BTreeMap<String, String>);
 
 /// `None`: this is no command.

@@ -23,6 +23,7 @@ pub use commands::Commands;
 pub use conninfo::{Conninfo, ConninfoError};
 pub use deadcheck::Deadcheck;
 pub use error::LockError;
+pub(crate) use login::keywords;
 pub use place::{Place, PlaceError, identifier};
 pub use schema::{Change, Made};
 pub use service::{Service, Take};

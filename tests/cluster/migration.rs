@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use lab::network::{LOCK_ADDRESS, READER_ADDRESS, WRITER_ADDRESS};
 use lab::{Agent, Cluster, Node, Package, RepMode, Result, ScoreClient, make_package};
 
-use super::stage::{LIMIT, expect, taken_over_from, wrong};
+use super::stage::{LIMIT, expect, expgsql, taken_over_from, wrong};
 
 /// Where a block of commands is run, as the comment in front of it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +68,12 @@ fn indented(text: &str) -> String {
         .collect()
 }
 
-fn follow(lab: &Cluster, page: &str, heading: &str) -> Result<()> {
+/// Types what a page says below a heading. `meant`: what stands in the page, and what this lab has in its place.
+fn follow(lab: &Cluster, page: &str, heading: &str, meant: &[(&str, &str)]) -> Result<()> {
     for (place, block) in commands(page, heading)? {
+        let block = meant
+            .iter()
+            .fold(block, |block, (page, lab)| block.replace(page, lab));
         match place {
             Where::EveryNode => lab
                 .nodes()
@@ -109,7 +114,7 @@ pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over_as_documented() -> Resu
     let primary = lab.primary()?;
     let begin = client.now();
 
-    follow(&lab, "migration.md", "## From ocf:heartbeat:pgsql")?;
+    follow(&lab, "migration.md", "## From ocf:heartbeat:pgsql", &[])?;
     lab.wait_healthy(LIMIT)?;
 
     let now: Vec<_> = lab
@@ -147,6 +152,87 @@ pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over_as_documented() -> Resu
     }
 
     // What the stock agent does not survive: its primary's machine fails, and comes back.
+    lab.power_off(primary)?;
+    let new = taken_over_from(&lab, primary)?;
+    println!("  {} took over from {}", new.name(), primary.name());
+    lab.power_on(primary)?;
+    lab.wait_healthy(LIMIT)?;
+    let score = client.stop();
+    let lost = score.lost(&lab)?;
+    println!(
+        "  {} acknowledged commits, {} lost",
+        score.acked(),
+        lost.len()
+    );
+    expect(lost.is_empty(), || format!("lost: {lost:?}"))
+}
+
+/// The cluster that pha4pgsql's templates make. Its own agent can't run here (PostgreSQL 12 and newer refuse its
+/// recovery.conf), so the story begins where its page begins: with the resources stopped.
+pub(crate) fn a_pha4pgsql_cluster_is_taken_over_as_documented() -> Result<()> {
+    let deb = make_package(Package::Deb)?;
+    let content = std::fs::read(&deb).map_err(|error| wrong(format!("{deb:?}: {error}")))?;
+    let lab = Cluster::builder()
+        .agent(expgsql()?)
+        .mode(RepMode::Sync)
+        .nodes(2)
+        .lock_service()
+        .boot()?;
+    lab.form()?;
+    let name = deb
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    for node in lab.nodes() {
+        node.write_file(
+            &format!("/root/{name}"),
+            content.clone(),
+            "root:root",
+            "600",
+        )?;
+        node.run(&["mkdir", "-p", "/opt/pha4pgsql/tools"])?.ok()?;
+    }
+    let first = &lab.nodes()[0];
+    let layout = lab.layout();
+    let configuration = include_str!("../fixtures/pha4pgsql-dual.xml")
+        .replace("@WRITER@", WRITER_ADDRESS)
+        .replace("@READER@", READER_ADDRESS)
+        .replace("@PGCTL@", &layout.program("pg_ctl"))
+        .replace("@PSQL@", &layout.program("psql"))
+        .replace("@PGDATA@", &layout.data.display().to_string())
+        .replace("@LOGFILE@", lab::postgres::LOG)
+        .replace(
+            "@LOCK@",
+            &format!("host={LOCK_ADDRESS} port=5432 dbname=postgres user=postgres"),
+        );
+    let file = "/root/pha4pgsql.xml";
+    first.write_file(file, configuration, "root:root", "600")?;
+    first
+        .run(&["cibadmin", "--modify", "--allow-create", "--xml-file", file])?
+        .ok()?;
+    // Its table, with its row, as its own script made it.
+    lab.postgres(lab.lock()?).sql(
+        "drop table distlock, distlock_history cascade; \
+         create table distlock (lockname text primary key, owner text not null, ts timestamptz not null, \
+         expired_time interval not null); \
+         insert into distlock values ('pgsql_cls1', '', now(), '-1 second')",
+    )?;
+
+    follow(
+        &lab,
+        "migration.md",
+        "## From pha4pgsql",
+        &[("192.0.2.30", LOCK_ADDRESS)],
+    )?;
+    lab.wait_healthy(LIMIT)?;
+    let verified = first.run(&["crm_verify", "--live-check", "--verbose"])?;
+    expect(
+        verified.code() == Some(0) && verified.text().trim().is_empty(),
+        || verified.text(),
+    )?;
+
+    let client = ScoreClient::start(&lab)?;
+    let primary = lab.primary()?;
     lab.power_off(primary)?;
     let new = taken_over_from(&lab, primary)?;
     println!("  {} took over from {}", new.name(), primary.name());

@@ -43,6 +43,7 @@ pub(crate) fn an_operator_runs_the_cluster() -> Result<()> {
     step("to the node that is ready", switch_to_ready)?;
     step("who can't take over is refused", switch_refused)?;
     step("a switchover that is given up or killed", switch_ended)?;
+    step("a promotion that fails", promotion_failed)?;
     step("a standby out of service, and back", standby_out)?;
     step("the primary out of service, and back", primary_out)?;
     step("stopped and started, with the same primary", stop_and_start)?;
@@ -308,12 +309,17 @@ fn switch_refused(stage: &Stage) -> Result<()> {
     primary.run(&clear)?.ok()?;
 
     // Somebody holds the primary where it is.
-    let pin = ["crm_resource", "--move", "--promoted", "--resource", CLONE];
-    primary
-        .run(&[&pin[..], &["--node", primary.name()]].concat())?
-        .ok()?;
-    refused(&format!("holds the primary on {}", primary.name()))?;
-    primary.run(&clear)?.ok()?;
+    let pin = format!(
+        "<rsc_location id=\"pin\" rsc=\"{CLONE}\" role=\"Promoted\" node=\"{}\" score=\"INFINITY\"/>",
+        primary.name()
+    );
+    let constraints = |act: &str| {
+        let argv = ["cibadmin", act, "--scope=constraints", "--xml-text", &pin];
+        primary.run(&argv)?.ok().map(drop)
+    };
+    constraints("--create")?;
+    refused(&format!("pin holds the primary on {}", primary.name()))?;
+    constraints("--delete")?;
 
     let fail = format!("fail-count-{RESOURCE}#monitor_4000");
     let set = |value: &str| {
@@ -368,6 +374,27 @@ fn switch_ended(stage: &Stage) -> Result<()> {
     stage.writes_go_on()?;
     // What it left is a wish: commits wait for that node, too, and it is taken up by whoever comes next.
     switch(stage, primary, slow)
+}
+
+/// Half-way: the old primary is demoted, and the new one can't be promoted. It is said who is the primary then.
+fn promotion_failed(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let (primary, (target, _)) = (lab.primary()?, standbys(lab)?);
+    lab.fill_tmpdir(target)?;
+    let words = ["switch", target.name(), "--yes"];
+    let result = cluster(primary, &words);
+    lab.empty_tmpdir(target)?;
+    let output = result?;
+    println!("         {}", output.stderr.trim());
+    let failed = format!("{}: promote of {RESOURCE} failed: ", target.name());
+    expect(
+        output.code() == Some(1)
+            && output.stderr.contains(&failed)
+            && output.stderr.contains(" is the primary"),
+        || output.text(),
+    )?;
+    ends(primary, &["cleanup"], 0, "forgiven")?;
+    lab.wait_healthy(LIMIT)
 }
 
 fn standby_out(stage: &Stage) -> Result<()> {

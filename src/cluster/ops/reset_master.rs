@@ -119,7 +119,8 @@ fn facts(scene: &Scene, wanted: Option<NodeName>, force: bool) -> Result<decide:
         primaries: scene.primaries(),
         wanted,
         force,
-        recorded: scene.record()?.map(|record| record.node),
+        // One that can't be read is replaced like any other.
+        recorded: scene.record().ok().flatten().map(|record| record.node),
         nodes: nodes
             .map(|node| Ok((node.name.clone(), known(node)?)))
             .collect::<Result<_, Failure>>()?,

@@ -89,6 +89,15 @@ impl Scene {
     /// [`Failure`]: not root, no cluster, no quorum, no such resource.
     pub(super) fn look(wanted: Option<&str>) -> Result<Self, Failure> {
         let (text, view) = cluster()?;
+        Self::of(text, view, wanted)
+    }
+
+    /// What a CIB says about the resource that is meant.
+    pub(super) fn of(
+        text: String,
+        view: ClusterView,
+        wanted: Option<&str>,
+    ) -> Result<Self, Failure> {
         let found = resources::of_agent(&text, resource::AGENT).map_err(node::unreachable)?;
         let resource = resource::choose(found, wanted)?;
         let followers = followers(&text, &resource)?;
@@ -357,5 +366,104 @@ fn is_active(node: &NodeView, resource: &ResourceName) -> bool {
     match node.role(resource) {
         RecordedRole::Promoted | RecordedRole::Unpromoted => true,
         RecordedRole::Stopped | RecordedRole::Unknown => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pacemaker::cib;
+
+    const THREE: &str = include_str!("../../../tests/fixtures/cib/three-nodes-expgsql-2.1.5.xml");
+
+    fn scene(cib: &str) -> Scene {
+        Scene::of(cib.to_owned(), cib::parse(cib).unwrap(), None).unwrap()
+    }
+
+    fn node(name: &str) -> NodeName {
+        NodeName::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_healthy_cluster_lacks_nothing() {
+        let scene = scene(THREE);
+        assert_eq!(scene.names(), ["msPostgresql", "pgsql"]);
+        assert_eq!(scene.settled_primary(), Some(node("node1")));
+        assert_eq!(scene.primaries(), [node("node1")]);
+        assert_eq!(scene.missing_beside(&node("node1")), None);
+        assert_eq!(scene.missing_behind(&node("node1")), None);
+        assert_eq!(scene.in_service().count(), 3);
+        assert!(scene.require_managed().is_ok() && scene.is_promotable());
+        assert!(scene.failures().unwrap().is_empty() && !scene.is_disabled());
+        assert!(scene.still_runs(|_| true).is_some());
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let primary = node("node1");
+        // Not on the primary's node.
+        let scene_of = |from: &str, to: &str| {
+            assert!(THREE.contains(from), "{from}");
+            scene(&THREE.replace(from, to))
+        };
+        let catching = scene_of("STREAMING|SYNC", "CATCHUP|ASYNC");
+        let missing = catching.missing_behind(&primary).unwrap();
+        assert!(missing.contains("catches up (CATCHUP|ASYNC)"), "{missing}");
+        let gone = scene_of("STREAMING|ASYNC", "DISCONNECT");
+        assert_eq!(
+            gone.missing_behind(&primary).as_deref(),
+            Some("node2 does not stream")
+        );
+        let elsewhere = scene(THREE);
+        let missing = elsewhere.missing_beside(&node("node3")).unwrap();
+        assert_eq!(missing, "vip-master is not up on node3");
+        // Pacemaker says so, and the agent does not yet.
+        let early = scene_of(
+            "name=\"pgsql-status\" value=\"PRI\"",
+            "name=\"pgsql-status\" value=\"HS:alone\"",
+        );
+        assert_eq!(early.settled_primary(), None);
+        assert_eq!(early.primaries(), [primary]);
+    }
+
+    #[test]
+    fn hands_that_are_off_are_noticed() {
+        let property = "<cluster_property_set id=\"x\"><nvpair id=\"y\" name=\"maintenance-mode\" value=\"true\"/></cluster_property_set></crm_config>";
+        let maintenance = scene(&THREE.replace("</crm_config>", property));
+        let why = maintenance.require_managed().unwrap_err();
+        assert_eq!(why.exit, Exit::Refused);
+        assert!(why.why.contains("expgsql cluster unmaintenance"));
+        let meta = "name=\"notify\" value=\"true\"";
+        for (with, is_disabled) in [
+            ("name=\"is-managed\" value=\"false\"", false),
+            ("name=\"target-role\" value=\"Stopped\"", true),
+        ] {
+            let scene = scene(&THREE.replace(meta, with));
+            assert_eq!(scene.is_disabled(), is_disabled);
+            assert_eq!(scene.require_managed().is_ok(), is_disabled);
+        }
+    }
+
+    #[test]
+    fn nodes_are_known_by_any_case_and_strangers_are_told_who_there_is() {
+        let view = cib::parse(THREE).unwrap();
+        assert_eq!(node_named(&view, "NODE2").unwrap().name, node("node2"));
+        for stranger in ["node9", "", "a b"] {
+            let failure = node_named(&view, stranger).unwrap_err();
+            assert_eq!(failure.exit, Exit::Refused);
+            assert!(failure.why.ends_with("its nodes are node1, node2, node3"));
+        }
+    }
+
+    #[test]
+    fn quorum_is_asked_for_unless_the_cluster_does_without() {
+        let without = THREE.replace("have-quorum=\"1\"", "have-quorum=\"0\"");
+        let view = cib::parse(&without).unwrap();
+        assert_eq!(require_quorum(&view).unwrap_err().exit, Exit::NoQuorum);
+        let property = "<cluster_property_set id=\"x\"><nvpair id=\"y\" name=\"no-quorum-policy\" value=\"ignore\"/></cluster_property_set></crm_config>";
+        let ignored = without
+            .replace("name=\"no-quorum-policy\" ", "name=\"other\" ")
+            .replace("</crm_config>", property);
+        assert!(require_quorum(&cib::parse(&ignored).unwrap()).is_ok());
     }
 }

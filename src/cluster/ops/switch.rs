@@ -26,7 +26,7 @@ use crate::timing;
 
 use super::args::SwitchArgs;
 use super::scene::{Scene, is_in_mode, node_named};
-use super::start::all_follow;
+use super::start::{all_follow, primary_serves};
 use super::tools::{self, NodeMode};
 use super::wait::{Look, Watch};
 
@@ -70,11 +70,17 @@ pub(super) fn switch(args: &SwitchArgs) -> Result<(), Failure> {
         &mut tracks,
     );
     let cleared = tracks.clear(&scene, &plan);
-    let followed = moved.and_then(|()| {
-        let Plan { to, .. } = &plan;
-        all_follow(&mut watch, &mut scene, to, args.timeout)
-            .map_err(|ended| ended.after(&format!("{to} is the primary and serves")))
-    });
+    let followed = match moved {
+        Ok(()) => {
+            let to = &plan.to;
+            all_follow(&mut watch, &mut scene, to, args.timeout)
+                .map_err(|ended| ended.after(&format!("{to} is the primary and serves")))
+        }
+        Err(failure) if tracks.preferred => {
+            Err(with_stand(&mut watch, &mut scene, failure, args.timeout))
+        }
+        Err(failure) => Err(failure),
+    };
     match (followed, cleared) {
         (result, Ok(())) => result,
         (Ok(()), Err(left)) => Err(left),
@@ -83,6 +89,16 @@ pub(super) fn switch(args: &SwitchArgs) -> Result<(), Failure> {
             format!("{}; {}", failure.why, left.why),
         )),
     }
+}
+
+/// A switchover that did not come about, and who is the primary now that nobody is preferred.
+fn with_stand(watch: &mut Watch, scene: &mut Scene, failure: Failure, limit: Duration) -> Failure {
+    let stand = match watch.until(scene, limit, primary_serves) {
+        Ok(primary) => format!("{primary} is the primary"),
+        Err(_) => "no node is the primary yet: expgsql cluster why says what keeps each from it"
+            .to_owned(),
+    };
+    Failure::new(failure.exit, format!("{}; {stand}", failure.why))
 }
 
 /// What a commit means in this cluster.
@@ -200,6 +216,8 @@ fn refuse_if_pinned(scene: &Scene, plan: &Plan) -> Result<(), Failure> {
 
 /// The plan, for the operator to agree to.
 fn in_words(scene: &Scene, plan: &Plan, promise: Promise) -> String {
+    // With quorum commit somebody among several has everything, and which one is known when they compare.
+    let among = claim(scene).is_ok_and(|claim| !claim.is_of_each());
     let Plan { from, to, is_ready } = plan;
     let mut text = format!("Switch {} from {from} to {to}\n", scene.handle());
     let mut line = |label: &str, what: &str| {
@@ -208,6 +226,9 @@ fn in_words(scene: &Scene, plan: &Plan, promise: Promise) -> String {
     line(
         "first",
         match (promise, is_ready) {
+            (Promise::Sync, true) if among => {
+                "nothing: it streams, and gets what it lacks when the primary shuts down"
+            }
             (Promise::Sync, true) => "nothing: it has every acknowledged commit",
             (Promise::Sync, false) => {
                 "commits wait for it, too, until it has every acknowledged commit"
@@ -253,14 +274,23 @@ impl Tracks {
                 failure.why
             ));
         }
-        let name = TransientAttribute::Wanted.name(scene.name());
-        if self.requested
-            && let Err(error) =
-                attributes::delete_transient(to, &name, Deadline::after(timing::CHANGE))
-        {
-            left.push(format!(
-                "the attribute {name} of {to} is left ({error}); it means nothing after the next promotion"
-            ));
+        // Also what an earlier switchover left that was killed.
+        let resource = scene.name();
+        let name = TransientAttribute::Wanted.name(resource);
+        for node in scene.view.members() {
+            let is_asked_for = node.transient.pair(&name).is_some();
+            // Written a moment ago, it may not be in the view yet.
+            let is_ours = self.requested && node.name == *to;
+            if !is_asked_for && !is_ours {
+                continue;
+            }
+            let deadline = Deadline::after(timing::CHANGE);
+            if let Err(error) = attributes::delete_transient(&node.name, &name, deadline) {
+                left.push(format!(
+                    "the attribute {name} of {} is left ({error}); it means nothing after the next promotion",
+                    node.name
+                ));
+            }
         }
         if left.is_empty() {
             Ok(())
@@ -292,16 +322,9 @@ fn move_primary(
     watch.doing(&format!("moving the primary to {to}"));
     tracks.preferred = true;
     tools::prefer(scene.handle(), to, limit + timing::CONSTRAINT_MARGIN)?;
-    let moved = watch.until(scene, limit, |scene| promotion(scene, to, &before));
-    moved.map_err(|ended| {
-        let stand = match scene.primaries().first() {
-            Some(primary) => format!("{primary} is the primary"),
-            None => format!(
-                "no node is the primary at the moment; Pacemaker promotes {from} again where {to} can't be"
-            ),
-        };
-        ended.after(&stand)
-    })?;
+    watch
+        .until(scene, limit, |scene| promotion(scene, to, &before))
+        .map_err(|ended| ended.after(&format!("{to} is not preferred any more")))?;
     watch.say(&format!("{to} is the primary"));
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::progress::note;
 pub const SWITCH_VARIABLE: &str = "EXPGSQL_LAB";
 
 /// Package and a file that only it brings.
-const NEEDED: [(&str, &str); 15] = [
+const NEEDED: [(&str, &str); 16] = [
     ("pacemaker", "/usr/sbin/pacemakerd"),
     ("corosync", "/usr/sbin/corosync"),
     ("pacemaker-cli-utils", "/usr/sbin/crm_mon"),
@@ -28,6 +28,7 @@ const NEEDED: [(&str, &str); 15] = [
     ("iptables", "/usr/sbin/ebtables"),
     ("postgresql", "/usr/bin/pg_lsclusters"),
     ("pcs", "/usr/sbin/pcs"),
+    ("crmsh", "/usr/sbin/crm"),
     ("libxml2-utils", "/usr/bin/xmllint"),
     ("openssh-client", "/usr/bin/ssh"),
     // Not openssh-server, which would be enabled as a service of this machine; dropbear-bin is only the program.

@@ -1,0 +1,161 @@
+//! Which of the resources that exist are the ones that config.ini speaks of.
+
+use std::net::IpAddr;
+
+use crate::setup::config::Site;
+use crate::setup::plan::Names;
+use crate::setup::tree::Tree;
+
+/// PostgreSQL agents that know the same parameters: what they configure can be taken over.
+const AGENTS: [&str; 2] = ["expgsql", "pgsql"];
+
+/// The names that what config.ini speaks of has in this cluster; the usual ones for what is not there yet.
+///
+/// # Errors
+/// A sentence: something is in the way that setup must not change.
+pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> {
+    let mut names = Names::default();
+    let resources = configuration
+        .child("resources")
+        .cloned()
+        .unwrap_or_else(|| Tree::new("resources"));
+    if let Some(database) = database(&resources, &names)? {
+        names.resource = database.id().to_owned();
+        names.clone = clone_of(&resources, database)?;
+    } else if let Some(other) = resources
+        .all()
+        .find(|e| [names.resource.as_str(), &names.clone].contains(&e.id()))
+    {
+        return Err(format!(
+            "the cluster has a <{}> with the id {}, which is no PostgreSQL resource: rename or remove it, the name is needed here",
+            other.tag,
+            other.id()
+        ));
+    }
+    let named = |ip: Option<IpAddr>, otherwise: &str| {
+        let ip = ip.map(|ip| ip.to_string());
+        let is_it =
+            |e: &&Tree| is_address(e) && ip.is_some() && parameter(e, "ip") == ip.as_deref();
+        resources
+            .all()
+            .find(is_it)
+            .map_or_else(|| otherwise.to_owned(), |e| e.id().to_owned())
+    };
+    names.writer = named(Some(site.writer), &names.writer);
+    names.reader = named(site.reader, &names.reader);
+    if names.writer == names.reader {
+        return Err(format!(
+            "the cluster's resource {} has an address of config.ini and the name of another: rename or remove it",
+            names.writer
+        ));
+    }
+    for id in [&names.writer, &names.reader] {
+        if let Some(other) = resources.all().find(|e| e.id() == id)
+            && !is_address(other)
+        {
+            return Err(format!(
+                "the cluster has a <{}> with the id {id}, which is no IPaddr2 resource: rename or remove it, the name is needed here",
+                other.tag
+            ));
+        }
+    }
+    Ok(names)
+}
+
+fn is_address(e: &Tree) -> bool {
+    e.tag == "primitive" && e.get("class") == Some("ocf") && e.get("type") == Some("IPaddr2")
+}
+
+/// The PostgreSQL resource: the one with the usual name, else the only one.
+fn database<'a>(resources: &'a Tree, names: &Names) -> Result<Option<&'a Tree>, String> {
+    let is_it = |e: &&Tree| {
+        e.tag == "primitive"
+            && e.get("class") == Some("ocf")
+            && e.get("type").is_some_and(|agent| AGENTS.contains(&agent))
+    };
+    let found: Vec<&Tree> = resources.all().filter(is_it).collect();
+    let usual = found.iter().copied().find(|e| e.id() == names.resource);
+    match (usual, found.as_slice()) {
+        (Some(usual), _) => Ok(Some(usual)),
+        (None, []) => Ok(None),
+        (None, [only]) => Ok(Some(only)),
+        (None, several) => {
+            let ids: Vec<&str> = several.iter().map(|e| e.id()).collect();
+            Err(format!(
+                "the cluster has several PostgreSQL resources ({}), and none is called {}: which one is meant can't be told; rename it",
+                ids.join(", "),
+                names.resource
+            ))
+        }
+    }
+}
+
+/// The clone around the database.
+fn clone_of(resources: &Tree, database: &Tree) -> Result<String, String> {
+    let id = database.id();
+    let holds = |e: &&Tree| {
+        e.children
+            .iter()
+            .any(|child| child.tag == "primitive" && child.id() == id)
+    };
+    match resources.all().find(holds) {
+        Some(around) if matches!(around.tag.as_str(), "clone" | "master") => {
+            Ok(around.id().to_owned())
+        }
+        Some(around) if around.tag == "resources" => Err(format!(
+            "the cluster's resource {id} is not in a clone, so it is a single server: stop it, make it a promotable clone \
+             (pcs resource promotable {id}), and run this again"
+        )),
+        Some(around) => Err(format!(
+            "the cluster's resource {id} is in the {} {}, where it can't be a promotable clone: take it out",
+            around.tag,
+            around.id()
+        )),
+        None => Err(format!("the resource {id} is nowhere")),
+    }
+}
+
+/// The value of a parameter.
+pub(super) fn parameter<'a>(primitive: &'a Tree, name: &str) -> Option<&'a str> {
+    sets(primitive, "instance_attributes")
+        .flat_map(|set| set.children_named("nvpair"))
+        .find(|pair| pair.get("name") == Some(name))
+        .and_then(|pair| pair.get("value"))
+}
+
+/// The sets of an element that no rule governs.
+pub(super) fn sets<'a>(owner: &'a Tree, tag: &'a str) -> impl Iterator<Item = &'a Tree> {
+    owner
+        .children_named(tag)
+        .filter(|set| set.child("rule").is_none())
+}
+
+/// Whether a constraint is about nothing but the database and an address of ours.
+pub(super) fn is_ours(tree: &Tree, names: &Names) -> bool {
+    let is_database = |name: &str| {
+        tree.get(name)
+            .is_some_and(|id| id == names.clone || id == names.resource)
+    };
+    let is_address = |name: &str| {
+        tree.get(name)
+            .is_some_and(|id| id == names.writer || id == names.reader)
+    };
+    match tree.tag.as_str() {
+        "rsc_colocation" => is_address("rsc") && is_database("with-rsc"),
+        "rsc_order" => is_database("first") && is_address("then"),
+        // A preference by what the agent publishes. master-pgsql is what pha4pgsql's template asks for, by mistake.
+        "rsc_location" => {
+            let published = [
+                format!("{}-status", names.resource),
+                format!("master-{}", names.resource),
+            ];
+            is_address("rsc")
+                && tree.all().any(|e| {
+                    e.tag == "expression"
+                        && e.get("attribute")
+                            .is_some_and(|a| published.iter().any(|p| p == a))
+                })
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,847 @@
+//! The cluster's configuration with the plan in it. What is not this program's stays as it is.
+//!
+//! This program's are: the PostgreSQL resource and the clone around it, the two addresses, the colocations and orders between
+//! them, the preference of the reader's address, and the properties that it can't do without. Of its resources it changes what the
+//! plan speaks of: a parameter that somebody set and config.ini says nothing of stays, if the agent knows it.
+
+use crate::params::{Kind, PARAMS};
+use crate::setup::plan::{Meta, Names, Operation, Plan, Primitive, Property};
+use crate::setup::render::xml::{self, PROPERTIES, nvpair};
+use crate::setup::tree::Tree;
+
+use super::find::{is_ours, sets};
+use super::same;
+
+/// A configuration that was changed, and how.
+pub(super) struct Merged {
+    /// `<configuration>`
+    pub(super) configuration: Tree,
+    /// Each in words. None: it is as it should be.
+    pub(super) changes: Vec<String>,
+    /// What was found and left, and is worth knowing.
+    pub(super) remarks: Vec<String>,
+    /// The agent it had: PostgreSQL runs under another agent now.
+    pub(super) replaces: Option<String>,
+}
+
+/// Puts the plan into `configuration`.
+pub(super) fn merge(configuration: &Tree, plan: &Plan) -> Merged {
+    let mut merged = Merged {
+        configuration: configuration.clone(),
+        changes: Vec::new(),
+        remarks: Vec::new(),
+        replaces: None,
+    };
+    for property in &plan.properties {
+        merged.property(property);
+    }
+    merged.database(plan);
+    for address in &plan.addresses {
+        merged.address(address);
+    }
+    if !plan
+        .addresses
+        .iter()
+        .any(|address| address.id == plan.names.reader)
+    {
+        merged.take_out(&plan.names.reader, "config.ini has no reader_vip");
+    }
+    merged.constraints(plan);
+    merged
+}
+
+/// Takes everything of this program's out of `configuration`, except the record of who was primary.
+pub(super) fn without(configuration: &Tree, names: &Names) -> Merged {
+    let mut merged = Merged {
+        configuration: configuration.clone(),
+        changes: Vec::new(),
+        remarks: Vec::new(),
+        replaces: None,
+    };
+    let ids = [&names.clone, &names.writer, &names.reader];
+    // Also constraints of others that would be left without an end.
+    let mentions = |e: &Tree| {
+        e.tag.starts_with("rsc_")
+            && (e.all().any(|part| {
+                ["rsc", "with-rsc", "first", "then", "id"]
+                    .iter()
+                    .any(|name| {
+                        (*name != "id" || part.tag == "resource_ref")
+                            && part.get(name).is_some_and(|id| {
+                                ids.iter().any(|ours| *ours == id) || id == names.resource
+                            })
+                    })
+            }))
+    };
+    let constraints = merged.configuration.child_mut("constraints");
+    for gone in constraints.children.iter().filter(|e| mentions(e)) {
+        merged
+            .changes
+            .push(format!("remove the constraint {}", gone.id()));
+    }
+    constraints.remove(&mentions);
+    for id in ids {
+        let resources = merged.configuration.child_mut("resources");
+        if resources.find(&|e| e.id() == id).is_some() {
+            resources.remove(&|e| e.id() == id);
+            merged.changes.push(format!("remove the resource {id}"));
+        }
+    }
+    merged
+}
+
+impl Merged {
+    fn property(&mut self, property: &Property) {
+        let has_devices = || {
+            let resources = self.configuration.child("resources");
+            resources.is_some_and(|r| {
+                r.all()
+                    .any(|e| e.tag == "primitive" && e.get("class") == Some("stonith"))
+            })
+        };
+        let current = self.current(property.name);
+        let is_same = current
+            .as_deref()
+            .is_some_and(|now| same::value(now) == same::value(&property.value));
+        if is_same {
+            return;
+        }
+        if property.is_default {
+            match (property.name, current.as_deref()) {
+                // Somebody decided it, or there is something to fence with.
+                ("stonith-enabled", Some(_)) if !has_devices() => {
+                    self.remarks.push(
+                        "stonith-enabled=true, and there is no fencing device: Pacemaker starts nothing before there is one; \
+                         add one, or set stonith_enabled=false in config.ini"
+                            .to_owned(),
+                    );
+                    return;
+                }
+                ("stonith-enabled", Some(_)) => return,
+                ("stonith-enabled", None)
+                    if has_devices() || self.current("fencing-enabled").is_some() =>
+                {
+                    return;
+                }
+                ("no-quorum-policy", Some(now)) if property.value == "stop" && now != "ignore" => {
+                    return;
+                }
+                _ => {}
+            }
+        }
+        let why = match (property.name, property.is_default) {
+            ("stonith-enabled", true) => {
+                " (there is no fencing device, and nothing would start otherwise)"
+            }
+            _ => "",
+        };
+        self.changes.push(match &current {
+            None => format!("set the property {}={}{why}", property.name, property.value),
+            Some(now) => format!(
+                "change the property {} from {now} to {}{why}",
+                property.name, property.value
+            ),
+        });
+        self.set_property(PROPERTIES, property.name, &property.value);
+    }
+
+    fn current(&self, name: &str) -> Option<String> {
+        let config = self.configuration.child("crm_config")?;
+        let pair = sets(config, "cluster_property_set")
+            .flat_map(|set| set.children_named("nvpair"))
+            .find(|pair| pair.get("name") == Some(name))?;
+        pair.get("value").map(str::to_owned)
+    }
+
+    /// Sets a property where it is, or in the set with this id.
+    pub(super) fn set_property(&mut self, set: &str, name: &str, value: &str) {
+        let config = self.configuration.child_mut("crm_config");
+        let is_it = |e: &Tree| e.tag == "nvpair" && e.get("name") == Some(name);
+        if let Some(pair) = config.find_mut(&is_it) {
+            pair.set("value", value);
+            return;
+        }
+        if config.find(&|e| e.id() == set).is_none() {
+            config
+                .children
+                .push(Tree::new("cluster_property_set").with("id", set));
+        }
+        if let Some(found) = config.find_mut(&|e| e.id() == set) {
+            found.children.push(nvpair(set, name, value));
+        }
+    }
+
+    fn database(&mut self, plan: &Plan) {
+        let (id, clone) = (&plan.names.resource, &plan.names.clone);
+        let resources = self.configuration.child_mut("resources");
+        let Some(around) = resources
+            .find_mut(&|e| e.id() == clone && matches!(e.tag.as_str(), "clone" | "master"))
+        else {
+            resources.children.push(xml::clone(plan));
+            self.changes.push(format!(
+                "add the resource {id} (ocf:heartbeat:{}) in the promotable clone {clone}",
+                plan.pgsql.agent
+            ));
+            return;
+        };
+        let mut changes = Vec::new();
+        if around.tag == "master" {
+            "clone".clone_into(&mut around.tag);
+            changes.push(format!(
+                "{clone}: make the <master> of an older Pacemaker a promotable clone"
+            ));
+        }
+        changes.extend(set_meta(around, clone, &plan.clone_meta));
+        for (old, new) in [
+            ("master-max", "promoted-max"),
+            ("master-node-max", "promoted-node-max"),
+        ] {
+            if unset(around, "meta_attributes", old) {
+                changes.push(format!("{clone}: replace {old} by {new}"));
+            }
+        }
+        let Some(primitive) = around
+            .children
+            .iter_mut()
+            .find(|e| e.tag == "primitive" && e.id() == id)
+        else {
+            return;
+        };
+        // What the resource itself says would win over the clone.
+        for (name, _) in &plan.clone_meta {
+            if unset(primitive, "meta_attributes", name) {
+                changes.push(format!(
+                    "{id}: remove the meta attribute {name}, which {clone} has"
+                ));
+            }
+        }
+        let agent = |e: &Tree| {
+            format!(
+                "ocf:{}:{}",
+                e.get("provider").unwrap_or_default(),
+                e.get("type").unwrap_or_default()
+            )
+        };
+        let before = agent(primitive);
+        primitive.set("provider", "heartbeat");
+        primitive.set("type", plan.pgsql.agent);
+        if agent(primitive) != before {
+            changes.push(format!(
+                "{id}: change the agent from {before} to {}",
+                agent(primitive)
+            ));
+            self.replaces = Some(before);
+        }
+        changes.extend(set_params(primitive, &plan.pgsql));
+        let (removed, kept) = judge_others(primitive, &plan.pgsql);
+        changes.extend(removed);
+        self.remarks.extend(kept);
+        changes.extend(set_operations(primitive, &plan.pgsql));
+        self.changes.extend(changes);
+    }
+
+    fn address(&mut self, wanted: &Primitive) {
+        let resources = self.configuration.child_mut("resources");
+        let Some(primitive) = resources.find_mut(&|e| e.tag == "primitive" && e.id() == wanted.id)
+        else {
+            resources.children.push(xml::primitive(wanted));
+            let ip = wanted
+                .set_params()
+                .find(|(name, _)| *name == "ip")
+                .map_or("", |(_, ip)| ip);
+            self.changes.push(format!(
+                "add the resource {} (ocf:heartbeat:{}) with the address {ip}",
+                wanted.id, wanted.agent
+            ));
+            return;
+        };
+        let mut changes = set_params(primitive, wanted);
+        changes.extend(set_meta(primitive, &wanted.id, &wanted.meta));
+        changes.extend(set_operations(primitive, wanted));
+        self.changes.extend(changes);
+    }
+
+    fn take_out(&mut self, id: &str, why: &str) {
+        let resources = self.configuration.child_mut("resources");
+        if resources.find(&|e| e.id() == id).is_some() {
+            resources.remove(&|e| e.id() == id);
+            self.changes
+                .push(format!("remove the resource {id}: {why}"));
+        }
+    }
+
+    fn constraints(&mut self, plan: &Plan) {
+        let constraints = self.configuration.child_mut("constraints");
+        let wanted: Vec<Tree> = plan
+            .constraints
+            .iter()
+            .map(|it| xml::constraint(it, &plan.names.clone))
+            .collect();
+        let forms: Vec<String> = wanted.iter().map(same::constraint).collect();
+        let mut found = vec![false; wanted.len()];
+        let mut changes = Vec::new();
+        constraints.children.retain(|it| {
+            if !is_ours(it, &plan.names) {
+                // Its id is needed.
+                return !wanted.iter().any(|wanted| wanted.id() == it.id());
+            }
+            let form = same::constraint(it);
+            match forms.iter().position(|wanted| *wanted == form) {
+                Some(at) if !found[at] => {
+                    found[at] = true;
+                    true
+                }
+                Some(_) | None => {
+                    changes.push(format!(
+                        "remove the constraint {} ({form})",
+                        it.id(),
+                        form = brief(it)
+                    ));
+                    false
+                }
+            }
+        });
+        for (it, is_there) in wanted.into_iter().zip(found) {
+            if !is_there {
+                changes.push(format!("add the constraint {} ({})", it.id(), brief(&it)));
+                constraints.children.push(it);
+            }
+        }
+        self.changes.extend(changes);
+    }
+}
+
+/// A constraint in a few words.
+fn brief(it: &Tree) -> String {
+    let get = |name: &str| it.get(name).unwrap_or_default();
+    match it.tag.as_str() {
+        "rsc_colocation" => format!(
+            "{} with {} {}",
+            get("rsc"),
+            get("with-rsc-role"),
+            get("with-rsc")
+        ),
+        "rsc_order" => format!(
+            "{} {}, then {} {}",
+            get("first-action"),
+            get("first"),
+            get("then-action"),
+            get("then")
+        ),
+        _ => {
+            let rule = it.child("rule");
+            let score = rule.and_then(|r| r.get("score")).unwrap_or_default();
+            let part = |name| {
+                rule.and_then(|r| r.child("expression"))
+                    .and_then(|e| e.get(name))
+                    .unwrap_or_default()
+            };
+            format!(
+                "{} prefers {}={} by {score}",
+                get("rsc"),
+                part("attribute"),
+                part("value")
+            )
+        }
+    }
+}
+
+/// Takes a name out of the sets of `owner`; whether it was there.
+fn unset(owner: &mut Tree, tag: &str, name: &str) -> bool {
+    let mut is_found = false;
+    for set in owner
+        .children
+        .iter_mut()
+        .filter(|set| set.tag == tag && set.child("rule").is_none())
+    {
+        let before = set.children.len();
+        set.children.retain(|pair| pair.get("name") != Some(name));
+        is_found |= set.children.len() < before;
+    }
+    is_found
+}
+
+fn current<'a>(owner: &'a Tree, tag: &'a str, name: &str) -> Option<&'a str> {
+    let pair = sets(owner, tag)
+        .flat_map(|set| set.children_named("nvpair"))
+        .find(|pair| pair.get("name") == Some(name));
+    pair.and_then(|pair| pair.get("value"))
+}
+
+/// Sets a name in the set where it is, else in the first set, which is made where there is none.
+fn set(owner: &mut Tree, tag: &str, name: &str, value: &str) {
+    let is_plain = |set: &Tree| set.tag == tag && set.child("rule").is_none();
+    let places = owner.children.iter_mut().filter(|set| is_plain(set));
+    for place in places {
+        if let Some(pair) = place
+            .children
+            .iter_mut()
+            .find(|pair| pair.get("name") == Some(name))
+        {
+            pair.set("value", value);
+            return;
+        }
+    }
+    if !owner.children.iter().any(is_plain) {
+        let id = format!("{}-{tag}", owner.id());
+        owner.children.push(Tree::new(tag).with("id", id));
+    }
+    if let Some(first) = owner.children.iter_mut().find(|set| is_plain(set)) {
+        let id = first.id().to_owned();
+        first.children.push(nvpair(&id, name, value));
+    }
+}
+
+fn set_meta(owner: &mut Tree, id: &str, wanted: &Meta) -> Vec<String> {
+    let mut changes = Vec::new();
+    for (name, value) in wanted {
+        let now = current(owner, "meta_attributes", name).map(str::to_owned);
+        let is_same = now.as_deref().is_some_and(|now| {
+            same::value(now) == same::value(value) || same::time(now) == same::time(value)
+        });
+        if !is_same {
+            changes.push(changed(
+                id,
+                &format!("the meta attribute {name}"),
+                now.as_deref(),
+                value,
+            ));
+            set(owner, "meta_attributes", name, value);
+        }
+    }
+    changes
+}
+
+fn changed(id: &str, what: &str, from: Option<&str>, to: &str) -> String {
+    match from {
+        Some(from) => format!("{id}: change {what} from {} to {}", shown(from), shown(to)),
+        None => format!("{id}: set {what}={}", shown(to)),
+    }
+}
+
+fn shown(value: &str) -> String {
+    if value.is_empty() || value.contains(' ') {
+        format!("{value:?}")
+    } else {
+        value.to_owned()
+    }
+}
+
+/// Whether a parameter's value may hold a password.
+fn is_secret(name: &str) -> bool {
+    PARAMS
+        .iter()
+        .any(|param| param.name == name && param.kind == Kind::Secret)
+}
+
+fn set_params(primitive: &mut Tree, wanted: &Primitive) -> Vec<String> {
+    const TAG: &str = "instance_attributes";
+    let mut changes = Vec::new();
+    for (name, value) in &wanted.params {
+        let now = current(primitive, TAG, name).map(str::to_owned);
+        match now {
+            Some(_) if value.is_empty() => {
+                unset(primitive, TAG, name);
+                changes.push(format!("{}: remove {name}", wanted.id));
+            }
+            None if value.is_empty() => {}
+            Some(now) if now == *value => {}
+            now => {
+                // What was there may have a password in it; what is wanted has none.
+                let from = now.as_deref().map(|now| {
+                    if is_secret(name) {
+                        "its old value"
+                    } else {
+                        now
+                    }
+                });
+                changes.push(match from {
+                    Some(from) if is_secret(name) => format!(
+                        "{}: change {name} from {from} to {}",
+                        wanted.id,
+                        shown(value)
+                    ),
+                    from => changed(&wanted.id, name, from, value),
+                });
+                set(primitive, TAG, name, value);
+            }
+        }
+    }
+    changes
+}
+
+/// Parameters that config.ini says nothing of: those that the agent knows stay, the others go. What is done, and what stays.
+fn judge_others(primitive: &mut Tree, wanted: &Primitive) -> (Vec<String>, Vec<String>) {
+    // The lock's older commands have no meaning beside a connection string, and are taken out by the plan itself.
+    let names: Vec<String> = sets(primitive, "instance_attributes")
+        .flat_map(|set| set.children_named("nvpair"))
+        .filter_map(|pair| pair.get("name").map(str::to_owned))
+        .filter(|name| !wanted.params.iter().any(|(wanted, _)| wanted == name))
+        .collect();
+    let (mut removed, mut kept) = (Vec::new(), Vec::new());
+    for name in names {
+        if PARAMS.iter().any(|param| param.name == name) {
+            let value = if is_secret(&name) {
+                "…"
+            } else {
+                current(primitive, "instance_attributes", &name).unwrap_or_default()
+            };
+            kept.push(format!(
+                "{}: {name}={} stays; config.ini says nothing of it",
+                wanted.id,
+                shown(value)
+            ));
+        } else {
+            unset(primitive, "instance_attributes", &name);
+            removed.push(format!(
+                "{}: remove {name}, which is no parameter of {}",
+                wanted.id, wanted.agent
+            ));
+        }
+    }
+    (removed, kept)
+}
+
+/// Operations are the plan's by name and role; others, such as those that pcs adds, stay.
+fn set_operations(primitive: &mut Tree, wanted: &Primitive) -> Vec<String> {
+    let mut changes = Vec::new();
+    let operations = primitive.child_mut("operations");
+    for it in &wanted.operations {
+        let is_it = |op: &Tree| {
+            op.get("name") == Some(it.name)
+                && same::is_promoted(op.get("role")) == it.is_of_promoted
+                // A role of its own, such as Stopped, is something else.
+                && (it.is_of_promoted || op.get("role").is_none_or(|role| matches!(same::value(role).as_str(), "started" | "unpromoted")))
+        };
+        let mut new = xml::operation(&wanted.id, it);
+        let Some(at) = operations.children.iter().position(is_it) else {
+            changes.push(format!("{}: add the operation {}", wanted.id, words(it)));
+            free_id(&mut new, &operations.children);
+            operations.children.push(new);
+            continue;
+        };
+        // Several of one kind, with intervals of their own: one is enough.
+        let mut seen = 0;
+        operations.children.retain(|op| {
+            let is_other = is_it(op) && {
+                seen += 1;
+                seen > 1
+            };
+            if is_other {
+                changes.push(format!("{}: remove the operation {}", wanted.id, op.id()));
+            }
+            !is_other
+        });
+        let old = &mut operations.children[at];
+        let differences = differences(old, &new);
+        if !differences.is_empty() {
+            changes.push(format!(
+                "{}: operation {}: {}",
+                wanted.id,
+                it.name,
+                differences.join(", ")
+            ));
+            for (name, value) in &new.attributes {
+                if name != "id" {
+                    old.set(name, value.clone());
+                }
+            }
+            if new.get("on-fail").is_none() {
+                old.unset("on-fail");
+            }
+        }
+    }
+    changes
+}
+
+/// pcs names operations by their interval, and two may have had the same.
+fn free_id(new: &mut Tree, others: &[Tree]) {
+    let id = new.id().to_owned();
+    let is_taken = |id: &str| others.iter().any(|other| other.id() == id);
+    let free = std::iter::once(id.clone())
+        .chain((1..).map(|n| format!("{id}-{n}")))
+        .find(|id| !is_taken(id));
+    if let Some(free) = free {
+        new.set("id", free);
+    }
+}
+
+fn words(it: &Operation) -> String {
+    let role = if it.is_of_promoted {
+        " role=Promoted"
+    } else {
+        ""
+    };
+    format!(
+        "{} interval={}s timeout={}s{role}",
+        it.name,
+        it.interval.as_secs(),
+        it.timeout.as_secs()
+    )
+}
+
+fn differences(old: &Tree, new: &Tree) -> Vec<String> {
+    let mut all = Vec::new();
+    for name in ["interval", "timeout"] {
+        let (from, to) = (old.get(name).unwrap_or("0"), new.get(name).unwrap_or("0"));
+        if same::time(from) != same::time(to) {
+            all.push(format!("{name} from {from} to {to}"));
+        }
+    }
+    let usual = |name: Option<&str>| match name {
+        Some(on_fail) => on_fail.to_owned(),
+        // What Pacemaker does with any operation but stop, whose default depends on fencing.
+        None if new.get("name") != Some("stop") => "restart".to_owned(),
+        None => String::new(),
+    };
+    let (from, to) = (usual(old.get("on-fail")), usual(new.get("on-fail")));
+    if from != to {
+        all.push(format!(
+            "on-fail from {} to {to}",
+            if from.is_empty() {
+                "its default"
+            } else {
+                &from
+            }
+        ));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::apply::find;
+    use crate::setup::config;
+    use crate::setup::plan::Values;
+
+    const EMPTY: &str =
+        "<configuration><crm_config/><nodes/><resources/><constraints/></configuration>";
+
+    /// What pha4pgsql's template made, by pcs 0.9 on Pacemaker 1.1, with a fencing device and a resource of somebody else's.
+    const OLD: &str = "<configuration>
+      <crm_config><cluster_property_set id='cib-bootstrap-options'>
+        <nvpair id='p1' name='no-quorum-policy' value='stop'/><nvpair id='p2' name='stonith-enabled' value='true'/>
+        <nvpair id='p3' name='cluster-recheck-interval' value='7min'/>
+      </cluster_property_set></crm_config>
+      <resources>
+        <primitive class='stonith' id='fence1' type='fence_ipmilan'/>
+        <primitive class='ocf' provider='heartbeat' type='IPaddr2' id='vip-master'>
+          <instance_attributes id='vip-master-instance_attributes'>
+            <nvpair id='v1' name='ip' value='192.0.2.9'/><nvpair id='v2' name='iflabel' value='w'/>
+          </instance_attributes>
+        </primitive>
+        <master id='msPostgresql'>
+          <primitive class='ocf' provider='heartbeat' type='pgsql' id='pgsql'>
+            <instance_attributes id='pgsql-instance_attributes'>
+              <nvpair id='i1' name='pgdata' value='/data'/><nvpair id='i2' name='rep_mode' value='sync'/>
+              <nvpair id='i3' name='stop_escalate' value='30'/><nvpair id='i4' name='no_such' value='1'/>
+              <nvpair id='i5' name='primary_conninfo_opt' value='user=repl password=hush'/>
+            </instance_attributes>
+            <operations>
+              <op id='o1' name='monitor' interval='7s' timeout='60s' on-fail='restart'/>
+              <op id='o2' name='monitor' interval='3s' timeout='60s' role='Master' on-fail='restart'/>
+              <op id='o3' name='demote' interval='0s' timeout='60s' on-fail='stop'/>
+              <op id='o4' name='methods' interval='0s' timeout='5s'/>
+            </operations>
+          </primitive>
+          <meta_attributes id='ms-meta'>
+            <nvpair id='m1' name='master-max' value='1'/><nvpair id='m2' name='notify' value='true'/>
+            <nvpair id='m3' name='target-role' value='Master'/>
+          </meta_attributes>
+        </master>
+      </resources>
+      <constraints>
+        <rsc_colocation id='c1' rsc='vip-master' with-rsc='msPostgresql' with-rsc-role='Master' score='INFINITY'/>
+        <rsc_order id='c2' first='msPostgresql' first-action='promote' then='vip-master' then-action='start' score='INFINITY' symmetrical='false'/>
+        <rsc_order id='c3' first='msPostgresql' first-action='demote' then='vip-master' then-action='start' score='0' symmetrical='false'/>
+        <rsc_location id='cli-prefer-x' rsc='msPostgresql' node='a' score='10'/>
+      </constraints>
+    </configuration>";
+
+    fn plan(tree: &Tree) -> Plan {
+        let text = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\nreader_vip=192.0.2.10\npgsql_pgctl=/bin/pg_ctl\npgsql_pgdata=/data\n\
+                    pgsql_repuser=repl\n";
+        let (site, _) = config::read(text).unwrap();
+        Plan::named(&Values::from(&site), find::names(tree, &site).unwrap())
+    }
+
+    fn merged(text: &str) -> Merged {
+        let tree = Tree::parse(text).unwrap();
+        merge(&tree, &plan(&tree))
+    }
+
+    #[test]
+    fn what_was_merged_once_needs_nothing_the_second_time() {
+        for text in [EMPTY, OLD] {
+            let first = merged(text);
+            assert!(!first.changes.is_empty());
+            let again = merged(&first.configuration.to_text());
+            assert_eq!(again.changes, Vec::<String>::new());
+            assert!(again.configuration == first.configuration);
+        }
+    }
+
+    #[test]
+    fn ids_are_unique() {
+        for text in [EMPTY, OLD] {
+            let tree = merged(text).configuration;
+            let mut ids: Vec<&str> = tree.all().filter_map(|e| e.get("id")).collect();
+            ids.sort_unstable();
+            let before = ids.len();
+            ids.dedup();
+            assert_eq!(ids.len(), before);
+        }
+    }
+
+    #[test]
+    fn an_older_cluster_is_taken_over_and_each_change_is_said() {
+        let merged = merged(OLD);
+        let all = merged.changes.join("\n");
+        for part in [
+            "make the <master> of an older Pacemaker a promotable clone",
+            "replace master-max by promoted-max",
+            "change the agent from ocf:heartbeat:pgsql to ocf:heartbeat:expgsql",
+            "change primary_conninfo_opt from its old value",
+            "remove no_such, which is no parameter",
+            "operation monitor: interval from 7s to 4s",
+            "operation demote: on-fail from stop to restart",
+            "remove the constraint c3",
+            "add the resource vip-slave",
+        ] {
+            assert!(all.contains(part), "{part}:\n{all}");
+        }
+        assert!(!all.contains("hush"), "{all}");
+        assert_eq!(merged.replaces.as_deref(), Some("ocf:heartbeat:pgsql"));
+        assert!(
+            merged
+                .remarks
+                .iter()
+                .any(|remark| remark.contains("stop_escalate=30 stays")),
+            "{:?}",
+            merged.remarks
+        );
+        // The promotion of the old names is none: what they mean is the same.
+        assert!(
+            !all.contains("constraint c1") && !all.contains("constraint c2"),
+            "{all}"
+        );
+        assert!(
+            !all.contains("no-quorum-policy") && !all.contains("stonith"),
+            "{all}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_ours_stays() {
+        let text = merged(OLD).configuration.to_text();
+        for part in [
+            "fence1",
+            "cluster-recheck-interval",
+            "name=\"stonith-enabled\" value=\"true\"",
+            "cli-prefer-x",
+            "name=\"iflabel\" value=\"w\"",
+            "name=\"target-role\" value=\"Master\"",
+            "id=\"o4\"",
+        ] {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+        assert!(!text.contains("hush"));
+    }
+
+    #[test]
+    fn taking_ours_out_leaves_the_rest() {
+        let tree = merged(OLD).configuration;
+        let names = plan(&tree).names;
+        let left = without(&tree, &names).configuration;
+        let text = left.to_text();
+        for gone in ["msPostgresql", "vip-master", "vip-slave", "\"pgsql\""] {
+            assert!(!text.contains(gone), "{gone}:\n{text}");
+        }
+        assert!(text.contains("fence1") && text.contains("cluster-recheck-interval"));
+        assert_eq!(without(&left, &names).changes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn properties_are_set_only_where_they_must_be() {
+        let with = |properties: &str, device: bool| {
+            let device = if device {
+                "<primitive class='stonith' id='f' type='x'/>"
+            } else {
+                ""
+            };
+            let text = format!(
+                "<configuration><crm_config><cluster_property_set id='s'>{properties}</cluster_property_set></crm_config>\
+                 <resources>{device}</resources><constraints/></configuration>"
+            );
+            let changes = merged(&text).changes;
+            changes
+                .into_iter()
+                .filter(|change| change.contains("property"))
+                .collect::<Vec<_>>()
+        };
+        let pair = |name: &str, value: &str| {
+            format!("<nvpair id='{name}' name='{name}' value='{value}'/>")
+        };
+        let (quorum, stonith) = ("no-quorum-policy", "stonith-enabled");
+        assert_eq!(with("", false).len(), 2);
+        assert_eq!(with("", true).len(), 1);
+        for (properties, device, number) in [
+            (pair(quorum, "freeze") + &pair(stonith, "true"), true, 0),
+            (pair(quorum, "freeze") + &pair(stonith, "true"), false, 0),
+            (pair(quorum, "ignore") + &pair(stonith, "false"), false, 1),
+            (pair(quorum, "stop") + &pair(stonith, "FALSE"), false, 0),
+        ] {
+            assert_eq!(with(&properties, device).len(), number, "{properties}");
+        }
+    }
+
+    #[test]
+    fn names_that_the_cluster_has_are_kept_and_what_is_in_the_way_is_named() {
+        let text = OLD
+            .replace("id='pgsql'", "id='db'")
+            .replace("msPostgresql", "db-clone")
+            .replace("vip-master", "writer");
+        let names = plan(&Tree::parse(&text).unwrap()).names;
+        assert_eq!(
+            (
+                names.resource.as_str(),
+                names.clone.as_str(),
+                names.writer.as_str()
+            ),
+            ("db", "db-clone", "writer")
+        );
+        let site = config::read("node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\npgsql_pgctl=/b\npgsql_pgdata=/d\npgsql_repuser=r\n").unwrap().0;
+        for (resources, part) in [
+            (
+                "<primitive id='pgsql' class='ocf' provider='heartbeat' type='Dummy'/>",
+                "no PostgreSQL resource",
+            ),
+            (
+                "<primitive id='pgsql' class='ocf' provider='heartbeat' type='pgsql'/>",
+                "not in a clone",
+            ),
+            (
+                "<group id='g'><primitive id='pgsql' class='ocf' provider='heartbeat' type='pgsql'/></group>",
+                "in the group g",
+            ),
+            (
+                "<primitive id='vip-master' class='ocf' provider='heartbeat' type='Dummy'/>",
+                "no IPaddr2",
+            ),
+            (
+                "<clone id='x'><primitive id='a' class='ocf' provider='heartbeat' type='pgsql'/></clone>\
+                 <clone id='y'><primitive id='b' class='ocf' provider='heartbeat' type='expgsql'/></clone>",
+                "several PostgreSQL resources (a, b)",
+            ),
+        ] {
+            let tree = Tree::parse(&EMPTY.replace(
+                "<resources/>",
+                &format!("<resources>{resources}</resources>"),
+            ))
+            .unwrap();
+            let why = find::names(&tree, &site).unwrap_err();
+            assert!(why.contains(part), "{why}");
+        }
+    }
+}

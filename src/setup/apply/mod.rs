@@ -1,0 +1,397 @@
+//! `setup apply` and `setup erase`: the cluster gets what config.ini says, and nothing else of it is touched.
+
+mod find;
+mod health;
+mod lock;
+mod merge;
+mod patch;
+mod same;
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use crate::cluster::{Exit, Failure, agree};
+use crate::model::cluster_view::{ClusterProperty, ClusterView, ResourceName};
+use crate::model::node_name::NodeName;
+use crate::model::repl_info::{Origin, ReplInfo};
+use crate::pacemaker::change_set::PROPERTY_SET;
+use crate::pacemaker::cib::{self, Cib};
+use crate::sys::{Command, Deadline, poll_until};
+use crate::timing;
+
+use super::command::{ApplyArgs, EraseArgs};
+use super::config::{Config, Template};
+use super::plan::{Names, Plan, Values};
+use super::progress::Progress;
+use super::tree::Tree;
+use merge::Merged;
+
+/// Roles are called Promoted and Unpromoted from this schema on.
+const SCHEMA: (u32, u32) = (3, 7);
+
+/// The cluster as it is.
+struct Present {
+    /// The whole CIB.
+    cib: Tree,
+    configuration: Tree,
+    view: ClusterView,
+}
+
+impl Present {
+    fn read() -> Result<Self, Failure> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Failure::plain(
+                "run this as root: it changes the cluster's configuration",
+            ));
+        }
+        let unreachable = |error: &dyn std::fmt::Display| Failure::new(Exit::Unreachable, error);
+        let text = Cib::live()
+            .read_text(Deadline::after(timing::CIB_READ))
+            .map_err(|e| unreachable(&e))?;
+        let view = cib::parse(&text).map_err(|e| unreachable(&e))?;
+        let cib = Tree::parse(&text).map_err(|e| unreachable(&e))?;
+        let configuration = cib
+            .child("configuration")
+            .cloned()
+            .ok_or_else(|| unreachable(&"the CIB has no configuration"))?;
+        Ok(Self {
+            cib,
+            configuration,
+            view,
+        })
+    }
+
+    fn demand_quorum(&self) -> Result<(), Failure> {
+        if self.view.is_quorate() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::NoQuorum,
+            "nothing was done: this node's part of the cluster has no quorum, and what is changed here would be lost when the parts meet \
+             again; start the other nodes, or do it on one of the majority",
+        ))
+    }
+
+    /// Whether the schema knows the new names of the roles.
+    fn is_new_enough(&self) -> bool {
+        let version = self
+            .cib
+            .get("validate-with")
+            .and_then(|schema| schema.strip_prefix("pacemaker-"));
+        let parts = version
+            .and_then(|v| v.split_once('.'))
+            .and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        parts.is_none_or(|version: (u32, u32)| version >= SCHEMA)
+    }
+}
+
+/// Gives the cluster what config.ini says.
+pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
+    let site = &config.site;
+    if let Template::Own(name) = &site.template {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "config.ini names the template {name}, which only its own tool understands: expgsql setup render >FILE, and run that"
+            ),
+        ));
+    }
+    let mut present = Present::read()?;
+    present.demand_quorum()?;
+    know_nodes(&present.view, config)?;
+    let mut first_steps = Vec::new();
+    if !present.is_new_enough() {
+        first_steps.push(format!(
+            "upgrade the configuration's schema from {}, which does not know today's names of the roles",
+            present.cib.get("validate-with").unwrap_or("an older one")
+        ));
+    }
+    let names = find::names(&present.configuration, site)
+        .map_err(|why| Failure::new(Exit::Refused, why))?;
+    let plan = Plan::named(&Values::from(site), names);
+    let mut merged = merge::merge(&present.configuration, &plan);
+    if let Some(first) = &args.master {
+        name_first(&mut merged, &present.view, config, &plan.names, first)?;
+    }
+    know_files(config)?;
+    let lock = lock::look(site)?;
+    first_steps.extend(lock.to_do());
+    first_steps.append(&mut merged.changes);
+    merged.changes = first_steps;
+    say(&merged, &plan.names, &present.view);
+    if merged.changes.is_empty() || args.dry_run {
+        return Ok(());
+    }
+    if !args.yes {
+        agree()?;
+    }
+    lock.make()?;
+    if !present.is_new_enough() {
+        upgrade_schema()?;
+        present = Present::read()?;
+        let mut again = merge::merge(&present.configuration, &plan);
+        if let Some(first) = &args.master {
+            name_first(&mut again, &present.view, config, &plan.names, first)?;
+        }
+        merged = again;
+    }
+    patch::verify(&present.cib, &merged.configuration)?;
+    patch::apply(&present.cib, &present.configuration, &merged.configuration)?;
+    let expected = health::Expected {
+        names: &plan.names,
+        nodes: &site.nodes,
+        has_reader: site.reader.is_some(),
+    };
+    wait(&expected, args.timeout)
+}
+
+/// Every node of config.ini is one of the cluster's.
+fn know_nodes(view: &ClusterView, config: &Config) -> Result<(), Failure> {
+    let all: Vec<String> = view
+        .nodes
+        .values()
+        .map(|node| node.name.to_string())
+        .collect();
+    match config
+        .site
+        .nodes
+        .iter()
+        .find(|name| view.node(name).is_none())
+    {
+        Some(unknown) => Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "nothing was done: {} names the node {unknown}, which the cluster does not have; it has {}",
+                config.path.display(),
+                all.join(", ")
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What the agent needs is there, on this node at least: without it every start would fail.
+fn know_files(config: &Config) -> Result<(), Failure> {
+    let site = &config.site;
+    let has_password = site.passwords.replication.is_some() || !site.passwords.lock.is_empty();
+    let passfile = site.resolved.passfile.clone().filter(|_| has_password);
+    let files = std::iter::once(site.program().into()).chain(passfile);
+    let missing: Vec<String> = files
+        .filter(|path: &std::path::PathBuf| !path.exists())
+        .map(|path| path.display().to_string())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::plain(format!(
+        "nothing was done: this node lacks {}; expgsql setup install puts it on every node",
+        missing.join(" and ")
+    )))
+}
+
+/// Writes down which node shall be the first primary, as if it had been promoted last.
+fn name_first(
+    merged: &mut Merged,
+    view: &ClusterView,
+    config: &Config,
+    names: &Names,
+    first: &str,
+) -> Result<(), Failure> {
+    let refused = |why: String| Failure::new(Exit::Refused, why);
+    let node = NodeName::new(first)
+        .ok()
+        .and_then(|name| config.site.nodes.iter().find(|node| **node == name))
+        .ok_or_else(|| {
+            refused(format!(
+                "nothing was done: {first:?} is none of the nodes in {}",
+                config.path.display()
+            ))
+        })?;
+    let Some(resource) = ResourceName::new(&names.resource) else {
+        return Err(refused(format!("{:?} names no resource", names.resource)));
+    };
+    let property = ClusterProperty::ReplInfo.name(&resource);
+    let Some(record) = view.property(&property) else {
+        merged.set_property(PROPERTY_SET, &property, node.as_str());
+        merged.changes.push(format!(
+            "name {node} the first primary (property {property})"
+        ));
+        return Ok(());
+    };
+    // Asked for a second time.
+    let is_it = record
+        .parse::<ReplInfo>()
+        .is_ok_and(|info| info.node == *node && info.origin == Origin::Unstated);
+    if is_it
+        || record
+            .parse::<ReplInfo>()
+            .is_ok_and(|info| info.node == *node)
+    {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "nothing was done: the cluster has had a primary ({property}={record}), and a node that is simply named now may lack commits; \
+         to move the primary use expgsql cluster switch {node}, and where no node can become primary any more expgsql cluster reset-master {node}"
+    )))
+}
+
+fn say(merged: &Merged, names: &Names, view: &ClusterView) {
+    let mut text = String::new();
+    if merged.changes.is_empty() {
+        text += "Nothing to do: the cluster is configured as config.ini says.\n";
+    } else {
+        text += "To be done:\n";
+        for change in &merged.changes {
+            text += &format!("  {change}\n");
+        }
+    }
+    for remark in &merged.remarks {
+        text += &format!("Note: {remark}\n");
+    }
+    let is_running = ResourceName::new(&names.resource)
+        .is_some_and(|resource| view.active_nodes(&resource).any(|node| node.is_online));
+    if let Some(before) = merged.replaces.as_ref().filter(|_| is_running) {
+        text += &format!(
+            "Pacemaker restarts PostgreSQL on every node, because {before} is another agent.\n"
+        );
+    }
+    for node in view.nodes.values().filter(|node| !node.is_online) {
+        text += &format!(
+            "Note: {} is off; it gets the configuration when it comes back.\n",
+            node.name
+        );
+    }
+    // Whoever reads may have gone.
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn upgrade_schema() -> Result<(), Failure> {
+    let deadline = Deadline::after(timing::CIB_READ);
+    Cib::live()
+        .cibadmin(deadline)
+        .args(["--upgrade", "--force", "--sync-call"])
+        .run(deadline)
+        .map(drop)
+        .map_err(|error| {
+            Failure::plain(format!(
+                "the configuration's schema can't be upgraded: {error}"
+            ))
+        })
+}
+
+fn wait(expected: &health::Expected<'_>, limit: Duration) -> Result<(), Failure> {
+    let mut progress = Progress::new();
+    let mut last = Vec::new();
+    let healthy = poll_until(Deadline::after(limit), timing::STREAMING_POLL, || {
+        match cib::read(Deadline::after(timing::CIB_READ)) {
+            Ok(view) => last = health::missing(&view, expected),
+            Err(error) => last = vec![error.to_string()],
+        }
+        if last.is_empty() {
+            return Some(());
+        }
+        progress.wait(&format!("waiting for {}", last.join(", ")));
+        None
+    });
+    match healthy {
+        Some(()) => {
+            progress.say("Done: the cluster has a primary, every standby that is on replicates, and the addresses are up.");
+            Ok(())
+        }
+        None => Err(Failure::new(
+            Exit::TimedOut,
+            format!(
+                "the cluster is configured, but after {} s there is still missing: {}; crm_mon -1Afr shows why an action failed, \
+                 expgsql cluster why why no node is promoted",
+                limit.as_secs(),
+                last.join(", ")
+            ),
+        )),
+    }
+}
+
+/// Takes this program's resources out of the cluster.
+pub(super) fn erase(config: &Config, args: &EraseArgs) -> Result<(), Failure> {
+    let present = Present::read()?;
+    present.demand_quorum()?;
+    let names = find::names(&present.configuration, &config.site)
+        .map_err(|why| Failure::new(Exit::Refused, why))?;
+    let merged = merge::without(&present.configuration, &names);
+    if merged.changes.is_empty() {
+        let _ = writeln!(
+            io::stdout(),
+            "Nothing to do: the cluster has none of the resources of config.ini."
+        );
+        return Ok(());
+    }
+    let mut text =
+        "To be done:\n  stop PostgreSQL on every node, and take the addresses down\n".to_owned();
+    for change in &merged.changes {
+        text += &format!("  {change}\n");
+    }
+    text += "The data directories stay, and so does the record of who was primary. Everything else in the configuration stays as it is.\n";
+    let _ = io::stdout().write_all(text.as_bytes());
+    if !args.yes {
+        agree()?;
+    }
+    stop(&present, &names, args.timeout)?;
+    let stopped = Present::read()?;
+    let merged = merge::without(&stopped.configuration, &names);
+    patch::apply(&stopped.cib, &stopped.configuration, &merged.configuration)?;
+    let _ = writeln!(io::stdout(), "Done.");
+    Ok(())
+}
+
+/// Stops everything in order: what is simply removed is stopped in any.
+fn stop(present: &Present, names: &Names, limit: Duration) -> Result<(), Failure> {
+    let mut progress = Progress::new();
+    let resources = present.configuration.child("resources");
+    for id in [&names.clone, &names.writer, &names.reader] {
+        if resources.is_none_or(|r| r.find(&|e| e.id() == id).is_none()) {
+            continue;
+        }
+        Command::new("crm_resource")
+            .arg(format!("--resource={id}"))
+            .args([
+                "--meta",
+                "--set-parameter=target-role",
+                "--parameter-value=Stopped",
+            ])
+            .run(Deadline::after(timing::CIB_READ))
+            .map_err(Failure::plain)?;
+    }
+    let mut running = String::new();
+    let ids: Vec<ResourceName> = [&names.resource, &names.writer, &names.reader]
+        .into_iter()
+        .filter_map(|id| ResourceName::new(id))
+        .collect();
+    let stopped = poll_until(Deadline::after(limit), timing::STREAMING_POLL, || {
+        let view = match cib::read(Deadline::after(timing::CIB_READ)) {
+            Ok(view) => view,
+            Err(error) => {
+                running = error.to_string();
+                return None;
+            }
+        };
+        let still: Vec<String> = ids
+            .iter()
+            .flat_map(|id| {
+                view.active_nodes(id)
+                    .filter(|node| node.is_online)
+                    .map(move |node| format!("{id} on {}", node.name))
+            })
+            .collect();
+        if still.is_empty() {
+            return Some(());
+        }
+        running = still.join(", ");
+        progress.wait(&format!("stopping {running}"));
+        None
+    });
+    stopped.ok_or_else(|| {
+        Failure::new(
+            Exit::TimedOut,
+            format!("the resources were told to stop, and nothing was removed: after {} s there still runs {running}; crm_mon -1Afr shows why", limit.as_secs()),
+        )
+    })
+}

@@ -1,0 +1,87 @@
+//! A changed configuration is checked, made into a patch, and given to the cluster in one step.
+
+use std::io::Write as _;
+
+use tempfile::NamedTempFile;
+
+use crate::cluster::{Exit, Failure};
+use crate::pacemaker::cib::Cib;
+use crate::setup::tree::Tree;
+use crate::sys::{Command, Deadline};
+use crate::timing;
+
+/// A configuration, as a whole CIB without its status, in a file that only root reads: passwords may be in it.
+fn file(cib: &Tree, configuration: &Tree) -> Result<NamedTempFile, Failure> {
+    let mut whole = Tree::new(&cib.tag);
+    whole.attributes.clone_from(&cib.attributes);
+    whole.children = vec![configuration.clone(), Tree::new("status")];
+    let mut file = NamedTempFile::new()
+        .map_err(|error| Failure::plain(format!("no temporary file: {error}")))?;
+    file.write_all(whole.to_text().as_bytes())
+        .and_then(|()| file.flush())
+        .map_err(|error| {
+            Failure::plain(format!(
+                "{} can't be written: {error}",
+                file.path().display()
+            ))
+        })?;
+    Ok(file)
+}
+
+/// Has Pacemaker say whether it would accept `configuration`.
+///
+/// # Errors
+/// [`Failure`] with what it says; nothing was changed.
+pub(super) fn verify(cib: &Tree, configuration: &Tree) -> Result<(), Failure> {
+    let file = file(cib, configuration)?;
+    Command::new("crm_verify")
+        .arg("--verbose")
+        .arg("--xml-file")
+        .arg(file.path())
+        .run(Deadline::after(timing::CIB_READ))
+        .map(drop)
+        .map_err(|error| {
+            Failure::plain(format!(
+                "nothing was done: Pacemaker would not accept the configuration: {error}"
+            ))
+        })
+}
+
+/// Gives the cluster the difference between two configurations, all of it or nothing. It fails where somebody has changed the
+/// same elements meanwhile; changes to others, such as the agent's own attributes, are not touched.
+///
+/// # Errors
+/// [`Failure`]; nothing was changed.
+pub(super) fn apply(cib: &Tree, old: &Tree, new: &Tree) -> Result<(), Failure> {
+    let (before, after) = (file(cib, old)?, file(cib, new)?);
+    let diff = Command::new("crm_diff")
+        // Of the element that the versions stand on; they are raised by the change itself.
+        .arg("--no-version")
+        .arg("--original")
+        .arg(before.path())
+        .arg("--new")
+        .arg(after.path())
+        .output(Deadline::after(timing::CIB_READ))
+        .map_err(Failure::plain)?;
+    // 0: no difference, 1: one.
+    if !matches!(diff.status.code(), Some(0 | 1)) || diff.stdout.is_empty() {
+        return Err(Failure::plain(format!(
+            "nothing was done: crm_diff failed ({}): {}",
+            diff.status,
+            diff.stderr_text()
+        )));
+    }
+    let deadline = Deadline::after(timing::CIB_READ);
+    Cib::live()
+        .cibadmin(deadline)
+        .args(["--patch", "--sync-call", "--xml-pipe"])
+        .stdin(diff.stdout)
+        .run(deadline)
+        .map(drop)
+        .map_err(|error| match error.exit_code() {
+            Some(102) => Failure::new(Exit::Unreachable, error),
+            _ => Failure::plain(format!(
+                "the cluster did not accept the change: {error}; where somebody else changed the configuration meanwhile, run this again"
+            )),
+        })
+}

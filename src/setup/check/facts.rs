@@ -1,0 +1,117 @@
+//! What one node says of itself. It is gathered there, by this program, and judged here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a node is asked. It goes there on standard input, because of the passwords.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// The node's own name in config.ini.
+    pub(super) node: String,
+    /// Where the program is to be.
+    pub(super) program: String,
+    /// The agent's parameters.
+    pub(super) params: Vec<(String, String)>,
+    /// What the password file is to hold; empty: there is none.
+    pub(super) passwords: String,
+    /// The other nodes, to which it must be possible to connect.
+    pub(super) others: Vec<String>,
+    /// The virtual addresses.
+    pub(super) addresses: Vec<String>,
+}
+
+/// What it answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Facts {
+    /// What Pacemaker calls this node; `None`: it does not run.
+    pub(super) cluster_name: Option<String>,
+    pub(super) pacemaker: Option<String>,
+    pub(super) corosync: Option<String>,
+    /// SHA-256 of the program in its place.
+    pub(super) installed: Option<String>,
+    /// Milliseconds since 1970.
+    pub(super) clock: i64,
+    /// `postgres --version`, or why there is none.
+    pub(super) postgres: Answer<String>,
+    /// Programs of the server that are not beside pg_ctl.
+    pub(super) missing_programs: Vec<String>,
+    pub(super) data: Answer<Data>,
+    /// Of postgresql.conf.
+    pub(super) settings: Answer<BTreeMap<String, String>>,
+    /// What the agent itself objects to.
+    pub(super) objections: Vec<String>,
+    pub(super) passfile: Passfile,
+    pub(super) interfaces: Vec<Interface>,
+    /// Virtual addresses at which another machine answers.
+    pub(super) taken: Vec<String>,
+    /// The lock service: whether the lock's row is there.
+    pub(super) lock: Option<Answer<bool>>,
+    /// The attempt to connect to another node as a standby does.
+    pub(super) replication: Vec<(String, Connection)>,
+}
+
+/// Something, or why it is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Answer<T> {
+    Known(T),
+    Unknown(String),
+}
+
+impl<T> Default for Answer<T> {
+    fn default() -> Self {
+        Self::Unknown("it was not asked".to_owned())
+    }
+}
+
+impl<T, E: std::fmt::Display> From<Result<T, E>> for Answer<T> {
+    fn from(result: Result<T, E>) -> Self {
+        match result {
+            Ok(it) => Self::Known(it),
+            Err(error) => Self::Unknown(error.to_string()),
+        }
+    }
+}
+
+impl<T> Answer<T> {
+    pub(super) fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(it) => Some(it),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// The control file of the data directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Data {
+    pub(super) system_identifier: String,
+}
+
+/// The password file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Passfile {
+    #[default]
+    NotNeeded,
+    Missing,
+    Good,
+    /// What is wrong with it.
+    Bad(String),
+}
+
+/// An address of the node itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Interface {
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) bits: u8,
+}
+
+/// How an attempt to connect ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Connection {
+    Works,
+    /// No server runs there, so that nothing is proved.
+    NoServer,
+    Refused(String),
+}

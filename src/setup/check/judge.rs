@@ -1,0 +1,778 @@
+//! What the nodes' facts mean: findings, each with what to do. No I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::params::RepMode;
+use crate::setup::config::Site;
+
+use super::facts::{Answer, Connection, Facts, Passfile};
+
+/// How bad something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::Display)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub(super) enum Severity {
+    /// The cluster won't work, or not as it should.
+    Error,
+    /// It will work; something about it is a risk.
+    Warning,
+    /// A later step of the setup does it.
+    Todo,
+}
+
+/// Something that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    pub(super) severity: Severity,
+    /// `None`: about all of them.
+    pub(super) node: Option<String>,
+    pub(super) what: String,
+    pub(super) fix: String,
+}
+
+/// A node, and what it said; and by how much its clock is ahead of ours, in milliseconds.
+pub(super) struct Seen {
+    pub(super) node: String,
+    pub(super) facts: Facts,
+    pub(super) ahead: i64,
+}
+
+/// Clocks that differ by more make logs hard to compare, and certificates fail.
+const CLOCKS: i64 = 2000;
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(
+        &mut self,
+        severity: Severity,
+        node: Option<&str>,
+        what: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.0.push(Finding {
+            severity,
+            node: node.map(str::to_owned),
+            what: what.into(),
+            fix: fix.into(),
+        });
+    }
+
+    fn error(&mut self, node: &str, what: impl Into<String>, fix: impl Into<String>) {
+        self.add(Severity::Error, Some(node), what, fix);
+    }
+
+    fn warning(&mut self, node: &str, what: impl Into<String>, fix: impl Into<String>) {
+        self.add(Severity::Warning, Some(node), what, fix);
+    }
+
+    fn todo(&mut self, node: &str, what: impl Into<String>, fix: impl Into<String>) {
+        self.add(Severity::Todo, Some(node), what, fix);
+    }
+}
+
+/// Everything that is to be said of these nodes. `program`: the checksum of this program.
+pub(super) fn judge(site: &Site, seen: &[Seen], program: &str) -> Vec<Finding> {
+    let mut findings = Findings(Vec::new());
+    for it in seen {
+        of_cluster(&mut findings, it, program);
+        of_server(&mut findings, site, it);
+        if let Answer::Known(settings) = &it.facts.settings {
+            of_settings(&mut findings, site, &it.node, settings);
+        }
+        of_network(&mut findings, site, it, seen);
+    }
+    of_all(&mut findings, seen);
+    let mut all = findings.0;
+    all.sort_by(|a, b| (a.severity, &a.node).cmp(&(b.severity, &b.node)));
+    all
+}
+
+fn of_cluster(findings: &mut Findings, it: &Seen, program: &str) {
+    let (node, facts) = (it.node.as_str(), &it.facts);
+    match (&facts.pacemaker, &facts.corosync) {
+        (None, _) => findings.error(
+            node,
+            "Pacemaker is not installed",
+            "install pacemaker, corosync and resource-agents",
+        ),
+        (_, None) => findings.error(node, "Corosync is not installed", "install corosync"),
+        (Some(version), Some(_)) if is_before(version, (2, 1)) => {
+            findings.error(
+                node,
+                format!("Pacemaker {version} is too old"),
+                "upgrade to 2.1 or newer",
+            );
+        }
+        (Some(_), Some(_)) => {}
+    }
+    match &facts.cluster_name {
+        None if facts.pacemaker.is_some() => findings.error(
+            node,
+            "Pacemaker does not run",
+            "make the cluster and start it: pcs cluster setup NAME NODES, pcs cluster start --all",
+        ),
+        Some(name) if !name.eq_ignore_ascii_case(node) => findings.error(
+            node,
+            format!("Pacemaker calls this node {name}"),
+            format!(
+                "write {name} into config.ini, or give the node the name {node} in corosync.conf"
+            ),
+        ),
+        Some(_) | None => {}
+    }
+    match &facts.installed {
+        None => findings.todo(node, "the agent is not installed", "expgsql setup install"),
+        Some(installed) if installed != program => findings.todo(
+            node,
+            "the agent is of another version",
+            "expgsql setup install",
+        ),
+        Some(_) => {}
+    }
+    match &facts.passfile {
+        Passfile::NotNeeded | Passfile::Good => {}
+        Passfile::Missing => findings.todo(
+            node,
+            "the password file is not there",
+            "expgsql setup install",
+        ),
+        Passfile::Bad(what) => findings.error(
+            node,
+            what,
+            "expgsql setup install writes it anew, where it was made by that",
+        ),
+    }
+    if it.ahead.abs() > CLOCKS {
+        findings.warning(
+            node,
+            format!(
+                "its clock is {:.1} s {} this node's",
+                it.ahead.abs() as f64 / 1000.0,
+                if it.ahead > 0 { "ahead of" } else { "behind" }
+            ),
+            "run chrony or ntpd on every node",
+        );
+    }
+    match &facts.lock {
+        None | Some(Answer::Known(true)) => {}
+        Some(Answer::Known(false)) => findings.todo(node, "the lock is not in the lock service yet", "expgsql setup apply makes it"),
+        Some(Answer::Unknown(why)) => findings.error(
+            node,
+            format!("the lock service can't be used: {why}"),
+            "correct pgsql_distlock_conninfo, or the lock service's pg_hba.conf and user (docs/lock-service.md)",
+        ),
+    }
+}
+
+fn is_before(version: &str, least: (u32, u32)) -> bool {
+    let mut parts = version
+        .split('.')
+        .map_while(|part| part.parse::<u32>().ok());
+    match (parts.next(), parts.next()) {
+        (Some(major), Some(minor)) => (major, minor) < least,
+        _ => false,
+    }
+}
+
+fn of_server(findings: &mut Findings, site: &Site, it: &Seen) {
+    let (node, facts) = (it.node.as_str(), &it.facts);
+    if let Answer::Unknown(why) = &facts.postgres {
+        findings.error(
+            node,
+            format!("PostgreSQL can't be run: {why}"),
+            "install the server, or correct pgsql_pgctl or pgsql_pgdba",
+        );
+        return;
+    }
+    for program in facts
+        .missing_programs
+        .iter()
+        .filter(|program| *program != "postgres")
+    {
+        findings.error(
+            node,
+            format!("{program} is not beside pg_ctl"),
+            "install the server's and the client's package of the same version",
+        );
+    }
+    if let Answer::Unknown(why) = &facts.data {
+        findings.error(
+            node,
+            format!("there is no usable data directory {}: {why}", site.resolved.pgdata.display()),
+            "on one node: initdb; on the others a copy of it, by pg_basebackup or expgsql cluster rebuild",
+        );
+        return;
+    }
+    if let Answer::Unknown(why) = &facts.settings {
+        findings.error(
+            node,
+            format!("the server's configuration can't be read: {why}"),
+            "correct it; where it is not in the data directory, name it as pgsql_config",
+        );
+    }
+    // The data directory knows of the setting only once the server has run with it.
+    let will_hint = facts
+        .settings
+        .known()
+        .is_some_and(|all| all.get("wal_log_hints").is_some_and(|value| value == "on"));
+    let counts = |objection: &&String| !(will_hint && objection.contains("set wal_log_hints=on"));
+    for objection in facts.objections.iter().filter(counts) {
+        findings.error(node, objection, "as it says");
+    }
+}
+
+fn of_settings(
+    findings: &mut Findings,
+    site: &Site,
+    node: &str,
+    settings: &BTreeMap<String, String>,
+) {
+    let get = |name: &str| settings.get(name).map_or("", String::as_str);
+    let number = |name: &str| get(name).parse::<usize>().ok();
+    let nodes = site.nodes.len();
+    const RESTART: &str = "in postgresql.conf, which takes a restart";
+    if get("wal_level") == "minimal" {
+        findings.error(
+            node,
+            "wal_level=minimal: nothing can be replicated",
+            format!("wal_level=replica {RESTART}"),
+        );
+    }
+    if get("hot_standby") == "off" {
+        findings.error(
+            node,
+            "hot_standby=off: a standby could not be watched",
+            format!("hot_standby=on {RESTART}"),
+        );
+    }
+    if number("max_wal_senders").is_some_and(|senders| senders < nodes) {
+        findings.error(
+            node,
+            format!(
+                "max_wal_senders={} is too few for {nodes} nodes",
+                get("max_wal_senders")
+            ),
+            format!("max_wal_senders=10 {RESTART}"),
+        );
+    }
+    let has_slots = site.resolved.replication_slot_name.is_some();
+    if has_slots && number("max_replication_slots").is_some_and(|slots| slots < nodes) {
+        findings.error(
+            node,
+            format!(
+                "max_replication_slots={} is too few for {nodes} nodes",
+                get("max_replication_slots")
+            ),
+            format!("max_replication_slots=10 {RESTART}"),
+        );
+    }
+    let is_sync = site.resolved.rep_mode == RepMode::Sync;
+    if is_sync && matches!(get("synchronous_commit"), "off" | "local") {
+        findings.error(
+            node,
+            format!(
+                "synchronous_commit={}: commits would wait for no standby",
+                get("synchronous_commit")
+            ),
+            "synchronous_commit=on in postgresql.conf, and reload",
+        );
+    }
+    if get("fsync") == "off" {
+        findings.error(
+            node,
+            "fsync=off: a crash may destroy the database",
+            "fsync=on in postgresql.conf, and reload",
+        );
+    }
+    if get("full_page_writes") == "off" {
+        findings.warning(
+            node,
+            "full_page_writes=off: a crash may destroy pages",
+            "full_page_writes=on in postgresql.conf, and reload",
+        );
+    }
+    if get("restart_after_crash") == "on" {
+        findings.warning(
+            node,
+            "restart_after_crash=on: PostgreSQL would restart itself behind the agent's back",
+            "restart_after_crash=off in postgresql.conf, and reload",
+        );
+    }
+    let listens = get("listen_addresses");
+    if site.resolved.pghost.is_none() && matches!(listens, "" | "localhost" | "127.0.0.1") {
+        findings.error(
+            node,
+            format!("listen_addresses={listens:?}: no standby can connect"),
+            format!("listen_addresses='*' {RESTART}"),
+        );
+    }
+    if let Some(port) = number("port").filter(|port| *port != usize::from(site.resolved.pgport)) {
+        findings.error(
+            node,
+            format!(
+                "port={port} in postgresql.conf, and {} in config.ini",
+                site.resolved.pgport
+            ),
+            "make them the same",
+        );
+    }
+    if !has_slots && matches!(get("wal_keep_size"), "0") && get("archive_mode") == "off" {
+        findings.warning(
+            node,
+            "wal_keep_size=0, no slots and no archive: a standby that was away for minutes can't catch up",
+            "wal_keep_size=1GB in postgresql.conf, or pgsql_replication_slot_name in config.ini",
+        );
+    }
+}
+
+fn of_network(findings: &mut Findings, site: &Site, it: &Seen, seen: &[Seen]) {
+    let (node, facts) = (it.node.as_str(), &it.facts);
+    for address in std::iter::once(site.writer).chain(site.reader) {
+        let text = address.to_string();
+        let is_own = |other: &Seen| {
+            other
+                .facts
+                .interfaces
+                .iter()
+                .any(|interface| interface.address == text)
+        };
+        let near = facts.interfaces.iter().any(|interface| {
+            interface
+                .address
+                .parse()
+                .is_ok_and(|own| is_near(own, interface.bits, address))
+                && interface.address != text
+        });
+        if !near && !facts.interfaces.is_empty() {
+            findings.error(
+                node,
+                format!("{text} is in none of this node's networks"),
+                "correct writer_vip or reader_vip; an address has to be of a network that every node is in",
+            );
+        }
+        if facts.taken.contains(&text) && !seen.iter().any(is_own) {
+            findings.error(
+                node,
+                format!("{text} is in use by a machine outside of the cluster"),
+                "choose an address that nobody has",
+            );
+        }
+    }
+    if let Some(nic) = &site.nic
+        && !facts.interfaces.is_empty()
+        && !facts
+            .interfaces
+            .iter()
+            .any(|interface| interface.name == *nic)
+    {
+        let names: BTreeSet<&str> = facts
+            .interfaces
+            .iter()
+            .map(|interface| interface.name.as_str())
+            .collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        findings.error(
+            node,
+            format!("there is no interface {nic}; it has {}", names.join(", ")),
+            "correct vip_nic, or leave it out where the nodes' interfaces have different names",
+        );
+    }
+    for (other, connection) in &facts.replication {
+        if let Connection::Refused(why) = connection {
+            findings.error(
+                node,
+                format!("it can't connect to {other} as a standby: {why}"),
+                format!(
+                    "on {other}: a line \"host replication {} ADDRESS/32 scram-sha-256\" for each node in pg_hba.conf, the user with REPLICATION, \
+                     and its password in config.ini",
+                    site.resolved.repuser
+                ),
+            );
+        }
+    }
+}
+
+fn is_near(own: IpAddr, bits: u8, other: IpAddr) -> bool {
+    match (own, other) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            let shift = 32u32.saturating_sub(u32::from(bits));
+            shift >= 32 || u32::from(a) >> shift == u32::from(b) >> shift
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            let shift = 128u32.saturating_sub(u32::from(bits));
+            shift >= 128 || u128::from(a) >> shift == u128::from(b) >> shift
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
+/// What must be the same everywhere.
+fn of_all(findings: &mut Findings, seen: &[Seen]) {
+    let mut differ =
+        |what: &str, severity: Severity, values: Vec<(&str, Option<&str>)>, fix: &str| {
+            let known: BTreeSet<&str> = values.iter().filter_map(|(_, value)| *value).collect();
+            if known.len() > 1 {
+                let each: Vec<String> = values
+                    .iter()
+                    .filter_map(|(node, value)| Some(format!("{node} {}", (*value)?)))
+                    .collect();
+                findings.add(severity, None, format!("{what}: {}", each.join(", ")), fix);
+            }
+        };
+    let of = |pick: fn(&Facts) -> Option<&str>| {
+        seen.iter()
+            .map(move |it| (it.node.as_str(), pick(&it.facts)))
+            .collect::<Vec<_>>()
+    };
+    differ(
+        "the data directories are not copies of one another (system identifier)",
+        Severity::Error,
+        of(|facts| {
+            facts
+                .data
+                .known()
+                .map(|data| data.system_identifier.as_str())
+        }),
+        "keep the one that has your data, and make the others anew: expgsql cluster rebuild there, or pg_basebackup",
+    );
+    let major = |facts: &Facts| -> Option<String> {
+        let version = facts.postgres.known()?.split_whitespace().nth(2)?;
+        Some(version.chars().take_while(char::is_ascii_digit).collect())
+    };
+    let majors: BTreeSet<String> = seen.iter().filter_map(|it| major(&it.facts)).collect();
+    let severity = if majors.len() > 1 {
+        Severity::Error
+    } else {
+        Severity::Warning
+    };
+    differ(
+        "PostgreSQL differs between the nodes",
+        severity,
+        of(|facts| facts.postgres.known().map(String::as_str)),
+        "install the same version everywhere",
+    );
+    differ(
+        "Pacemaker differs between the nodes",
+        Severity::Warning,
+        of(|facts| facts.pacemaker.as_deref()),
+        "install the same version everywhere; different ones only while upgrading",
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::check::facts::{Data, Interface};
+    use crate::setup::config;
+
+    const PROGRAM: &str = "sum";
+
+    fn site(more: &str) -> Site {
+        let text = format!(
+            "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\npgsql_pgctl=/bin/pg_ctl\npgsql_pgdata=/data\npgsql_repuser=repl\n{more}"
+        );
+        config::read(&text).unwrap().0
+    }
+
+    fn good() -> Facts {
+        let settings = [
+            ("wal_level", "replica"),
+            ("hot_standby", "on"),
+            ("max_wal_senders", "10"),
+            ("max_replication_slots", "10"),
+            ("wal_keep_size", "128"),
+            ("restart_after_crash", "off"),
+            ("synchronous_commit", "on"),
+            ("fsync", "on"),
+            ("full_page_writes", "on"),
+            ("listen_addresses", "*"),
+            ("port", "5432"),
+            ("archive_mode", "off"),
+        ];
+        Facts {
+            cluster_name: Some("a".to_owned()),
+            pacemaker: Some("2.1.5".to_owned()),
+            corosync: Some("3.1.7".to_owned()),
+            installed: Some(PROGRAM.to_owned()),
+            clock: 0,
+            postgres: Answer::Known("postgres (PostgreSQL) 15.18".to_owned()),
+            missing_programs: Vec::new(),
+            data: Answer::Known(Data {
+                system_identifier: "1".to_owned(),
+            }),
+            settings: Answer::Known(settings.map(|(n, v)| (n.to_owned(), v.to_owned())).into()),
+            objections: Vec::new(),
+            passfile: Passfile::NotNeeded,
+            interfaces: vec![Interface {
+                name: "eth0".to_owned(),
+                address: "192.0.2.1".to_owned(),
+                bits: 24,
+            }],
+            taken: Vec::new(),
+            lock: None,
+            replication: Vec::new(),
+        }
+    }
+
+    fn found(more: &str, spoil: impl FnOnce(&mut Facts, &mut i64)) -> Vec<Finding> {
+        let (mut facts, mut ahead) = (good(), 0);
+        spoil(&mut facts, &mut ahead);
+        let b = Facts {
+            cluster_name: Some("B".to_owned()),
+            ..good()
+        };
+        let seen = [
+            Seen {
+                node: "a".to_owned(),
+                facts,
+                ahead,
+            },
+            Seen {
+                node: "b".to_owned(),
+                facts: b,
+                ahead: 0,
+            },
+        ];
+        judge(&site(more), &seen, PROGRAM)
+    }
+
+    #[test]
+    fn good_nodes_give_no_finding() {
+        assert_eq!(found("vip_nic=eth0\n", |_, _| {}), []);
+    }
+
+    type Spoil = fn(&mut Facts, &mut i64);
+
+    fn set(facts: &mut Facts, name: &str, value: &str) {
+        if let Answer::Known(settings) = &mut facts.settings {
+            settings.insert(name.to_owned(), value.to_owned());
+        }
+    }
+
+    #[test]
+    fn each_thing_that_is_wrong_is_one_finding_with_a_way_out() {
+        use Severity::{Error, Todo, Warning};
+        let cases: &[(&str, Spoil, Severity, &str)] = &[
+            ("", |f, _| f.pacemaker = None, Error, "not installed"),
+            (
+                "",
+                |f, _| f.pacemaker = Some("2.0.5".to_owned()),
+                Error,
+                "too old",
+            ),
+            ("", |f, _| f.cluster_name = None, Error, "does not run"),
+            (
+                "",
+                |f, _| f.cluster_name = Some("x".to_owned()),
+                Error,
+                "calls this node x",
+            ),
+            ("", |f, _| f.installed = None, Todo, "not installed"),
+            (
+                "",
+                |f, _| f.installed = Some("other".to_owned()),
+                Todo,
+                "another version",
+            ),
+            (
+                "",
+                |f, _| f.passfile = Passfile::Missing,
+                Todo,
+                "password file",
+            ),
+            (
+                "",
+                |f, _| f.passfile = Passfile::Bad("it is open".to_owned()),
+                Error,
+                "it is open",
+            ),
+            ("", |_, ahead| *ahead = 5000, Warning, "5.0 s ahead"),
+            ("", |_, ahead| *ahead = -5000, Warning, "5.0 s behind"),
+            ("", |f, _| f.lock = Some(Answer::Known(false)), Todo, "lock"),
+            (
+                "",
+                |f, _| f.lock = Some(Answer::Unknown("because".to_owned())),
+                Error,
+                "because",
+            ),
+            (
+                "",
+                |f, _| f.postgres = Answer::Unknown("because".to_owned()),
+                Error,
+                "because",
+            ),
+            (
+                "",
+                |f, _| f.missing_programs = vec!["pg_rewind".to_owned()],
+                Error,
+                "pg_rewind",
+            ),
+            (
+                "",
+                |f, _| f.data = Answer::Unknown("because".to_owned()),
+                Error,
+                "no usable data directory /data",
+            ),
+            (
+                "",
+                |f, _| f.settings = Answer::Unknown("because".to_owned()),
+                Error,
+                "because",
+            ),
+            ("", |f, _| f.objections = vec!["no".to_owned()], Error, "no"),
+            (
+                "",
+                |f, _| set(f, "wal_level", "minimal"),
+                Error,
+                "wal_level",
+            ),
+            (
+                "",
+                |f, _| set(f, "hot_standby", "off"),
+                Error,
+                "hot_standby",
+            ),
+            (
+                "",
+                |f, _| set(f, "max_wal_senders", "2"),
+                Error,
+                "max_wal_senders",
+            ),
+            (
+                "pgsql_replication_slot_name=s\n",
+                |f, _| set(f, "max_replication_slots", "0"),
+                Error,
+                "max_replication_slots",
+            ),
+            (
+                "",
+                |f, _| set(f, "synchronous_commit", "off"),
+                Error,
+                "synchronous_commit",
+            ),
+            ("", |f, _| set(f, "fsync", "off"), Error, "fsync"),
+            (
+                "",
+                |f, _| set(f, "full_page_writes", "off"),
+                Warning,
+                "full_page_writes",
+            ),
+            (
+                "",
+                |f, _| set(f, "restart_after_crash", "on"),
+                Warning,
+                "restart_after_crash",
+            ),
+            (
+                "",
+                |f, _| set(f, "listen_addresses", "localhost"),
+                Error,
+                "listen_addresses",
+            ),
+            ("", |f, _| set(f, "port", "5433"), Error, "port=5433"),
+            (
+                "",
+                |f, _| set(f, "wal_keep_size", "0"),
+                Warning,
+                "wal_keep_size",
+            ),
+            (
+                "",
+                |f, _| f.interfaces[0].address = "198.51.100.1".to_owned(),
+                Error,
+                "none of this node's networks",
+            ),
+            (
+                "",
+                |f, _| f.taken = vec!["192.0.2.9".to_owned()],
+                Error,
+                "in use",
+            ),
+            (
+                "vip_nic=eth0\n",
+                |f, _| f.interfaces[0].name = "eth1".to_owned(),
+                Error,
+                "no interface eth0",
+            ),
+            (
+                "",
+                |f, _| {
+                    f.replication =
+                        vec![("b".to_owned(), Connection::Refused("because".to_owned()))]
+                },
+                Error,
+                "because",
+            ),
+            (
+                "",
+                |f, _| {
+                    f.data = Answer::Known(Data {
+                        system_identifier: "2".to_owned(),
+                    })
+                },
+                Error,
+                "system identifier",
+            ),
+            (
+                "",
+                |f, _| f.postgres = Answer::Known("postgres (PostgreSQL) 14.1".to_owned()),
+                Error,
+                "differs",
+            ),
+            (
+                "",
+                |f, _| f.postgres = Answer::Known("postgres (PostgreSQL) 15.1".to_owned()),
+                Warning,
+                "differs",
+            ),
+            (
+                "",
+                |f, _| f.pacemaker = Some("2.1.6".to_owned()),
+                Warning,
+                "differs",
+            ),
+        ];
+        for (more, spoil, severity, part) in cases {
+            let findings = found(more, spoil);
+            // Some of these also make the nodes differ, which is said after it.
+            let (one, rest) = findings
+                .split_first()
+                .unwrap_or_else(|| panic!("{part}: nothing"));
+            assert!(
+                rest.iter().all(|finding| finding.what.contains("differs")),
+                "{findings:?}"
+            );
+            assert_eq!(one.severity, *severity, "{one:?}");
+            assert!(one.what.contains(part), "{one:?}");
+            assert!(!one.fix.is_empty(), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn a_setting_that_the_data_directory_does_not_know_of_yet_is_no_error() {
+        let objects =
+            |f: &mut Facts| f.objections = vec!["x: set wal_log_hints=on and restart".to_owned()];
+        assert_eq!(found("", |f, _| objects(f)).len(), 1);
+        let findings = found("", |f, _| {
+            objects(f);
+            set(f, "wal_log_hints", "on");
+        });
+        assert_eq!(findings, []);
+    }
+
+    #[test]
+    fn an_address_that_a_node_of_the_cluster_has_is_not_taken() {
+        let findings = found("", |f, _| {
+            f.interfaces.push(Interface {
+                name: "eth0".to_owned(),
+                address: "192.0.2.9".to_owned(),
+                bits: 24,
+            });
+        });
+        assert_eq!(findings, []);
+    }
+}

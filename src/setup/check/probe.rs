@@ -1,0 +1,409 @@
+//! Gathers the [`Facts`] of the node this runs on. Nothing is changed, and nothing is judged.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::net::UdpSocket;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tempfile::NamedTempFile;
+
+use crate::distlock::{LockError, Service};
+use crate::ocf::Vars;
+use crate::params::{Params, Resolved};
+use crate::postgres::control;
+use crate::postgres::programs::Programs;
+use crate::setup::install::sum;
+use crate::setup::plan::RESOURCE;
+use crate::sys::{Command, Deadline, Owner, RunError, poll_until};
+
+use super::facts::{Answer, Connection, Data, Facts, Interface, Passfile, Request};
+
+/// One program.
+const STEP: Duration = Duration::from_secs(10);
+
+/// How long another machine may take to say that an address is its own. On one network it takes a millisecond.
+const NEIGHBOUR: Duration = Duration::from_secs(2);
+const NEIGHBOUR_POLL: Duration = Duration::from_millis(100);
+
+/// Settings that are judged.
+const SETTINGS: [&str; 13] = [
+    "wal_level",
+    "hot_standby",
+    "max_wal_senders",
+    "max_replication_slots",
+    "wal_keep_size",
+    "restart_after_crash",
+    "synchronous_commit",
+    "fsync",
+    "full_page_writes",
+    "listen_addresses",
+    "port",
+    "archive_mode",
+    "wal_log_hints",
+];
+
+/// What pg_ctl needs beside it.
+const PROGRAMS: [&str; 5] = [
+    "postgres",
+    "pg_controldata",
+    "psql",
+    "pg_basebackup",
+    "pg_rewind",
+];
+
+fn deadline() -> Deadline {
+    Deadline::after(STEP)
+}
+
+/// Everything.
+pub(super) fn gather(request: &Request) -> Facts {
+    let vars = request
+        .params
+        .iter()
+        .map(|(name, value)| (format!("OCF_RESKEY_{name}"), value.clone()));
+    let Resolved { params, .. } = Params::resolve(&Vars::new(vars));
+    let secrets = passwords(&request.passwords);
+    let mut facts = Facts {
+        cluster_name: first_line(Command::new("crm_node").arg("--name")),
+        pacemaker: version(Command::new("pacemakerd").arg("--version")),
+        corosync: version(Command::new("corosync").arg("-v")),
+        installed: fs::read(&request.program).ok().map(|bytes| sum(&bytes)),
+        clock: clock(),
+        passfile: passfile(request, &params),
+        interfaces: interfaces(),
+        lock: lock(&params, secrets.as_ref()),
+        ..Facts::default()
+    };
+    facts.taken = taken(&request.addresses, &facts.interfaces);
+    match Owner::lookup(&params.pgdba) {
+        Ok(owner) => server(&mut facts, request, &params, &owner, secrets.as_ref()),
+        Err(error) => {
+            facts.postgres = Answer::Unknown(error.to_string());
+            facts.objections.push(error.to_string());
+        }
+    }
+    facts
+}
+
+/// A password file for this process and its children.
+fn passwords(text: &str) -> Option<NamedTempFile> {
+    let mut file = NamedTempFile::new().ok()?;
+    file.write_all(text.as_bytes()).ok()?;
+    file.flush().ok()?;
+    (!text.is_empty()).then_some(file)
+}
+
+fn first_line(command: Command) -> Option<String> {
+    let output = command.run(deadline()).ok()?;
+    let text = output.stdout_text();
+    text.lines()
+        .next()
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty())
+}
+
+/// The first number with a dot in it.
+fn version(command: Command) -> Option<String> {
+    let line = first_line(command)?;
+    let is_version =
+        |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
+    line.split(|c: char| c.is_whitespace() || c == '\'')
+        .find(is_version)
+        .map(str::to_owned)
+}
+
+/// Milliseconds since 1970.
+pub(super) fn clock() -> i64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME);
+    now.map_or(0, |time| time.tv_sec() * 1000 + time.tv_nsec() / 1_000_000)
+}
+
+fn server(
+    facts: &mut Facts,
+    request: &Request,
+    params: &Params,
+    owner: &Owner,
+    secrets: Option<&NamedTempFile>,
+) {
+    let programs = Programs::new(&params.pgctl, &params.pglibs, owner);
+    let is_there = |name: &str| programs.tool(name).arg("--version").run(deadline());
+    facts.postgres = is_there("postgres")
+        .map(|output| output.stdout_text().trim().to_owned())
+        .into();
+    let missing = PROGRAMS
+        .iter()
+        .filter(|name| matches!(is_there(name), Err(RunError::NotFound(_))));
+    facts.missing_programs = missing.map(|name| (*name).to_owned()).collect();
+    facts.data = control::read(&programs, &params.pgdata, deadline())
+        .map(|control| Data {
+            system_identifier: control.system_identifier,
+        })
+        .into();
+    facts.settings = settings(&programs, params);
+    facts.objections = objections(request, owner, secrets);
+    facts.replication = request
+        .others
+        .iter()
+        .map(|node| (node.clone(), connect(&programs, params, node, secrets)))
+        .collect();
+}
+
+fn settings(programs: &Programs, params: &Params) -> Answer<BTreeMap<String, String>> {
+    let ask = |name: &str| {
+        let command = programs.tool("postgres").arg("-D").arg(&params.pgdata);
+        let config = format!("config_file={}", params.config.display());
+        command
+            .arg("-c")
+            .arg(config)
+            .arg("-C")
+            .arg(name)
+            .run(deadline())
+    };
+    let mut all = BTreeMap::new();
+    for name in SETTINGS {
+        match ask(name) {
+            Ok(output) => {
+                all.insert(name.to_owned(), output.stdout_text().trim().to_owned());
+            }
+            // Not every version has every setting; without the first of them there is none to be read.
+            Err(error) if name == SETTINGS[0] => return Answer::Unknown(error.to_string()),
+            Err(_) => {}
+        }
+    }
+    Answer::Known(all)
+}
+
+/// What the agent would refuse a start for. The password file need not be there yet: that is said by itself.
+fn objections(request: &Request, owner: &Owner, secrets: Option<&NamedTempFile>) -> Vec<String> {
+    let Ok(program) = std::env::current_exe() else {
+        return Vec::new();
+    };
+    let mut command = Command::new(program)
+        .arg("validate-all")
+        .env("OCF_RESOURCE_INSTANCE", RESOURCE)
+        .env("OCF_RESKEY_CRM_meta_on_node", &request.node)
+        .env("OCF_RESKEY_CRM_meta_promoted_max", "1")
+        .env("OCF_RESKEY_CRM_meta_notify", "true")
+        .env("OCF_CHECK_LEVEL", "10");
+    let given = request.params.iter().filter(|(_, value)| !value.is_empty());
+    for (name, value) in given {
+        command = command.env(format!("OCF_RESKEY_{name}"), value);
+    }
+    let copy = secrets.and_then(|file| own_copy(owner, file.path()).ok());
+    if let Some(copy) = &copy {
+        command = command.env("OCF_RESKEY_passfile", copy.path());
+    }
+    match command.output(Deadline::after(STEP * 3)) {
+        Ok(output) if output.status.success() => Vec::new(),
+        Ok(output) => complaints(&output.stderr_text()),
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+/// The lines of the log where there are some: the exit reason repeats one of them, shortened.
+fn complaints(text: &str) -> Vec<String> {
+    const REASON: &str = "ocf-exit-reason:";
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let logged: Vec<String> = lines()
+        .filter(|line| !line.starts_with(REASON))
+        .map(str::to_owned)
+        .collect();
+    if logged.is_empty() {
+        lines()
+            .filter_map(|line| line.strip_prefix(REASON))
+            .map(str::to_owned)
+            .collect()
+    } else {
+        logged
+    }
+}
+
+/// As a standby does: as the server's owner, with its password file.
+fn connect(
+    programs: &Programs,
+    params: &Params,
+    node: &str,
+    secrets: Option<&NamedTempFile>,
+) -> Connection {
+    let conninfo = format!(
+        "host={node} port={} user={} dbname=postgres replication=1 connect_timeout=5",
+        params.pgport, params.repuser
+    );
+    let command =
+        programs
+            .tool("psql")
+            .args(["-X", "-A", "-t", "-d", &conninfo, "-c", "IDENTIFY_SYSTEM"]);
+    let copy = secrets.map(|file| own_copy(programs.owner(), file.path()));
+    let command = match (&copy, &params.passfile) {
+        (Some(Ok(copy)), _) => command.env("PGPASSFILE", copy.path()),
+        (Some(Err(error)), _) => {
+            return Connection::Refused(format!("the passwords can't be written: {error}"));
+        }
+        (None, Some(path)) => command.env("PGPASSFILE", path),
+        (None, None) => command,
+    };
+    judged(command.run(deadline()).map(drop))
+}
+
+/// A password file that the server's owner can read.
+fn own_copy(owner: &Owner, from: &Path) -> std::io::Result<NamedTempFile> {
+    let mut file = NamedTempFile::new()?;
+    file.write_all(&fs::read(from)?)?;
+    file.flush()?;
+    std::os::unix::fs::fchown(&file, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
+    Ok(file)
+}
+
+fn judged(result: Result<(), RunError>) -> Connection {
+    match result {
+        Ok(()) => Connection::Works,
+        Err(error) => {
+            let text = error.to_string();
+            // Nobody listens: the cluster starts the server later.
+            if text.contains("Connection refused") {
+                Connection::NoServer
+            } else {
+                Connection::Refused(text)
+            }
+        }
+    }
+}
+
+fn passfile(request: &Request, params: &Params) -> Passfile {
+    let Some(path) = params
+        .passfile
+        .as_deref()
+        .filter(|_| !request.passwords.is_empty())
+    else {
+        return Passfile::NotNeeded;
+    };
+    let about = match fs::metadata(path) {
+        Ok(about) => about,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Passfile::Missing,
+        Err(error) => return Passfile::Bad(format!("{} can't be read: {error}", path.display())),
+    };
+    let owner = Owner::lookup(&params.pgdba).ok();
+    if about.mode() & 0o077 != 0 {
+        return Passfile::Bad(format!(
+            "{} may be read by others (mode {:03o})",
+            path.display(),
+            about.mode() & 0o777
+        ));
+    }
+    if owner.is_some_and(|owner| owner.uid.as_raw() != about.uid()) {
+        return Passfile::Bad(format!(
+            "{} does not belong to {}",
+            path.display(),
+            params.pgdba
+        ));
+    }
+    match fs::read_to_string(path) {
+        Ok(text) if text == request.passwords => Passfile::Good,
+        Ok(_) => Passfile::Bad(format!(
+            "{} has other passwords than config.ini",
+            path.display()
+        )),
+        Err(error) => Passfile::Bad(format!("{} can't be read: {error}", path.display())),
+    }
+}
+
+fn lock(params: &Params, secrets: Option<&NamedTempFile>) -> Option<Answer<bool>> {
+    let conninfo = params
+        .distlock_conninfo
+        .as_ref()
+        .filter(|_| params.enable_distlock)?;
+    let name = params.distlock_lockname.as_deref().unwrap_or(RESOURCE);
+    let own = params.passfile.as_deref().filter(|path| path.exists());
+    let passfile: Option<&Path> = secrets.map(NamedTempFile::path).or(own);
+    let found = Service::new(conninfo, name, passfile).and_then(|service| service.read(deadline()));
+    Some(match found {
+        Ok(row) => Answer::Known(row.is_some()),
+        Err(LockError::TableMissing(_) | LockError::RowMissing(_)) => Answer::Known(false),
+        Err(error) => Answer::Unknown(error.to_string()),
+    })
+}
+
+#[derive(Deserialize)]
+struct Link {
+    ifname: String,
+    addr_info: Vec<Address>,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    local: Option<String>,
+    prefixlen: Option<u8>,
+}
+
+fn interfaces() -> Vec<Interface> {
+    let output = Command::new("ip")
+        .args(["-json", "addr", "show"])
+        .run(deadline());
+    let links: Vec<Link> = output
+        .ok()
+        .and_then(|output| serde_json::from_slice(&output.stdout).ok())
+        .unwrap_or_default();
+    let of_link = |link: Link| {
+        let name = link.ifname;
+        link.addr_info.into_iter().filter_map(move |it| {
+            Some(Interface {
+                name: name.clone(),
+                address: it.local?,
+                bits: it.prefixlen?,
+            })
+        })
+    };
+    links.into_iter().flat_map(of_link).collect()
+}
+
+#[derive(Deserialize)]
+struct Neighbour {
+    #[serde(default)]
+    state: Vec<String>,
+    lladdr: Option<String>,
+}
+
+/// Addresses at which another machine of the network answers: it is asked for by sending there, and the kernel then knows.
+fn taken(addresses: &[String], own: &[Interface]) -> Vec<String> {
+    let is_own = |address: &String| own.iter().any(|interface| interface.address == *address);
+    let is_taken = |address: &&String| {
+        if is_own(address) {
+            return false;
+        }
+        let bind = if address.contains(':') {
+            "[::]:0"
+        } else {
+            "0.0.0.0:0"
+        };
+        let target = if address.contains(':') {
+            format!("[{address}]:9")
+        } else {
+            format!("{address}:9")
+        };
+        let sent = UdpSocket::bind(bind).and_then(|socket| socket.send_to(b"", target));
+        sent.is_ok() && answers(address)
+    };
+    addresses.iter().filter(is_taken).cloned().collect()
+}
+
+fn answers(address: &str) -> bool {
+    let settled = poll_until(Deadline::after(NEIGHBOUR), NEIGHBOUR_POLL, || {
+        let output = Command::new("ip")
+            .args(["-json", "neigh", "show", "to", address])
+            .run(deadline())
+            .ok()?;
+        let found: Vec<Neighbour> = serde_json::from_slice(&output.stdout).ok()?;
+        let one = found.first()?;
+        let is = |word: &str| one.state.iter().any(|state| state == word);
+        if is("FAILED") {
+            return Some(false);
+        }
+        // A stale one is what was known of old; it is asked for again within seconds.
+        (one.lladdr.is_some() && (is("REACHABLE") || is("PERMANENT"))).then_some(true)
+    });
+    settled.unwrap_or(false)
+}

@@ -1,0 +1,97 @@
+//! config.ini: read whole, and refused whole. Nothing is done with half of it.
+
+mod ini;
+mod keys;
+mod problem;
+mod secrets;
+mod site;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+pub(crate) use keys::PARAM_PREFIX;
+pub(crate) use problem::Problem;
+pub(crate) use secrets::PassLine;
+pub use site::Shape;
+pub(crate) use site::{Site, Template, Tuning};
+
+use crate::cluster::{Exit, Failure};
+
+/// What is looked for where `--config` names nothing: in the directory one is in, as the older scripts did, else here.
+const NAME: &str = "config.ini";
+const USUAL: &str = "/etc/expgsql/config.ini";
+
+/// Keys and their values, as they stand there.
+pub(crate) type Given = Vec<(String, String)>;
+
+/// config.ini, read.
+pub(crate) struct Config {
+    pub(crate) path: PathBuf,
+    pub(crate) site: Site,
+    /// Every value as it stands there, for templates of the operator's own.
+    pub(crate) values: Given,
+}
+
+impl Config {
+    /// Reads the file that is named, or the usual one.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] with each thing that is wrong with it, one a line.
+    pub(crate) fn read(named: Option<&Path>) -> Result<Self, Failure> {
+        let path = match named {
+            Some(path) => path.to_owned(),
+            None if Path::new(NAME).exists() => PathBuf::from(NAME),
+            None => PathBuf::from(USUAL),
+        };
+        let bad = |what: String| Failure::new(Exit::Usage, what);
+        let unreadable = |error: std::io::Error| {
+            let hint = if named.is_none() {
+                format!("; there is no {NAME} here either: name it with --config")
+            } else {
+                String::new()
+            };
+            bad(format!("{} can't be read: {error}{hint}", path.display()))
+        };
+        let mode = fs::metadata(&path).map_err(unreadable)?.mode();
+        let bytes = fs::read(&path).map_err(unreadable)?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            bad(format!(
+                "{} is not UTF-8 text; save it as such",
+                path.display()
+            ))
+        })?;
+        let (site, values) = read(&text).map_err(|problems| {
+            let lines: Vec<String> = problems
+                .iter()
+                .map(|p| p.shown(&path).to_string())
+                .collect();
+            bad(lines.join("\n"))
+        })?;
+        if site.passwords.in_file && mode & 0o077 != 0 {
+            return Err(bad(format!(
+                "{0} has a password in it and may be read by others (mode {1:03o}): chmod 600 {0}",
+                path.display(),
+                mode & 0o777
+            )));
+        }
+        Ok(Self { path, site, values })
+    }
+}
+
+/// Understands the text of a config.ini.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of the lines.
+pub(crate) fn read(text: &str) -> Result<(Site, Given), Vec<Problem>> {
+    let (entries, mut problems) = ini::parse(text);
+    let site = Site::of(&entries, &mut problems);
+    problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+    match site {
+        Some(site) if problems.is_empty() => {
+            let values = entries.into_iter().map(|e| (e.key, e.value)).collect();
+            Ok((site, values))
+        }
+        Some(_) | None => Err(problems),
+    }
+}

@@ -1,0 +1,402 @@
+//! `setup install`: what each node needs is copied there, and what is there already is left alone.
+
+use std::fs;
+use std::io::{self, Write as _};
+
+use clap::Subcommand as _;
+
+use crate::cluster::{self, Exit, Failure, agree};
+
+use super::command::InstallArgs;
+use super::config::{Config, PassLine, Site};
+use super::remote::{CALL, COPY, Host};
+
+/// Where the commands are found by their names.
+const COMMANDS: &str = "/usr/local/sbin";
+
+/// The first line of the password file: a file without it is somebody else's.
+const MARK: &str = "# Made by expgsql setup install from config.ini; changes are lost.";
+
+/// pha4pgsql's names, of which each is made a link that this program has a command for.
+const OLD_NAMES: [&str; 18] = [
+    "start",
+    "stop",
+    "status",
+    "master",
+    "online_switch",
+    "cleanup",
+    "reset_master",
+    "repair_by_pg_rewind",
+    "repair_slave",
+    "rebuild_slave",
+    "maintenance",
+    "unmaintenance",
+    "maintenance_node",
+    "unmaintenance_node",
+    "standby_node",
+    "unstandby_node",
+    "manage",
+    "unmanage",
+];
+
+/// The scripts below are fixed texts for the shell of a node; what differs comes as arguments, and what is secret on standard input.
+///
+/// Says what is there: the program's checksum, the password file's, its first line, its mode and owner, and where each link leads.
+const LOOK: &str = r#"
+program=$1 passfile=$2 dir=$3; shift 3
+echo "program $(sha256sum <"$program" 2>/dev/null | cut -d' ' -f1)"
+if [ -n "$passfile" ] && [ -e "$passfile" ]; then
+  echo "passfile $(sha256sum <"$passfile" | cut -d' ' -f1) $(stat -c '%a %U' -- "$passfile")"
+  echo "mark $(head -n 1 -- "$passfile")"
+fi
+for name; do
+  if [ -L "$dir/$name" ]; then echo "link $name $(readlink -- "$dir/$name")"
+  elif [ -e "$dir/$name" ]; then echo "file $name"
+  fi
+done
+"#;
+
+/// Puts standard input into a file, under its name only when it is there as a whole.
+pub(super) const PUT: &str = r#"
+set -e
+path=$1 sum=$2 mode=$3 owner=$4
+umask 077
+dir=$(dirname -- "$path")
+[ -d "$dir" ] || { mkdir -p -- "$dir"; chmod 755 -- "$dir"; }
+new=$(mktemp -- "$dir/.expgsql.XXXXXX")
+trap 'rm -f -- "$new"' EXIT
+cat >"$new"
+[ "$(sha256sum <"$new" | cut -d' ' -f1)" = "$sum" ] || { echo "the copy is not complete" >&2; exit 1; }
+chown -- "$owner" "$new"
+chmod -- "$mode" "$new"
+mv -f -- "$new" "$path"
+"#;
+
+const LINK: &str = r#"
+set -e
+program=$1 dir=$2; shift 2
+mkdir -p -- "$dir"
+for name; do ln -sfn -- "$program" "$dir/$name"; done
+"#;
+
+/// What is to be done on one node.
+struct Work {
+    host: Host,
+    copies_program: bool,
+    writes_passfile: bool,
+    links: Vec<String>,
+    /// What was found, in words.
+    lines: Vec<String>,
+}
+
+/// Copies the program, the password file and the links.
+pub(super) fn install(config: &Config, args: &InstallArgs) -> Result<(), Failure> {
+    let site = &config.site;
+    let files = Files::of(site)?;
+    let hosts = chosen(site, &args.node)?;
+    // Every node is looked at before anything is done on one.
+    let works: Vec<Work> = hosts
+        .into_iter()
+        .map(|host| look(host, site, &files))
+        .collect::<Result<_, Failure>>()?;
+    let lines: Vec<&String> = works.iter().flat_map(|work| &work.lines).collect();
+    let mut text = String::new();
+    if works.iter().all(Work::is_done) {
+        text += "Nothing to do: every node has this program and its files.\n";
+    } else {
+        text += "To be done:\n";
+    }
+    for line in lines {
+        text += &format!("  {line}\n");
+    }
+    let _ = io::stdout().write_all(text.as_bytes());
+    if works.iter().all(Work::is_done) {
+        return Ok(());
+    }
+    if !args.yes {
+        agree()?;
+    }
+    for work in works.iter().filter(|work| !work.is_done()) {
+        perform(work, site, &files)?;
+        let _ = writeln!(io::stdout(), "{}: done", work.host.name);
+    }
+    Ok(())
+}
+
+/// What goes to the nodes.
+struct Files {
+    program: Vec<u8>,
+    program_sum: String,
+    /// `None`: config.ini has no password.
+    passfile: Option<String>,
+}
+
+impl Files {
+    fn of(site: &Site) -> Result<Self, Failure> {
+        let path = std::env::current_exe().map_err(|error| {
+            Failure::plain(format!("where this program is can't be told: {error}"))
+        })?;
+        let program = fs::read(&path).map_err(|error| {
+            Failure::plain(format!("{} can't be read: {error}", path.display()))
+        })?;
+        Ok(Self {
+            program_sum: sum(&program),
+            program,
+            passfile: passfile(site),
+        })
+    }
+}
+
+pub(super) fn sum(bytes: &[u8]) -> String {
+    ring::digest::digest(&ring::digest::SHA256, bytes)
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The password file's text. The lines for the lock service come first, because they name their host.
+pub(super) fn passfile(site: &Site) -> Option<String> {
+    let replication = site.passwords.replication.clone().map(|password| PassLine {
+        // The primary's address, but also each node, which a repair connects to.
+        host: "*".to_owned(),
+        port: site.resolved.pgport.to_string(),
+        database: "*".to_owned(),
+        user: site.resolved.repuser.clone(),
+        password,
+    });
+    let lines: Vec<String> = site
+        .passwords
+        .lock
+        .iter()
+        .chain(&replication)
+        .map(PassLine::text)
+        .collect();
+    (!lines.is_empty()).then(|| format!("{MARK}\n{}\n", lines.join("\n")))
+}
+
+/// The nodes that are named, or all.
+pub(super) fn chosen(site: &Site, named: &[String]) -> Result<Vec<Host>, Failure> {
+    let hosts = Host::all(&site.nodes);
+    if let Some(unknown) = named
+        .iter()
+        .find(|name| !hosts.iter().any(|host| host.name.as_str() == *name))
+    {
+        let all: Vec<&str> = site
+            .nodes
+            .iter()
+            .map(crate::model::node_name::NodeName::as_str)
+            .collect();
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "nothing was done: config.ini names no node {unknown:?}; it names {}",
+                all.join(", ")
+            ),
+        ));
+    }
+    let is_chosen =
+        |host: &Host| named.is_empty() || named.iter().any(|name| host.name.as_str() == name);
+    Ok(hosts.into_iter().filter(is_chosen).collect())
+}
+
+/// The links that are wanted: the program's own name, the lock's client, and each command that pha4pgsql had and this program has.
+fn links() -> Vec<String> {
+    let all = cluster::Command::augment_subcommands(clap::Command::new("cluster"));
+    let is_known = |name: &str| {
+        all.get_subcommands().any(|command| {
+            let names = std::iter::once(command.get_name()).chain(command.get_all_aliases());
+            names.into_iter().any(|known| known == name)
+        })
+    };
+    let old = OLD_NAMES
+        .iter()
+        .filter(|name| is_known(name))
+        .map(|name| format!("cls_{name}"));
+    ["expgsql".to_owned(), "distlock".to_owned()]
+        .into_iter()
+        .chain(old)
+        .collect()
+}
+
+pub(super) fn script<'a>(text: &'a str, args: &[&'a str]) -> Vec<&'a str> {
+    ["/bin/sh", "-c", text, "sh"]
+        .iter()
+        .chain(args)
+        .copied()
+        .collect()
+}
+
+fn look(host: Host, site: &Site, files: &Files) -> Result<Work, Failure> {
+    let (program, wanted) = (site.program(), links());
+    let passfile = site
+        .resolved
+        .passfile
+        .as_ref()
+        .map(|path| path.display().to_string())
+        .unwrap_or_default();
+    let mut args = vec![program.as_str(), &passfile, COMMANDS];
+    args.extend(wanted.iter().map(String::as_str));
+    let output = host
+        .run(&script(LOOK, &args), Vec::new(), CALL)
+        .map_err(|error| {
+            Failure::plain(format!(
+                "nothing was done: {error}; or leave the node out: --node names those to be done"
+            ))
+        })?;
+    let text = output.stdout_text();
+    let find = |word: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(word)?.strip_prefix(' '))
+    };
+    let name = &host.name;
+    let mut lines = Vec::new();
+
+    let there = find("program").unwrap_or_default();
+    let copies_program = there != files.program_sum;
+    if copies_program {
+        let why = if there.is_empty() {
+            "which it does not have"
+        } else {
+            "in place of another version"
+        };
+        lines.push(format!(
+            "{name}: copy this program ({}) to {program}, {why}",
+            env!("CARGO_PKG_VERSION")
+        ));
+    }
+
+    let owner = &site.resolved.pgdba;
+    let mut writes_passfile = false;
+    if let Some(content) = &files.passfile {
+        let is = format!("{} 600 {owner}", sum(content.as_bytes()));
+        match (find("passfile"), find("mark")) {
+            (None, _) => {
+                writes_passfile = true;
+                lines.push(format!(
+                    "{name}: write {passfile} (mode 600, for {owner}), which it does not have"
+                ));
+            }
+            (Some(found), _) if found == is => {}
+            (Some(_), Some(mark)) if mark == MARK => {
+                writes_passfile = true;
+                lines.push(format!(
+                    "{name}: write {passfile} (mode 600, for {owner}) anew"
+                ));
+            }
+            (Some(_), _) => {
+                return Err(Failure::new(
+                    Exit::Refused,
+                    format!(
+                        "nothing was done: {name} has a file {passfile} that was not made by this program: move it away, or name another one as \
+                         pgsql_passfile, or leave the passwords out of config.ini and keep that file yourself"
+                    ),
+                ));
+            }
+        }
+    }
+
+    let is_right = |link: &str| find(&format!("link {link}")) == Some(program.as_str());
+    let is_file = |link: &str| text.lines().any(|line| line == format!("file {link}"));
+    let kept: Vec<&String> = wanted.iter().filter(|link| is_file(link)).collect();
+    for link in kept {
+        lines.push(format!(
+            "{name}: {COMMANDS}/{link} is a file of somebody else and stays"
+        ));
+    }
+    let new: Vec<String> = wanted
+        .iter()
+        .filter(|link| !is_right(link) && !is_file(link))
+        .cloned()
+        .collect();
+    if !new.is_empty() {
+        lines.push(format!("{name}: link {} in {COMMANDS}", new.join(", ")));
+    }
+    Ok(Work {
+        host,
+        copies_program,
+        writes_passfile,
+        links: new,
+        lines,
+    })
+}
+
+impl Work {
+    fn is_done(&self) -> bool {
+        !self.copies_program && !self.writes_passfile && self.links.is_empty()
+    }
+}
+
+fn perform(work: &Work, site: &Site, files: &Files) -> Result<(), Failure> {
+    let host = &work.host;
+    let failed = |error: super::remote::RemoteError| {
+        Failure::plain(format!(
+            "{error}; what was done before stays, and running this again does the rest"
+        ))
+    };
+    let program = site.program();
+    if work.copies_program {
+        let args = [program.as_str(), &files.program_sum, "755", "root"];
+        host.run(&script(PUT, &args), files.program.clone(), COPY)
+            .map_err(failed)?;
+    }
+    if let (true, Some(content), Some(path)) = (
+        work.writes_passfile,
+        &files.passfile,
+        &site.resolved.passfile,
+    ) {
+        let (path, sum) = (path.display().to_string(), sum(content.as_bytes()));
+        let args = [path.as_str(), &sum, "600", &site.resolved.pgdba];
+        host.run(&script(PUT, &args), content.clone().into_bytes(), CALL)
+            .map_err(failed)?;
+    }
+    if !work.links.is_empty() {
+        let mut args = vec![program.as_str(), COMMANDS];
+        args.extend(work.links.iter().map(String::as_str));
+        host.run(&script(LINK, &args), Vec::new(), CALL)
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::config;
+
+    #[test]
+    fn a_checksum_is_that_of_sha256sum() {
+        assert_eq!(
+            sum(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn the_password_file_has_a_line_for_each_password_and_none_without() {
+        let text = "node1=a\nnode2=b\nwriter_vip=192.0.2.9\npgsql_pgctl=/bin/pg_ctl\npgsql_pgdata=/data\npgsql_repuser=repl\n\
+                    pgsql_distlock_conninfo='host=lock user=u'\npgsql_pgport=5433\n";
+        let (site, _) = config::read(text).unwrap();
+        assert_eq!(passfile(&site), None);
+        let more = format!("{text}pgsql_distlock_password='l:k'\npgsql_reppassord='p\\w'\n");
+        let (site, _) = config::read(&more).unwrap();
+        assert_eq!(
+            passfile(&site).unwrap(),
+            format!("{MARK}\nlock:5432:u:u:l\\:k\n*:5433:*:repl:p\\\\w\n")
+        );
+    }
+
+    #[test]
+    fn there_is_a_link_for_each_old_command_that_exists() {
+        let links = links();
+        for name in [
+            "expgsql",
+            "distlock",
+            "cls_repair_slave",
+            "cls_rebuild_slave",
+            "cls_repair_by_pg_rewind",
+        ] {
+            assert!(links.iter().any(|link| link == name), "{links:?}");
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! What the cluster is to look like: resources, constraints and properties, before anybody has written them down as pcs
+//! commands, crmsh lines or XML.
+
+use std::time::Duration;
+
+use super::config::{Shape, Site, Tuning};
+
+/// The PostgreSQL resource. The names are pha4pgsql's: node attributes and habits are built on them.
+pub(crate) const RESOURCE: &str = "pgsql";
+/// Its promotable clone.
+pub(crate) const CLONE: &str = "msPostgresql";
+/// The address that follows the primary.
+pub(crate) const WRITER: &str = "vip-master";
+/// The address that stays with a standby.
+pub(crate) const READER: &str = "vip-slave";
+
+/// Everything that setup puts into the cluster's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) properties: Vec<Property>,
+    pub(crate) pgsql: Primitive,
+    /// Of the promotable clone around it.
+    pub(crate) clone_meta: Meta,
+    pub(crate) addresses: Vec<Primitive>,
+    pub(crate) constraints: Vec<Constraint>,
+    pub(crate) names: Names,
+}
+
+/// A cluster property.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Property {
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+    /// Nobody asked for this value: what the operator has set stays where it does no harm.
+    pub(crate) is_default: bool,
+}
+
+/// A resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Primitive {
+    pub(crate) id: String,
+    /// The part behind `ocf:heartbeat:`.
+    pub(crate) agent: &'static str,
+    /// An empty value: it must not be there.
+    pub(crate) params: Vec<(&'static str, String)>,
+    pub(crate) meta: Meta,
+    pub(crate) operations: Vec<Operation>,
+}
+
+impl Primitive {
+    /// The parameters that have a value.
+    pub(crate) fn set_params(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.params
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (*name, value.as_str()))
+    }
+}
+
+/// One action of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Operation {
+    pub(crate) name: &'static str,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) on_fail: Option<&'static str>,
+    pub(crate) is_of_promoted: bool,
+}
+
+/// Meta attributes.
+pub(crate) type Meta = Vec<(&'static str, String)>;
+
+/// A role of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
+pub(crate) enum Role {
+    Promoted,
+    Unpromoted,
+}
+
+/// What the resources are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) resource: String,
+    pub(crate) clone: String,
+    pub(crate) writer: String,
+    pub(crate) reader: String,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        let [resource, clone, writer, reader] =
+            [RESOURCE, CLONE, WRITER, READER].map(str::to_owned);
+        Self {
+            resource,
+            clone,
+            writer,
+            reader,
+        }
+    }
+}
+
+/// What one address has to do with the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Constraint {
+    /// `address` runs where an instance has this role, and nowhere else.
+    With {
+        id: String,
+        address: String,
+        role: Role,
+    },
+    /// The database does `first`, and only then the address does `then`.
+    Order {
+        id: String,
+        first: &'static str,
+        then: &'static str,
+        address: String,
+        /// Mandatory: the address never does it without the database. Optional: where both do it, in this order.
+        is_mandatory: bool,
+    },
+    /// The address would rather be where the node attribute has this value.
+    Prefers {
+        id: String,
+        address: String,
+        score: u32,
+        attribute: String,
+        value: &'static str,
+    },
+}
+
+/// The values that go into a plan as text: a real site's, or names in braces for a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Values {
+    pub(crate) shape: Shape,
+    pub(crate) params: Vec<(&'static str, String)>,
+    pub(crate) writer: String,
+    pub(crate) reader: Option<String>,
+    pub(crate) nic: Option<String>,
+    pub(crate) netmask: Option<String>,
+    pub(crate) stonith_enabled: Option<bool>,
+    pub(crate) no_quorum_policy: Option<String>,
+    pub(crate) tuning: Tuning,
+}
+
+impl From<&Site> for Values {
+    fn from(site: &Site) -> Self {
+        Self {
+            shape: site.shape,
+            params: site.params.clone(),
+            writer: site.writer.to_string(),
+            reader: site.reader.map(|ip| ip.to_string()),
+            nic: site.nic.clone(),
+            netmask: site.netmask.map(|bits| bits.to_string()),
+            stonith_enabled: site.stonith_enabled,
+            no_quorum_policy: site.no_quorum_policy.map(|policy| policy.to_string()),
+            tuning: site.tuning.clone(),
+        }
+    }
+}
+
+impl Plan {
+    /// The plan for these values, with the usual names.
+    pub(crate) fn new(values: &Values) -> Self {
+        Self::named(values, Names::default())
+    }
+
+    /// The plan for these values.
+    pub(crate) fn named(values: &Values, names: Names) -> Self {
+        let tuning = &values.tuning;
+        let mut addresses = vec![address(&names.writer, &values.writer, values)];
+        let mut constraints = of_writer(&names);
+        if let Some(reader) = &values.reader {
+            addresses.push(address(&names.reader, reader, values));
+            constraints.extend(of_reader(&names, tuning.reader_score));
+        }
+        Self {
+            properties: properties(values),
+            pgsql: Primitive {
+                id: names.resource.clone(),
+                agent: "expgsql",
+                params: values.params.clone(),
+                meta: Vec::new(),
+                operations: operations(tuning),
+            },
+            clone_meta: clone_meta(tuning),
+            addresses,
+            constraints,
+            names,
+        }
+    }
+}
+
+fn clone_meta(tuning: &Tuning) -> Meta {
+    vec![
+        ("promotable", "true".to_owned()),
+        ("promoted-max", "1".to_owned()),
+        ("promoted-node-max", "1".to_owned()),
+        ("clone-node-max", "1".to_owned()),
+        ("notify", "true".to_owned()),
+        (
+            "migration-threshold",
+            tuning.migration_threshold.to_string(),
+        ),
+        ("failure-timeout", seconds(tuning.failure_timeout)),
+        // An instance must hold to its node more than the reader's address prefers another, or Pacemaker restarts standbys
+        // for the address.
+        (
+            "resource-stickiness",
+            tuning.resource_stickiness.to_string(),
+        ),
+    ]
+}
+
+fn properties(values: &Values) -> Vec<Property> {
+    let policy = match values.shape {
+        // Neither half of two has a majority; the lock decides.
+        Shape::Dual => "ignore",
+        Shape::Multi => "stop",
+    };
+    vec![
+        Property {
+            name: "no-quorum-policy",
+            value: values
+                .no_quorum_policy
+                .clone()
+                .unwrap_or_else(|| policy.to_owned()),
+            is_default: values.no_quorum_policy.is_none(),
+        },
+        Property {
+            name: "stonith-enabled",
+            value: values.stonith_enabled.unwrap_or(false).to_string(),
+            is_default: values.stonith_enabled.is_none(),
+        },
+    ]
+}
+
+fn operation(name: &'static str, timeout: Duration) -> Operation {
+    Operation {
+        name,
+        interval: Duration::ZERO,
+        timeout,
+        on_fail: None,
+        is_of_promoted: false,
+    }
+}
+
+fn operations(tuning: &Tuning) -> Vec<Operation> {
+    let once = |name| operation(name, tuning.operation_timeout);
+    let failing = |name, on_fail| Operation {
+        on_fail: Some(on_fail),
+        ..once(name)
+    };
+    vec![
+        failing("start", "restart"),
+        Operation {
+            interval: tuning.monitor_interval,
+            ..failing("monitor", "restart")
+        },
+        Operation {
+            interval: tuning.promoted_monitor_interval,
+            is_of_promoted: true,
+            ..failing("monitor", "restart")
+        },
+        failing("promote", "restart"),
+        // Not on-fail=stop, which the older templates have: one failed demotion would ban the clone from every node.
+        once("demote"),
+        // Without fencing nothing else may be done where PostgreSQL can't be stopped: it may still be writing.
+        failing("stop", "block"),
+        once("notify"),
+    ]
+}
+
+fn address(id: &str, ip: &str, values: &Values) -> Primitive {
+    let tuning = &values.tuning;
+    let once = |name, on_fail| Operation {
+        on_fail: Some(on_fail),
+        ..operation(name, tuning.operation_timeout)
+    };
+    let mut params = vec![("ip", ip.to_owned())];
+    params.extend(values.nic.clone().map(|nic| ("nic", nic)));
+    params.extend(values.netmask.clone().map(|bits| ("cidr_netmask", bits)));
+    Primitive {
+        id: id.to_owned(),
+        agent: "IPaddr2",
+        params,
+        // On the resource and not as a default of the cluster, which others' resources would have, too.
+        meta: vec![
+            (
+                "migration-threshold",
+                tuning.migration_threshold.to_string(),
+            ),
+            ("failure-timeout", seconds(tuning.failure_timeout)),
+            ("resource-stickiness", "1".to_owned()),
+        ],
+        operations: vec![
+            once("start", "restart"),
+            Operation {
+                interval: tuning.vip_monitor_interval,
+                ..once("monitor", "restart")
+            },
+            once("stop", "block"),
+        ],
+    }
+}
+
+fn order(
+    names: &Names,
+    address: &str,
+    first: &'static str,
+    then: &'static str,
+    is_mandatory: bool,
+) -> Constraint {
+    Constraint::Order {
+        id: format!("order-{first}-{}-{then}-{address}", names.clone),
+        first,
+        then,
+        address: address.to_owned(),
+        is_mandatory,
+    }
+}
+
+fn with(names: &Names, address: &str, role: Role) -> Constraint {
+    let in_lower_case = role.to_string().to_lowercase();
+    Constraint::With {
+        id: format!("colocation-{address}-with-{in_lower_case}-{}", names.clone),
+        address: address.to_owned(),
+        role,
+    }
+}
+
+/// With the primary; once it takes writes; and gone only after it has stopped taking them.
+fn of_writer(names: &Names) -> Vec<Constraint> {
+    vec![
+        with(names, &names.writer, Role::Promoted),
+        order(names, &names.writer, "promote", "start", true),
+        order(names, &names.writer, "demote", "stop", false),
+    ]
+}
+
+/// With a standby, rather with one that is synchronous, and not before there is a primary.
+fn of_reader(names: &Names, score: u32) -> Vec<Constraint> {
+    let reader = &names.reader;
+    vec![
+        with(names, reader, Role::Unpromoted),
+        order(names, reader, "promote", "start", true),
+        order(names, reader, "stop", "stop", false),
+        Constraint::Prefers {
+            id: format!("location-{reader}-prefers-sync"),
+            address: reader.clone(),
+            score,
+            attribute: format!("{}-status", names.resource),
+            value: "HS:sync",
+        },
+    ]
+}
+
+/// As Pacemaker reads it.
+pub(crate) fn seconds(time: Duration) -> String {
+    format!("{}s", time.as_secs())
+}

@@ -1,0 +1,135 @@
+//! The plan as lines for `crm configure load update`.
+
+use super::super::config::Shape;
+use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
+use super::{WHY_CLONE, WHY_READER, WHY_WRITER, heading, why_properties};
+
+pub(super) fn render(plan: &Plan, shape: Shape) -> String {
+    let how = [
+        "For crmsh 4: crm configure load update FILE, as root, on one node.",
+        "`expgsql setup apply` does the same without crmsh.",
+    ];
+    let mut text = String::new();
+    let comment = |text: &mut String, line: &str| {
+        *text += format!("# {line}").trim_end();
+        text.push('\n');
+    };
+    heading(shape, &how)
+        .iter()
+        .for_each(|line| comment(&mut text, line));
+    text.push('\n');
+    text += &primitive(&plan.pgsql);
+    WHY_CLONE.iter().for_each(|line| comment(&mut text, line));
+    text += &format!(
+        "clone {} {} \\\n    meta{}\n\n",
+        plan.names.clone,
+        plan.names.resource,
+        options(&plan.clone_meta)
+    );
+    for address in &plan.addresses {
+        text += &primitive(address);
+    }
+    text.push('\n');
+    for it in &plan.constraints {
+        match it {
+            Constraint::With { address, .. } if *address == plan.names.writer => {
+                comment(&mut text, WHY_WRITER)
+            }
+            Constraint::With { address, .. } if *address == plan.names.reader => {
+                WHY_READER.iter().for_each(|line| comment(&mut text, line));
+            }
+            Constraint::With { .. } | Constraint::Order { .. } | Constraint::Prefers { .. } => {}
+        }
+        text += &constraint(it, &plan.names.clone);
+    }
+    text.push('\n');
+    why_properties(shape)
+        .iter()
+        .for_each(|line| comment(&mut text, line));
+    text += "property";
+    for property in &plan.properties {
+        text += &format!(" {}={}", property.name, property.value);
+    }
+    text.push('\n');
+    text
+}
+
+/// ` name="value"` for each.
+fn options<'a>(pairs: impl IntoIterator<Item = &'a (&'static str, String)>) -> String {
+    pairs
+        .into_iter()
+        .map(|(name, value)| format!(" {name}={}", quoted(value)))
+        .collect()
+}
+
+fn quoted(value: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,@%+".contains(c);
+    if !value.is_empty() && value.chars().all(is_plain) {
+        return value.to_owned();
+    }
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn primitive(it: &Primitive) -> String {
+    let mut text = format!(
+        "primitive {} ocf:heartbeat:{} \\\n    params",
+        it.id, it.agent
+    );
+    for (name, value) in it.set_params() {
+        text += &format!(" \\\n        {name}={}", quoted(value));
+    }
+    for operation in &it.operations {
+        text += &format!(" \\\n    op {}", words(operation));
+    }
+    if !it.meta.is_empty() {
+        text += &format!(" \\\n    meta{}", options(&it.meta));
+    }
+    text + "\n"
+}
+
+fn words(operation: &Operation) -> String {
+    let mut text = format!(
+        "{} interval={} timeout={}",
+        operation.name,
+        seconds(operation.interval),
+        seconds(operation.timeout)
+    );
+    if let Some(on_fail) = operation.on_fail {
+        text += &format!(" on-fail={on_fail}");
+    }
+    if operation.is_of_promoted {
+        text += " role=Promoted";
+    }
+    text
+}
+
+fn constraint(it: &Constraint, clone: &str) -> String {
+    match it {
+        Constraint::With { id, address, role } => {
+            format!("colocation {id} inf: {address} {clone}:{role}\n")
+        }
+        Constraint::Order {
+            id,
+            first,
+            then,
+            address,
+            is_mandatory,
+        } => {
+            let kind = if *is_mandatory {
+                "Mandatory"
+            } else {
+                "Optional"
+            };
+            format!("order {id} {kind}: {clone}:{first} {address}:{then} symmetrical=false\n")
+        }
+        Constraint::Prefers {
+            id,
+            address,
+            score,
+            attribute,
+            value,
+        } => format!(
+            "location {id} {address} \\\n    rule $id={id}-rule {score}: {attribute} eq {value}\n"
+        ),
+    }
+}

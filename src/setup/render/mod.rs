@@ -1,0 +1,91 @@
+//! A [`Plan`] written down: as pcs commands, as crmsh lines, as XML.
+
+mod crmsh;
+mod pcs;
+pub(crate) mod template;
+pub(crate) mod xml;
+
+use super::config::Shape;
+use super::plan::Plan;
+
+/// A way to write a configuration down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumIter, clap::ValueEnum)]
+pub enum Format {
+    /// A shell script of pcs commands, for pcs 0.10.10 to 0.12
+    #[default]
+    Pcs,
+    /// For crm configure load update
+    Crmsh,
+    /// For cibadmin --modify
+    Xml,
+}
+
+impl Format {
+    /// The end of a file's name.
+    pub(crate) const fn suffix(self) -> &'static str {
+        match self {
+            Self::Pcs => "pcs",
+            Self::Crmsh => "crm",
+            Self::Xml => "xml",
+        }
+    }
+}
+
+/// What stands in the place of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quoting {
+    /// Values, which mean nothing else.
+    Values,
+    /// Names in `${}`, which a shell, or [`template`], replaces.
+    Names,
+}
+
+/// The plan as a text that can be used as it is.
+pub(crate) fn render(plan: &Plan, shape: Shape, format: Format, quoting: Quoting) -> String {
+    match format {
+        Format::Pcs => pcs::render(plan, shape, quoting),
+        Format::Crmsh => crmsh::render(plan, shape),
+        Format::Xml => xml::render(plan, shape),
+    }
+}
+
+/// The comment at the top, without comment signs.
+fn heading(shape: Shape, how: &[&str]) -> Vec<String> {
+    let what = match shape {
+        Shape::Dual => {
+            "Two nodes, and a lock service outside of them that decides who may be primary (docs/lock-service.md)."
+        }
+        Shape::Multi => "Three nodes or more, of which the majority goes on.",
+    };
+    let mut lines = vec![
+        format!("PostgreSQL with an address for writers and one for readers. {what}"),
+        String::new(),
+    ];
+    lines.extend(how.iter().map(|line| (*line).to_owned()));
+    lines
+}
+
+/// Why the properties are what they are.
+fn why_properties(shape: Shape) -> Vec<&'static str> {
+    let quorum = match shape {
+        Shape::Dual => {
+            "Two nodes that lose each other both go on; the lock lets one of them be primary."
+        }
+        Shape::Multi => "A part of the cluster without a majority stops everything.",
+    };
+    vec![
+        quorum,
+        "stonith-enabled=false is for a cluster without fencing devices, which would start nothing otherwise.",
+        "Where there are some, leave that line out.",
+    ]
+}
+
+const WHY_CLONE: [&str; 2] = [
+    "failure-timeout: a node that was given up may try again. resource-stickiness: an instance must hold to its node more",
+    "than the readers' address prefers another, or Pacemaker restarts standbys for the address.",
+];
+const WHY_WRITER: &str = "Writers: with the primary, and only once it takes writes.";
+const WHY_READER: [&str; 2] = [
+    "Readers: with a standby, rather with the synchronous one. Keep this score below 900, the distance between two",
+    "promotion scores, or the preference moves the primary.",
+];

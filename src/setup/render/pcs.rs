@@ -1,0 +1,222 @@
+//! The plan as a shell script of pcs commands.
+//!
+//! It is written so that pcs 0.10.10, 0.11 and 0.12 understand it: the clone's options by `resource meta`, because `promotable`
+//! takes them with the word `meta` in some versions and without in others; `score=`, `kind=` and new role names, because the older
+//! forms are gone in 0.12.
+
+use super::super::config::Shape;
+use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
+use super::{Quoting, WHY_CLONE, WHY_READER, WHY_WRITER, heading, why_properties};
+
+/// Where the script prepares the configuration.
+const FILE: &str = "pgsql_cfg";
+
+pub(super) fn render(plan: &Plan, shape: Shape, quoting: Quoting) -> String {
+    let how: &[&str] = match quoting {
+        Quoting::Names => &[
+            "For pcs 0.10.10 to 0.12. The names in braces are keys of config.ini, whose lines a shell understands:",
+            "",
+            "    set -a; . ./config.ini; sh FILE",
+            "",
+            "`expgsql setup render` writes the same with the values in place, and keeps passwords out of it. Made by",
+            "`expgsql setup render --template`; don't edit.",
+        ],
+        Quoting::Values => &[
+            "For pcs 0.10.10 to 0.12: sh FILE, as root, on one node. `expgsql setup apply` does the same without pcs.",
+        ],
+    };
+    let mut script = Script {
+        text: "#!/bin/sh\n".to_owned(),
+        quoting,
+    };
+    heading(shape, how)
+        .iter()
+        .for_each(|line| script.comment(line));
+    script.line("set -eu");
+    script.line("");
+    script.line(&format!("pcs cluster cib {FILE}"));
+    script.line(&format!("cp {FILE} {FILE}.orig"));
+    script.line("");
+    why_properties(shape)
+        .iter()
+        .for_each(|line| script.comment(line));
+    for property in &plan.properties {
+        script.pcs(
+            &[&["property", "set"]],
+            vec![pair(property.name, &property.value)],
+        );
+    }
+    script.line("");
+    script.primitive(&plan.pgsql);
+    WHY_CLONE.iter().for_each(|line| script.comment(line));
+    script.pcs(
+        &[&[
+            "resource",
+            "promotable",
+            &plan.names.resource,
+            &plan.names.clone,
+        ]],
+        vec![],
+    );
+    let meta = plan
+        .clone_meta
+        .iter()
+        .filter(|(name, _)| *name != "promotable");
+    script.pcs(
+        &[&["resource", "meta", &plan.names.clone]],
+        meta.map(|(name, value)| pair(name, value)).collect(),
+    );
+    script.line("");
+    plan.addresses
+        .iter()
+        .for_each(|address| script.primitive(address));
+    script.line("");
+    for constraint in &plan.constraints {
+        match constraint {
+            Constraint::With { address, .. } if *address == plan.names.writer => {
+                script.comment(WHY_WRITER)
+            }
+            Constraint::With { address, .. } if *address == plan.names.reader => {
+                WHY_READER.iter().for_each(|line| script.comment(line));
+            }
+            Constraint::With { .. } | Constraint::Order { .. } | Constraint::Prefers { .. } => {}
+        }
+        script.constraint(constraint, &plan.names.clone);
+    }
+    script.line("");
+    script.line(&format!(
+        "pcs cluster cib-push {FILE} diff-against={FILE}.orig"
+    ));
+    script.text
+}
+
+struct Script {
+    text: String,
+    quoting: Quoting,
+}
+
+fn pair(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+impl Script {
+    fn line(&mut self, line: &str) {
+        self.text += line;
+        self.text.push('\n');
+    }
+
+    fn comment(&mut self, line: &str) {
+        let line = format!("# {line}");
+        self.line(line.trim_end());
+    }
+
+    /// `name=value` as one word of a shell.
+    fn word(&self, (name, value): &(String, String)) -> String {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,@%+=".contains(c);
+        if !value.is_empty() && value.chars().all(is_plain) {
+            return format!("{name}={value}");
+        }
+        match self.quoting {
+            // Replaced by a shell: what it is replaced with is one word then, whatever is in it.
+            Quoting::Names => format!("{name}=\"{value}\""),
+            Quoting::Values => format!("{name}={}", shell_words::quote(value)),
+        }
+    }
+
+    /// One command; the options on lines of their own where it becomes long.
+    fn pcs(&mut self, words: &[&[&str]], options: Vec<(String, String)>) {
+        let mut line = format!("pcs -f {FILE}");
+        for word in words.iter().flat_map(|words| words.iter()) {
+            line = format!("{line} {word}");
+        }
+        for option in &options {
+            let word = self.word(option);
+            self.put(&mut line, &word);
+        }
+        self.line(&line);
+    }
+
+    fn put(&mut self, line: &mut String, word: &str) {
+        if line.len() + word.len() > WIDTH {
+            self.line(&format!("{line} \\"));
+            *line = format!("    {word}");
+        } else {
+            *line = format!("{line} {word}");
+        }
+    }
+
+    fn primitive(&mut self, primitive: &Primitive) {
+        let mut line = format!(
+            "pcs -f {FILE} resource create {} ocf:heartbeat:{}",
+            primitive.id, primitive.agent
+        );
+        for (name, value) in primitive.set_params() {
+            let word = self.word(&pair(name, value));
+            self.put(&mut line, &word);
+        }
+        for operation in &primitive.operations {
+            self.line(&format!("{line} \\"));
+            line = format!("    op {}", operation_words(operation));
+        }
+        if !primitive.meta.is_empty() {
+            self.line(&format!("{line} \\"));
+            line = "    meta".to_owned();
+            for (name, value) in &primitive.meta {
+                line = format!("{line} {name}={value}");
+            }
+        }
+        self.line(&line);
+    }
+
+    fn constraint(&mut self, constraint: &Constraint, clone: &str) {
+        let line = match constraint {
+            Constraint::With { id, address, role } => {
+                format!("colocation add {address} with {role} {clone} score=INFINITY id={id}")
+            }
+            Constraint::Order {
+                id,
+                first,
+                then,
+                address,
+                is_mandatory,
+            } => {
+                let kind = if *is_mandatory {
+                    "Mandatory"
+                } else {
+                    "Optional"
+                };
+                format!(
+                    "order {first} {clone} then {then} {address} kind={kind} symmetrical=false id={id}"
+                )
+            }
+            Constraint::Prefers {
+                id,
+                address,
+                score,
+                attribute,
+                value,
+            } => format!(
+                "location {address} rule id={id}-rule constraint-id={id} score={score} {attribute} eq {value}"
+            ),
+        };
+        self.line(&format!("pcs -f {FILE} constraint {line}"));
+    }
+}
+
+const WIDTH: usize = 118;
+
+fn operation_words(operation: &Operation) -> String {
+    let mut text = format!(
+        "{} interval={} timeout={}",
+        operation.name,
+        seconds(operation.interval),
+        seconds(operation.timeout)
+    );
+    if let Some(on_fail) = operation.on_fail {
+        text += &format!(" on-fail={on_fail}");
+    }
+    if operation.is_of_promoted {
+        text += " role=Promoted";
+    }
+    text
+}

@@ -1,0 +1,195 @@
+//! A template of the operator's own: a text with names in `${}`, which are keys of config.ini, or of what setup derives from
+//! it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::Format;
+use crate::cluster::{Exit, Failure};
+use crate::setup::config::{Config, PARAM_PREFIX};
+
+/// What names stand for.
+pub(crate) type Names = BTreeMap<String, String>;
+
+/// The names that a template may use: every key of config.ini as it stands there, and every parameter of the agent as setup
+/// would set it, as `pgsql_PARAMETER`. No password is among them.
+pub(crate) fn names(config: &Config) -> Names {
+    let given = config
+        .values
+        .iter()
+        .filter(|(key, _)| !is_secret(key))
+        .cloned();
+    let params = config
+        .site
+        .params
+        .iter()
+        .map(|(name, value)| (format!("{PARAM_PREFIX}{name}"), value.clone()));
+    given
+        .chain(params)
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
+}
+
+fn is_secret(key: &str) -> bool {
+    [
+        "pgsql_reppassord",
+        "pgsql_reppassword",
+        "pgsql_distlock_password",
+        // May have one in it; pgsql_distlock_conninfo is there again as a parameter, without.
+        "pgsql_distlock_psql_cmd",
+        "pgsql_distlock_conninfo",
+    ]
+    .contains(&key)
+}
+
+/// The template in the file `path` with its names replaced.
+///
+/// # Errors
+/// [`Exit::Usage`]: the file can't be read, or has a name without a value; the line and the name are said.
+pub(crate) fn render(path: &Path, names: &Names) -> Result<String, Failure> {
+    let bad = |what: String| Failure::new(Exit::Usage, what);
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        bad(format!(
+            "the template {} can't be read: {error}; correct pcs_template",
+            path.display()
+        ))
+    })?;
+    let (result, problems) = replace(&text, names, path.to_str().and_then(format_of));
+    if problems.is_empty() {
+        return Ok(result);
+    }
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|(line, what)| format!("{}:{line}: {what}", path.display()))
+        .collect();
+    Err(bad(lines.join("\n")))
+}
+
+/// The format that a template's name says it has.
+pub(crate) fn format_of(path: &str) -> Option<Format> {
+    let name = path.strip_suffix(".template").unwrap_or(path);
+    match name.rsplit('.').next() {
+        Some("pcs" | "sh") => Some(Format::Pcs),
+        Some("crm") => Some(Format::Crmsh),
+        Some("xml") => Some(Format::Xml),
+        Some(_) | None => None,
+    }
+}
+
+/// Replaces names, line by line. Comments stay as they are. What is put in is escaped for a double-quoted word of a shell or of
+/// crmsh, or for an XML attribute.
+fn replace(text: &str, names: &Names, format: Option<Format>) -> (String, Vec<(usize, String)>) {
+    let (mut result, mut problems) = (String::new(), Vec::new());
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim_start().starts_with('#') {
+            result += line;
+        } else {
+            let mut rest = line;
+            while let Some(at) = rest.find("${") {
+                result += &rest[..at];
+                let Some(end) = rest[at..].find('}') else {
+                    problems.push((number, "a ${ is not closed by }".to_owned()));
+                    break;
+                };
+                let name = &rest[at + 2..at + end];
+                match names.get(name) {
+                    Some(value) => result += &escaped(value, format),
+                    None if is_secret(name) => problems.push((
+                        number,
+                        format!("{name} is a password, which may not stand in the cluster's configuration: take it out, setup install puts it into a file"),
+                    )),
+                    None => problems.push((number, format!("{name} has no value: set it in config.ini, or take it out here"))),
+                }
+                rest = &rest[at + end + 1..];
+            }
+            if !rest.contains("${") {
+                result += rest;
+            }
+        }
+        result.push('\n');
+    }
+    (result, problems)
+}
+
+fn escaped(value: &str, format: Option<Format>) -> String {
+    let mut text = String::new();
+    for c in value.chars() {
+        match (format, c) {
+            (Some(Format::Xml), '&') => text += "&amp;",
+            (Some(Format::Xml), '<') => text += "&lt;",
+            (Some(Format::Xml), '"') => text += "&quot;",
+            (Some(Format::Crmsh), '$' | '`') | (Some(Format::Xml), _) => text.push(c),
+            (_, '"' | '\\' | '$' | '`') => text.extend(['\\', c]),
+            (_, c) => text.push(c),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        [
+            ("writer_vip", "192.0.2.9"),
+            ("pgsql_restore_command", "cp \"$x\" %p"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    #[test]
+    fn names_are_replaced_and_what_has_no_value_is_named_with_its_line() {
+        let (text, problems) = replace(
+            "# ${nosuch}\nip=\"${writer_vip}\" x\nc=\"${pgsql_restore_command}\"\n",
+            &names(),
+            Some(Format::Pcs),
+        );
+        assert_eq!(
+            text,
+            "# ${nosuch}\nip=\"192.0.2.9\" x\nc=\"cp \\\"\\$x\\\" %p\"\n"
+        );
+        assert_eq!(problems, []);
+        let (_, problems) = replace(
+            "a\n${writer_vip} ${reader_vip}\n${pgsql_reppassord}\n${open\n",
+            &names(),
+            None,
+        );
+        let problems: Vec<(usize, bool)> = problems
+            .iter()
+            .map(|(line, what)| {
+                (
+                    *line,
+                    what.contains("reader_vip has no value")
+                        || what.contains("is a password")
+                        || what.contains("not closed"),
+                )
+            })
+            .collect();
+        assert_eq!(problems, [(2, true), (3, true), (4, true)]);
+    }
+
+    #[test]
+    fn xml_is_escaped_as_xml() {
+        let (text, _) = replace(
+            "v=\"${pgsql_restore_command}\"",
+            &names(),
+            Some(Format::Xml),
+        );
+        assert_eq!(text, "v=\"cp &quot;$x&quot; %p\"\n");
+    }
+
+    #[test]
+    fn a_templates_name_says_its_format() {
+        for (name, format) in [
+            ("/a/b.pcs", Some(Format::Pcs)),
+            ("/a/dual.pcs.template", Some(Format::Pcs)),
+            ("./x.crm", Some(Format::Crmsh)),
+            ("./x.xml", Some(Format::Xml)),
+            ("./x", None),
+        ] {
+            assert_eq!(format_of(name), format, "{name}");
+        }
+    }
+}

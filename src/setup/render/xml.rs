@@ -1,0 +1,157 @@
+//! The plan as elements of the CIB.
+
+use super::super::config::Shape;
+use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
+use super::super::tree::Tree;
+use super::{heading, why_properties};
+
+/// The set of cluster properties that pcs and crmsh use, too.
+pub(crate) const PROPERTIES: &str = "cib-bootstrap-options";
+
+pub(super) fn render(plan: &Plan, shape: Shape) -> String {
+    let how = [
+        "As root, on one node: cibadmin -M -o configuration -x FILE",
+        "`expgsql setup apply` does the same, and also takes out what is not wanted any more.",
+        "",
+    ];
+    let mut lines = heading(shape, &how);
+    lines.extend(why_properties(shape).iter().map(|line| (*line).to_owned()));
+    let comment = lines.join("\n  ");
+    format!("<!--\n  {comment}\n-->\n{}", configuration(plan).to_text())
+}
+
+/// The whole of it.
+fn configuration(plan: &Plan) -> Tree {
+    let properties = plan
+        .properties
+        .iter()
+        .map(|property| nvpair(PROPERTIES, property.name, &property.value));
+    Tree::new("configuration").holding([
+        Tree::new("crm_config").holding([Tree::new("cluster_property_set")
+            .with("id", PROPERTIES)
+            .holding(properties)]),
+        Tree::new("resources")
+            .holding(std::iter::once(clone(plan)).chain(plan.addresses.iter().map(primitive))),
+        Tree::new("constraints").holding(
+            plan.constraints
+                .iter()
+                .map(|it| constraint(it, &plan.names.clone)),
+        ),
+    ])
+}
+
+/// A name and a value, in the set with this id.
+pub(crate) fn nvpair(set: &str, name: &str, value: &str) -> Tree {
+    Tree::new("nvpair")
+        .with("id", format!("{set}-{name}"))
+        .with("name", name)
+        .with("value", value)
+}
+
+/// The clone with the database in it.
+pub(crate) fn clone(plan: &Plan) -> Tree {
+    Tree::new("clone").with("id", &plan.names.clone).holding([
+        primitive(&plan.pgsql),
+        meta(&plan.names.clone, &plan.clone_meta),
+    ])
+}
+
+fn set<'a>(tag: &str, owner: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Tree {
+    let id = format!("{owner}-{tag}");
+    let pairs = pairs
+        .map(|(name, value)| nvpair(&id, name, value))
+        .collect::<Vec<_>>();
+    Tree::new(tag).with("id", id).holding(pairs)
+}
+
+pub(crate) fn meta(owner: &str, pairs: &[(&'static str, String)]) -> Tree {
+    set(
+        "meta_attributes",
+        owner,
+        pairs.iter().map(|(name, value)| (*name, value.as_str())),
+    )
+}
+
+/// A resource.
+pub(crate) fn primitive(it: &Primitive) -> Tree {
+    let mut tree = Tree::new("primitive")
+        .with("id", &it.id)
+        .with("class", "ocf")
+        .with("provider", "heartbeat")
+        .with("type", it.agent)
+        .holding([set("instance_attributes", &it.id, it.set_params())]);
+    tree.children.push(
+        Tree::new("operations").holding(it.operations.iter().map(|op| operation(&it.id, op))),
+    );
+    if !it.meta.is_empty() {
+        tree.children.push(meta(&it.id, &it.meta));
+    }
+    tree
+}
+
+/// One action of a resource.
+pub(crate) fn operation(owner: &str, it: &Operation) -> Tree {
+    let interval = seconds(it.interval);
+    let mut tree = Tree::new("op")
+        .with("id", format!("{owner}-{}-interval-{interval}", it.name))
+        .with("name", it.name)
+        .with("interval", interval)
+        .with("timeout", seconds(it.timeout));
+    if let Some(on_fail) = it.on_fail {
+        tree.set("on-fail", on_fail);
+    }
+    if it.is_of_promoted {
+        tree.set("role", "Promoted");
+    }
+    tree
+}
+
+/// A constraint.
+pub(crate) fn constraint(it: &Constraint, clone: &str) -> Tree {
+    match it {
+        Constraint::With { id, address, role } => Tree::new("rsc_colocation")
+            .with("id", id)
+            .with("rsc", address)
+            .with("with-rsc", clone)
+            .with("with-rsc-role", role.to_string())
+            .with("score", "INFINITY"),
+        Constraint::Order {
+            id,
+            first,
+            then,
+            address,
+            is_mandatory,
+        } => Tree::new("rsc_order")
+            .with("id", id)
+            .with("first", clone)
+            .with("first-action", *first)
+            .with("then", address)
+            .with("then-action", *then)
+            .with(
+                "kind",
+                if *is_mandatory {
+                    "Mandatory"
+                } else {
+                    "Optional"
+                },
+            )
+            .with("symmetrical", "false"),
+        Constraint::Prefers {
+            id,
+            address,
+            score,
+            attribute,
+            value,
+        } => Tree::new("rsc_location")
+            .with("id", id)
+            .with("rsc", address)
+            .holding([Tree::new("rule")
+                .with("id", format!("{id}-rule"))
+                .with("score", score.to_string())
+                .holding([Tree::new("expression")
+                    .with("id", format!("{id}-rule-expr"))
+                    .with("attribute", attribute)
+                    .with("operation", "eq")
+                    .with("value", *value)])]),
+    }
+}

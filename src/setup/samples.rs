@@ -1,0 +1,121 @@
+//! The files in pcs-templates/: what this program renders for names in the place of values, so that they can't differ from what
+//! it does.
+
+use super::config::{Shape, Tuning};
+use super::plan::{Plan, Values};
+use super::render::{self, Format, Quoting};
+
+/// The template for a shape, in a format. Its names are keys of config.ini.
+pub(crate) fn template(shape: Shape, format: Format) -> String {
+    let plan = Plan::new(&values(shape));
+    render::render(&plan, shape, format, Quoting::Names)
+}
+
+fn name(key: &str) -> String {
+    format!("${{{key}}}")
+}
+
+fn values(shape: Shape) -> Values {
+    let nodes = match shape {
+        Shape::Dual => "${node1} ${node2}",
+        Shape::Multi => "${node1} ${node2} ${node3}",
+    };
+    let mut params = vec![
+        ("pgctl", name("pgsql_pgctl")),
+        ("psql", name("pgsql_psql")),
+        ("pgdata", name("pgsql_pgdata")),
+        ("pgport", name("pgsql_pgport")),
+        ("rep_mode", name("pgsql_rep_mode")),
+        ("node_list", nodes.to_owned()),
+        ("master_ip", name("writer_vip")),
+        ("repuser", name("pgsql_repuser")),
+        (
+            "primary_conninfo_opt",
+            "keepalives_idle=60 keepalives_interval=5 keepalives_count=5".to_owned(),
+        ),
+        ("passfile", name("pgsql_passfile")),
+    ];
+    if shape == Shape::Dual {
+        params.extend([
+            ("enable_distlock", "true".to_owned()),
+            ("distlock_conninfo", name("pgsql_distlock_conninfo")),
+            ("distlock_lockname", name("pgsql_distlock_lockname")),
+            ("distlock_lockservice_deadcheck_nodelist", nodes.to_owned()),
+        ]);
+    }
+    params.push(("on_divergence", name("pgsql_on_divergence")));
+    Values {
+        shape,
+        params,
+        writer: name("writer_vip"),
+        reader: Some(name("reader_vip")),
+        nic: Some(name("vip_nic")),
+        netmask: Some(name("vip_cidr_netmask")),
+        stonith_enabled: None,
+        no_quorum_policy: None,
+        tuning: Tuning::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use strum::IntoEnumIterator as _;
+
+    use super::*;
+    use crate::setup::config::{self, PARAM_PREFIX};
+
+    fn file(name: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("pcs-templates")
+            .join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    #[test]
+    fn the_files_are_what_is_rendered() {
+        for shape in Shape::iter() {
+            for format in Format::iter() {
+                let name = format!("{shape}.{}", format.suffix());
+                assert!(
+                    file(&name) == template(shape, format),
+                    "pcs-templates/{name} is out of date: cargo run -- setup render --template {shape} --format FORMAT >pcs-templates/{name}"
+                );
+            }
+        }
+    }
+
+    /// The sample with the placeholders filled in.
+    fn sample(shape: Shape) -> String {
+        let text = file(&format!("config.ini.{shape}"));
+        assert!(
+            config::read(&text).is_err(),
+            "{shape}: the placeholders must be refused"
+        );
+        text.replace("CHANGE_ME", "abc")
+    }
+
+    #[test]
+    fn the_samples_are_accepted_once_their_placeholders_are_gone_and_have_every_name_of_the_templates()
+     {
+        for shape in Shape::iter() {
+            let text = sample(shape);
+            let (site, given) =
+                config::read(&text).unwrap_or_else(|problems| panic!("{shape}: {problems:?}"));
+            assert_eq!(site.shape, shape);
+            for format in Format::iter() {
+                for part in template(shape, format).split("${").skip(1) {
+                    let name = part.split('}').next().unwrap();
+                    let derived = name
+                        .strip_prefix(PARAM_PREFIX)
+                        .is_some_and(|name| site.params.iter().any(|(n, _)| *n == name));
+                    assert!(
+                        derived || given.iter().any(|(key, _)| key == name),
+                        "{name} of {shape}"
+                    );
+                }
+            }
+        }
+    }
+}

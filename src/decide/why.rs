@@ -186,8 +186,8 @@ impl Reason {
             Self::Offline(_) | Self::Joining => Some(format!(
                 "bring {node} back: its machine, its network, then systemctl start pacemaker there"
             )),
-            Self::Standby => Some(format!("expgsql cluster unstandby_node {node}")),
-            Self::NodeMaintenance => Some(format!("expgsql cluster unmaintenance_node {node}")),
+            Self::Standby => Some(format!("expgsql cluster unstandby-node {node}")),
+            Self::NodeMaintenance => Some(format!("expgsql cluster unmaintenance-node {node}")),
             Self::Banned { .. } => Some(format!("crm_resource --clear --resource {clone}")),
             Self::StartFailed { reason, .. } => Some(match reason.as_deref().and_then(advised) {
                 Some(command) => format!("on {node}: {command}"),
@@ -872,7 +872,7 @@ fn without_primary(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
     let is_lost = |answer: &Answer| answer.has_the_data() && answer.reasons.iter().any(is_away);
     if holders.is_empty() || e.nodes.values().any(is_lost) {
         advice.push(
-            "only if that can't be done, and the last commits may be lost: expgsql cluster reset_master NODE"
+            "only if that can't be done, and the last commits may be lost: expgsql cluster reset-master NODE"
                 .to_owned(),
         );
     }
@@ -1431,7 +1431,7 @@ mod tests {
     fn giving_commits_up_is_the_last_advice_and_only_where_somebody_is_gone() {
         let gives_up = |seen: &Observed| {
             let advice = explain(seen).advice;
-            let at = advice.iter().position(|a| a.contains("reset_master"));
+            let at = advice.iter().position(|a| a.contains("reset-master"));
             assert!(at.is_none_or(|at| at + 1 == advice.len()), "{advice:?}");
             at.is_some()
         };

@@ -242,11 +242,14 @@ pub fn next(facts: &Facts) -> Vec<Step> {
     let wanted = wanted(facts);
     if is_same(&facts.in_force, &wanted) {
         let proven = newly_proven(facts);
-        let is_something = !proven.is_empty();
-        return is_something
-            .then_some(Step::Grant(proven))
-            .into_iter()
-            .collect();
+        let step = if !proven.is_empty() {
+            Some(Step::Grant(proven))
+        } else if is_misnamed(facts, &wanted) {
+            Some(Step::Contract(wanted))
+        } else {
+            None
+        };
+        return step.into_iter().collect();
     }
     let is_alone = wanted == SyncNames::Nobody;
     if is_alone && facts.options.strict {
@@ -324,6 +327,14 @@ fn strays(facts: &Facts) -> BTreeSet<StandbyName> {
 fn is_same(a: &SyncNames, b: &SyncNames) -> bool {
     // Where all are waited for, the method makes no difference.
     a == b || (a.certain().is_some() && a.certain() == b.certain())
+}
+
+/// Whether everything is as it should be but for what PostgreSQL calls it. A server begins with ANY 1 of the others, which of one
+/// is that one; but its sync_state says quorum then, and so would the attributes, by which the readers' address is
+/// placed. Last of all, since a changed contract has to be proven anew before anybody is granted by it.
+fn is_misnamed(facts: &Facts, wanted: &SyncNames) -> bool {
+    let is_claimed = facts.in_force.certain() == Some(facts.claim.members.clone());
+    is_claimed && facts.in_force.method() != wanted.method()
 }
 
 /// Who joins the claim: the contract with them is in force, and they have caught up (R2).
@@ -753,6 +764,31 @@ mod tests {
             ("node3", node(false, STREAMING)),
         ];
         assert_eq!(next(&facts("node2", &granted)), vec![]);
+    }
+
+    #[test]
+    fn a_contract_is_called_by_the_method_once_everybody_is_granted() {
+        let initial = "ANY 1 (node2)";
+        let with = |two: Seen, method| {
+            let mut facts = facts(initial, &[("node2", two)]);
+            facts.options.method = method;
+            next(&facts)
+        };
+        use sync_names::Method::{Any, First};
+        assert_eq!(with(node(false, QUORUM), First), grant("node2"));
+        assert_eq!(with(node(true, QUORUM), First), contract("node2"));
+        assert_eq!(with(node(true, QUORUM), Any), vec![]);
+        // Not proven yet: another contract would have to be proven from its own beginning.
+        let lagging = QUORUM.map(|link| Link {
+            caught_up: false,
+            ..link
+        });
+        assert_eq!(with(node(false, lagging), First), vec![]);
+        let mut named = facts("node2", &[("node2", node(true, SYNC))]);
+        named.options.method = Any;
+        assert_eq!(next(&named), contract(initial));
+        named.options.method = First;
+        assert_eq!(next(&named), vec![]);
     }
 
     #[test]

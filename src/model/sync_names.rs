@@ -78,6 +78,15 @@ impl SyncNames {
         }
     }
 
+    /// How PostgreSQL chooses; `None` where commits wait for nobody.
+    #[must_use]
+    pub fn method(&self) -> Option<Method> {
+        match self {
+            Self::Nobody => None,
+            Self::Wait { method, .. } => Some(*method),
+        }
+    }
+
     /// Every standby that may be among those a commit waits for. `everybody` is who `*` stands for.
     #[must_use]
     pub fn named(&self, everybody: &BTreeSet<StandbyName>) -> BTreeSet<StandbyName> {

@@ -186,8 +186,8 @@ impl Reason {
             Self::Offline(_) | Self::Joining => Some(format!(
                 "bring {node} back: its machine, its network, then systemctl start pacemaker there"
             )),
-            Self::Standby => Some(format!("expgsql cluster unstandby_node {node}")),
-            Self::NodeMaintenance => Some(format!("expgsql cluster unmaintenance_node {node}")),
+            Self::Standby => Some(format!("expgsql cluster unstandby-node {node}")),
+            Self::NodeMaintenance => Some(format!("expgsql cluster unmaintenance-node {node}")),
             Self::Banned { .. } => Some(format!("crm_resource --clear --resource {clone}")),
             Self::StartFailed { reason, .. } => Some(match reason.as_deref().and_then(advised) {
                 Some(command) => format!("on {node}: {command}"),
@@ -851,19 +851,28 @@ fn without_primary(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
         )
     } else {
         let which: Vec<&str> = holders.iter().map(String::as_str).collect();
-        let what = match seen.promise {
-            Some(Promise::Sync) if seen.record.as_ref().is_ok_and(Option::is_some) => {
-                "is known to have every acknowledged commit"
-            }
-            Some(_) | None => "may be promoted",
-        };
-        format!("There is no primary: nobody but {} {what}.", and(&which))
+        let is_recorded = seen.record.as_ref().is_ok_and(Option::is_some);
+        let is_each = seen.claim().is_ok_and(|claim| claim.is_of_each());
+        match seen.promise {
+            Some(Promise::Sync) if is_recorded && !is_each => format!(
+                "There is no primary: it takes {} to know every acknowledged commit.",
+                or(&which)
+            ),
+            Some(Promise::Sync) if is_recorded => format!(
+                "There is no primary: nobody but {} is known to have every acknowledged commit.",
+                and(&which)
+            ),
+            Some(_) | None => format!(
+                "There is no primary: nobody but {} may be promoted.",
+                and(&which)
+            ),
+        }
     };
     let is_away = |reason: &Reason| matches!(reason, Reason::Offline(_));
     let is_lost = |answer: &Answer| answer.has_the_data() && answer.reasons.iter().any(is_away);
     if holders.is_empty() || e.nodes.values().any(is_lost) {
         advice.push(
-            "only if that can't be done, and the last commits may be lost: expgsql cluster reset_master NODE"
+            "only if that can't be done, and the last commits may be lost: expgsql cluster reset-master NODE"
                 .to_owned(),
         );
     }
@@ -1422,7 +1431,7 @@ mod tests {
     fn giving_commits_up_is_the_last_advice_and_only_where_somebody_is_gone() {
         let gives_up = |seen: &Observed| {
             let advice = explain(seen).advice;
-            let at = advice.iter().position(|a| a.contains("reset_master"));
+            let at = advice.iter().position(|a| a.contains("reset-master"));
             assert!(at.is_none_or(|at| at + 1 == advice.len()), "{advice:?}");
             at.is_some()
         };
@@ -1447,5 +1456,28 @@ mod tests {
         );
         lose(&mut seen, "node1");
         assert!(gives_up(&seen));
+    }
+
+    /// As seen on a real cluster: node3 was refused, since what node2 has nobody knew.
+    #[test]
+    fn without_the_witnesses_of_a_quorum_it_is_said_whom_it_takes() {
+        let mut seen = quorum_of_three();
+        for who in ["node1", "node2"] {
+            let node = node(&mut seen, who);
+            node.standby = true;
+            node.role = RecordedRole::Stopped;
+            node.status = Some(NodeStatus::Stopped);
+        }
+        let alone = position("2<1:0000000000000100", 0x300);
+        node(&mut seen, "node3").statement = Some(Statement {
+            position: alone,
+            is_witness: true,
+        });
+        let found = explain(&seen);
+        assert_eq!(
+            found.answer,
+            "There is no primary: it takes node1 (in standby) or node2 (in standby) to know every acknowledged commit."
+        );
+        assert_eq!(found.nodes[&name("node3")].reasons[0].code(), "coverage");
     }
 }

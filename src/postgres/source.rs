@@ -23,6 +23,9 @@ use crate::timing;
 /// The name of the only service in our service file.
 const SERVICE: &str = "expgsql";
 
+/// The name of that file under tmpdir. It stays there: whoever needs it writes the same, and nobody else may read it.
+pub const SERVICE_FILE: &str = "expgsql.service";
+
 /// libpq takes no longer line from a service file.
 const LONGEST_LINE: usize = 1000;
 

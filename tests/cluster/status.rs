@@ -213,7 +213,7 @@ fn in_standby(stage: &Stage) -> Result<()> {
     let (primary, node) = (lab.primary()?, eligible(lab)?);
     lab.set_standby_mode(node, true)?;
     let status = shows(lab, primary, "degraded", "standby")?;
-    let fix = format!("expgsql cluster unstandby_node {}", node.name());
+    let fix = format!("expgsql cluster unstandby-node {}", node.name());
     let findings = status["findings"].to_string();
     expect(findings.contains(&fix), || findings.clone())?;
     is_against(&json(primary, "why")?, node, "standby")?;

@@ -7,7 +7,7 @@ use crate::log::say;
 use crate::model::repair::Work;
 use crate::model::repl_info::ReplInfo;
 use crate::model::timeline::WalPosition;
-use crate::postgres::source::{Primary, Source, SourceError, service_text};
+use crate::postgres::source::{Primary, SERVICE_FILE, Source, SourceError, service_text};
 use crate::postgres::{control, wal};
 use crate::timing;
 
@@ -15,8 +15,6 @@ use super::super::context::Context;
 use super::super::record::Board;
 use super::super::{Step, failed};
 use super::journal;
-
-const SERVICE: &str = "expgsql.service";
 
 /// What stands between this node and being a standby; `None`: nothing that is known.
 pub(super) fn misfit(board: &Board<'_, '_>) -> Step<Option<Misfit>> {
@@ -166,7 +164,7 @@ pub(super) fn source(ctx: &Context<'_>) -> Step<Source> {
         node: ctx.me.lower(),
     })
     .map_err(failed)?;
-    let path = ctx.tmp(SERVICE);
+    let path = ctx.tmp(SERVICE_FILE);
     let source = Source::new(&ctx.programs(), &p.psql, path.clone());
     source
         .write(&ctx.owner, &text)

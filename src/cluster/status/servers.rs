@@ -8,7 +8,7 @@ use crate::params::Params;
 use crate::postgres::process::{Postmaster, postmaster};
 use crate::postgres::programs::Programs;
 use crate::postgres::session::{Session, SqlError, Target, monitoring_user};
-use crate::postgres::source::{Primary, Source, service_text};
+use crate::postgres::source::{Primary, SERVICE_FILE, Source, service_text};
 use crate::postgres::views::{self, Replication, ServerState};
 use crate::sys::{Deadline, Owner};
 
@@ -99,16 +99,13 @@ fn of_primary(params: &Params, owner: &Owner, me: &NodeName) -> Result<Replicati
         node: me.lower(),
     })
     .map_err(|error| error.to_string())?;
-    // Two people may look at the same time.
-    let file = format!("expgsql.status.{}", std::process::id());
-    let file = params.tmpdir.join(file);
+    let file = params.tmpdir.join(SERVICE_FILE);
     let programs = Programs::new(&params.pgctl, &params.pglibs, owner);
     let source = Source::new(&programs, &params.psql, file.clone());
-    let in_words = |error: std::io::Error| format!("{}: {error}", file.display());
-    source.write(owner, &text).map_err(in_words)?;
-    let answer = asked(&source, params);
-    source.remove(owner).map_err(in_words)?;
-    answer
+    source
+        .write(owner, &text)
+        .map_err(|error| format!("{}: {error}", file.display()))?;
+    asked(&source, params)
 }
 
 fn asked(source: &Source, params: &Params) -> Result<Replication, String> {

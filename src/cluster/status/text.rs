@@ -291,9 +291,13 @@ fn contract(report: &Report) -> Vec<(&'static str, String)> {
     let names = |set: &std::collections::BTreeSet<String>| {
         and(&set.iter().map(String::as_str).collect::<Vec<_>>())
     };
+    let list = |set: &std::collections::BTreeSet<String>| {
+        let names: Vec<&str> = set.iter().map(String::as_str).collect();
+        names.join(", ")
+    };
     let wait = |count: usize, standbys: &std::collections::BTreeSet<String>| match count {
         0 => "nobody".to_owned(),
-        count if count < standbys.len() => format!("any {count} of {}", names(standbys)),
+        count if count < standbys.len() => format!("any {count} of {}", list(standbys)),
         _ => names(standbys),
     };
     let primary = &contract.primary;
@@ -317,7 +321,7 @@ fn contract(report: &Report) -> Vec<(&'static str, String)> {
         format!(
             "{primary}, and at least {} of {}",
             contract.count,
-            names(&contract.eligible)
+            list(&contract.eligible)
         )
     } else {
         let mut all = vec![primary.to_string()];

@@ -3,6 +3,7 @@
 mod ini;
 mod keys;
 mod problem;
+mod reader;
 mod secrets;
 mod site;
 

@@ -282,10 +282,17 @@ fn upgrade_schema() -> Result<(), Failure> {
 fn wait(expected: &health::Expected<'_>, limit: Duration) -> Result<(), Failure> {
     let mut progress = Progress::new();
     let mut last = Vec::new();
+    let look = || match cib::read(Deadline::after(timing::CIB_READ)) {
+        Ok(view) => health::missing(&view, expected),
+        Err(error) => vec![error.to_string()],
+    };
     let healthy = poll_until(Deadline::after(limit), timing::STREAMING_POLL, || {
-        match cib::read(Deadline::after(timing::CIB_READ)) {
-            Ok(view) => last = health::missing(&view, expected),
-            Err(error) => last = vec![error.to_string()],
+        last = look();
+        if last.is_empty() {
+            // What is seen may be from before the change: healthy is what is still so when Pacemaker has nothing left to do.
+            progress.wait("waiting for Pacemaker to finish");
+            settle();
+            last = look();
         }
         if last.is_empty() {
             return Some(());
@@ -308,6 +315,14 @@ fn wait(expected: &health::Expected<'_>, limit: Duration) -> Result<(), Failure>
             ),
         )),
     }
+}
+
+/// Waits until Pacemaker has done what it is about to do, if it ever is done.
+fn settle() {
+    let _ = Command::new("crm_resource")
+        .arg("--wait")
+        .arg(format!("--timeout={}s", timing::SETTLE_BEFORE.as_secs()))
+        .run(Deadline::after(timing::SETTLE_BEFORE * 2));
 }
 
 /// Takes this program's resources out of the cluster.

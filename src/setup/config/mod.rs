@@ -2,6 +2,7 @@
 
 mod ini;
 mod keys;
+mod params;
 mod problem;
 mod reader;
 mod secrets;

@@ -160,6 +160,12 @@ pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over() -> Result<()> {
                         .contains("change the agent from ocf:heartbeat:pgsql"),
                 || output.text(),
             )?;
+            // At once: apply has seen it through, under the new agent.
+            lab.health().map_err(wrong)?;
+            let agent = node
+                .run(&["crm_resource", "--resource", RESOURCE, "--query-xml"])?
+                .ok()?;
+            expect(agent.contains("type=\"expgsql\""), || agent.clone())?;
             let escalate = node
                 .run(&[
                     "crm_resource",

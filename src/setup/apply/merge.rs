@@ -171,6 +171,21 @@ impl Merged {
         }
     }
 
+    /// Takes back what told Pacemaker to keep the resources stopped.
+    pub(super) fn start(&mut self, names: &Names) {
+        let resources = self.configuration.child_mut("resources");
+        for id in [&names.clone, &names.resource, &names.writer, &names.reader] {
+            let is_stopped = |e: &Tree| {
+                current(e, "meta_attributes", "target-role").is_some_and(|role| role == "Stopped")
+            };
+            if let Some(resource) = resources.find_mut(&|e| e.id() == id)
+                && is_stopped(resource)
+            {
+                unset(resource, "meta_attributes", "target-role");
+            }
+        }
+    }
+
     fn database(&mut self, plan: &Plan) {
         let (id, clone) = (&plan.names.resource, &plan.names.clone);
         let resources = self.configuration.child_mut("resources");
@@ -730,6 +745,20 @@ mod tests {
             !all.contains("no-quorum-policy") && !all.contains("stonith"),
             "{all}"
         );
+    }
+
+    #[test]
+    fn what_was_stopped_for_the_change_is_started_after_it() {
+        let stopped = OLD.replace(
+            "name='target-role' value='Master'",
+            "name='target-role' value='Stopped'",
+        );
+        let mut merged = merged(&stopped);
+        merged.start(&Names::default());
+        assert!(!merged.configuration.to_text().contains("target-role"));
+        let mut other = self::merged(OLD);
+        other.start(&Names::default());
+        assert!(other.configuration.to_text().contains("target-role"));
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     first_steps.extend(lock.to_do());
     first_steps.append(&mut merged.changes);
     merged.changes = first_steps;
-    say(&merged, &plan.names, &present.view);
+    say(&merged, &present.view);
     if merged.changes.is_empty() || args.dry_run {
         return Ok(());
     }
@@ -128,12 +128,20 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     lock.make()?;
     if !present.is_new_enough() {
         upgrade_schema()?;
+    }
+    if merged.replaces.is_some() {
+        // By the agent that started it, and in order: what one agent began is not left to another to end.
+        stop(&present, &plan.names, args.timeout)?;
+    }
+    if merged.replaces.is_some() || !present.is_new_enough() {
         present = Present::read()?;
-        let mut again = merge::merge(&present.configuration, &plan);
+        merged = merge::merge(&present.configuration, &plan);
         if let Some(first) = &args.master {
-            name_first(&mut again, &present.view, config, &plan.names, first)?;
+            name_first(&mut merged, &present.view, config, &plan.names, first)?;
         }
-        merged = again;
+        if merged.replaces.is_some() {
+            merged.start(&plan.names);
+        }
     }
     patch::verify(&present.cib, &merged.configuration)?;
     patch::apply(&present.cib, &present.configuration, &merged.configuration)?;
@@ -235,7 +243,7 @@ fn name_first(
     )))
 }
 
-fn say(merged: &Merged, names: &Names, view: &ClusterView) {
+fn say(merged: &Merged, view: &ClusterView) {
     let mut text = String::new();
     if merged.changes.is_empty() {
         text += "Nothing to do: the cluster is configured as config.ini says.\n";
@@ -248,11 +256,9 @@ fn say(merged: &Merged, names: &Names, view: &ClusterView) {
     for remark in &merged.remarks {
         text += &format!("Note: {remark}\n");
     }
-    let is_running = ResourceName::new(&names.resource)
-        .is_some_and(|resource| view.active_nodes(&resource).any(|node| node.is_online));
-    if let Some(before) = merged.replaces.as_ref().filter(|_| is_running) {
+    if let Some(before) = &merged.replaces {
         text += &format!(
-            "Pacemaker restarts PostgreSQL on every node, because {before} is another agent.\n"
+            "PostgreSQL is stopped on every node by {before}, which is another agent, and then started by this one.\n"
         );
     }
     for node in view.nodes.values().filter(|node| !node.is_online) {
@@ -282,10 +288,17 @@ fn upgrade_schema() -> Result<(), Failure> {
 fn wait(expected: &health::Expected<'_>, limit: Duration) -> Result<(), Failure> {
     let mut progress = Progress::new();
     let mut last = Vec::new();
+    let look = || match cib::read(Deadline::after(timing::CIB_READ)) {
+        Ok(view) => health::missing(&view, expected),
+        Err(error) => vec![error.to_string()],
+    };
     let healthy = poll_until(Deadline::after(limit), timing::STREAMING_POLL, || {
-        match cib::read(Deadline::after(timing::CIB_READ)) {
-            Ok(view) => last = health::missing(&view, expected),
-            Err(error) => last = vec![error.to_string()],
+        last = look();
+        if last.is_empty() {
+            // What is seen may be from before the change: healthy is what is still so when Pacemaker has nothing left to do.
+            progress.wait("waiting for Pacemaker to finish");
+            settle();
+            last = look();
         }
         if last.is_empty() {
             return Some(());
@@ -308,6 +321,14 @@ fn wait(expected: &health::Expected<'_>, limit: Duration) -> Result<(), Failure>
             ),
         )),
     }
+}
+
+/// Waits until Pacemaker has done what it is about to do, if it ever is done.
+fn settle() {
+    let _ = Command::new("crm_resource")
+        .arg("--wait")
+        .arg(format!("--timeout={}s", timing::SETTLE_BEFORE.as_secs()))
+        .run(Deadline::after(timing::SETTLE_BEFORE * 2));
 }
 
 /// Takes this program's resources out of the cluster.

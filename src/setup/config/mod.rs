@@ -2,7 +2,9 @@
 
 mod ini;
 mod keys;
+mod params;
 mod problem;
+mod reader;
 mod secrets;
 mod site;
 

@@ -1,0 +1,759 @@
+//! From the lines of config.ini to a [`Site`], with all that is wrong with them.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use strum::IntoEnumIterator as _;
+
+use crate::model::cluster_view::NoQuorumPolicy;
+use crate::model::node_name::NodeName;
+use crate::setup::plan::{CLONE, READER, RESOURCE, WRITER};
+
+use super::ini::Entry;
+use super::keys::{self, Form, Known, PARAM_PREFIX};
+use super::problem::Problem;
+use super::secrets::has_password;
+use super::site::{Shape, Site, Template, Tuning};
+
+/// Keep below the distance of two promotion scores, or the preference of the reader's address moves the primary.
+const MOST_READER_SCORE: u32 = 899;
+
+impl Site {
+    /// Understands the entries; what is wrong is added to `problems`. `None`: too much is wrong.
+    pub(super) fn of(entries: &[Entry], problems: &mut Vec<Problem>) -> Option<Self> {
+        let mut reader = Reader { entries, problems };
+        reader.names_and_forms();
+        let nodes = reader.nodes();
+        let (shape, template) = reader.shape(&nodes);
+        let writer: Option<IpAddr> = reader.address("writer_vip");
+        if reader.text("writer_vip").is_none() {
+            reader.missing(
+                "writer_vip",
+                "set it to the address that is to follow the primary",
+            );
+        }
+        let reader_address = reader.address("reader_vip");
+        if writer.is_some() && writer == reader_address {
+            reader.wrong("reader_vip", "is the same address as writer_vip; set another one, or none for no reader's address");
+        }
+        let netmask = reader.netmask(writer);
+        reader.resource_list();
+        reader.unsafe_values();
+        let (params, mut passwords) = reader.params(&nodes, shape, writer);
+        passwords.in_file =
+            reader.holds_secret() || passwords.replication.is_some() || !passwords.lock.is_empty();
+        let resolved = reader.resolve(&params);
+        let site = Self {
+            shape: shape?,
+            template,
+            nodes,
+            ocf_root: reader
+                .text("OCF_ROOT")
+                .unwrap_or("/usr/lib/ocf")
+                .trim_end_matches('/')
+                .to_owned(),
+            writer: writer?,
+            reader: reader_address,
+            nic: reader.text("vip_nic").map(str::to_owned),
+            netmask,
+            params,
+            resolved,
+            stonith_enabled: reader.boolean("stonith_enabled"),
+            no_quorum_policy: reader.policy(),
+            tuning: reader.tuning(),
+            passwords,
+        };
+        Some(site)
+    }
+}
+
+/// The lines, and what is wrong with them so far.
+pub(super) struct Reader<'a> {
+    pub(super) entries: &'a [Entry],
+    pub(super) problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// The value; an empty one counts as unset.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.entry(key)
+            .map(|entry| entry.value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    pub(super) fn wrong(&mut self, key: &str, what: impl Into<String>) {
+        let problem = match self.entry(key) {
+            Some(entry) => Problem::at(entry.line, Some(key), what),
+            None => Problem::missing(key, what),
+        };
+        if !self.problems.iter().any(|other| other.key == problem.key) {
+            self.problems.push(problem);
+        }
+    }
+
+    pub(super) fn missing(&mut self, key: &str, advice: &str) {
+        self.wrong(key, format!("is not set: {advice}"));
+    }
+
+    /// What can be said of each line by itself.
+    fn names_and_forms(&mut self) {
+        let entries = self.entries;
+        for entry in entries {
+            let Some(known) = keys::find(&entry.key) else {
+                let advice = match keys::nearest(&entry.key) {
+                    Some(name) => format!("is not a key; did you mean {name}?"),
+                    None => "is not a key; docs/setup.md lists them".to_owned(),
+                };
+                self.wrong(&entry.key, advice);
+                continue;
+            };
+            let is_unused = matches!(known, Known::Key(key) if key.form == Form::Unused);
+            if is_placeholder(&entry.value) && !is_unused {
+                self.wrong(
+                    &entry.key,
+                    "still has the sample's placeholder as its value: set your own",
+                );
+                continue;
+            }
+            if entry.value.is_empty() {
+                continue;
+            }
+            match known {
+                Known::Param(param) => {
+                    if let Err(expected) = param.kind.check(&entry.value) {
+                        self.wrong(&entry.key, format!("is not {expected}"));
+                    }
+                }
+                Known::Key(key) => {
+                    if let Some(expected) = expected(key.form, &entry.value) {
+                        self.wrong(&entry.key, format!("is not {expected}"));
+                    }
+                }
+                Known::Node(_) => {}
+            }
+        }
+    }
+
+    fn nodes(&mut self) -> Vec<NodeName> {
+        let mut named: Vec<(usize, &Entry)> = self
+            .entries
+            .iter()
+            .filter_map(|entry| match keys::find(&entry.key)? {
+                Known::Node(number) => Some((number, entry)),
+                Known::Key(_) | Known::Param(_) => None,
+            })
+            .collect();
+        named.sort_by_key(|(number, _)| *number);
+        let others = self.entry("othernodes");
+        let words: Vec<(String, String)> = named
+            .iter()
+            .map(|(_, entry)| (entry.key.clone(), entry.value.clone()))
+            .chain(others.into_iter().flat_map(|entry| {
+                entry
+                    .value
+                    .split_whitespace()
+                    .map(|word| ("othernodes".to_owned(), word.to_owned()))
+            }))
+            .filter(|(_, name)| !name.is_empty() && !is_placeholder(name))
+            .collect();
+        let mut nodes: Vec<NodeName> = Vec::new();
+        for (key, name) in words {
+            match NodeName::new(name) {
+                Ok(node) if nodes.contains(&node) => {
+                    self.wrong(&key, format!("names {node} a second time: each node once"));
+                }
+                Ok(node) => nodes.push(node),
+                Err(_) => self.wrong(&key, "is not the name of a node, as crm_node --name prints it; several go into othernodes"),
+            }
+        }
+        for key in ["node1", "node2"] {
+            if self.entry(key).is_none_or(|entry| entry.value.is_empty()) {
+                self.missing(key, "a cluster has two nodes at least; the names are those that crm_node --name prints on each");
+            }
+        }
+        nodes
+    }
+
+    fn shape(&mut self, nodes: &[NodeName]) -> (Option<Shape>, Template) {
+        let key = "pcs_template";
+        let by_number = if nodes.len() <= 2 {
+            Shape::Dual
+        } else {
+            Shape::Multi
+        };
+        let Some(text) = self.text(key).map(str::to_owned) else {
+            return (Some(by_number), Template::BuiltIn);
+        };
+        let (shape, template) = match template(&text) {
+            Ok(found) => found,
+            Err(what) => {
+                self.wrong(key, what);
+                return (None, Template::BuiltIn);
+            }
+        };
+        let found = shape.unwrap_or(by_number);
+        if found == by_number || nodes.len() < 2 {
+            return (Some(found), template);
+        }
+        let what = match found {
+            Shape::Dual => format!("is for two nodes, and {} are named: use multi", nodes.len()),
+            Shape::Multi => "is for three nodes or more, and two are named: use dual, with a lock service, or name a third node".to_owned(),
+        };
+        self.wrong(key, what);
+        (None, template)
+    }
+
+    fn address(&mut self, key: &str) -> Option<IpAddr> {
+        let text = self
+            .text(key)
+            .filter(|text| !is_placeholder(text))?
+            .to_owned();
+        let address = text.parse().ok();
+        if address.is_none() {
+            self.wrong(
+                key,
+                "is not an IP address; a netmask goes into vip_cidr_netmask",
+            );
+        }
+        address
+    }
+
+    fn netmask(&mut self, writer: Option<IpAddr>) -> Option<u8> {
+        let most = if writer.is_some_and(|ip| ip.is_ipv6()) {
+            128
+        } else {
+            32
+        };
+        let text = self.text("vip_cidr_netmask")?.to_owned();
+        let bits = text.parse().ok().filter(|bits| (1..=most).contains(bits));
+        if bits.is_none() {
+            self.wrong(
+                "vip_cidr_netmask",
+                format!("is not a number of bits, 1 to {most}"),
+            );
+        }
+        bits
+    }
+
+    /// The names are fixed: the attributes, the older scripts and the operators' habits are built on them.
+    fn resource_list(&mut self) {
+        let Some(list) = self.text("RESOURCE_LIST").map(str::to_owned) else {
+            return;
+        };
+        let ours = [RESOURCE, CLONE, WRITER, READER];
+        if let Some(other) = list.split_whitespace().find(|name| !ours.contains(name)) {
+            self.wrong(
+                "RESOURCE_LIST",
+                format!("names {other:?}: the resources are called {CLONE} {WRITER} {READER}, and nothing else can be set here"),
+            );
+        }
+    }
+
+    /// Values that setup decides, or that would put a password where everybody reads it.
+    fn unsafe_values(&mut self) {
+        let entries = self.entries;
+        for entry in entries.iter().filter(|entry| !entry.value.is_empty()) {
+            let Some(name) = entry.key.strip_prefix(PARAM_PREFIX) else {
+                continue;
+            };
+            match name {
+                "monitor_password" => self.wrong(
+                    &entry.key,
+                    "would stand in the cluster's configuration, for everybody to read: allow the monitoring user in by pg_hba.conf \
+                     (local … peer, or trust for the socket) and leave this out",
+                ),
+                "primary_conninfo_opt" | "distlock_lock_cmd" | "distlock_unlock_cmd" | "start_opt" | "restore_command"
+                    if has_password(&entry.value) =>
+                {
+                    self.wrong(
+                        &entry.key,
+                        "has a password in it that would stand in the cluster's configuration, for everybody to read: use \
+                         pgsql_reppassord, or pgsql_distlock_conninfo, whose password goes into a file that only PostgreSQL's owner reads",
+                    );
+                }
+                "rep_mode" if matches!(entry.value.as_str(), "none" | "slave") => self.wrong(
+                    &entry.key,
+                    "must be sync or async: setup makes a cluster with a primary and standbys",
+                ),
+                _ => {}
+            }
+        }
+    }
+
+    fn holds_secret(&self) -> bool {
+        self.entries.iter().any(|entry| has_password(&entry.value))
+    }
+
+    pub(super) fn boolean(&self, key: &str) -> Option<bool> {
+        self.text(key).and_then(boolean)
+    }
+
+    fn policy(&mut self) -> Option<NoQuorumPolicy> {
+        let text = self.text("no_quorum_policy")?.to_owned();
+        let policy = text.parse().ok();
+        if policy.is_none() {
+            self.wrong(
+                "no_quorum_policy",
+                "is not one of stop, ignore, freeze, demote, suicide",
+            );
+        }
+        policy
+    }
+
+    fn tuning(&mut self) -> Tuning {
+        let usual = Tuning::default();
+        let number = |reader: &Self, key: &str, otherwise: u32| {
+            reader
+                .text(key)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(otherwise)
+        };
+        let time = |reader: &Self, key: &str, otherwise: Duration| {
+            reader
+                .text(key)
+                .and_then(seconds)
+                .map_or(otherwise, Duration::from_secs)
+        };
+        let tuning = Tuning {
+            migration_threshold: number(self, "migration_threshold", usual.migration_threshold),
+            failure_timeout: time(self, "failure_timeout", usual.failure_timeout),
+            resource_stickiness: number(self, "resource_stickiness", usual.resource_stickiness),
+            reader_score: number(self, "reader_score", usual.reader_score),
+            monitor_interval: time(self, "monitor_interval", usual.monitor_interval),
+            promoted_monitor_interval: time(
+                self,
+                "promoted_monitor_interval",
+                usual.promoted_monitor_interval,
+            ),
+            vip_monitor_interval: time(self, "vip_monitor_interval", usual.vip_monitor_interval),
+            operation_timeout: time(self, "operation_timeout", usual.operation_timeout),
+        };
+        for (key, value) in [
+            ("monitor_interval", tuning.monitor_interval),
+            (
+                "promoted_monitor_interval",
+                tuning.promoted_monitor_interval,
+            ),
+            ("vip_monitor_interval", tuning.vip_monitor_interval),
+            ("operation_timeout", tuning.operation_timeout),
+        ] {
+            if value.is_zero() {
+                self.wrong(key, "is 0: at least 1 second");
+            }
+        }
+        if tuning.monitor_interval == tuning.promoted_monitor_interval {
+            let key = if self.entry("monitor_interval").is_some() {
+                "monitor_interval"
+            } else {
+                "promoted_monitor_interval"
+            };
+            self.wrong(key, "makes monitor_interval and promoted_monitor_interval the same, which Pacemaker can't tell apart: let them differ by a second");
+        }
+        if tuning.reader_score > MOST_READER_SCORE {
+            self.wrong("reader_score", format!("is above {MOST_READER_SCORE}, where the preference of the reader's address would move the primary"));
+        } else if tuning.resource_stickiness <= tuning.reader_score {
+            self.wrong("resource_stickiness", "is not above reader_score, so that Pacemaker would restart standbys for the reader's address");
+        }
+        if !tuning.failure_timeout.is_zero() && tuning.failure_timeout <= tuning.operation_timeout {
+            self.wrong("failure_timeout", "must be longer than operation_timeout, or 0: a failure would be forgotten while it is being dealt with");
+        }
+        tuning
+    }
+}
+
+/// Which template `text` names; pha4pgsql's names are known.
+fn template(text: &str) -> Result<(Option<Shape>, Template), String> {
+    if text.contains('/') {
+        return Ok((None, Template::Own(text.to_owned())));
+    }
+    let name = text.strip_suffix(".template").unwrap_or(text);
+    let name = ["pcs", "crm", "xml"]
+        .iter()
+        .find_map(|format| name.strip_suffix(format)?.strip_suffix('.'))
+        .unwrap_or(name);
+    match name {
+        "dual" => Ok((Some(Shape::Dual), Template::BuiltIn)),
+        "multi" | "muti" => Ok((Some(Shape::Multi), Template::BuiltIn)),
+        "multi_with_lvs" | "muti_with_lvs" => Err(
+            "is pha4pgsql's template with a load balancer (LVS), which setup does not make: use multi, and add lvsdr with pcs or crmsh".to_owned(),
+        ),
+        _ => Err(format!(
+            "names no template: use {}, or the path of a file of your own, with a / in it",
+            Shape::iter().map(|shape| shape.to_string()).collect::<Vec<_>>().join(" or ")
+        )),
+    }
+}
+
+/// What a sample has where the reader must put something.
+pub(crate) fn is_placeholder(value: &str) -> bool {
+    let upper = value.to_uppercase();
+    value.contains("${")
+        || (value.starts_with('<') && value.ends_with('>'))
+        || ["CHANGE_ME", "CHANGEME", "CHANGE-ME", "FIXME"]
+            .iter()
+            .any(|word| upper.contains(word))
+}
+
+/// What a value of this form would be; `None`: it is one.
+fn expected(form: Form, value: &str) -> Option<&'static str> {
+    let is_it = match form {
+        Form::Text | Form::Secret | Form::Unused => true,
+        Form::Seconds => seconds(value).is_some(),
+        Form::Number => value.parse::<u32>().is_ok(),
+        Form::Boolean => boolean(value).is_some(),
+    };
+    (!is_it).then_some(match form {
+        Form::Seconds => "a whole number of seconds",
+        Form::Number => "a whole number",
+        Form::Boolean => "true or false",
+        Form::Text | Form::Secret | Form::Unused => "text",
+    })
+}
+
+fn seconds(text: &str) -> Option<u64> {
+    text.strip_suffix('s').unwrap_or(text).parse().ok()
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "true" | "yes" | "1" | "on" | "ja" => Some(true),
+        "false" | "no" | "0" | "off" | "nein" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::Secret;
+    use crate::setup::config::read;
+    use crate::setup::config::secrets::PASSFILE;
+
+    const DUAL: &str = "node1=a\nnode2=b\nwriter_vip=192.0.2.9\npgsql_pgctl=/bin/pg_ctl\npgsql_pgdata=/data\n\
+                        pgsql_repuser=repl\npgsql_distlock_conninfo='host=lock user=u password=hush'\n";
+    const MULTI: &str = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\nreader_vip=192.0.2.10\npgsql_pgctl=/bin/pg_ctl\n\
+                         pgsql_pgdata=/data\npgsql_repuser=repl\n";
+
+    fn site(text: &str) -> Site {
+        read(text)
+            .unwrap_or_else(|problems| panic!("{problems:?}"))
+            .0
+    }
+
+    fn param<'a>(site: &'a Site, name: &str) -> Option<&'a str> {
+        site.params
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn what_is_not_said_follows_from_what_is() {
+        let dual = site(DUAL);
+        assert_eq!(dual.shape, Shape::Dual);
+        assert_eq!(param(&dual, "node_list"), Some("a b"));
+        assert_eq!(param(&dual, "master_ip"), Some("192.0.2.9"));
+        assert_eq!(param(&dual, "rep_mode"), Some("sync"));
+        assert_eq!(param(&dual, "enable_distlock"), Some("true"));
+        assert_eq!(param(&dual, "distlock_conninfo"), Some("host=lock user=u"));
+        assert_eq!(
+            param(&dual, "distlock_lockservice_deadcheck_nodelist"),
+            Some("a b")
+        );
+        assert_eq!(param(&dual, "passfile"), Some(PASSFILE));
+        assert_eq!(param(&dual, "on_divergence"), Some("rewind_or_rebuild"));
+        let multi = site(MULTI);
+        assert_eq!((multi.shape, multi.reader.is_some()), (Shape::Multi, true));
+        for absent in ["enable_distlock", "distlock_conninfo", "passfile"] {
+            assert_eq!(param(&multi, absent), None, "{absent}");
+        }
+    }
+
+    #[test]
+    fn no_password_stands_where_the_cluster_shows_it() {
+        let text = format!("{DUAL}pgsql_reppassord='p#w \"x'\n");
+        let site = site(&text);
+        assert_eq!(site.passwords.replication, Some(Secret::new("p#w \"x")));
+        assert_eq!(site.passwords.lock.len(), 1);
+        for value in site.params.iter().map(|(_, value)| value) {
+            assert!(!value.contains("hush") && !value.contains("p#w"), "{value}");
+        }
+        assert!(!format!("{site:?}").contains("hush"));
+    }
+
+    #[test]
+    fn pha4pgsqls_own_examples_are_understood() {
+        let text = r#"
+pcs_template=muti.pcs.template
+OCF_ROOT=/usr/lib/ocf
+RESOURCE_LIST="msPostgresql vip-master vip-slave"
+pha4pgsql_dir=/opt/pha4pgsql
+writer_vip=192.168.41.136
+reader_vip=192.168.41.137
+node1=node1
+node2=node2
+node3=node3
+vip_nic=eno33554984
+vip_cidr_netmask=24
+pgsql_pgctl=/usr/pgsql-9.5/bin/pg_ctl
+pgsql_psql=/usr/pgsql-9.5/bin/psql
+pgsql_pgdata=/data/postgresql/data
+pgsql_pgport=5433
+pgsql_restore_command=""
+pgsql_rep_mode=sync
+pgsql_repuser=replication
+pgsql_reppassord=replication
+pgsql_enable_distlock=false
+pgsql_distlock_psql_cmd='/usr/bin/psql \\"host=node3 port=5439 dbname=postgres user=postgres connect_timeout=5\\"'
+pgsql_distlock_lockname=pgsql_cls1
+"#;
+        let multi = site(text);
+        assert_eq!(param(&multi, "enable_distlock"), Some("false"));
+        assert_eq!(param(&multi, "distlock_conninfo"), None);
+        assert_eq!(param(&multi, "restore_command"), Some(""));
+        let dual = text
+            .replace("muti", "dual")
+            .replace("node3=node3\n", "")
+            .replace("enable_distlock=false", "enable_distlock=true");
+        let dual = site(&dual);
+        assert_eq!(
+            param(&dual, "distlock_conninfo"),
+            Some("host=node3 port=5439 dbname=postgres user=postgres connect_timeout=5")
+        );
+        assert_eq!(param(&dual, "distlock_lockname"), Some("pgsql_cls1"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line_and_key() {
+        let instead = |text: &str, old: &str, new: &str| {
+            assert!(text.contains(old), "{old}");
+            text.replace(old, new)
+        };
+        let dual = |old, new| instead(DUAL, old, new);
+        let multi = |old, new| instead(MULTI, old, new);
+        let more = |line: &str| format!("{MULTI}{line}\n");
+        for (text, line, key, part) in [
+            (dual("node2=b\n", ""), None, "node2", "is not set"),
+            (
+                dual("node2=b", "node2=A"),
+                Some(2),
+                "node2",
+                "names A a second time",
+            ),
+            (
+                dual("node2=b", "node2='b c'"),
+                Some(2),
+                "node2",
+                "not the name of a node",
+            ),
+            (
+                dual("node2=b", "node2=CHANGE_ME"),
+                Some(2),
+                "node2",
+                "placeholder",
+            ),
+            (
+                dual("node2=b", "node2=b\nothernodes='c a'"),
+                Some(3),
+                "othernodes",
+                "second time",
+            ),
+            (
+                dual("192.0.2.9", "192.0.2.9/24"),
+                Some(3),
+                "writer_vip",
+                "not an IP address",
+            ),
+            (
+                dual("writer_vip=192.0.2.9\n", ""),
+                None,
+                "writer_vip",
+                "is not set",
+            ),
+            (
+                dual("/bin/pg_ctl", "pg_ctl"),
+                Some(4),
+                "pgsql_pgctl",
+                "absolute path",
+            ),
+            (
+                dual("pgsql_pgdata=/data\n", ""),
+                None,
+                "pgsql_pgdata",
+                "is not set",
+            ),
+            (
+                dual(
+                    "pgsql_distlock_conninfo='host=lock user=u password=hush'\n",
+                    "",
+                ),
+                None,
+                "pgsql_distlock_conninfo",
+                "is not set",
+            ),
+            (
+                dual("host=lock user", "host=lock nosuch"),
+                Some(7),
+                "pgsql_distlock_conninfo",
+                "nosuch",
+            ),
+            (
+                dual(
+                    "pgsql_distlock_conninfo",
+                    "pcs_template=multi\npgsql_distlock_conninfo",
+                ),
+                Some(7),
+                "pcs_template",
+                "three nodes or more",
+            ),
+            (
+                multi("192.0.2.10", "192.0.2.9"),
+                Some(5),
+                "reader_vip",
+                "same address",
+            ),
+            (
+                more("pcs_template=dual"),
+                Some(9),
+                "pcs_template",
+                "two nodes",
+            ),
+            (
+                more("pcs_template=muti_with_lvs.pcs.template"),
+                Some(9),
+                "pcs_template",
+                "LVS",
+            ),
+            (
+                more("pcs_template=nosuch"),
+                Some(9),
+                "pcs_template",
+                "dual or multi",
+            ),
+            (
+                more("writer_vpi=1"),
+                Some(9),
+                "writer_vpi",
+                "did you mean writer_vip?",
+            ),
+            (
+                more("pgsql_pgport=x"),
+                Some(9),
+                "pgsql_pgport",
+                "is not a port",
+            ),
+            (
+                more("pgsql_rep_mode=slave"),
+                Some(9),
+                "pgsql_rep_mode",
+                "sync or async",
+            ),
+            (
+                more("pgsql_monitor_password=x"),
+                Some(9),
+                "pgsql_monitor_password",
+                "everybody",
+            ),
+            (
+                more("pgsql_primary_conninfo_opt='user=u password=hush'"),
+                Some(9),
+                "pgsql_primary_conninfo_opt",
+                "everybody",
+            ),
+            (
+                more("pgsql_replication_slot_name=A"),
+                Some(9),
+                "pgsql_replication_slot_name",
+                "has 'A' in it",
+            ),
+            (
+                more("pgsql_node_list='a x'"),
+                Some(9),
+                "pgsql_node_list",
+                "\"x\"",
+            ),
+            (
+                more("pgsql_enable_distlock=true"),
+                None,
+                "pgsql_distlock_conninfo",
+                "is not set",
+            ),
+            (
+                more("vip_cidr_netmask=33"),
+                Some(9),
+                "vip_cidr_netmask",
+                "1 to 32",
+            ),
+            (more("RESOURCE_LIST=pg"), Some(9), "RESOURCE_LIST", "\"pg\""),
+            (
+                more("no_quorum_policy=maybe"),
+                Some(9),
+                "no_quorum_policy",
+                "one of",
+            ),
+            (
+                more("stonith_enabled=maybe"),
+                Some(9),
+                "stonith_enabled",
+                "true or false",
+            ),
+            (
+                more("monitor_interval=3"),
+                Some(9),
+                "monitor_interval",
+                "can't tell apart",
+            ),
+            (more("reader_score=1000"), Some(9), "reader_score", "899"),
+            (
+                more("failure_timeout=30"),
+                Some(9),
+                "failure_timeout",
+                "longer",
+            ),
+            (
+                more("migration_threshold=x"),
+                Some(9),
+                "migration_threshold",
+                "whole number",
+            ),
+        ] {
+            let problems = read(&text).err().unwrap_or_default();
+            let [problem] = problems.as_slice() else {
+                panic!("{key} {part}: {problems:?}");
+            };
+            assert_eq!(
+                (problem.line, problem.key.as_deref()),
+                (line, Some(key)),
+                "{problem:?}"
+            );
+            assert!(problem.what.contains(part), "{problem:?}");
+            assert!(!problem.what.contains("hush"), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let problems = read("node1=a\npgsql_pgport=x\nnonsense\n").err().unwrap();
+        let keys: Vec<&str> = problems
+            .iter()
+            .map(|p| p.key.as_deref().unwrap_or("-"))
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "pgsql_pgport",
+                "-",
+                "node2",
+                "writer_vip",
+                "pgsql_pgctl",
+                "pgsql_pgdata",
+                "pgsql_repuser",
+                "pgsql_distlock_conninfo"
+            ]
+        );
+    }
+}

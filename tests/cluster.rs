@@ -13,6 +13,7 @@ mod cluster {
     pub(crate) mod commands;
     pub(crate) mod compare;
     pub(crate) mod features;
+    pub(crate) mod getting_started;
     pub(crate) mod lag;
     pub(crate) mod machines;
     pub(crate) mod migration;
@@ -29,11 +30,12 @@ mod cluster {
     pub(crate) mod status;
     pub(crate) mod switchover;
     pub(crate) mod two_nodes;
+    pub(crate) mod typed;
 }
 
 use cluster::{
-    comes_back, commands, compare, features, lag, machines, migration, network, operations,
-    package, power_cut, quorum, server, setup, split, status, switchover, two_nodes,
+    comes_back, commands, compare, features, getting_started, lag, machines, migration, network,
+    operations, package, power_cut, quorum, server, setup, split, status, switchover, two_nodes,
 };
 
 fn main() -> ExitCode {
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         operations::an_operator_runs_a_cluster_with_quorum_commit,
         operations::an_operator_runs_two_nodes_with_a_lock_service,
         package::a_cluster_runs_from_the_debian_package,
+        getting_started::three_machines_become_a_cluster_as_documented,
         migration::a_cluster_of_the_stock_agent_is_taken_over_as_documented,
         migration::a_pha4pgsql_cluster_is_taken_over_as_documented,
         status::an_operator_sees_what_is_wrong,

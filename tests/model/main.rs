@@ -85,7 +85,7 @@ fn fails(mutation: Mutation, world: World) {
 const BOTH: &[&str] = &["a failover", "alone"];
 
 mod priority {
-    use super::{BOTH, World, holds, worlds};
+    use super::{BOTH, holds, worlds};
     use expgsql::model::sync_names::Method::First;
 
     #[test]
@@ -116,23 +116,10 @@ mod priority {
     }
 
     #[test]
-    fn a_standby_is_asked_for_while_the_primary_is_cut_off() {
-        holds(
-            "priority, primary cut off, a standby asked for",
-            &worlds::requested(worlds::primary_cut_off(First)),
-            BOTH,
-        );
-    }
-
-    #[test]
-    fn a_standby_is_asked_for_until_the_primary_crashes_or_that_is_taken_back() {
-        let world = worlds::requested(worlds::primary_crashes(First));
+    fn a_standby_is_asked_for_and_the_primary_crashes() {
         holds(
             "priority, primary crashes, a standby asked for",
-            &World {
-                withdraws: true,
-                ..world
-            },
+            &worlds::requested(worlds::primary_crashes(First)),
             BOTH,
         );
     }

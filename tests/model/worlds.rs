@@ -155,16 +155,22 @@ pub(crate) fn large() -> Vec<(String, World)> {
         );
         add("two faults", World { faults: 2, ..one });
     }
-    for (name, world) in [
+    let asked = [
         ("primary cut off", primary_cut_off(Method::First)),
         ("standby cut off", standby_cut_off(Method::First)),
-    ] {
-        let world = World {
+        ("primary crashes", primary_crashes(Method::First)),
+    ];
+    for (name, world) in asked {
+        let stays = requested(world);
+        let ends = World {
             withdraws: true,
-            ..requested(world)
+            ..stays.clone()
         };
-        let name = format!("{name}, a standby asked for until that is taken back");
-        worlds.push((name, world));
+        worlds.push((format!("{name}, a standby asked for"), stays));
+        worlds.push((
+            format!("{name}, a standby asked for until that is taken back"),
+            ends,
+        ));
     }
     let lock = two_nodes_with_a_lock();
     let mut add = |name: &str, world: World| worlds.push((name.to_owned(), world));

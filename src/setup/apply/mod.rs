@@ -239,7 +239,7 @@ fn name_first(
     }
     Err(refused(format!(
         "nothing was done: the cluster has had a primary ({property}={record}), and a node that is simply named now may lack commits; \
-         to move the primary use expgsql cluster switch {node}, and where no node can become primary any more expgsql cluster reset-master {node}"
+         to move the primary use expgsql cluster switch {node}, and, where no node can become primary any more, expgsql cluster reset-master {node}"
     )))
 }
 
@@ -315,7 +315,7 @@ fn wait(expected: &health::Expected<'_>, limit: Duration) -> Result<(), Failure>
             Exit::TimedOut,
             format!(
                 "the cluster is configured, but after {} s there is still missing: {}; crm_mon -1Afr shows why an action failed, \
-                 expgsql cluster why why no node is promoted",
+                 expgsql cluster why tells for each node why it is not promoted",
                 limit.as_secs(),
                 last.join(", ")
             ),

@@ -295,7 +295,7 @@ impl Merged {
         let forms: Vec<String> = wanted.iter().map(same::constraint).collect();
         let mut found = vec![false; wanted.len()];
         let mut changes = Vec::new();
-        constraints.children.retain(|it| {
+        constraints.children.retain_mut(|it| {
             if !is_ours(it, &plan.names) {
                 // Its id is needed.
                 return !wanted.iter().any(|wanted| wanted.id() == it.id());
@@ -304,6 +304,12 @@ impl Merged {
             match forms.iter().position(|wanted| *wanted == form) {
                 Some(at) if !found[at] => {
                     found[at] = true;
+                    if modernize(it) {
+                        changes.push(format!(
+                            "the constraint {}: write it as Pacemaker does since 2.1",
+                            it.id()
+                        ));
+                    }
                     true
                 }
                 Some(_) | None => {
@@ -324,6 +330,34 @@ impl Merged {
         }
         self.changes.extend(changes);
     }
+}
+
+/// Gives a constraint the spelling that Pacemaker still has in its next version, with the same meaning. Whether there was
+/// anything to do.
+fn modernize(it: &mut Tree) -> bool {
+    let before = it.clone();
+    for name in ["rsc-role", "with-rsc-role"] {
+        let role = match it.get(name) {
+            Some("Master") => "Promoted",
+            Some("Slave") => "Unpromoted",
+            Some(_) | None => continue,
+        };
+        it.set(name, role);
+    }
+    if it.tag == "rsc_order"
+        && let Some(score) = it.get("score").map(str::to_owned)
+    {
+        let kind = if score == "0" {
+            "Optional"
+        } else {
+            "Mandatory"
+        };
+        it.unset("score");
+        if it.get("kind").is_none() {
+            it.set("kind", kind);
+        }
+    }
+    *it != before
 }
 
 /// A constraint in a few words.
@@ -721,6 +755,8 @@ mod tests {
             "remove no_such, which is no parameter",
             "operation monitor: interval from 7s to 4s",
             "operation demote: on-fail from stop to restart",
+            "the constraint c1: write it as Pacemaker does since 2.1",
+            "the constraint c2: write it as Pacemaker does since 2.1",
             "remove the constraint c3",
             "add the resource vip-slave",
         ] {
@@ -736,15 +772,40 @@ mod tests {
             "{:?}",
             merged.remarks
         );
-        // The promotion of the old names is none: what they mean is the same.
-        assert!(
-            !all.contains("constraint c1") && !all.contains("constraint c2"),
-            "{all}"
-        );
         assert!(
             !all.contains("no-quorum-policy") && !all.contains("stonith"),
             "{all}"
         );
+    }
+
+    #[test]
+    fn an_old_spelling_becomes_the_present_one_and_means_the_same() {
+        for (old, new) in [
+            (
+                "<rsc_order id='a' first='c' first-action='demote' then='v' then-action='stop' score='0' symmetrical='false'/>",
+                Some("kind=\"Optional\""),
+            ),
+            (
+                "<rsc_order id='a' first='c' first-action='promote' then='v' score='INFINITY'/>",
+                Some("kind=\"Mandatory\""),
+            ),
+            (
+                "<rsc_colocation id='a' rsc='v' rsc-role='Started' with-rsc='c' with-rsc-role='Slave' score='INFINITY'/>",
+                Some("with-rsc-role=\"Unpromoted\""),
+            ),
+            (
+                "<rsc_order id='a' first='c' first-action='promote' then='v' kind='Mandatory'/>",
+                None,
+            ),
+        ] {
+            let mut tree = Tree::parse(old).unwrap();
+            let meaning = same::constraint(&tree);
+            assert_eq!(modernize(&mut tree), new.is_some(), "{old}");
+            assert_eq!(same::constraint(&tree), meaning);
+            let text = tree.to_text();
+            assert!(text.contains(new.unwrap_or("Mandatory")), "{text}");
+            assert!(!modernize(&mut tree));
+        }
     }
 
     #[test]

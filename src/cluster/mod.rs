@@ -22,6 +22,7 @@ use std::panic::catch_unwind;
 pub(crate) use ask::agree;
 pub use command::Command;
 pub use exit::{Exit, Failure};
+pub(crate) use node::settle;
 pub use ops::Operation;
 pub use repair::RepairArgs;
 pub use status::{MasterArgs, StatusArgs, WhyArgs};

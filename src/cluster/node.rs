@@ -67,6 +67,14 @@ pub(super) fn view() -> Result<ClusterView, Failure> {
     cib::read(Deadline::after(timing::CIB_READ)).map_err(unreachable)
 }
 
+/// Waits until Pacemaker has done what it is about to do, or for [`timing::SETTLE_BEFORE`] where it does not come to rest.
+pub(crate) fn settle() {
+    let _ = Command::new("crm_resource")
+        .arg("--wait")
+        .arg(format!("--timeout={}s", timing::SETTLE_BEFORE.as_secs()))
+        .run(Deadline::after(timing::SETTLE_BEFORE * 2));
+}
+
 pub(super) fn unreachable(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Unreachable, error)
 }

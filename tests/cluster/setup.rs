@@ -55,6 +55,9 @@ pub(crate) fn three_nodes_are_set_up_from_one_file() -> Result<()> {
         || drift(node, &config),
     )?;
     step("a node that is off is a finding", || node_off(&lab, node))?;
+    step("without quorum nothing is done", || {
+        no_quorum(&lab, node, &config)
+    })?;
     step("erase takes out what is ours, and only that", || {
         erase(node)
     })?;
@@ -670,6 +673,32 @@ fn node_off(lab: &Cluster, node: &Node) -> Result<()> {
     ends(node, &["check"], 1, "it does not answer by ssh")?;
     ends(node, &["install", "--yes"], 1, "nothing was done")?;
     lab.power_on(off)?;
+    lab.wait_healthy(LIMIT)
+}
+
+fn no_quorum(lab: &Cluster, node: &Node, config: &str) -> Result<()> {
+    write(
+        node,
+        &config.replace("monitor_interval=4", "monitor_interval=5"),
+    )?;
+    lab.isolate(node)?;
+    let noticed = lab.eventually("the node has no quorum", LIMIT, |lab| {
+        match lab.status_on(node) {
+            Ok(status) if !status.quorum => Ok(()),
+            Ok(status) => Err(status.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    });
+    let refused = noticed.and_then(|()| {
+        let before = epoch(node)?;
+        ends(node, &["apply", "--yes"], 102, "no quorum")?;
+        ends(node, &["erase", "--yes"], 102, "no quorum")?;
+        let after = epoch(node)?;
+        expect(before == after, || format!("epoch {before} became {after}"))
+    });
+    lab.heal()?;
+    refused?;
+    write(node, config)?;
     lab.wait_healthy(LIMIT)
 }
 

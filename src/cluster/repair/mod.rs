@@ -62,22 +62,15 @@ pub(super) fn repair(strategy: Strategy, args: &RepairArgs) -> Result<(), Failur
     }
     super::interrupt::listen().map_err(Failure::plain)?;
     let mut display = Display::new(args.json, args.verbose);
-    settle();
+    // Pacemaker stops what failed to start, and that ends a repair. Where it does not settle in time, a repair may well be what
+    // it lacks.
+    node::settle();
     let result = work(&here, &plan, args.timeout, &mut display)
         .and_then(|()| afterwards(&here, &plan, args.timeout, &display));
     display.close();
     let follows = result?;
     display.say(&follows);
     Ok(())
-}
-
-/// Waits until Pacemaker has done what it is about to do: it stops what failed to start, and that ends a repair. Where it
-/// does not settle in time, a repair may well be what it lacks.
-fn settle() {
-    let _ = Command::new("crm_resource")
-        .arg("--wait")
-        .arg(format!("--timeout={}s", timing::SETTLE_BEFORE.as_secs()))
-        .run(Deadline::after(timing::SETTLE_BEFORE * 2));
 }
 
 fn work(here: &Here, plan: &Plan, limit: Duration, display: &mut Display) -> Result<(), Failure> {

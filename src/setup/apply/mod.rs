@@ -10,7 +10,7 @@ mod same;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use crate::cluster::{Exit, Failure, agree};
+use crate::cluster::{Exit, Failure, agree, settle};
 use crate::model::cluster_view::{ClusterProperty, ClusterView, ResourceName};
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::{Origin, ReplInfo};
@@ -321,14 +321,6 @@ fn wait(expected: &health::Expected<'_>, limit: Duration) -> Result<(), Failure>
             ),
         )),
     }
-}
-
-/// Waits until Pacemaker has done what it is about to do, if it ever is done.
-fn settle() {
-    let _ = Command::new("crm_resource")
-        .arg("--wait")
-        .arg(format!("--timeout={}s", timing::SETTLE_BEFORE.as_secs()))
-        .run(Deadline::after(timing::SETTLE_BEFORE * 2));
 }
 
 /// Takes this program's resources out of the cluster.

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod cluster;
 pub mod decide;
 pub mod distlock;
+pub mod links;
 pub mod log;
 pub mod model;
 pub mod ocf;

@@ -12,7 +12,6 @@ use clap::Parser;
 use clap_complete::Shell;
 
 mod agent_page;
-mod links;
 mod pages;
 
 /// Write man pages, shell completions and the names of links for a package of expgsql
@@ -53,7 +52,7 @@ fn write(dir: &Path) -> io::Result<()> {
         clap_complete::generate(shell, &mut command.clone(), pages::PROGRAM, &mut text);
         put(&dir.join("completions").join(name), &text)?;
     }
-    let links = links::names(&command).join("\n") + "\n";
+    let links = expgsql::links::names().join("\n") + "\n";
     put(&dir.join("links"), links.as_bytes())
 }
 

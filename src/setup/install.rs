@@ -3,9 +3,8 @@
 use std::fs;
 use std::io::{self, Write as _};
 
-use clap::Subcommand as _;
-
-use crate::cluster::{self, Exit, Failure, agree};
+use crate::cluster::{Exit, Failure, agree};
+use crate::links;
 
 use super::command::InstallArgs;
 use super::config::{Config, PassLine, Site};
@@ -17,28 +16,6 @@ const COMMANDS: &str = "/usr/local/sbin";
 /// The first line of the password file: a file without it is somebody else's.
 const MARK: &str = "# Made by expgsql setup install from config.ini; changes are lost.";
 
-/// pha4pgsql's names, of which each is made a link that this program has a command for.
-const OLD_NAMES: [&str; 18] = [
-    "start",
-    "stop",
-    "status",
-    "master",
-    "online_switch",
-    "cleanup",
-    "reset_master",
-    "repair_by_pg_rewind",
-    "repair_slave",
-    "rebuild_slave",
-    "maintenance",
-    "unmaintenance",
-    "maintenance_node",
-    "unmaintenance_node",
-    "standby_node",
-    "unstandby_node",
-    "manage",
-    "unmanage",
-];
-
 /// The scripts below are fixed texts for the shell of a node; what differs comes as arguments, and what is secret on standard input.
 ///
 /// Says what is there: the program's checksum, the password file's, its first line, its mode and owner, and where each link leads.
@@ -49,8 +26,11 @@ if [ -n "$passfile" ] && [ -e "$passfile" ]; then
   echo "passfile $(sha256sum <"$passfile" | cut -d' ' -f1) $(stat -c '%a %U' -- "$passfile")"
   echo "mark $(head -n 1 -- "$passfile")"
 fi
+real=$(readlink -f -- "$program")
 for name; do
-  if [ -L "$dir/$name" ]; then echo "link $name $(readlink -- "$dir/$name")"
+  # A package has its own.
+  if [ -L "/usr/sbin/$name" ] && [ "$(readlink -f -- "/usr/sbin/$name")" = "$real" ]; then echo "link $name $program"
+  elif [ -L "$dir/$name" ]; then echo "link $name $(readlink -- "$dir/$name")"
   elif [ -e "$dir/$name" ]; then echo "file $name"
   fi
 done
@@ -200,23 +180,11 @@ pub(super) fn chosen(site: &Site, named: &[String]) -> Result<Vec<Host>, Failure
     Ok(hosts.into_iter().filter(is_chosen).collect())
 }
 
-/// The links that are wanted: the program's own name, the lock's client, and each command that pha4pgsql had and this program has.
+/// The links that are wanted.
 fn links() -> Vec<String> {
-    let all = cluster::Command::augment_subcommands(clap::Command::new("cluster"));
-    let is_known = |name: &str| {
-        all.get_subcommands().any(|command| {
-            let names = std::iter::once(command.get_name()).chain(command.get_all_aliases());
-            names.into_iter().any(|known| known == name)
-        })
-    };
-    let old = OLD_NAMES
-        .iter()
-        .filter(|name| is_known(name))
-        .map(|name| format!("cls_{name}"));
-    ["expgsql".to_owned(), "distlock".to_owned()]
-        .into_iter()
-        .chain(old)
-        .collect()
+    let mut names = links::names();
+    names.insert(0, "expgsql".to_owned());
+    names
 }
 
 pub(super) fn script<'a>(text: &'a str, args: &[&'a str]) -> Vec<&'a str> {
@@ -384,19 +352,5 @@ mod tests {
             passfile(&site).unwrap(),
             format!("{MARK}\nlock:5432:u:u:l\\:k\n*:5433:*:repl:p\\\\w\n")
         );
-    }
-
-    #[test]
-    fn there_is_a_link_for_each_old_command_that_exists() {
-        let links = links();
-        for name in [
-            "expgsql",
-            "distlock",
-            "cls_repair_slave",
-            "cls_rebuild_slave",
-            "cls_repair_by_pg_rewind",
-        ] {
-            assert!(links.iter().any(|link| link == name), "{links:?}");
-        }
     }
 }

@@ -1,12 +1,14 @@
-//! The other names by which the program is called.
+//! The other names by which the program is called: links that a package, or `setup install`, makes.
+
+use crate::cli;
 
 /// pha4pgsql's name of the lock's client, and `cls_NAME` for each command for operators: by pha4pgsql's name where it
 /// had one, by ours where it had none.
-pub(crate) fn names(command: &clap::Command) -> Vec<String> {
+#[must_use]
+pub fn names() -> Vec<String> {
     let mut names = vec!["distlock".to_owned()];
-    let cluster = command
-        .get_subcommands()
-        .find(|c| c.get_name() == "cluster");
+    let all = cli::command();
+    let cluster = all.get_subcommands().find(|c| c.get_name() == "cluster");
     for command in cluster.into_iter().flat_map(clap::Command::get_subcommands) {
         if command.is_hide_set() || command.get_name() == "help" {
             continue;
@@ -27,16 +29,21 @@ pub(crate) fn names(command: &clap::Command) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use expgsql::cli::Request;
+    use crate::cli::Request;
 
     use super::*;
 
     #[test]
     fn each_link_is_understood_as_a_command() {
-        let names = names(&expgsql::cli::command());
-        for wanted in ["cls_repair_by_pg_rewind", "cls_rebuild_slave", "distlock"] {
-            assert!(names.iter().any(|name| name == wanted), "{names:?}");
+        let names = names();
+        let pha4pgsql = "start stop status master online_switch cleanup reset_master repair_by_pg_rewind repair_slave \
+                         rebuild_slave maintenance unmaintenance maintenance_node unmaintenance_node standby_node \
+                         unstandby_node manage unmanage";
+        for wanted in pha4pgsql.split_whitespace() {
+            let wanted = format!("cls_{wanted}");
+            assert!(names.contains(&wanted), "{wanted}: {names:?}");
         }
+        assert!(names.iter().any(|name| name == "distlock"));
         for name in names {
             let path = format!("/usr/sbin/{name}");
             let words = [path.as_str(), "--help"].map(Into::into);

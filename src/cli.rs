@@ -41,9 +41,10 @@ A primary and two standbys, with an address that follows the primary:
   pcs constraint order promote pgsql-clone then start vip symmetrical=false
 
 By hand, on one node:
-  crm_resource --resource pgsql --force-check -V    monitor it as Pacemaker would
+  expgsql cluster status                            how the cluster is, and what to do next
+  expgsql cluster why                               why there is no primary, or who takes over
   expgsql parameters                                the parameters and their defaults
-  crm_mon -1Afr                                     the state of the cluster, and exit reasons";
+  crm_resource --resource pgsql --force-check -V    monitor it as Pacemaker would";
 
 #[derive(Parser)]
 #[command(

@@ -10,6 +10,7 @@ pub mod distrust;
 pub mod divergence;
 pub mod election;
 pub mod eligibility;
+pub mod first_primary;
 pub mod health;
 pub mod lease;
 pub mod marks;

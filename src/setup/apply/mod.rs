@@ -11,9 +11,12 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use crate::cluster::{Exit, Failure, agree, settle};
-use crate::model::cluster_view::{ClusterProperty, ClusterView, ResourceName};
+use crate::decide::first_primary::{self as decide, First};
+use crate::model::cluster_view::{
+    ClusterProperty, ClusterView, NodeView, PermanentAttribute, ResourceName,
+};
 use crate::model::node_name::NodeName;
-use crate::model::repl_info::{Origin, ReplInfo};
+use crate::model::status::DataStatus;
 use crate::pacemaker::change_set::PROPERTY_SET;
 use crate::pacemaker::cib::{self, Cib};
 use crate::sys::{Command, Deadline, poll_until};
@@ -219,28 +222,31 @@ fn name_first(
         return Err(refused(format!("{:?} names no resource", names.resource)));
     };
     let property = ClusterProperty::ReplInfo.name(&resource);
-    let Some(record) = view.property(&property) else {
-        merged.set_property(PROPERTY_SET, &property, node.as_str());
-        merged.changes.push(format!(
-            "name {node} the first primary (property {property})"
-        ));
-        return Ok(());
-    };
-    // Asked for a second time.
-    let is_it = record
-        .parse::<ReplInfo>()
-        .is_ok_and(|info| info.node == *node && info.origin == Origin::Unstated);
-    if is_it
-        || record
-            .parse::<ReplInfo>()
-            .is_ok_and(|info| info.node == *node)
-    {
-        return Ok(());
+    let record = view.property(&property);
+    match decide::first_primary(node, record, &latest(view, &resource)) {
+        First::Name => {
+            merged.set_property(PROPERTY_SET, &property, node.as_str());
+            merged.changes.push(format!(
+                "name {node} the first primary (property {property})"
+            ));
+            Ok(())
+        }
+        First::IsIt => Ok(()),
+        First::Another(which) => Err(refused(format!(
+            "nothing was done: the cluster has had a primary ({which}), and a node that is simply named now may lack commits; \
+             to move the primary use expgsql cluster switch {node}, and, where no node can become primary any more, expgsql cluster reset-master {node}"
+        ))),
     }
-    Err(refused(format!(
-        "nothing was done: the cluster has had a primary ({property}={record}), and a node that is simply named now may lack commits; \
-         to move the primary use expgsql cluster switch {node}, and, where no node can become primary any more, expgsql cluster reset-master {node}"
-    )))
+}
+
+/// Whose recorded data status is that of a primary: an older agent keeps no other record.
+fn latest(view: &ClusterView, resource: &ResourceName) -> Vec<NodeName> {
+    let is_latest = |node: &&NodeView| {
+        let status = node.permanent(PermanentAttribute::DataStatus, resource);
+        status.and_then(|text| text.parse().ok()) == Some(DataStatus::Latest)
+    };
+    let nodes = view.nodes.values().filter(is_latest);
+    nodes.map(|node| node.name.clone()).collect()
 }
 
 fn say(merged: &Merged, view: &ClusterView) {

@@ -110,11 +110,12 @@ fn both_have_the_same(deb: &str, rpm: &str) -> Result<()> {
     })
 }
 
-/// Paths without what differs by custom: leading dots, compression, directories, the copyright file of Debian.
+/// Paths without what differs by custom: leading dots, compression, zsh's directory, the copyright file of Debian.
 fn files(listing: &str) -> BTreeSet<String> {
     let plain = |line: &str| {
         let path = line.trim_start_matches('.').trim_start_matches('/');
-        path.trim_end_matches(".gz").to_owned()
+        path.trim_end_matches(".gz")
+            .replace("vendor-completions", "site-functions")
     };
     let is_file = |path: &String| {
         path.rsplit('/')

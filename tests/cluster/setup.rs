@@ -156,7 +156,7 @@ pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over() -> Result<()> {
                     && output
                         .text()
                         .contains("change the agent from ocf:heartbeat:pgsql"),
-                || output.text(),
+                || format!("{}\n{}", output.text(), lab.evidence()),
             )?;
             // At once: apply has seen it through, under the new agent.
             lab.health().map_err(wrong)?;

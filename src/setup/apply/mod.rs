@@ -143,6 +143,7 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
             name_first(&mut merged, &present.view, config, &plan.names, first)?;
         }
         if merged.replaces.is_some() {
+            keep_primary(&mut merged, &present.view, &plan.names);
             merged.start(&plan.names);
         }
     }
@@ -236,6 +237,18 @@ fn name_first(
             "nothing was done: the cluster has had a primary ({which}), and a node that is simply named now may lack commits; \
              to move the primary use expgsql cluster switch {node}, and, where no node can become primary any more, expgsql cluster reset-master {node}"
         ))),
+    }
+}
+
+/// The agent that is replaced may keep no promotion record; then the node that is LATEST by its data statuses goes on record, so
+/// that it is the primary again, and no other is tried first.
+fn keep_primary(merged: &mut Merged, view: &ClusterView, names: &Names) {
+    let Some(resource) = ResourceName::new(&names.resource) else {
+        return;
+    };
+    let property = ClusterProperty::ReplInfo.name(&resource);
+    if let ([primary], None) = (&latest(view, &resource)[..], view.property(&property)) {
+        merged.set_property(PROPERTY_SET, &property, primary.as_str());
     }
 }
 

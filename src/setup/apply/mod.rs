@@ -12,9 +12,7 @@ use std::time::Duration;
 
 use crate::cluster::{Exit, Failure, agree, settle};
 use crate::decide::first_primary::{self as decide, First};
-use crate::model::cluster_view::{
-    ClusterProperty, ClusterView, NodeView, PermanentAttribute, ResourceName,
-};
+use crate::model::cluster_view::{ClusterProperty, ClusterView, PermanentAttribute, ResourceName};
 use crate::model::node_name::NodeName;
 use crate::model::status::DataStatus;
 use crate::pacemaker::change_set::PROPERTY_SET;
@@ -121,6 +119,10 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     first_steps.extend(lock.to_do());
     first_steps.append(&mut merged.changes);
     merged.changes = first_steps;
+    if merged.replaces.is_some() {
+        // What can't be read is said before anything is stopped.
+        keep_primary(&mut merged, &present.view, &plan.names)?;
+    }
     say(&merged, &present.view);
     if merged.changes.is_empty() || args.dry_run {
         return Ok(());
@@ -143,7 +145,7 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
             name_first(&mut merged, &present.view, config, &plan.names, first)?;
         }
         if merged.replaces.is_some() {
-            keep_primary(&mut merged, &present.view, &plan.names);
+            keep_primary(&mut merged, &present.view, &plan.names)?;
             merged.start(&plan.names);
         }
     }
@@ -224,7 +226,7 @@ fn name_first(
     };
     let property = ClusterProperty::ReplInfo.name(&resource);
     let record = view.property(&property);
-    match decide::first_primary(node, record, &latest(view, &resource)) {
+    match decide::first_primary(node, record, &latest(view, &resource)?) {
         First::Name => {
             merged.set_property(PROPERTY_SET, &property, node.as_str());
             merged.changes.push(format!(
@@ -242,24 +244,41 @@ fn name_first(
 
 /// The agent that is replaced may keep no promotion record; then the node that is LATEST by its data statuses goes on record, so
 /// that it is the primary again, and no other is tried first.
-fn keep_primary(merged: &mut Merged, view: &ClusterView, names: &Names) {
+fn keep_primary(merged: &mut Merged, view: &ClusterView, names: &Names) -> Result<(), Failure> {
     let Some(resource) = ResourceName::new(&names.resource) else {
-        return;
+        return Ok(());
     };
     let property = ClusterProperty::ReplInfo.name(&resource);
-    if let ([primary], None) = (&latest(view, &resource)[..], view.property(&property)) {
+    if view.property(&property).is_none()
+        && let [primary] = &latest(view, &resource)?[..]
+    {
         merged.set_property(PROPERTY_SET, &property, primary.as_str());
     }
+    Ok(())
 }
 
 /// Whose recorded data status is that of a primary: an older agent keeps no other record.
-fn latest(view: &ClusterView, resource: &ResourceName) -> Vec<NodeName> {
-    let is_latest = |node: &&NodeView| {
-        let status = node.permanent(PermanentAttribute::DataStatus, resource);
-        status.and_then(|text| text.parse().ok()) == Some(DataStatus::Latest)
-    };
-    let nodes = view.nodes.values().filter(is_latest);
-    nodes.map(|node| node.name.clone()).collect()
+///
+/// # Errors
+/// [`Failure`]: one can't be read, so that it is not known whether it says so.
+fn latest(view: &ClusterView, resource: &ResourceName) -> Result<Vec<NodeName>, Failure> {
+    let mut found = Vec::new();
+    for node in view.nodes.values() {
+        let Some(text) = node.permanent(PermanentAttribute::DataStatus, resource) else {
+            continue;
+        };
+        let status: DataStatus = text.parse().map_err(|error| {
+            Failure::plain(format!(
+                "who was the primary is not known: {}: {error}; correct {} with crm_attribute, and run this again",
+                node.name,
+                PermanentAttribute::DataStatus.name(resource)
+            ))
+        })?;
+        if status == DataStatus::Latest {
+            found.push(node.name.clone());
+        }
+    }
+    Ok(found)
 }
 
 fn say(merged: &Merged, view: &ClusterView) {

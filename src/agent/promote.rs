@@ -23,6 +23,7 @@ use super::lock::{Lock, Wish};
 use super::promotion_record::{correct_record, next_record, own_epoch, take_over};
 use super::ready::{self, Server};
 use super::record::Board;
+use super::state::State;
 use super::{Step, election, failed, slots, start, statement, stop};
 
 pub(super) fn promote(ctx: &Context<'_>) -> Step<Outcome> {
@@ -80,6 +81,14 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
             ));
         }
         Verdict::Complete => server,
+        // A record of a promotion that then fails bars everybody else.
+        Verdict::Go(_) if let Err(failure) = State::require_room(ctx) => {
+            board.set_score(&ctx.me, Score::Never)?;
+            return Err(failed(format!(
+                "not promoted: {}: make space there",
+                failure.text()
+            )));
+        }
         Verdict::Go(method) if let Err(failure) = take_lock(&board, &server, method) => {
             board.set_score(&ctx.me, Score::Never)?;
             return Err(failure);

@@ -79,6 +79,9 @@ pub(super) struct Rounds {
 
 const FILE: &str = "expgsql.state";
 
+/// More than the file is long with the notes of a dozen nodes; bytes.
+const ROOM: usize = 4096;
+
 /// What the agent's last call on this node left, as far as it explains what it does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Memory {
@@ -122,6 +125,16 @@ impl State {
             lock_epoch: state.lock_epoch,
             ..Self::default()
         }
+    }
+
+    /// Makes sure that the state can be written, ahead of something that has to be noted once it has begun.
+    pub(super) fn require_room(ctx: &Context<'_>) -> Step<()> {
+        let path = ctx.tmp(FILE);
+        let text = " ".repeat(ROOM);
+        as_owner(&ctx.owner, || files::try_out(&path, &text, 0o600))
+            .map_err(io::Error::from)
+            .flatten()
+            .map_err(|e| failed(format!("{} can't be written: {e}", path.display())))
     }
 
     /// Writes the state where it differs from `old`.

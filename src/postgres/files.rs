@@ -19,6 +19,21 @@ pub fn write(path: &Path, contents: &str, mode: u32) -> io::Result<()> {
         return Ok(());
     }
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::rename(write_draft(path, contents, mode)?, path)?;
+    sync_dir(dir)
+}
+
+/// Whether `contents` could be written to `path` now: does everything of [`write`] but the last step, which needs no room.
+///
+/// # Errors
+/// As [`write`].
+pub fn try_out(path: &Path, contents: &str, mode: u32) -> io::Result<()> {
+    remove(&write_draft(path, contents, mode)?)
+}
+
+/// Writes `contents` beside `path`, on disk.
+fn write_draft(path: &Path, contents: &str, mode: u32) -> io::Result<PathBuf> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = path
         .file_name()
         .ok_or(io::ErrorKind::InvalidInput)?
@@ -33,8 +48,7 @@ pub fn write(path: &Path, contents: &str, mode: u32) -> io::Result<()> {
         .open(&draft)?;
     file.write_all(contents.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&draft, path)?;
-    sync_dir(dir)
+    Ok(draft)
 }
 
 /// As [`write`], keeping the old file's owner and permissions, and following a symbolic link to
@@ -136,6 +150,19 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();
+    }
+
+    #[test]
+    fn a_try_leaves_everything_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("expgsql.state");
+        try_out(&path, "b", 0o600).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        write(&path, "a", 0o600).unwrap();
+        try_out(&path, "b", 0o600).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(try_out(&dir.path().join("missing/x"), "b", 0o600).is_err());
     }
 
     #[test]

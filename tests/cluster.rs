@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         package::a_cluster_runs_from_the_debian_package,
         getting_started::three_machines_become_a_cluster_as_documented,
         migration::a_cluster_of_the_stock_agent_is_taken_over_as_documented,
+        migration::a_stock_primary_is_lost_while_the_agent_changes,
         migration::a_pha4pgsql_cluster_is_taken_over_as_documented,
         status::an_operator_sees_what_is_wrong,
         status::an_operator_sees_what_the_lock_service_does,

@@ -174,7 +174,9 @@ pub(super) fn own_ground(
 fn compare_statements(board: &mut Board<'_, '_>, server: &Server) -> Step<Coverage> {
     let ctx = board.ctx;
     let record = ctx.record(&board.view)?;
-    if record.is_none() || ctx.promise() == Promise::Async || !server.state.in_recovery {
+    // Where nobody was ever promoted, nothing can be claimed; after an older agent the data statuses say who was granted.
+    let is_first = record.is_none() && board.claim()?.is_empty();
+    if is_first || ctx.promise() == Promise::Async || !server.state.in_recovery {
         return Ok(Coverage::NothingClaimed);
     }
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;

@@ -1,9 +1,11 @@
-//! docs/migration.md, word for word.
+//! From older agents: docs/migration.md word for word, and what it does not say.
 
 use lab::network::{LOCK_ADDRESS, READER_ADDRESS, WRITER_ADDRESS};
-use lab::{Agent, Cluster, RepMode, Result, ScoreClient};
+use lab::resources::{CLONE, RESOURCE};
+use lab::{Agent, Cluster, Node, RepMode, Result, ScoreClient};
 
-use super::stage::{LIMIT, expect, expgsql, taken_over_from};
+use super::commands::PROGRAM;
+use super::stage::{LIMIT, expect, expgsql, taken_over_from, wrong};
 use super::typed::{bring, follow};
 
 pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over_as_documented() -> Result<()> {
@@ -60,6 +62,60 @@ pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over_as_documented() -> Resu
     }
 
     loses_a_machine(&lab, client)
+}
+
+/// Not as documented: stopped, changed and started, and the machine of the primary fails meanwhile. No promotion is on
+/// record then; that commits waited for a standby is all that the stock agent left.
+pub(crate) fn a_stock_primary_is_lost_while_the_agent_changes() -> Result<()> {
+    let lab = Cluster::builder()
+        .agent(Agent::StockPgsql)
+        .mode(RepMode::Sync)
+        .up()?;
+    lab.wait_healthy(LIMIT)?;
+    let client = ScoreClient::start(&lab)?;
+    let program = std::fs::read(lab::build_expgsql()?).map_err(|error| wrong(error.to_string()))?;
+    for node in lab.nodes() {
+        node.write_file(PROGRAM, program.clone(), "root:root", "755")?;
+    }
+    let old = lab.primary()?;
+    let status = format!("{RESOURCE}-data-status");
+    let (attributes, standbys) = (lab.status()?, lab.standbys()?);
+    let is_waited_for =
+        |node: &&&Node| attributes.attribute(node.name(), &status) == Some("STREAMING|SYNC");
+    let waited_for = standbys.iter().find(is_waited_for);
+    let waited_for = waited_for.ok_or_else(|| wrong("commits wait for nobody"))?;
+    let other = standbys[0];
+    let role = ["crm_resource", "--meta", "--resource", CLONE];
+    let stop = [
+        "--set-parameter",
+        "target-role",
+        "--parameter-value",
+        "Stopped",
+    ];
+    other.run(&[&role[..], &stop].concat())?.ok()?;
+    lab.eventually("the stock agent has stopped", LIMIT, |lab| {
+        let running = |node: &&Node| lab.postgres(node).postmaster().is_some();
+        match lab.nodes().iter().find(running) {
+            Some(node) => Err(format!("{}'s server still runs", node.name())),
+            None => Ok(()),
+        }
+    })?;
+    lab.power_off(old)?;
+    let agent = format!("<primitive id=\"{RESOURCE}\" type=\"expgsql\"/>");
+    other
+        .run(&["cibadmin", "--modify", "--xml-text", &agent])?
+        .ok()?;
+    let start = ["--delete-parameter", "target-role"];
+    other.run(&[&role[..], &start].concat())?.ok()?;
+
+    let new = taken_over_from(&lab, old)?;
+    println!("  {} took over from {}", new.name(), old.name());
+    expect(waited_for.name() == new.name(), || {
+        format!("commits waited for {}", waited_for.name())
+    })?;
+    lab.power_on(old)?;
+    lab.wait_healthy(LIMIT)?;
+    loses_nothing(&lab, client)
 }
 
 /// The cluster that pha4pgsql's templates make. Its own agent can't run here (PostgreSQL 12 and newer refuse its
@@ -127,6 +183,10 @@ fn loses_a_machine(lab: &Cluster, client: ScoreClient) -> Result<()> {
     println!("  {} took over from {}", new.name(), primary.name());
     lab.power_on(primary)?;
     lab.wait_healthy(LIMIT)?;
+    loses_nothing(lab, client)
+}
+
+fn loses_nothing(lab: &Cluster, client: ScoreClient) -> Result<()> {
     let score = client.stop();
     let lost = score.lost(lab)?;
     println!(

@@ -1,25 +1,20 @@
-//! Programs with deadlines, and clocks.
-//!
-//! The agent's only way to run a program, and the only place that sleeps. No shell is involved: a program gets
-//! its arguments as they are. Everything here ends by its [`Deadline`].
+//! The agent's only way to run a program. No shell is involved: a program gets its arguments as they are. Everything here
+//! ends by its [`Deadline`].
 
-use std::ffi::{CString, OsString};
-use std::fmt;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
-use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{Gid, Pid, Uid, User, geteuid, getgrouplist, setgid, setgroups, setuid};
-use serde::{Deserialize, Serialize};
+use nix::unistd::{Pid, geteuid, setgid, setgroups, setuid};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::deadline::Deadline;
+use super::owner::Owner;
 
 /// How long a program that was sent SIGKILL may take to be gone. A process in uninterruptible sleep (a dead disk)
 /// never goes: without this bound the agent would hang with it.
@@ -32,122 +27,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// How much of the standard error of a watched program is kept: the end, where it says why it failed. It may report its
 /// progress for hours before.
 const KEPT_WORDS: usize = 16 * 1024;
-
-/// A point in time by which something must have happened, on the monotonic clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadline(Instant);
-
-impl Deadline {
-    /// The point `limit` from now.
-    #[must_use]
-    pub fn after(limit: Duration) -> Self {
-        let now = Instant::now();
-        // Far enough for "no limit", where `limit` itself would overflow the clock.
-        Self(
-            now.checked_add(limit)
-                .unwrap_or_else(|| now + Duration::from_secs(86_400 * 365)),
-        )
-    }
-
-    /// This deadline, or the point `limit` from now, whichever comes first: a bound for one step of a longer action.
-    #[must_use]
-    pub fn min(self, limit: Duration) -> Self {
-        Self(self.0.min(Self::after(limit).0))
-    }
-
-    /// Time left; zero once the deadline has passed.
-    #[must_use]
-    pub fn remaining(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
-    }
-
-    /// No time is left.
-    #[must_use]
-    pub fn is_past(self) -> bool {
-        self.remaining().is_zero()
-    }
-}
-
-/// Calls `attempt` until it returns something, at most every `every`, and a last time at the deadline. `None`: the
-/// deadline passed. `attempt` is called at least once, also with a deadline already past.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that sleeps, and it has a deadline"
-)]
-pub fn poll_until<T>(
-    deadline: Deadline,
-    every: Duration,
-    mut attempt: impl FnMut() -> Option<T>,
-) -> Option<T> {
-    loop {
-        let was_past = deadline.is_past();
-        if let Some(found) = attempt() {
-            return Some(found);
-        }
-        if was_past {
-            return None;
-        }
-        std::thread::sleep(every.min(deadline.remaining()));
-    }
-}
-
-/// The account a PostgreSQL instance runs under, with everything needed to become it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// Account name.
-    pub name: String,
-    /// User id.
-    pub uid: Uid,
-    /// Primary group.
-    pub gid: Gid,
-    /// All groups, the primary one included. Looked up beforehand: between fork and exec nothing may allocate.
-    pub groups: Vec<Gid>,
-    /// Home directory.
-    pub home: PathBuf,
-}
-
-/// The account could not be looked up.
-#[derive(Debug, thiserror::Error)]
-pub enum OwnerError {
-    /// There is no such account.
-    #[error(
-        "there is no account named {0:?} on this node: create it, or correct the parameter that names it"
-    )]
-    Unknown(String),
-    /// The account database could not be read.
-    #[error("the account {name:?} could not be looked up: {source}")]
-    Lookup {
-        /// Account name.
-        name: String,
-        /// What the account database said.
-        source: Errno,
-    },
-}
-
-impl Owner {
-    /// Looks the account up, with its groups.
-    ///
-    /// # Errors
-    /// [`OwnerError::Unknown`] when there is no such account, [`OwnerError::Lookup`] when that could not be found out.
-    pub fn lookup(name: &str) -> Result<Self, OwnerError> {
-        let failed = |source| OwnerError::Lookup {
-            name: name.to_owned(),
-            source,
-        };
-        let user = User::from_name(name)
-            .map_err(failed)?
-            .ok_or_else(|| OwnerError::Unknown(name.to_owned()))?;
-        let c_name = CString::new(name).map_err(|_| OwnerError::Unknown(name.to_owned()))?;
-        let groups = getgrouplist(&c_name, user.gid).map_err(failed)?;
-        Ok(Self {
-            name: user.name,
-            uid: user.uid,
-            gid: user.gid,
-            groups,
-            home: user.dir,
-        })
-    }
-}
 
 /// A program to run: arguments as they are, no shell.
 #[derive(Clone, Debug)]
@@ -670,92 +549,12 @@ pub fn run(argv: &[&str], deadline: Deadline) -> Result<Output, RunError> {
         .run(deadline)
 }
 
-/// A time that may be kept between calls of the agent: each call is a process of its own, the wall clock may jump,
-/// and the monotonic clock says nothing after a restart of the machine. The clock runs on while the machine sleeps.
-///
-/// As text: `BOOT_ID/MILLISECONDS`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BootTime {
-    /// Which start of the machine.
-    boot_id: String,
-    /// Time since that start.
-    since_boot: Duration,
-}
-
-/// Now, as a time to keep.
-///
-/// # Errors
-/// When the kernel gives no boot id or no boot clock: /proc is missing.
-///
-/// Source: proc(5), `/proc/sys/kernel/random/boot_id`; `clock_gettime(2)`, `CLOCK_BOOTTIME`.
-pub fn boot_clock() -> io::Result<BootTime> {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?
-        .trim()
-        .to_owned();
-    let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
-    Ok(BootTime {
-        boot_id,
-        since_boot: Duration::from(now),
-    })
-}
-
-impl BootTime {
-    /// Which start of the machine this is of.
-    #[must_use]
-    pub fn boot_id(&self) -> &str {
-        &self.boot_id
-    }
-
-    /// Time since the machine started, sleep included.
-    #[must_use]
-    pub fn since_boot(&self) -> Duration {
-        self.since_boot
-    }
-
-    /// Time from `earlier` to this. `None`: the machine was started in between, or `earlier` is not earlier, so
-    /// nothing is known.
-    #[must_use]
-    pub fn since(&self, earlier: &Self) -> Option<Duration> {
-        if self.boot_id != earlier.boot_id {
-            return None;
-        }
-        self.since_boot.checked_sub(earlier.since_boot)
-    }
-}
-
-impl fmt::Display for BootTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.boot_id, self.since_boot.as_millis())
-    }
-}
-
-/// The text is not a [`BootTime`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not BOOT_ID/MILLISECONDS")]
-pub struct BootTimeError(String);
-
-impl FromStr for BootTime {
-    type Err = BootTimeError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || BootTimeError(text.to_owned());
-        let (boot_id, millis) = text.split_once('/').ok_or_else(bad)?;
-        let millis = millis.parse().map_err(|_| bad())?;
-        if boot_id.is_empty() {
-            return Err(bad());
-        }
-        Ok(Self {
-            boot_id: boot_id.to_owned(),
-            since_boot: Duration::from_millis(millis),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
 
     use super::*;
+    use crate::sys::{OwnerError, poll_until};
 
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(20))
@@ -765,32 +564,6 @@ mod tests {
         // A zombie waiting for init is dead.
         std::fs::read_to_string(format!("/proc/{pid}/stat"))
             .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim().starts_with('Z'))
-    }
-
-    #[test]
-    fn the_earlier_deadline_wins() {
-        let long = Deadline::after(Duration::from_secs(100));
-        assert!(long.min(Duration::from_secs(1)).remaining() <= Duration::from_secs(1));
-        let short = Deadline::after(Duration::ZERO);
-        assert!(short.min(Duration::from_secs(1)).is_past());
-        assert!(Deadline::after(Duration::MAX).remaining() > Duration::from_secs(86_400));
-    }
-
-    #[test]
-    fn polling_tries_at_least_once_and_stops_at_the_deadline() {
-        let past = Deadline::after(Duration::ZERO);
-        assert_eq!(
-            poll_until(past, Duration::from_secs(9), || Some(1)),
-            Some(1)
-        );
-        let mut tries = 0;
-        let limit = Deadline::after(Duration::from_millis(30));
-        let found: Option<()> = poll_until(limit, Duration::from_millis(10), || {
-            tries += 1;
-            None
-        });
-        assert_eq!(found, None);
-        assert!(tries >= 2, "{tries} tries");
     }
 
     #[test]
@@ -946,23 +719,5 @@ mod tests {
             groups.join(" ")
         );
         assert_eq!(output.stdout_text(), expected);
-    }
-
-    #[test]
-    fn kept_times_survive_text_and_not_a_reboot() {
-        let earlier = boot_clock().unwrap();
-        let kept: BootTime = earlier.to_string().parse().unwrap();
-        assert!(boot_clock().unwrap().since(&kept).is_some());
-        let other: BootTime = "another-boot/5".parse().unwrap();
-        assert_eq!(earlier.since(&other), None);
-        let later = BootTime {
-            since_boot: earlier.since_boot + Duration::from_secs(5),
-            ..earlier.clone()
-        };
-        assert_eq!(earlier.since(&later), None);
-        assert_eq!(later.since(&earlier), Some(Duration::from_secs(5)));
-        for bad in ["", "a", "/5", "a/", "a/-5", "a/5s"] {
-            assert!(bad.parse::<BootTime>().is_err(), "{bad:?}");
-        }
     }
 }

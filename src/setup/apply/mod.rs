@@ -1,10 +1,12 @@
 //! `setup apply` and `setup erase`: the cluster gets what config.ini says, and nothing else of it is touched.
 
+mod constraint;
 mod find;
 mod health;
 mod lock;
 mod merge;
 mod patch;
+mod primitive;
 mod same;
 
 use std::io::{self, Write as _};

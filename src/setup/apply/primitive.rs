@@ -1,0 +1,271 @@
+//! What one resource has: its parameters, meta attributes and operations. Each change is told in words.
+
+use crate::params::{Kind, PARAMS};
+use crate::setup::plan::{Meta, Operation, Primitive};
+use crate::setup::render::xml::{self, nvpair};
+use crate::setup::tree::Tree;
+
+use super::find::sets;
+use super::same;
+
+/// Takes a name out of the sets of `owner`; whether it was there.
+pub(super) fn unset(owner: &mut Tree, tag: &str, name: &str) -> bool {
+    let mut is_found = false;
+    for set in owner
+        .children
+        .iter_mut()
+        .filter(|set| set.tag == tag && set.child("rule").is_none())
+    {
+        let before = set.children.len();
+        set.children.retain(|pair| pair.get("name") != Some(name));
+        is_found |= set.children.len() < before;
+    }
+    is_found
+}
+
+pub(super) fn current<'a>(owner: &'a Tree, tag: &'a str, name: &str) -> Option<&'a str> {
+    let pair = sets(owner, tag)
+        .flat_map(|set| set.children_named("nvpair"))
+        .find(|pair| pair.get("name") == Some(name));
+    pair.and_then(|pair| pair.get("value"))
+}
+
+/// Sets a name in the set where it is, else in the first set, which is made where there is none.
+fn set(owner: &mut Tree, tag: &str, name: &str, value: &str) {
+    let is_plain = |set: &Tree| set.tag == tag && set.child("rule").is_none();
+    let places = owner.children.iter_mut().filter(|set| is_plain(set));
+    for place in places {
+        if let Some(pair) = place
+            .children
+            .iter_mut()
+            .find(|pair| pair.get("name") == Some(name))
+        {
+            pair.set("value", value);
+            return;
+        }
+    }
+    if !owner.children.iter().any(is_plain) {
+        let id = format!("{}-{tag}", owner.id());
+        owner.children.push(Tree::new(tag).with("id", id));
+    }
+    if let Some(first) = owner.children.iter_mut().find(|set| is_plain(set)) {
+        let id = first.id().to_owned();
+        first.children.push(nvpair(&id, name, value));
+    }
+}
+
+pub(super) fn set_meta(owner: &mut Tree, id: &str, wanted: &Meta) -> Vec<String> {
+    let mut changes = Vec::new();
+    for (name, value) in wanted {
+        let now = current(owner, "meta_attributes", name).map(str::to_owned);
+        let is_same = now.as_deref().is_some_and(|now| {
+            same::value(now) == same::value(value) || same::time(now) == same::time(value)
+        });
+        if !is_same {
+            changes.push(changed(
+                id,
+                &format!("the meta attribute {name}"),
+                now.as_deref(),
+                value,
+            ));
+            set(owner, "meta_attributes", name, value);
+        }
+    }
+    changes
+}
+
+fn changed(id: &str, what: &str, from: Option<&str>, to: &str) -> String {
+    match from {
+        Some(from) => format!("{id}: change {what} from {} to {}", shown(from), shown(to)),
+        None => format!("{id}: set {what}={}", shown(to)),
+    }
+}
+
+fn shown(value: &str) -> String {
+    if value.is_empty() || value.contains(' ') {
+        format!("{value:?}")
+    } else {
+        value.to_owned()
+    }
+}
+
+/// Whether a parameter's value may hold a password.
+fn is_secret(name: &str) -> bool {
+    PARAMS
+        .iter()
+        .any(|param| param.name == name && param.kind == Kind::Secret)
+}
+
+pub(super) fn set_params(primitive: &mut Tree, wanted: &Primitive) -> Vec<String> {
+    const TAG: &str = "instance_attributes";
+    let mut changes = Vec::new();
+    for (name, value) in &wanted.params {
+        let now = current(primitive, TAG, name).map(str::to_owned);
+        match now {
+            Some(_) if value.is_empty() => {
+                unset(primitive, TAG, name);
+                changes.push(format!("{}: remove {name}", wanted.id));
+            }
+            None if value.is_empty() => {}
+            Some(now) if now == *value => {}
+            now => {
+                // What was there may have a password in it; what is wanted has none.
+                let from = now.as_deref().map(|now| {
+                    if is_secret(name) {
+                        "its old value"
+                    } else {
+                        now
+                    }
+                });
+                changes.push(match from {
+                    Some(from) if is_secret(name) => format!(
+                        "{}: change {name} from {from} to {}",
+                        wanted.id,
+                        shown(value)
+                    ),
+                    from => changed(&wanted.id, name, from, value),
+                });
+                set(primitive, TAG, name, value);
+            }
+        }
+    }
+    changes
+}
+
+/// Parameters that config.ini says nothing of: those that the agent knows stay, the others go. What is done, and what stays.
+pub(super) fn judge_others(primitive: &mut Tree, wanted: &Primitive) -> (Vec<String>, Vec<String>) {
+    // The lock's older commands have no meaning beside a connection string, and are taken out by the plan itself.
+    let names: Vec<String> = sets(primitive, "instance_attributes")
+        .flat_map(|set| set.children_named("nvpair"))
+        .filter_map(|pair| pair.get("name").map(str::to_owned))
+        .filter(|name| !wanted.params.iter().any(|(wanted, _)| wanted == name))
+        .collect();
+    let (mut removed, mut kept) = (Vec::new(), Vec::new());
+    for name in names {
+        if PARAMS.iter().any(|param| param.name == name) {
+            let value = if is_secret(&name) {
+                "…"
+            } else {
+                current(primitive, "instance_attributes", &name).unwrap_or_default()
+            };
+            kept.push(format!(
+                "{}: {name}={} stays; config.ini says nothing of it",
+                wanted.id,
+                shown(value)
+            ));
+        } else {
+            unset(primitive, "instance_attributes", &name);
+            removed.push(format!(
+                "{}: remove {name}, which is no parameter of {}",
+                wanted.id, wanted.agent
+            ));
+        }
+    }
+    (removed, kept)
+}
+
+/// Operations are the plan's by name and role; others, such as those that pcs adds, stay.
+pub(super) fn set_operations(primitive: &mut Tree, wanted: &Primitive) -> Vec<String> {
+    let mut changes = Vec::new();
+    let operations = primitive.child_mut("operations");
+    for it in &wanted.operations {
+        let is_it = |op: &Tree| {
+            op.get("name") == Some(it.name)
+                && same::is_promoted(op.get("role")) == it.is_of_promoted
+                // A role of its own, such as Stopped, is something else.
+                && (it.is_of_promoted || op.get("role").is_none_or(|role| matches!(same::value(role).as_str(), "started" | "unpromoted")))
+        };
+        let mut new = xml::operation(&wanted.id, it);
+        let Some(at) = operations.children.iter().position(is_it) else {
+            changes.push(format!("{}: add the operation {}", wanted.id, words(it)));
+            free_id(&mut new, &operations.children);
+            operations.children.push(new);
+            continue;
+        };
+        // Several of one kind, with intervals of their own: one is enough.
+        let mut seen = 0;
+        operations.children.retain(|op| {
+            let is_other = is_it(op) && {
+                seen += 1;
+                seen > 1
+            };
+            if is_other {
+                changes.push(format!("{}: remove the operation {}", wanted.id, op.id()));
+            }
+            !is_other
+        });
+        let old = &mut operations.children[at];
+        let differences = differences(old, &new);
+        if !differences.is_empty() {
+            changes.push(format!(
+                "{}: operation {}: {}",
+                wanted.id,
+                it.name,
+                differences.join(", ")
+            ));
+            for (name, value) in &new.attributes {
+                if name != "id" {
+                    old.set(name, value.clone());
+                }
+            }
+            if new.get("on-fail").is_none() {
+                old.unset("on-fail");
+            }
+        }
+    }
+    changes
+}
+
+/// pcs names operations by their interval, and two may have had the same.
+fn free_id(new: &mut Tree, others: &[Tree]) {
+    let id = new.id().to_owned();
+    let is_taken = |id: &str| others.iter().any(|other| other.id() == id);
+    let free = std::iter::once(id.clone())
+        .chain((1..).map(|n| format!("{id}-{n}")))
+        .find(|id| !is_taken(id));
+    if let Some(free) = free {
+        new.set("id", free);
+    }
+}
+
+fn words(it: &Operation) -> String {
+    let role = if it.is_of_promoted {
+        " role=Promoted"
+    } else {
+        ""
+    };
+    format!(
+        "{} interval={}s timeout={}s{role}",
+        it.name,
+        it.interval.as_secs(),
+        it.timeout.as_secs()
+    )
+}
+
+fn differences(old: &Tree, new: &Tree) -> Vec<String> {
+    let mut all = Vec::new();
+    for name in ["interval", "timeout"] {
+        let (from, to) = (old.get(name).unwrap_or("0"), new.get(name).unwrap_or("0"));
+        if same::time(from) != same::time(to) {
+            all.push(format!("{name} from {from} to {to}"));
+        }
+    }
+    let usual = |name: Option<&str>| match name {
+        Some(on_fail) => on_fail.to_owned(),
+        // What Pacemaker does with any operation but stop, whose default depends on fencing.
+        None if new.get("name") != Some("stop") => "restart".to_owned(),
+        None => String::new(),
+    };
+    let (from, to) = (usual(old.get("on-fail")), usual(new.get("on-fail")));
+    if from != to {
+        all.push(format!(
+            "on-fail from {} to {to}",
+            if from.is_empty() {
+                "its default"
+            } else {
+                &from
+            }
+        ));
+    }
+    all
+}

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::election::{Outcome, Patience, Report, Tie, elect};
+use crate::decide::election::{Outcome, Patience, Report, Tie, elect, last_primary};
 use crate::decide::eligibility::{Standing, ground};
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::node_name::NodeName;
-use crate::model::status::{DataStatus, NodeStatus};
+use crate::model::status::NodeStatus;
 use crate::model::timeline::WalPosition;
 use crate::postgres::wal;
 use crate::sys::boot_clock;
@@ -105,20 +105,6 @@ pub(super) fn shown(reports: &BTreeMap<NodeName, Report>) -> String {
     reports.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// The recorded primary; an older agent keeps no promotion record, and there it is the node that is LATEST.
-fn last_primary(board: &Board<'_, '_>) -> Step<Option<NodeName>> {
-    let ctx = board.ctx;
-    if let Some(record) = ctx.record(&board.view)? {
-        return Ok(Some(record.node));
-    }
-    for node in ctx.replicas(&board.view) {
-        if ctx.data_status(&board.view, &node)? == Some(DataStatus::Latest) {
-            return Ok(Some(node));
-        }
-    }
-    Ok(None)
-}
-
 /// Holds the election among `reports`, with the patience that earlier calls have used up.
 pub(super) fn hold(
     board: &Board<'_, '_>,
@@ -126,7 +112,10 @@ pub(super) fn hold(
     counting: Counting,
 ) -> Step<Outcome> {
     let ctx = board.ctx;
-    let last_primary = last_primary(board)?;
+    let record = ctx.record(&board.view)?;
+    let nodes = ctx.replicas(&board.view);
+    let status = |node| Ok((node, ctx.data_status(&board.view, node)?));
+    let statuses = nodes.iter().map(status).collect::<Step<Vec<_>>>()?;
     let boot = boot_clock().map_err(failed)?;
     let old = State::load(ctx, boot.boot_id());
     let mut state = old.clone();
@@ -147,7 +136,7 @@ pub(super) fn hold(
         Patience::WaitForAll
     };
     let tie = Tie::Ranked {
-        last_primary: last_primary.as_ref(),
+        last_primary: last_primary(record.as_ref(), statuses),
     };
     Ok(elect(&ctx.me, reports, tie, patience))
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::model::node_name::NodeName;
+use crate::model::repl_info::ReplInfo;
+use crate::model::status::DataStatus;
 use crate::model::timeline::{Newer, Relation, WalPosition};
 
 /// What is known of one node that may be promoted.
@@ -35,6 +37,24 @@ pub enum Tie<'a> {
     /// Where Pacemaker has chosen already: whoever it chose. In a switchover the last primary has
     /// as much WAL, and is the one that must not be promoted.
     Chosen,
+}
+
+/// Who was the primary: the recorded one, or, as an older agent keeps no promotion record, the one node that is LATEST.
+#[must_use]
+pub fn last_primary<'a>(
+    record: Option<&'a ReplInfo>,
+    statuses: impl IntoIterator<Item = (&'a NodeName, Option<DataStatus>)>,
+) -> Option<&'a NodeName> {
+    if let Some(record) = record {
+        return Some(&record.node);
+    }
+    let mut latest = statuses
+        .into_iter()
+        .filter(|(_, status)| *status == Some(DataStatus::Latest));
+    match (latest.next(), latest.next()) {
+        (Some((node, _)), None) => Some(node),
+        (Some(_), Some(_)) | (None, _) => None,
+    }
 }
 
 /// What the election says to the node that asks.
@@ -230,6 +250,25 @@ mod tests {
             ) == Outcome::Won
         };
         assert_eq!(map.keys().filter(won).collect::<Vec<_>>(), [&last]);
+    }
+
+    #[test]
+    fn the_last_primary_is_on_record_or_is_the_one_that_is_latest() {
+        let [one, two] = ["node1", "node2"].map(node);
+        let record: ReplInfo = "node2|1|0000000005000060|5".parse().unwrap();
+        let latest = Some(DataStatus::Latest);
+        let away = Some(DataStatus::Disconnected);
+        for (record, of_one, of_two, expected) in [
+            (Some(&record), latest, away, Some(&two)),
+            (None, latest, away, Some(&one)),
+            (None, away, latest, Some(&two)),
+            (None, None, None, None),
+            // Two of them: neither is more the primary than the other.
+            (None, latest, latest, None),
+        ] {
+            let statuses = [(&one, of_one), (&two, of_two)];
+            assert_eq!(last_primary(record, statuses), expected);
+        }
     }
 
     #[test]

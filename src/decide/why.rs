@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use crate::decide::election::{self, Patience, Report, Tie, elect};
+use crate::decide::election::{self, Patience, Report, Tie, elect, last_primary};
 use crate::decide::eligibility::{Ground, Ineligible, Promise, Standing, ground};
 use crate::decide::lease::{Asked, Entry, OldPrimary, Reply, Verdict, dead_check, entry, to_ask};
 use crate::decide::observed::{FailCount, LockSeen, NodeSeen, Observed, Presence, TargetRole};
@@ -598,8 +598,9 @@ fn lost_election(
             (name.clone(), report)
         })
         .collect();
+    let status = |(name, node): (_, &NodeSeen)| (name, node.data.as_ref().ok().copied().flatten());
     let tie = Tie::Ranked {
-        last_primary: record.map(|record| &record.node),
+        last_primary: last_primary(record, seen.replicas().map(status)),
     };
     match elect(name, &reports, tie, Patience::WaitForAll) {
         election::Outcome::Won => None,

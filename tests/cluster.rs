@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         operations::an_operator_runs_the_cluster,
         operations::an_operator_gives_the_recorded_primary_up,
         operations::an_operator_runs_a_cluster_with_quorum_commit,
+        operations::an_operator_runs_an_async_cluster,
         operations::an_operator_runs_two_nodes_with_a_lock_service,
         package::a_cluster_runs_from_the_debian_package,
         getting_started::three_machines_become_a_cluster_as_documented,

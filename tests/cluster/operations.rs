@@ -73,6 +73,29 @@ pub(crate) fn an_operator_runs_a_cluster_with_quorum_commit() -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn an_operator_runs_an_async_cluster() -> Result<()> {
+    let stage = Stage::set(RepMode::Async, |builder| builder)?;
+    let step = |name: &str, act: fn(&Stage) -> Result<()>| {
+        stage.step(name, Toll::Nothing, act)?;
+        leaves_nothing(&stage)
+    };
+    step("what an operator sees", |stage| {
+        let (lab, name) = (&stage.lab, stage.lab.primary()?.name());
+        let able = format!("{name} is the primary. If it fails now, ");
+        for words in [["status"], ["why"]] {
+            let output = ends(standbys(lab)?.0, &words, 0, &able)?;
+            print!("{}", indented(&output.stdout));
+        }
+        Ok(())
+    })?;
+    step("unmanaged and managed again", unmanaged)?;
+    step("switch", switch_to_async)?;
+    step("and back", switch_to_async)?;
+    step("a standby out of service, and back", standby_out)?;
+    step("the primary out of service, and back", primary_out)?;
+    step("stopped and started, with the same primary", stop_and_start)
+}
+
 pub(crate) fn an_operator_runs_two_nodes_with_a_lock_service() -> Result<()> {
     let stage = Stage::set(RepMode::Sync, |builder| builder.nodes(2).lock_service())?;
     stage.step("switch to the other", Toll::Nothing, |stage| {

@@ -7,7 +7,7 @@ use lab::postgres::TMPDIR;
 use lab::{Cluster, Node, Redundancy, RepMode, Result, StreamWatch};
 
 use super::redundancy::FAILURE_TIMEOUT;
-use super::stage::{LIMIT, ON_DIVERGENCE, Stage, Toll, expect, positions, refusal, wrong};
+use super::stage::{LIMIT, ON_DIVERGENCE, Stage, Toll, expect, positions, refusals, wrong};
 
 /// Rows that only the old primary has.
 const UNREPLICATED: u32 = 1000;
@@ -185,10 +185,8 @@ fn is_down(stage: &Stage, old: &Node) -> Result<()> {
 pub(crate) fn refused(stage: &Stage, node: &Node) -> Result<String> {
     let reason = stage.lab.eventually("the start is refused", LIMIT, |lab| {
         let status = lab.status().map_err(|error| error.to_string())?;
-        match refusal(&status) {
-            Some((name, reason)) if name == node.name() => Ok(reason),
-            Some(_) | None => Err(status.to_string()),
-        }
+        let refused = refusals(&status).remove(node.name());
+        refused.ok_or_else(|| status.to_string())
     })?;
     println!("         {} was refused: {reason}", node.name());
     Ok(reason)

@@ -7,7 +7,8 @@ use lab::process::Output;
 use lab::resources::{CLONE, RESOURCE};
 use lab::{Cluster, Node, RepMode, Result};
 
-use super::stage::{LIMIT, Stage, Toll, expect, refusal, wrong};
+use super::comes_back;
+use super::stage::{LIMIT, Stage, Toll, expect, refusals, wrong};
 
 /// Where Pacemaker has the program, which is where an operator finds it without being told.
 pub(crate) const PROGRAM: &str = "/usr/lib/ocf/resource.d/heartbeat/expgsql";
@@ -31,7 +32,7 @@ pub(crate) fn an_operator_repairs_a_node_by_hand() -> Result<()> {
         Toll::Nothing,
         removed,
     )?;
-    stage.step("an old primary is rewound", Toll::Nothing, rewound)?;
+    stage.step("an old primary is rewound", Toll::Failover, rewound)?;
     stage.step(
         "without a primary nothing is done",
         Toll::Nothing,
@@ -201,10 +202,10 @@ fn removed(stage: &Stage) -> Result<()> {
     // A stop by Pacemaker would end a repair.
     lab.eventually("Pacemaker has given it up", LIMIT, |lab| {
         let status = lab.status().map_err(|error| error.to_string())?;
-        match refusal(&status) {
-            Some((name, _)) if name == node.name() => Ok(()),
-            _ => Err(status.to_string()),
+        if refusals(&status).contains_key(node.name()) {
+            return Ok(());
         }
+        Err(status.to_string())
     })?;
     ends(node, &["rewind", "--yes"], 1, "nothing to rewind")?;
     let output = cluster(node, &["rebuild", "--yes", "--json"])?;
@@ -228,14 +229,7 @@ fn rewound(stage: &Stage) -> Result<()> {
     let lab = &stage.lab;
     let old = lab.primary()?;
     diverge(stage, old)?;
-    let reason = lab.eventually("the old primary is refused", LIMIT, |lab| {
-        let status = lab.status().map_err(|error| error.to_string())?;
-        match refusal(&status) {
-            Some((name, reason)) if name == old.name() => Ok(reason),
-            _ => Err(status.to_string()),
-        }
-    })?;
-    println!("         {} was refused: {reason}", old.name());
+    let reason = comes_back::refused(stage, old)?;
     expect(
         reason.contains(&format!("{PROGRAM} cluster rewind")),
         || format!("the reason does not name the command: {reason}"),

@@ -1,7 +1,7 @@
 //! What every story has: a cluster, the client that keeps score, and steps with a name.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -228,7 +228,7 @@ impl Stage {
                         return Ok(None);
                     };
                     let status = lab.status().map_err(|error| error.to_string())?;
-                    refusal(&status).map(Some).ok_or(missing)
+                    refusals(&status).pop_first().map(Some).ok_or(missing)
                 },
             )?;
             let Some((name, reason)) = refused else {
@@ -242,10 +242,10 @@ impl Stage {
             self.lab
                 .eventually("the refusal is forgiven", LIMIT, |lab| {
                     let status = lab.status().map_err(|error| error.to_string())?;
-                    match refusal(&status) {
-                        Some((same, _)) if same == name => Err(status.to_string()),
-                        _ => Ok(()),
+                    if refusals(&status).contains_key(&name) {
+                        return Err(status.to_string());
                     }
+                    Ok(())
                 })?;
         }
     }
@@ -306,14 +306,14 @@ pub(crate) fn taken_over_from<'a>(lab: &'a Cluster, old: &Node) -> Result<&'a No
     lab.node(&name)
 }
 
-/// A node whose last start failed, and the reason.
-pub(crate) fn refusal(status: &Status) -> Option<(String, String)> {
+/// The nodes whose last start failed, and the reasons.
+pub(crate) fn refusals(status: &Status) -> BTreeMap<String, String> {
     let start = format!("{RESOURCE}_start_0 on ");
-    let (name, reason) = status
-        .failures
-        .iter()
-        .find_map(|failure| failure.strip_prefix(&start)?.split_once(": "))?;
-    Some((name.to_owned(), reason.to_owned()))
+    let one = |failure: &String| {
+        let (name, reason) = failure.strip_prefix(&start)?.split_once(": ")?;
+        Some((name.to_owned(), reason.to_owned()))
+    };
+    status.failures.iter().filter_map(one).collect()
 }
 
 /// How many WAL positions (`16/B374D848`) a text names.

@@ -12,7 +12,7 @@ use crate::status::{Role, Status};
 use crate::{corosync, poll, postgres, status};
 
 /// Lines of each log in the evidence of a failure.
-const EVIDENCE_LINES: usize = 20;
+const EVIDENCE_LINES: usize = 60;
 
 impl Cluster {
     /// The cluster as its quorate part sees it; without one, as any node does.

@@ -2,14 +2,16 @@
 //! only logged.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::decide::election::{Outcome as Elected, Patience, Tie, elect};
 use crate::decide::eligibility::Promise;
-use crate::decide::witness::{Coverage, coverage, is_best};
+use crate::decide::witness::better_than;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::node_name::NodeName;
 use crate::model::status::Score;
+use crate::model::sync_names::StandbyName;
 use crate::ocf::{NotifyKind, NotifyOperation, OcfCode, Outcome};
 use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::{server, views};
@@ -122,23 +124,26 @@ fn before_promotion(ctx: &Context<'_>, candidates: &[String]) -> Step<()> {
         // The last primary comes back: it has everything.
         return Ok(());
     }
-    let is_better = match (ctx.promise(), &record) {
+    let better = match (ctx.promise(), &record) {
         (Promise::Sync, None) => return Ok(()),
-        (Promise::Sync, Some(_)) => is_better_by_statement(&board, &mut server, candidates)?,
-        (Promise::Async, _) => is_better_by_report(&mut board, &server, candidates)?,
+        (Promise::Sync, Some(_)) => better_by_statement(&board, &mut server, candidates)?,
+        (Promise::Async, _) => {
+            is_better_by_report(&mut board, &server, candidates)?.then(|| ctx.me.clone())
+        }
     };
-    if !is_better {
+    let Some(better) = better else {
         return Ok(());
-    }
+    };
     say!(
         WARN,
-        "this standby has more WAL than the one to be promoted: asking to be promoted instead",
-        candidates = candidates.join(" ")
+        "another has more WAL than the one to be promoted: asking for it to be promoted instead",
+        candidates = candidates.join(" "),
+        instead = better
     );
     for candidate in chosen(candidates) {
         board.set_score(&candidate, Score::May)?;
     }
-    board.set_score(&ctx.me, Score::Must)?;
+    board.set_score(&better, Score::Must)?;
     // Until the CIB has it, Pacemaker would go on with its old plan.
     let must = Score::Must.to_string();
     poll_until(
@@ -147,7 +152,7 @@ fn before_promotion(ctx: &Context<'_>, candidates: &[String]) -> Step<()> {
         || {
             let view = ctx.cluster().ok()?;
             let score = view
-                .node(&ctx.me)?
+                .node(&better)?
                 .transient(TransientAttribute::PromotionScore, &ctx.resource)?;
             (score == must).then_some(())
         },
@@ -193,26 +198,32 @@ fn is_better_by_report(
 /// Synchronous (R8): every standby stops receiving from the old primary, and states what it has. One
 /// with more than the candidate takes its place, if it has all that the witnesses have: otherwise it
 /// could not follow the candidate afterwards, and would need a new copy.
-fn is_better_by_statement(
+///
+/// Whoever speaks last sees it. That may be the candidate: on a machine under load Pacemaker sends the notifications one after
+/// the other. So the candidate looks, too, but waits for nobody: those who come after it will look.
+fn better_by_statement(
     board: &Board<'_, '_>,
     server: &mut Server,
     candidates: &[String],
-) -> Step<bool> {
+) -> Step<Option<NodeName>> {
     let ctx = board.ctx;
     let Some(own) = statement::make(board, server)? else {
-        return Ok(false);
+        return Ok(None);
     };
-    if ctx.is_among(candidates) {
-        return Ok(false);
-    }
     let claim = board.claim()?;
-    let me = ctx.me.lower().to_owned();
-    let members = ctx.peers(&board.view).into_iter();
-    let expected = members.filter(|n| election::may_report(board, n)).count();
+    let peers = ctx.peers(&board.view);
+    let is_candidate = ctx.is_among(candidates);
+    let may_report = |n: &&NodeName| election::may_report(board, n);
+    let expected = peers.iter().filter(may_report).count();
+    let patience = if is_candidate {
+        Duration::ZERO
+    } else {
+        timing::ELECTION_WAIT
+    };
     let mut statements = BTreeMap::new();
     let mut failure = None;
     poll_until(
-        ctx.deadline.min(timing::ELECTION_WAIT),
+        ctx.deadline.min(patience),
         timing::READY_POLL,
         || match statement::all(board) {
             Ok(said) => {
@@ -228,16 +239,18 @@ fn is_better_by_statement(
     if let Some(failure) = failure {
         return Err(failure);
     }
-    let is_behind = |c: NodeName| {
-        let theirs = statements.get(c.lower());
-        theirs.is_some_and(|s| s.position != own.position)
-    };
-    let is_ahead = chosen(candidates).any(is_behind);
-    statements.insert(me.clone(), own.clone());
-    let covered = coverage(&own.position, &claim, &statements) == Coverage::Covered;
+    statements.insert(ctx.me.lower().to_owned(), own);
     // The lock goes to members only.
-    let may = !ctx.params.enable_distlock || claim.members.contains(&me);
-    Ok(may && is_ahead && covered && is_best(&me, &own.position, &statements))
+    let is_open_to =
+        |name: &StandbyName| !ctx.params.enable_distlock || claim.members.contains(name);
+    let instead_of =
+        |c: NodeName| better_than(&c.lower().to_owned(), &claim, &statements, is_open_to);
+    let better = chosen(candidates).find_map(instead_of);
+    // Who is neither leaves it to those two.
+    let is_mine_to_say = |name: &&StandbyName| is_candidate || **name == *ctx.me.lower();
+    let better = better.filter(is_mine_to_say);
+    let all = ctx.replicas(&board.view).into_iter();
+    Ok(better.and_then(|name| all.into_iter().find(|node| node.lower() == name)))
 }
 
 /// Another node was promoted.

@@ -159,6 +159,26 @@ pub fn is_best(
         })
 }
 
+/// Who should be promoted instead of `candidate`: it has more, by what was stated, and every acknowledged commit. The others
+/// could not follow the candidate, and each would need a new copy of the data. `is_open_to`: whom a lock would let.
+#[must_use]
+pub fn better_than<'a>(
+    candidate: &StandbyName,
+    claim: &Claim,
+    statements: &'a BTreeMap<StandbyName, Statement>,
+    is_open_to: impl Fn(&StandbyName) -> bool,
+) -> Option<&'a StandbyName> {
+    let theirs = &statements.get(candidate)?.position;
+    let mut better = statements.iter().filter(|(name, s)| {
+        *name != candidate
+            && s.position != *theirs
+            && is_open_to(name)
+            && coverage(&s.position, claim, statements) == Coverage::Covered
+            && is_best(name, &s.position, statements)
+    });
+    better.next().map(|(name, _)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -357,5 +377,40 @@ mod tests {
         ] {
             assert!(Statement::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn who_has_more_and_everything_is_better_than_the_candidate() {
+        let claim = Claim::each_of(set(&["b"]));
+        let of = |c: (&'static str, bool)| {
+            [
+                ("b", "1@0/200", true),
+                ("c", c.0, c.1),
+                ("d", "1@0/100", false),
+            ]
+        };
+        for (stated, candidate, expected) in [
+            (&of(("1@0/300", false))[..], "b", Some("c")),
+            (&of(("1@0/200", false)), "b", None),
+            (&of(("1@0/100", false)), "b", None),
+            // Among equals the first by name, and it is none of them.
+            (&of(("1@0/200", false)), "d", Some("b")),
+            // The witness has not spoken: who has everything is not known.
+            (&of(("1@0/300", false))[1..], "d", None),
+            // Nor has the candidate.
+            (&of(("1@0/300", false))[..2], "d", None),
+        ] {
+            let statements = statements(stated);
+            let found = better_than(&candidate.to_owned(), &claim, &statements, |_| true);
+            assert_eq!(
+                found.map(String::as_str),
+                expected,
+                "{stated:?} {candidate}"
+            );
+        }
+        let statements = statements(&of(("1@0/300", false)));
+        let is_member = |name: &StandbyName| claim.members.contains(name);
+        let found = better_than(&"b".to_owned(), &claim, &statements, is_member);
+        assert_eq!(found, None, "the lock goes to members only");
     }
 }

@@ -393,6 +393,8 @@ mod tests {
             (&of(("1@0/300", false))[..], "b", Some("c")),
             (&of(("1@0/200", false)), "b", None),
             (&of(("1@0/100", false)), "b", None),
+            // As much is no reason to move, whoever comes first by name.
+            (&of(("1@0/200", false)), "c", None),
             // Among equals the first by name, and it is none of them.
             (&of(("1@0/200", false)), "d", Some("b")),
             // The witness has not spoken: who has everything is not known.

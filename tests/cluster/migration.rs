@@ -8,12 +8,15 @@ use super::commands::PROGRAM;
 use super::stage::{LIMIT, expect, expgsql, taken_over_from, wrong};
 use super::typed::{bring, follow};
 
-pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over_as_documented() -> Result<()> {
-    let lab = Cluster::builder()
-        .agent(Agent::StockPgsql)
-        .mode(RepMode::Sync)
-        .up()?;
+fn stock_cluster() -> Result<Cluster> {
+    let builder = Cluster::builder().agent(Agent::StockPgsql);
+    let lab = builder.mode(RepMode::Sync).up()?;
     lab.wait_healthy(LIMIT)?;
+    Ok(lab)
+}
+
+pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over_as_documented() -> Result<()> {
+    let lab = stock_cluster()?;
     let client = ScoreClient::start(&lab)?;
     bring(&lab)?;
     let servers: Vec<_> = lab
@@ -67,11 +70,7 @@ pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over_as_documented() -> Resu
 /// Not as documented: stopped, changed and started, and the machine of the primary fails meanwhile. No promotion is on
 /// record then; that commits waited for a standby is all that the stock agent left.
 pub(crate) fn a_stock_primary_is_lost_while_the_agent_changes() -> Result<()> {
-    let lab = Cluster::builder()
-        .agent(Agent::StockPgsql)
-        .mode(RepMode::Sync)
-        .up()?;
-    lab.wait_healthy(LIMIT)?;
+    let lab = stock_cluster()?;
     let client = ScoreClient::start(&lab)?;
     let program = std::fs::read(lab::build_expgsql()?).map_err(|error| wrong(error.to_string()))?;
     for node in lab.nodes() {

@@ -5,7 +5,7 @@ use lab::resources::{CLONE, READER, RESOURCE, WRITER};
 use lab::{Cluster, Node, RepMode, Result};
 
 use super::commands::{PROGRAM, cluster, ends, indented};
-use super::stage::{LIMIT, Stage, Toll, expect, wrong};
+use super::stage::{LIMIT, Stage, Toll, expect, refusals, watching_for_two_writable, wrong};
 
 /// Every command, with arguments that are right.
 fn all(node: &str) -> Vec<Vec<&str>> {
@@ -609,22 +609,20 @@ fn reset(stage: &Stage, is_quorate: bool) -> Result<()> {
     expect(new.name() != old.name(), || "the old one".into())?;
     stage.writes_go_on()?;
     ends(node, &["reset_master", "--yes"], 10, "is the primary, so")?;
-    // The lost one comes back, and is told that it is the primary no more.
-    lab.power_on(old)?;
-    let now = stage
-        .lab
-        .eventually("the old one is refused", LIMIT, |lab| {
+    // The lost one comes back, and is told that it is the primary no more. Pacemaker shows what the node ran before its
+    // power failure until it has joined again, so the server itself is asked whether it ever takes writes.
+    let (now, both) = watching_for_two_writable(lab, || {
+        lab.power_on(old)?;
+        lab.eventually("the old one is refused", LIMIT, |lab| {
             let status = lab.status().map_err(|error| error.to_string())?;
-            let refused = status
-                .failures
-                .iter()
-                .any(|failure| failure.contains(old.name()));
-            if refused {
+            if refusals(&status).contains_key(old.name()) {
                 Ok(status)
             } else {
                 Err(status.to_string())
             }
-        })?;
+        })
+    })?;
+    expect(both.is_empty(), || format!("both take writes: {both:?}"))?;
     expect(now.promoted() == [new.name()], || now.to_string())?;
     if is_quorate {
         let lost = stage.client.score().lost(lab)?.len();

@@ -7,6 +7,7 @@ use crate::corosync;
 use crate::error::{Error, Result};
 use crate::host::Node;
 use crate::network::Cut;
+use crate::process::Output;
 use crate::progress::note;
 use crate::spec::Agent;
 
@@ -430,7 +431,7 @@ impl Cluster {
     /// Its configuration files stay its own.
     ///
     /// # Errors
-    /// [`Error::Timeout`] when the node's PostgreSQL does not stop, [`Error::Failed`] from pg_basebackup.
+    /// [`Error::Timeout`] when the node's PostgreSQL does not stop or pg_basebackup does not succeed.
     pub fn rebuild(&self, node: &Node, limit: Duration) -> Result<()> {
         note(format!("rebuilding {}", node.name()));
         let name = node.name();
@@ -464,12 +465,15 @@ impl Cluster {
             "-U",
             crate::postgres::REPLICATION_USER,
         ];
-        postgres
-            .program(
-                "pg_basebackup",
-                &[&source[..], &["-D", &data, "-X", "stream", "-c", "fast"]].concat(),
-            )?
-            .ok()?;
+        let arguments = [&source[..], &["-D", &data, "-X", "stream", "-c", "fast"]].concat();
+        // Again, as an operator does, where the address is just then on its way.
+        self.eventually("a copy of the primary's data", limit, |_| {
+            let copied = postgres.program("pg_basebackup", &arguments);
+            copied.and_then(Output::ok).map(drop).map_err(|error| {
+                note(format!("no copy for {name} yet: {error}"));
+                error.to_string()
+            })
+        })?;
         for kept in keep {
             let (path, text) = kept?;
             node.write_file(&path, text + "\n", "postgres:postgres", "600")?;

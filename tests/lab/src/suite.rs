@@ -128,12 +128,14 @@ pub fn suite(scenarios: &[Scenario]) -> ExitCode {
                     scenario.name,
                     start.elapsed().as_secs_f64()
                 );
-                failures.push(format!("{}: {}", scenario.name, beginning(&why)));
+                failures.push((scenario.name, why));
             }
         }
     }
-    // Once more at the end: the evidence is long, and what reads the output may keep only its end.
-    failures.iter().for_each(|line| println!("failed: {line}"));
+    // Once more at the end, and shorter: the evidence is long, and what reads the output may keep only its end.
+    for (name, why) in &failures {
+        println!("failed: {name}: {}", digest(why, DIGESTS / failures.len()));
+    }
     println!("{}", tally.line());
     if tally.failed > 0 {
         ExitCode::FAILURE
@@ -142,14 +144,54 @@ pub fn suite(scenarios: &[Scenario]) -> ExitCode {
     }
 }
 
-/// The first lines of a failure: the reason. What follows is evidence.
-fn beginning(why: &str) -> String {
-    let lines: Vec<&str> = why
+/// What the digests of all failures may have together, in characters.
+const DIGESTS: usize = 9000;
+/// What a line of a digest may have.
+const LINE: usize = 240;
+
+/// A failure in about `budget` characters: the beginning of the reason, and the end of each part of the evidence, since
+/// the last lines of a log are the ones that matter.
+fn digest(why: &str, budget: usize) -> String {
+    let lines: Vec<String> = why
         .lines()
         .filter(|line| !line.trim().is_empty())
-        .take(3)
+        .map(|line| line.chars().take(LINE).collect())
         .collect();
-    lines.join(" / ").chars().take(600).collect()
+    let is_heading = |line: &String| line.starts_with("--- ");
+    let mut parts: Vec<&[String]> = Vec::new();
+    let mut rest = &lines[..];
+    while let Some((first, others)) = rest.split_first() {
+        let end = others.iter().position(is_heading);
+        let (part, next) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
+        debug_assert!(
+            parts.is_empty() || is_heading(first),
+            "parts begin with a heading"
+        );
+        parts.push(part);
+        rest = next;
+    }
+    let share = budget / parts.len().max(1);
+    let fitting = |lines: &mut dyn Iterator<Item = &String>| {
+        let mut used = 0;
+        lines
+            .take_while(|line| {
+                used += line.chars().count() + 1;
+                used <= share
+            })
+            .count()
+    };
+    let mut digest: Vec<&str> = Vec::new();
+    for (n, part) in parts.iter().enumerate() {
+        let (heading, body) = part.split_at(1);
+        digest.extend(heading.iter().map(String::as_str));
+        let kept = if n == 0 {
+            &body[..fitting(&mut body.iter())]
+        } else {
+            &body[body.len() - fitting(&mut body.iter().rev())..]
+        };
+        digest.extend(kept.iter().map(String::as_str));
+    }
+    digest.join("\n")
 }
 
 enum Failure {
@@ -197,17 +239,50 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_failure_is_one_short_line() {
-        let evidence = "x".repeat(2000);
-        let line = beginning(&format!(
-            "step three: not seen\n\n  commits again\n{evidence}\nmore"
-        ));
-        assert!(
-            line.starts_with("step three: not seen /   commits again / xxx"),
-            "{line}"
+    fn a_digest_has_the_reason_from_its_beginning_and_the_logs_from_their_end() {
+        let log = |name: &str| {
+            let lines: Vec<String> = (1..=100).map(|n| format!("{name} line {n}")).collect();
+            format!("--- {name}\n{}\n", lines.join("\n"))
+        };
+        let status = "status\n".repeat(100);
+        let why = format!(
+            "step three: not seen\n\n{status}{}{}",
+            log("node1"),
+            log("node2")
         );
-        assert_eq!(line.lines().count(), 1);
-        assert_eq!(line.len(), 600);
+        let digest = digest(&why, 300);
+        assert!(
+            digest.starts_with("step three: not seen\nstatus\n"),
+            "{digest}"
+        );
+        let seen: Vec<&str> = digest.lines().filter(|line| *line != "status").collect();
+        let expected = [
+            "step three: not seen",
+            "--- node1",
+            "node1 line 94",
+            "node1 line 95",
+            "node1 line 96",
+            "node1 line 97",
+            "node1 line 98",
+            "node1 line 99",
+            "node1 line 100",
+            "--- node2",
+            "node2 line 94",
+            "node2 line 95",
+            "node2 line 96",
+            "node2 line 97",
+            "node2 line 98",
+            "node2 line 99",
+            "node2 line 100",
+        ];
+        assert_eq!(seen, expected);
+        assert!(digest.len() < 400, "{digest}");
+    }
+
+    #[test]
+    fn a_digest_of_one_line_is_that_line_cut() {
+        assert_eq!(digest(&"x".repeat(2000), 9000), "x".repeat(LINE));
+        assert_eq!(digest("", 9000), "");
     }
 
     #[test]

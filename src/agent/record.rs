@@ -17,6 +17,7 @@ use crate::model::timeline::Lineage;
 use crate::pacemaker::attributes;
 use crate::pacemaker::change_set::{ChangeSet, Condition};
 use crate::pacemaker::cib::Cib;
+use crate::pacemaker::quorum;
 use crate::sys::Deadline;
 
 use super::context::Context;
@@ -66,6 +67,16 @@ impl<'a, 'b> Board<'a, 'b> {
         if is_same {
             return Ok(());
         }
+        let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
+        if *node != self.ctx.me && !self.is_member(node, deadline)? {
+            say!(
+                INFO,
+                "attribute not set: the node has just left the membership",
+                node = node,
+                attribute = name
+            );
+            return Ok(());
+        }
         say!(
             INFO,
             "attribute",
@@ -73,7 +84,6 @@ impl<'a, 'b> Board<'a, 'b> {
             attribute = name,
             value = value.unwrap_or("(removed)")
         );
-        let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
         match value {
             Some(value) if self.is_in_attrd_only(node, &name, value, deadline)? => {
                 attributes::rewrite_all(deadline)
@@ -86,6 +96,15 @@ impl<'a, 'b> Board<'a, 'b> {
             .borrow_mut()
             .insert(key, value.map(str::to_owned));
         Ok(())
+    }
+
+    /// Whether corosync still counts a node among the members. The CIB shows a loss some 100 ms late. What attrd is told in
+    /// that time about a node that is away it keeps, and when the partitions meet it may write that over what the node's own
+    /// partition says: a new primary had its score taken away by the old one (seen), and was demoted.
+    fn is_member(&self, node: &NodeName, deadline: Deadline) -> Step<bool> {
+        let membership = quorum::read(deadline).map_err(failed)?;
+        let view = self.view.node(node);
+        Ok(view.and_then(|n| membership.has(&n.id)).unwrap_or(true))
     }
 
     /// Whether attrd has a value that the CIB has not. A monitor has time to look, and comes again.

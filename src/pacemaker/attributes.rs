@@ -14,9 +14,11 @@
 //! - It does not prove quorum: Pacemaker accepts changes without it (nine of nine in a lone node out of three).
 //! - A change that timed out may take effect yet (tried: it did once the partition had re-formed).
 //!
-//! What attrd takes without a word (exit code 0, tried), and what then never reaches the CIB: a value for a node that does
-//! not exist, and one for a node that is away. A permanent attribute of a node that is away is stored. An empty value is
-//! stored as one, in both places; [`delete_transient`] removes the pair.
+//! What attrd takes without a word (exit code 0, tried), and what then does not reach the CIB: a value for a node that does
+//! not exist, and one for a node that is away. The latter is kept, and when partitions meet it may be written over what the
+//! node's own partition says of it (seen: a new primary's score, which the old one had taken away while it was cut off;
+//! all attrds had the right value soon after, the CIB had not). A permanent attribute of a node that is away is stored. An
+//! empty value is stored as one, in both places; [`delete_transient`] removes the pair.
 
 use std::time::Duration;
 

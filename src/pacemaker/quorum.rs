@@ -1,6 +1,8 @@
 //! Quorum and membership as corosync itself has them. The CIB's copy of both is written by the
 //! controller some time later, too late to decide on (R1).
 
+use std::collections::BTreeSet;
+
 use crate::sys::{Command, Deadline, RunError};
 
 /// What `corosync-quorumtool -s` says.
@@ -13,6 +15,17 @@ pub struct Membership {
     pub expected_votes: usize,
     /// Each member listed has exactly one vote, so that members can be counted instead.
     pub one_vote_each: bool,
+    /// The ids of the members listed; empty where there is no list that can be read.
+    members: BTreeSet<u32>,
+}
+
+impl Membership {
+    /// Whether the node with this id (as the CIB has it) is a member; `None` where that can't be told.
+    #[must_use]
+    pub fn has(&self, id: &str) -> Option<bool> {
+        let id = id.parse().ok()?;
+        (!self.members.is_empty()).then(|| self.members.contains(&id))
+    }
 }
 
 /// Quorum could not be read, which is not the same as "no quorum".
@@ -60,19 +73,32 @@ fn parse(text: &str) -> Result<Membership, QuorumError> {
             .parse()
             .map_err(|_| QuorumError::Missing("Expected votes"))?,
         one_vote_each: one_vote_each(text),
+        members: members(text),
     })
 }
 
-/// From the table under `Nodeid Votes Name`; false where there is none.
-fn one_vote_each(text: &str) -> bool {
-    let mut rows = text
-        .lines()
+/// The table under `Nodeid Votes Name`.
+fn rows(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
         .skip_while(|line| !line.contains("Nodeid"))
         .skip(1)
         .filter(|line| !line.trim().is_empty())
-        .peekable();
+}
+
+/// False where there is no table.
+fn one_vote_each(text: &str) -> bool {
+    let mut rows = rows(text).peekable();
     let is_one = |line: &str| line.split_whitespace().nth(1) == Some("1");
     rows.peek().is_some() && rows.all(is_one)
+}
+
+/// Empty where there is no table, or a row that does not begin with an id: a list with a gap would call a member away.
+fn members(text: &str) -> BTreeSet<u32> {
+    let id = |row: &str| row.split_whitespace().next()?.parse().ok();
+    rows(text)
+        .map(id)
+        .collect::<Option<_>>()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -112,6 +138,7 @@ Membership information
             ring: "1.c".to_owned(),
             expected_votes: 3,
             one_vote_each: true,
+            members: BTreeSet::from([1, 2]),
         };
         assert_eq!(parse(PRINTED).unwrap(), expected);
         assert!(!parse(&PRINTED.replace("Yes", "No")).unwrap().quorate);
@@ -119,6 +146,18 @@ Membership information
         assert!(!parse(&weighted).unwrap().one_vote_each);
         let no_table = PRINTED.split("Membership").next().unwrap();
         assert!(!parse(no_table).unwrap().one_vote_each);
+    }
+
+    #[test]
+    fn who_is_a_member_is_read_from_the_table_or_not_known() {
+        let seen = parse(PRINTED).unwrap();
+        assert_eq!(seen.has("2"), Some(true));
+        assert_eq!(seen.has("3"), Some(false));
+        assert_eq!(seen.has("a-remote-node"), None);
+        let no_table = PRINTED.split("    Nodeid").next().unwrap();
+        assert_eq!(parse(no_table).unwrap().has("2"), None);
+        let unreadable = PRINTED.replace("         1          1", "         ?          1");
+        assert_eq!(parse(&unreadable).unwrap().has("2"), None);
     }
 
     #[test]

@@ -7,9 +7,10 @@
 
 use std::time::{Duration, Instant};
 
+use lab::resources::RESOURCE;
 use lab::{Ack, Agent, Cluster, Error, Node, RepMode, Result, Score, ScoreClient};
 
-use super::stage::{LIMIT, Stage, Toll, expect, taken_over_from};
+use super::stage::{LIMIT, Stage, Toll, expect, taken_over_from, wrong};
 
 const ROUNDS_VARIABLE: &str = "EXPGSQL_ROUNDS";
 const ROUNDS: u32 = 2;
@@ -21,7 +22,55 @@ pub(crate) fn repeated_splits_lose_nothing_with_quorum_commit() -> Result<()> {
     let quorum = Stage::set(RepMode::Sync, |builder| {
         builder.param("sync_method", "quorum")
     });
-    repeatedly(&quorum?)
+    let stage = quorum?;
+    repeatedly(&stage)?;
+    stage.step(
+        "cut off, it says nothing of the others' scores",
+        Toll::Failover,
+        scores_of_the_others,
+    )
+}
+
+/// For some 100 ms after it was cut off a node's CIB still has the others as members, and as long as its controller hangs.
+/// What its attrd is told of them in that time may win when the two sides meet: then the new primary is demoted.
+fn scores_of_the_others(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let old = lab.primary()?;
+    let mut others = lab.nodes().iter().filter(|node| node.name() != old.name());
+    let other = others
+        .next()
+        .ok_or_else(|| wrong("there is one node only"))?;
+    lab.freeze_controller(old)?;
+    lab.split(old)?;
+    let new = lab.eventually("another node is promoted", LIMIT, |lab| {
+        let status = lab.status_on(other).map_err(|error| error.to_string())?;
+        match status.promoted()[..] {
+            [new] if new != old.name() => Ok(new.to_owned()),
+            _ => Err(status.to_string()),
+        }
+    })?;
+    let status = format!("{RESOURCE}-data-status");
+    lab.eventually("the old primary has revoked them", LIMIT, |lab| {
+        let seen = lab.status_on(old).map_err(|error| error.to_string())?;
+        let is_member = seen.is_online(other.name());
+        expect(is_member, || "its CIB knows of the loss".to_owned()).map_err(|e| e.to_string())?;
+        match seen.attribute(&new, &status) {
+            Some("DISCONNECT") => Ok(()),
+            _ => Err(seen.to_string()),
+        }
+    })?;
+    // What goes with that is written after it; one more monitor, from its beginning to its end, has had the time.
+    lab.measure_agent(old, "monitor")?;
+    let score = format!("--name=master-{RESOURCE}");
+    let told = old
+        .run(&["attrd_updater", "--query", "--all", &score])?
+        .ok()?;
+    expect(
+        told.contains(old.name()) && told.lines().count() == 1,
+        || format!("attrd on {} has\n{told}", old.name()),
+    )?;
+    lab.thaw_controller(old)?;
+    lab.heal()
 }
 
 /// Splits the cluster as often as asked for.

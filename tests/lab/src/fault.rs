@@ -57,6 +57,42 @@ impl Cluster {
         self.signal_all(node, "CONT")
     }
 
+    /// SIGSTOP to Pacemaker's controller on the node: the CIB shows no change of membership there, while recurring monitors,
+    /// the CIB and attributes go on.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when none runs.
+    pub fn freeze_controller(&self, node: &Node) -> Result<()> {
+        note(format!(
+            "SIGSTOP to Pacemaker's controller on {}",
+            node.name()
+        ));
+        Self::signal_controller(node, "-STOP")
+    }
+
+    /// SIGCONT to a controller that was stopped.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when none runs.
+    pub fn thaw_controller(&self, node: &Node) -> Result<()> {
+        note(format!(
+            "SIGCONT to Pacemaker's controller on {}",
+            node.name()
+        ));
+        Self::signal_controller(node, "-CONT")
+    }
+
+    /// By name: a node has process ids of its own.
+    fn signal_controller(node: &Node, signal: &str) -> Result<()> {
+        let whom = [
+            "pkill",
+            signal,
+            "--full",
+            "^/usr/lib/pacemaker/pacemaker-controld",
+        ];
+        node.run(&whom)?.ok().map(drop)
+    }
+
     fn signal_all(&self, node: &Node, signal: &str) -> Result<()> {
         let postmaster = self
             .postgres(node)

@@ -152,46 +152,34 @@ const LINE: usize = 240;
 /// A failure in about `budget` characters: the beginning of the reason, and the end of each part of the evidence, since
 /// the last lines of a log are the ones that matter.
 fn digest(why: &str, budget: usize) -> String {
-    let lines: Vec<String> = why
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .map(|line| line.chars().take(LINE).collect())
-        .collect();
-    let is_heading = |line: &String| line.starts_with("--- ");
-    let mut parts: Vec<&[String]> = Vec::new();
-    let mut rest = &lines[..];
-    while let Some((first, others)) = rest.split_first() {
-        let end = others.iter().position(is_heading);
-        let (part, next) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
-        debug_assert!(
-            parts.is_empty() || is_heading(first),
-            "parts begin with a heading"
-        );
-        parts.push(part);
-        rest = next;
+    let lines = why.lines().filter(|line| !line.trim().is_empty());
+    let mut parts: Vec<Vec<String>> = Vec::new();
+    for line in lines {
+        if parts.is_empty() || line.starts_with("--- ") {
+            parts.push(Vec::new());
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(line.chars().take(LINE).collect());
+        }
     }
     let share = budget / parts.len().max(1);
-    let fitting = |lines: &mut dyn Iterator<Item = &String>| {
+    for (n, part) in parts.iter_mut().enumerate() {
         let mut used = 0;
-        lines
-            .take_while(|line| {
-                used += line.chars().count() + 1;
-                used <= share
-            })
-            .count()
-    };
-    let mut digest: Vec<&str> = Vec::new();
-    for (n, part) in parts.iter().enumerate() {
-        let (heading, body) = part.split_at(1);
-        digest.extend(heading.iter().map(String::as_str));
-        let kept = if n == 0 {
-            &body[..fitting(&mut body.iter())]
-        } else {
-            &body[body.len() - fitting(&mut body.iter().rev())..]
+        let mut fits = |line: &String| {
+            used += line.chars().count() + 1;
+            used <= share
         };
-        digest.extend(kept.iter().map(String::as_str));
+        let body = part.split_off(1);
+        let kept = if n == 0 {
+            let kept = body.iter().take_while(|line| fits(line)).count();
+            &body[..kept]
+        } else {
+            let kept = body.iter().rev().take_while(|line| fits(line)).count();
+            &body[body.len() - kept..]
+        };
+        part.extend_from_slice(kept);
     }
-    digest.join("\n")
+    parts.concat().join("\n")
 }
 
 enum Failure {

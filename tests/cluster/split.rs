@@ -49,16 +49,16 @@ fn scores_of_the_others(stage: &Stage) -> Result<()> {
             _ => Err(status.to_string()),
         }
     })?;
-    let status = format!("{RESOURCE}-data-status");
-    lab.eventually("the old primary has revoked them", LIMIT, |lab| {
-        let seen = lab.status_on(old).map_err(|error| error.to_string())?;
-        let is_member = seen.is_online(other.name());
-        expect(is_member, || "its CIB knows of the loss".to_owned()).map_err(|e| e.to_string())?;
-        match seen.attribute(&new, &status) {
-            Some("DISCONNECT") => Ok(()),
-            _ => Err(seen.to_string()),
-        }
+    let revoked = format!(
+        "//node[@uname='{new}']//nvpair[@name='{RESOURCE}-data-status'][@value='DISCONNECT']"
+    );
+    lab.eventually("the old primary has revoked it", LIMIT, |_| {
+        is_in_its_cib(old, &revoked).map_err(|error| error.to_string())
     })?;
+    is_in_its_cib(
+        old,
+        &format!("//node_state[@uname='{new}'][@in_ccm='true']"),
+    )?;
     // What goes with that is written after it; one more monitor, from its beginning to its end, has had the time.
     lab.measure_agent(old, "monitor")?;
     let score = format!("--name=master-{RESOURCE}");
@@ -71,6 +71,11 @@ fn scores_of_the_others(stage: &Stage) -> Result<()> {
     )?;
     lab.thaw_controller(old)?;
     lab.heal()
+}
+
+fn is_in_its_cib(node: &Node, what: &str) -> Result<()> {
+    let query = ["cibadmin", "--query", "--xpath", what];
+    node.run(&query)?.ok().map(drop)
 }
 
 /// Splits the cluster as often as asked for.

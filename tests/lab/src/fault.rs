@@ -57,8 +57,8 @@ impl Cluster {
         self.signal_all(node, "CONT")
     }
 
-    /// SIGSTOP to Pacemaker's controller on the node: the CIB shows no change of membership there, while recurring monitors,
-    /// the CIB and attributes go on.
+    /// SIGSTOP to Pacemaker's controller on the node, and to pacemakerd, which would end it for that: the CIB shows no change
+    /// of membership there, while recurring monitors, the CIB and attributes go on. crm_mon does not answer.
     ///
     /// # Errors
     /// [`Error::Failed`] when none runs.

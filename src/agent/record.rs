@@ -101,6 +101,7 @@ impl<'a, 'b> Board<'a, 'b> {
     /// Whether corosync still counts a node among the members. The CIB shows a loss some 100 ms late. What attrd is told in
     /// that time about a node that is away it keeps, and when the partitions meet it may write that over what the node's own
     /// partition says: a new primary had its score taken away by the old one (seen), and was demoted.
+    /// Where corosync's list can't be read, the CIB's word stands.
     fn is_member(&self, node: &NodeName, deadline: Deadline) -> Step<bool> {
         let membership = quorum::read(deadline).map_err(failed)?;
         let view = self.view.node(node);

@@ -84,13 +84,8 @@ impl Cluster {
 
     /// By name: a node has process ids of its own.
     fn signal_controller(node: &Node, signal: &str) -> Result<()> {
-        let whom = [
-            "pkill",
-            signal,
-            "--full",
-            "^/usr/lib/pacemaker/pacemaker-controld",
-        ];
-        node.run(&whom)?.ok().map(drop)
+        let both = "(^|/)pacemaker(d|-controld)( |$)";
+        node.run(&["pkill", signal, "--full", both])?.ok().map(drop)
     }
 
     fn signal_all(&self, node: &Node, signal: &str) -> Result<()> {

@@ -24,6 +24,7 @@ pub mod lock;
 mod measure;
 pub mod network;
 mod observe;
+mod operate;
 pub mod packages;
 mod place;
 mod poll;

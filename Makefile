@@ -5,6 +5,8 @@
 #   make uninstall
 #   make deb                  target/debian/expgsql_*.deb
 #   make rpm                  target/rpm/*.rpm (needs rpmbuild)
+#   make portable             target/portable/expgsql, which runs with glibc 2.28 and newer: RHEL 8, Debian 10 (needs python3's venv)
+#   make deny                 licences and sources of the crates, by deny.toml; make advisories: what is known against them (needs github.com)
 
 PREFIX ?= /usr
 DESTDIR ?=
@@ -18,14 +20,20 @@ DATA := $(PREFIX)/share/expgsql
 DOC := $(PREFIX)/share/doc/expgsql
 
 CARGO_DEB_VERSION := 3.8.0
+ZIGBUILD_VERSION := 0.24.1
+ZIG_VERSION := 0.17.1
+CARGO_DENY_VERSION := 0.18.9
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 PAGES := $(TARGET)/package
 # Named in Cargo.toml, too, hence not elsewhere.
 ROOT := target/package-root
 CARGO_DEB := $(TARGET)/tools/bin/cargo-deb
+CARGO_DENY := $(TARGET)/tools/bin/cargo-deny
+ZIG := $(TARGET)/tools/zig/bin
+OLDEST := $(shell uname -m)-unknown-linux-gnu
 
-.PHONY: all install uninstall deb rpm root
+.PHONY: all install uninstall deb rpm root portable deny advisories
 
 all:
 	$(CARGO) build --release --locked --package expgsql --bin expgsql
@@ -70,3 +78,20 @@ deb: root $(CARGO_DEB)
 rpm: root
 	rpmbuild -bb --quiet --define '_topdir $(abspath $(TARGET))/rpmbuild' --define '_rpmdir $(abspath $(TARGET))/rpm' \
 	    --define 'built_root $(abspath $(ROOT))' --define 'built_version $(VERSION)' packaging/expgsql.spec
+
+$(ZIG)/cargo-zigbuild:
+	python3 -m venv $(dir $(ZIG))
+	$(ZIG)/pip install --quiet cargo-zigbuild==$(ZIGBUILD_VERSION) ziglang==$(ZIG_VERSION)
+
+portable: $(ZIG)/cargo-zigbuild
+	PATH="$(abspath $(ZIG)):$$PATH" $(CARGO) zigbuild --release --locked --package expgsql --bin expgsql --target $(OLDEST).2.28
+	install -D -m 755 $(TARGET)/$(OLDEST)/release/expgsql $(TARGET)/portable/expgsql
+
+$(CARGO_DENY):
+	$(CARGO) install --locked --root $(TARGET)/tools cargo-deny@$(CARGO_DENY_VERSION)
+
+deny: $(CARGO_DENY)
+	$(CARGO_DENY) check licenses bans sources
+
+advisories: $(CARGO_DENY)
+	$(CARGO_DENY) check advisories

@@ -16,3 +16,4 @@ pub mod run;
 pub mod setup;
 pub mod sys;
 pub mod timing;
+pub mod trial;

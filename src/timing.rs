@@ -9,6 +9,9 @@ pub const RESERVE: Duration = Duration::from_secs(2);
 /// Time for an action that was started by hand, where Pacemaker sets none.
 pub const BY_HAND: Duration = Duration::from_secs(120);
 
+/// What a demotion spends at most on its promotion score: commits are acknowledged as long as the server runs.
+pub const YIELD: Duration = Duration::from_secs(1);
+
 /// One read of the CIB. It takes 10 ms; a cluster that needs longer than this is in trouble, and
 /// the agent has better things to do than to wait for it.
 pub const CIB_READ: Duration = Duration::from_secs(10);
@@ -41,6 +44,10 @@ pub const FIRST_STANDBY: Duration = Duration::from_secs(2);
 /// each other; otherwise it is there in 0.2 s.
 pub const ADDRESS: Duration = Duration::from_millis(300);
 
+/// How long a start waits for a server that recovers before it leaves that to go on by itself. Pacemaker promotes nobody, here or
+/// elsewhere, while a start is under way.
+pub const RECOVERY: Duration = Duration::from_secs(15);
+
 /// How long a standby is given to replay its local WAL before it leaves the election to a later
 /// monitor.
 pub const REPLAY_WAIT: Duration = Duration::from_secs(2);
@@ -64,8 +71,17 @@ pub const LOCK_CHECK: Duration = Duration::from_secs(5);
 /// server's end where it runs out (asynchronous mode only).
 pub const LOCK_MARGIN: Duration = Duration::from_secs(2);
 
+/// A renewal is asked for at least so long, also where the lease is nearly over: an answer takes milliseconds.
+pub const LOCK_LEAST: Duration = Duration::from_millis(300);
+
+/// What a monitor has for everything else where the lease leaves it less: enough to read the CIB and to write an attribute.
+pub const LOCK_REST: Duration = Duration::from_secs(1);
+
 /// How long a restart waits for an orderly shutdown before it ends the server at once.
 pub const RESTART: Duration = Duration::from_secs(2);
+
+/// How often it is looked what a shutdown that goes on still waits for, and how long it takes before there is anything to see.
+pub const LINGER_POLL: Duration = Duration::from_millis(250);
 
 /// A checkpoint ahead of a demotion shortens the shutdown; past this it only delays it.
 pub const CHECKPOINT: Duration = Duration::from_secs(30);
@@ -78,8 +94,15 @@ pub const FOLLOW: Duration = Duration::from_secs(30);
 /// SYN is repeated by the kernel only after 1, 3 and 7 s.
 pub const FOLLOW_POLL: Duration = Duration::from_millis(150);
 
+/// How long the name service may take for the address of the primary, where that is given as a name. It takes milliseconds.
+pub const NAME_SERVICE: Duration = Duration::from_secs(1);
+
 /// How long a WAL receiver that was just started is given to begin streaming.
 pub const RECEIVER_START: Duration = Duration::from_secs(1);
+
+/// Finding out where the local WAL ends. Usually one WAL file is read, which takes some 50 ms. Of a standby that replays, all is
+/// read from there on, a second for each GB or so; past this it says nothing before it has replayed more.
+pub const WAL_END: Duration = Duration::from_secs(10);
 
 /// One question to the primary about its history. It takes some 20 ms; a primary that is silent costs a start this much.
 pub const SOURCE: Duration = Duration::from_secs(8);
@@ -124,6 +147,9 @@ pub const SETTLE_BEFORE: Duration = Duration::from_secs(20);
 
 /// Pacemaker's forgiveness of a node's failures: it asks that node what runs there.
 pub const CLEANUP: Duration = Duration::from_secs(30);
+
+/// How long a monitor may take to begin once the note that was taken for it is deleted. It takes a transition of Pacemaker's.
+pub const MONITOR_BEGINS: Duration = Duration::from_secs(3);
 
 /// One change by Pacemaker's own tools. It takes some 50 ms; while a partition re-forms it waits for that.
 pub const CHANGE: Duration = Duration::from_secs(30);

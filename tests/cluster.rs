@@ -2,59 +2,108 @@
 //! time and remembers what was acknowledged to it.
 //!
 //! A scenario is a story in named steps on one cluster, because a cluster takes a quarter of a minute to come up; the
-//! step that fails is named. `cargo test --test cluster -- sync` runs those with `sync` in their name.
+//! step that fails is named. `cargo test --test cluster -- sync` runs those with `sync` in their name; several run beside
+//! each other, `EXPGSQL_LABS` at a time.
 //! `EXPGSQL_ROUNDS=10` splits ten times in place of twice, `EXPGSQL_STOCK=1` has the stock agent and PAF meet the faults, too.
 
 use std::process::ExitCode;
 
 mod cluster {
+    pub(crate) mod arbiters;
     pub(crate) mod attributes;
+    pub(crate) mod backlog;
+    pub(crate) mod by_hand;
     pub(crate) mod comes_back;
     pub(crate) mod commands;
     pub(crate) mod compare;
+    pub(crate) mod contended;
+    pub(crate) mod daemons;
     pub(crate) mod features;
+    pub(crate) mod forgotten_target;
     pub(crate) mod getting_started;
+    pub(crate) mod held;
+    pub(crate) mod killed_between;
     pub(crate) mod lag;
+    pub(crate) mod lease;
     pub(crate) mod machines;
     pub(crate) mod migration;
     pub(crate) mod network;
+    pub(crate) mod not_waited_for;
     pub(crate) mod operations;
     pub(crate) mod package;
+    pub(crate) mod parameters;
     pub(crate) mod power_cut;
     pub(crate) mod quorum;
+    pub(crate) mod recovery;
     pub(crate) mod redundancy;
+    pub(crate) mod refused;
     pub(crate) mod server;
     pub(crate) mod setup;
+    pub(crate) mod slow_cib;
     pub(crate) mod split;
     pub(crate) mod stage;
     pub(crate) mod status;
     pub(crate) mod switchover;
     pub(crate) mod two_nodes;
+    pub(crate) mod two_votes;
     pub(crate) mod typed;
+    pub(crate) mod unattended;
+    pub(crate) mod upkeep;
+    pub(crate) mod waits_for_all;
 }
 
 use cluster::{
-    comes_back, commands, compare, features, getting_started, lag, machines, migration, network,
-    operations, package, power_cut, quorum, server, setup, split, status, switchover, two_nodes,
+    arbiters, backlog, by_hand, comes_back, commands, compare, contended, daemons, features,
+    forgotten_target, getting_started, held, killed_between, lag, lease, machines, migration,
+    network, not_waited_for, operations, package, parameters, power_cut, quorum, recovery, refused,
+    server, setup, slow_cib, split, status, switchover, two_nodes, two_votes, unattended, upkeep,
+    waits_for_all,
 };
 
 fn main() -> ExitCode {
-    lab::suite(lab::scenarios![
+    // The longest first: nothing is left at the end that all others have to wait for.
+    let beside = lab::scenarios![
+        killed_between::the_agent_may_be_killed_at_any_point_of_a_switchover,
+        killed_between::the_agent_may_be_killed_at_any_point_of_stop_start_and_monitor,
+        killed_between::the_agent_may_be_killed_at_any_point_of_a_repair,
+        killed_between::the_agent_may_be_killed_wherever_it_uses_the_lock,
         server::a_sync_cluster_survives_what_happens_to_its_servers,
         machines::a_sync_cluster_survives_the_loss_of_machines,
         network::a_sync_cluster_survives_partitions_and_splits,
         server::an_async_cluster_survives_what_happens_to_its_servers,
         machines::an_async_cluster_survives_the_loss_of_machines,
         network::an_async_cluster_survives_partitions,
+        by_hand::a_server_promoted_by_hand_never_takes_the_cluster_over,
+        slow_cib::a_slow_cib_elsewhere_does_not_keep_the_cluster_without_a_primary,
         comes_back::what_was_the_primary_comes_back_by_itself,
+        daemons::a_primary_outlives_each_daemon_of_its_cluster,
+        daemons::a_standby_outlives_each_daemon_of_its_cluster,
         power_cut::a_repair_survives_a_power_cut_or_says_what_to_do,
         switchover::switchovers_back_and_forth_leave_nothing_to_clean_up,
         features::slots_receivers_edited_and_outside_standbys_are_looked_after,
+        backlog::a_power_cut_of_the_site_loses_nothing_of_a_backlog,
+        backlog::a_power_cut_of_the_site_loses_nothing_of_a_backlog_with_quorum_commit,
+        backlog::a_power_cut_of_two_nodes_loses_nothing_of_a_backlog,
+        held::a_standby_that_would_not_replay_all_it_has_is_no_successor,
+        not_waited_for::a_standby_that_is_not_waited_for_is_nobodys_successor,
+        forgotten_target::a_forgotten_recovery_target_loses_nothing,
+        quorum::repairs_go_on_with_quorum_commit,
         quorum::with_quorum_commit_a_lost_standby_is_not_felt,
         split::repeated_splits_lose_nothing_with_quorum_commit,
         split::the_stock_agent_loses_commits_in_a_split,
         two_nodes::two_nodes_with_a_lock_service_survive_the_loss_of_either,
         two_nodes::two_nodes_with_a_lock_service_survive_splits,
+        arbiters::an_async_pair_has_one_primary_at_a_time_by_its_lease,
+        arbiters::four_nodes_with_two_synchronous_standbys_lose_two_machines_and_no_commit,
+        arbiters::five_nodes_with_two_synchronous_standbys_lose_two_machines_at_once_and_no_commit,
+        arbiters::two_nodes_with_nothing_let_commits_wait_unless_told_not_to,
+        arbiters::two_nodes_with_a_quorum_device_survive_the_loss_of_either,
+        waits_for_all::one_of_two_that_starts_alone_waits_for_the_other,
+        two_votes::two_nodes_without_a_lock_lose_nothing_while_a_controller_hangs,
+        two_votes::two_nodes_with_fencing_lose_nothing_to_one_that_starts_alone,
+        lease::the_lease_binds_a_primary_that_cannot_read_the_cib,
+        refused::what_a_site_does_to_a_primary_costs_no_commit_and_no_restart,
+        unattended::a_lost_machine_is_not_waited_for_and_missing_slots_are_told,
         commands::an_operator_repairs_a_node_by_hand,
         operations::an_operator_runs_the_cluster,
         operations::an_operator_gives_the_recorded_primary_up,
@@ -68,10 +117,18 @@ fn main() -> ExitCode {
         migration::a_pha4pgsql_cluster_is_taken_over_as_documented,
         status::an_operator_sees_what_is_wrong,
         status::an_operator_sees_what_the_lock_service_does,
+        parameters::what_a_parameter_says_is_done,
+        parameters::what_a_parameter_says_is_done_in_async_mode,
+        parameters::what_a_parameter_of_the_lock_says_is_done,
+        contended::conditional_changes_of_all_nodes_are_one_after_the_other,
         lag::a_standby_far_behind_is_nobodys_successor,
+        recovery::a_recovery_longer_than_the_start_goes_on_to_its_end,
+        upkeep::neither_an_archive_nor_a_lost_slot_holds_a_cluster_up,
         setup::three_nodes_are_set_up_from_one_file,
         setup::two_nodes_are_set_up_from_one_file,
         setup::a_cluster_of_the_stock_agent_is_taken_over,
-        compare::it_is_up_sooner_costs_less_and_is_whole_again_by_itself,
-    ])
+    ];
+    // They compare times.
+    let alone = lab::scenarios![compare::it_is_up_sooner_costs_less_and_is_whole_again_by_itself];
+    lab::pool(beside, alone)
 }

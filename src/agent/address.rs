@@ -1,6 +1,9 @@
 //! The address at which standbys find the primary.
 
-use std::net::{ToSocketAddrs, UdpSocket};
+use std::net::UdpSocket;
+
+use crate::sys::addresses;
+use crate::timing;
 
 use super::context::Context;
 
@@ -12,6 +15,9 @@ pub(super) fn is_here(ctx: &Context<'_>) -> bool {
     let Some(host) = ctx.params.master_ip.as_deref() else {
         return false;
     };
-    let addresses = (host, 0).to_socket_addrs();
-    addresses.is_ok_and(|mut all| all.any(|address| UdpSocket::bind(address).is_ok()))
+    let found = addresses(host, 0, ctx.deadline.min(timing::NAME_SERVICE));
+    found.is_ok_and(|all| {
+        all.into_iter()
+            .any(|address| UdpSocket::bind(address).is_ok())
+    })
 }

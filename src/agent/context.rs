@@ -1,9 +1,12 @@
 //! What every action starts from.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::decide::eligibility::Promise;
+use crate::log::say;
 use crate::model::cluster_view::{
     ClusterProperty, ClusterView, NodeKind, PermanentAttribute, ResourceName,
 };
@@ -14,13 +17,16 @@ use crate::model::sync_names::StandbyName;
 use crate::ocf::{OcfCode, OcfEnv, Outcome};
 use crate::pacemaker::cib;
 use crate::params::{Params, RepMode};
+use crate::postgres::control;
+use crate::postgres::entry::{Entered, Entrance, Guise};
 use crate::postgres::process::{self, Postmaster, Running};
 use crate::postgres::programs::Programs;
 use crate::postgres::server::Launch;
-use crate::postgres::session::{Session, SqlError, Target, monitoring_user};
+use crate::postgres::session::{Session, SqlError};
 use crate::sys::{Deadline, Owner, OwnerError};
 use crate::timing;
 
+use super::obituary::Launched;
 use super::{Step, failed};
 
 /// One call of the agent.
@@ -32,19 +38,16 @@ pub(super) struct Context<'a> {
     pub(super) owner: Owner,
     /// Before Pacemaker's own timeout.
     pub(super) deadline: Deadline,
+    /// The last start of this call.
+    pub(super) launched: Rc<RefCell<Option<Launched>>>,
 }
 
 impl<'a> Context<'a> {
     pub(super) fn new(env: &'a OcfEnv, params: &'a Params) -> Step<Self> {
         let allowed = env.timeout.unwrap_or(timing::BY_HAND);
         let reserve = timing::RESERVE.min(allowed / 5);
-        let owner = Owner::lookup(&params.pgdba).map_err(|error| {
-            let code = match error {
-                OwnerError::Unknown(_) => OcfCode::ErrInstalled,
-                OwnerError::Lookup { .. } => OcfCode::ErrGeneric,
-            };
-            Outcome::because(code, format!("pgdba: {error}"))
-        })?;
+        let deadline = Deadline::after(allowed.saturating_sub(reserve));
+        let owner = owner(params, deadline.min(allowed / 3))?;
         let euid = nix::unistd::geteuid();
         if !euid.is_root() && euid != owner.uid {
             return Err(failed(format!(
@@ -60,8 +63,22 @@ impl<'a> Context<'a> {
             resource,
             me: own_name(env)?,
             owner,
-            deadline: Deadline::after(allowed.saturating_sub(reserve)),
+            deadline,
+            launched: Rc::default(),
         })
+    }
+
+    /// The same call with less time.
+    pub(super) fn within(&self, limit: Duration) -> Self {
+        Self {
+            params: self.params,
+            env: self.env,
+            resource: self.resource.clone(),
+            me: self.me.clone(),
+            owner: self.owner.clone(),
+            deadline: self.deadline.min(limit),
+            launched: Rc::clone(&self.launched),
+        }
     }
 
     /// What a commit means here; only asked in the modes that have a primary to promote.
@@ -77,6 +94,11 @@ impl<'a> Context<'a> {
         self.params.rep_mode.is_promotable()
     }
 
+    /// Whether there is a row of a lock service that says who may be promoted. A lock command knows no such thing.
+    pub(super) fn has_lock_row(&self) -> bool {
+        self.params.enable_distlock && self.params.distlock_conninfo.is_some()
+    }
+
     pub(super) fn pgdata(&self) -> &Path {
         &self.params.pgdata
     }
@@ -88,8 +110,7 @@ impl<'a> Context<'a> {
 
     /// The major version that the data directory is of; `None` where there is none.
     pub(super) fn data_version(&self) -> Option<u32> {
-        let text = std::fs::read_to_string(self.pgdata().join("PG_VERSION")).ok()?;
-        text.trim().split('.').next()?.parse().ok()
+        control::major_version(self.pgdata())
     }
 
     pub(super) fn tmp(&self, file: &str) -> PathBuf {
@@ -127,28 +148,26 @@ impl<'a> Context<'a> {
             .max(Duration::from_millis(100))
     }
 
-    /// Connects as the user that monitoring is set up for.
+    /// Connects as the user that monitoring is set up for, and says why it is not in the way that is configured.
+    pub(super) fn enter(&self, running: &Running) -> Result<Entered, SqlError> {
+        self.enter_as(running, Guise::Monitor)
+    }
+
+    /// Connects as the user that monitoring is set up for, or in whichever way there is.
     pub(super) fn connect(&self, running: &Running) -> Result<Session, SqlError> {
-        let (user, password) = monitoring_user(self.params);
-        self.connect_as(running, user, password)
+        self.enter(running).map(|entered| entered.session)
     }
 
     /// Connects as the instance's owner, for what only a superuser may do.
     pub(super) fn connect_as_owner(&self, running: &Running) -> Result<Session, SqlError> {
-        self.connect_as(running, self.params.pgdba.clone(), None)
+        let entered = self.enter_as(running, Guise::Owner)?;
+        Ok(entered.session)
     }
 
-    fn connect_as(
-        &self,
-        running: &Running,
-        user: String,
-        password: Option<String>,
-    ) -> Result<Session, SqlError> {
-        Session::connect(
-            &Target::of_server(self.params, running, user, password),
-            &self.owner,
-            self.query_limit(),
-        )
+    fn enter_as(&self, running: &Running, guise: Guise) -> Result<Entered, SqlError> {
+        let entrance = Entrance::new(self.params, running, &self.owner, guise);
+        let limit = self.query_limit();
+        entrance.enter(limit, self.deadline.remaining().max(limit))
     }
 
     /// The CIB as this node has it.
@@ -215,6 +234,31 @@ impl<'a> Context<'a> {
             .map(|n| n.to_lowercase())
             .collect()
     }
+}
+
+/// The account that pgdba names. Where the name service does not say, that of the server that runs: it is none the less well.
+fn owner(params: &Params, limit: Deadline) -> Step<Owner> {
+    let error = match Owner::lookup_by(&params.pgdba, limit) {
+        Ok(owner) => return Ok(owner),
+        Err(error) => error,
+    };
+    let code = match error {
+        OwnerError::Unknown(_) => OcfCode::ErrInstalled,
+        OwnerError::Lookup { .. } | OwnerError::Silent { .. } => {
+            if let Ok(Postmaster::Running(running)) = process::postmaster(&params.pgdata)
+                && let Ok(Some(owner)) = running.owner(&params.pgdba)
+            {
+                say!(
+                    WARN,
+                    "the account of the server that runs is used",
+                    reason = error
+                );
+                return Ok(owner);
+            }
+            OcfCode::ErrGeneric
+        }
+    };
+    Err(Outcome::because(code, format!("pgdba: {error}")))
 }
 
 /// Pacemaker says the name in every call; by hand the host's own name has to do.

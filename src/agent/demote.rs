@@ -8,19 +8,28 @@ use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::NodeStatus;
 use crate::ocf::{OcfCode, Outcome};
-use crate::postgres::process::{self, Postmaster};
+use crate::postgres::process::Postmaster;
 use crate::postgres::views;
+use crate::timing;
+use crate::trial::point;
 
 use super::context::Context;
 use super::record::Board;
-use super::{Step, failed, repair, stop};
+use super::{Step, failed, repair, standby, stop};
 
 pub(super) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
     let running = matches!(ctx.postmaster()?, Postmaster::Running(_));
-    if running && is_standby(ctx)? {
+    if running && standby::has_signal(ctx)? {
         return Ok(Outcome::of(OcfCode::Success));
     }
     if running {
+        if let Err(failure) = yield_without_quorum(&ctx.within(timing::YIELD)) {
+            say!(
+                WARN,
+                "its promotion score stays as it was",
+                reason = failure.text()
+            );
+        }
         if let Err(failure) = leave_stragglers(ctx) {
             say!(
                 WARN,
@@ -30,8 +39,10 @@ pub(super) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
         }
         stop::stop_server(ctx)?;
     }
+    point!(DemoteStopped);
     // Certain here: no server runs, so nothing is acknowledged any more.
     stop::release_lock(ctx);
+    point!(DemoteUnlocked);
     if ctx.is_among(&ctx.env.notify.stop) {
         // The same transition stops this node: a standby would only lengthen the outage.
         return Ok(Outcome::of(OcfCode::Success));
@@ -41,9 +52,20 @@ pub(super) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
     if repair::come_up(&board)?.is_some() {
         board.set_status(&ctx.me, NodeStatus::Alone)?;
     }
+    point!(DemoteStandby);
     board.set_own(TransientAttribute::MasterBaseline, None)?;
+    point!(DemoteBaseline);
     board.set_own(TransientAttribute::Degraded, None)?;
     Ok(Outcome::of(OcfCode::Success))
+}
+
+/// The demotion may be for want of quorum, and the two sides of a split may meet before the server is down.
+fn yield_without_quorum(ctx: &Context<'_>) -> Step<()> {
+    let board = Board::read(ctx)?;
+    if board.view.is_quorate() {
+        return Ok(());
+    }
+    board.set_primarys_score()
 }
 
 /// A standby that is hundreds of megabytes behind would hold up the shutdown until it has them. In asynchronous mode it
@@ -68,17 +90,10 @@ fn leave_stragglers(ctx: &Context<'_>) -> Step<()> {
                 "the shutdown does not wait for a standby that is far behind",
                 standby = sender.name
             );
-            process::signal(sender.pid, Signal::SIGTERM).map_err(failed)?;
+            running
+                .signal_child(sender.pid, Signal::SIGTERM)
+                .map_err(failed)?;
         }
     }
     Ok(())
-}
-
-/// A server that was started as a standby and never promoted. PostgreSQL removes the file when it
-/// is promoted, so this also holds for a server that hangs.
-fn is_standby(ctx: &Context<'_>) -> Step<bool> {
-    let signal = ctx.pgdata().join("standby.signal");
-    signal
-        .try_exists()
-        .map_err(|e| super::failed(format!("{}: {e}", signal.display())))
 }

@@ -3,28 +3,26 @@
 use std::collections::BTreeMap;
 
 use crate::decide::election::{Outcome, Patience, Report, Tie, elect, last_primary};
-use crate::decide::eligibility::{Standing, ground};
+use crate::decide::eligibility::{Promise, Standing, ground};
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::node_name::NodeName;
 use crate::model::status::NodeStatus;
 use crate::model::timeline::WalPosition;
-use crate::postgres::wal;
 use crate::sys::boot_clock;
+use crate::trial::{is_out, point};
 
 use super::context::Context;
 use super::ready::Server;
 use super::record::Board;
 use super::state::{Rounds, State};
-use super::{Step, failed};
+use super::{Step, failed, reach};
 
-/// This standby's position; `None` while it still replays what it has.
+/// This standby's position; `None` while more may come, or where it can't be told yet.
 pub(super) fn own_position(ctx: &Context<'_>, server: &Server) -> Step<Option<WalPosition>> {
-    let state = &server.state;
-    let Some(end) = state.end.filter(|_| state.has_replayed_all) else {
+    if server.state.receiver.is_some() && !server.state.has_replayed_all {
         return Ok(None);
-    };
-    let lineage = wal::lineage(ctx.pgdata(), state.timeline).map_err(failed)?;
-    Ok(Some(WalPosition { lineage, end }))
+    }
+    reach::end(ctx, server)
 }
 
 /// Tells the others how far this standby's WAL reaches.
@@ -34,6 +32,7 @@ pub(super) fn publish(board: &Board<'_, '_>, position: &WalPosition) -> Step<()>
         TransientAttribute::Timeline,
         Some(&position.lineage.to_string()),
     )?;
+    point!(ElectionTimeline);
     board.set_own(
         TransientAttribute::XlogLoc,
         Some(&position.end.to_attribute()),
@@ -112,12 +111,15 @@ pub(super) fn hold(
     counting: Counting,
 ) -> Step<Outcome> {
     let ctx = board.ctx;
+    if is_out!(AsyncElectsAnybody) && ctx.promise() == Promise::Async {
+        return Ok(Outcome::Won);
+    }
     let record = ctx.record(&board.view)?;
     let nodes = ctx.replicas(&board.view);
     let status = |node| Ok((node, ctx.data_status(&board.view, node)?));
     let statuses = nodes.iter().map(status).collect::<Step<Vec<_>>>()?;
     let boot = boot_clock().map_err(failed)?;
-    let old = State::load(ctx, boot.boot_id());
+    let old = State::load(ctx, boot.boot_id())?;
     let mut state = old.clone();
     let fingerprint = shown(reports);
     let seen = match &state.election {

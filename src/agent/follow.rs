@@ -5,15 +5,16 @@
 //! connection that it tries before the new primary has taken over the address hangs on the old
 //! one's hardware address for seconds.
 
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
 
 use crate::log::say;
 use crate::postgres::process::{self, Postmaster};
 use crate::postgres::{server, views};
-use crate::sys::{Command, Deadline, poll_until};
+use crate::sys::{Command, Deadline, addresses, poll_until};
 use crate::timing;
+use crate::trial::point;
 
 use super::context::Context;
 use super::ready::Server;
@@ -30,7 +31,11 @@ pub(super) fn begin(ctx: &Context<'_>, server: &Server) -> Step<()> {
             "ending the WAL receiver of the old primary",
             pid = pid
         );
-        process::signal(pid, Signal::SIGTERM).map_err(failed)?;
+        server
+            .running
+            .signal_child(pid, Signal::SIGTERM)
+            .map_err(failed)?;
+        point!(FollowReceiver);
         command = command.arg(pid.to_string());
     }
     if ctx.params.master_ip.is_some() {
@@ -61,10 +66,11 @@ pub(super) fn follow(ctx: &Context<'_>, old_receiver: Option<i32>) -> Step<()> {
         started = Deadline::after(timing::RECEIVER_START);
         // Hangs in a connection to the old primary.
         if let Some(receiver) = receiver {
-            process::signal(receiver.pid, Signal::SIGTERM).ok()?;
+            server.signal_child(receiver.pid, Signal::SIGTERM).ok()?;
         }
         // Wakes the startup process where it sleeps before its next try.
         server::reload(&server).ok()?;
+        point!(FollowConnects);
         None
     });
     Ok(())
@@ -83,8 +89,9 @@ fn is_reachable(ctx: &Context<'_>) -> bool {
     let Some(host) = &ctx.params.master_ip else {
         return false;
     };
-    let addresses = (host.as_str(), ctx.params.pgport).to_socket_addrs();
-    addresses.is_ok_and(|mut all| {
-        all.any(|a| TcpStream::connect_timeout(&a, timing::FOLLOW_POLL).is_ok())
+    let limit = Deadline::after(timing::NAME_SERVICE);
+    addresses(host, ctx.params.pgport, limit).is_ok_and(|all| {
+        all.iter()
+            .any(|a| TcpStream::connect_timeout(a, timing::FOLLOW_POLL).is_ok())
     })
 }

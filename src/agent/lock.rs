@@ -7,16 +7,19 @@ use std::time::Duration;
 use crate::decide::contract::Lock as LockFact;
 use crate::decide::eligibility::Promise;
 use crate::decide::lease::{
-    Asked, Entry, Mode, OldPrimary, Relax, Renewed, Renewing, Standing, entry, standing,
+    Asked, Entry, Mode, OldPrimary, Pace, Relax, Renewed, Renewing, Standing, entry, standing,
+    time_to_ask,
 };
 use crate::distlock::{Commands, Deadcheck, LockError, LockRow, Service, Take, answer};
 use crate::log::say;
 use crate::model::claim::Claim;
+use crate::model::lock::Taken;
 use crate::model::node_name::NodeName;
 use crate::model::status::NodeStatus;
 use crate::model::sync_names::StandbyName;
 use crate::sys::{Deadline, boot_clock};
 use crate::timing;
+use crate::trial::is_out;
 
 use super::context::Context;
 use super::ready::Server;
@@ -34,6 +37,21 @@ pub(super) struct Lock<'c> {
 enum Means {
     Row(Box<Service>),
     Commands(Commands),
+    /// There should be a lock, and this is why it can't be used.
+    Unusable(String),
+}
+
+/// What the lock said to a primary that renewed it.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    answer: Renewed,
+    row: Option<LockRow>,
+    /// When it was known; time since the machine started.
+    known: Duration,
+    /// When the last renewal that was confirmed, be it this one, was asked for.
+    pub(super) confirmed: Option<Duration>,
+    /// The lock's own epoch.
+    epoch: Option<u64>,
 }
 
 /// What a primary knows of its lock for the rest of the call.
@@ -104,6 +122,17 @@ impl<'c> Lock<'c> {
         }))
     }
 
+    /// The same for a primary, which has to be judged: a lock that can't be used is one that is not renewed.
+    pub(super) fn of_primary(ctx: &'c Context<'c>) -> Option<Self> {
+        Self::open(ctx).unwrap_or_else(|failure| {
+            Some(Self {
+                ctx,
+                means: Means::Unusable(failure.text().to_owned()),
+                deadcheck: Deadcheck::new(ctx.me.as_str(), &[]),
+            })
+        })
+    }
+
     fn owner(&self) -> String {
         owner(self.ctx, &self.ctx.me)
     }
@@ -111,6 +140,19 @@ impl<'c> Lock<'c> {
     /// For one request.
     fn limit(&self) -> Deadline {
         self.ctx.deadline.min(timing::LOCK_REQUEST)
+    }
+
+    /// How long a primary may ask at all. In async mode the lease is what keeps two primaries apart: it must not run out while
+    /// the answer, or that of the other nodes, is waited for, nor while the server is being stopped.
+    fn left(&self, state: &State, now: Duration) -> Duration {
+        let ctx = self.ctx;
+        match (ctx.promise(), state.lock_confirmed) {
+            (Promise::Async, Some(confirmed)) => {
+                let end = confirmed + ctx.params.distlock_ttl;
+                time_to_ask(end, now, timing::LOCK_MARGIN).max(timing::LOCK_LEAST)
+            }
+            (Promise::Async, None) | (Promise::Sync, _) => ctx.deadline.remaining(),
+        }
     }
 
     /// For asking the other nodes, from now on.
@@ -137,14 +179,15 @@ impl<'c> Lock<'c> {
                         .lock(commands, &self.owner(), self.check_limit())
                 })
             }
+            Means::Unusable(why) => Asked::Failed { why: why.clone() },
         };
         if let Asked::Dead { .. } = &asked {
             say!(WARN, "no node reaches the lock service");
         }
-        match entry(&asked, old_primary(board)?.as_ref()) {
+        match entry(&asked, self.old_primary(board, &asked)?.as_ref()) {
             Entry::Go { epoch } => {
                 say!(INFO, "lock taken", epoch = epoch.unwrap_or_default());
-                let old = State::load(ctx, sent.boot_id());
+                let old = State::load(ctx, sent.boot_id())?;
                 let mut state = old.clone();
                 state.lock_epoch = epoch;
                 state.lock_confirmed = Some(sent.since_boot());
@@ -171,107 +214,160 @@ impl<'c> Lock<'c> {
         }
     }
 
-    /// A primary's renewal, once in each monitor. The answer says whether it may go on, and as what.
-    pub(super) fn renew(
-        &self,
-        board: &Board<'_, '_>,
-        server: &Server,
-        streaming: &BTreeSet<StandbyName>,
-    ) -> Step<Result<Held, String>> {
+    /// A primary's renewal, once in each monitor, from the state file and the service alone. `None`: this node does not
+    /// know that it has the lock; see [`Self::adopt`].
+    pub(super) fn renew(&self) -> Step<Option<Renewal>> {
         let ctx = self.ctx;
-        let sent = boot_clock().map_err(failed)?;
-        let old = State::load(ctx, sent.boot_id());
-        let mut state = old.clone();
-        let (renewed, row) = self.ask(board, server, &mut state)?;
-        if matches!(
-            renewed,
-            Renewed::Row | Renewed::Command | Renewed::Dead { .. }
-        ) {
-            state.lock_confirmed = Some(sent.since_boot());
-        }
-        state.save(ctx, &old)?;
-        let me = ctx.me.lower();
-        let claim = board.claim()?;
-        let recorded: BTreeSet<_> = claim.members.iter().filter(|n| *n != me).cloned().collect();
-        let decision = standing(&Renewing {
-            mode: match ctx.promise() {
-                Promise::Sync => Mode::Sync,
-                Promise::Async => Mode::Async,
-            },
-            answer: &renewed,
-            since_confirmed: state
-                .lock_confirmed
-                .map(|at| sent.since_boot().saturating_sub(at)),
-            ttl: ctx.params.distlock_ttl,
-            margin: ctx.env.interval + timing::LOCK_MARGIN,
-            eligible: &recorded,
-            reports: claim.needed(),
-            streaming,
-        });
-        Ok(match decision {
-            Standing::Keep { relax } => Ok(Held {
-                fact: fact(relax, &renewed, row.as_ref(), board, me),
-                epoch: state.lock_epoch,
-            }),
-            Standing::KeepUnconfirmed { reason } => {
-                say!(WARN, "lock", reason = reason);
-                Ok(Held {
-                    fact: LockFact::Unsure,
-                    epoch: state.lock_epoch,
-                })
-            }
-            Standing::StepDown { reason } => Err(reason),
-        })
-    }
-
-    fn ask(
-        &self,
-        board: &Board<'_, '_>,
-        server: &Server,
-        state: &mut State,
-    ) -> Step<(Renewed, Option<LockRow>)> {
-        let ctx = self.ctx;
-        let first = self.limit();
+        let asked = boot_clock().map_err(failed)?;
+        let found = State::load(ctx, asked.boot_id());
+        let mut state = found.clone().unwrap_or_default();
+        let until = Deadline::after(self.left(&state, asked.since_boot()));
+        let first = self.limit().min(until.remaining());
         let ttl = ctx.params.distlock_ttl;
         let owner = self.owner();
-        Ok(match &self.means {
+        let (answer, row) = match &self.means {
+            Means::Unusable(why) => (Renewed::Misconfigured { why: why.clone() }, None),
             Means::Commands(commands) => {
                 let heard = commands.lock(&owner, first);
                 let renewed = answer::renewed_by_command(heard, || {
-                    self.deadcheck.lock(commands, &owner, self.check_limit())
+                    self.deadcheck
+                        .lock(commands, &owner, self.check_limit().min(until.remaining()))
                 });
                 (renewed, None)
             }
             Means::Row(service) => {
                 let Some(epoch) = state.lock_epoch else {
-                    return self.adopt(service, board, server, state);
+                    return Ok(None);
                 };
                 let heard = service.renew(&owner, epoch, ttl, first);
                 answer::renewed(heard, || {
-                    self.deadcheck
-                        .renew(service, &owner, epoch, ttl, self.check_limit())
+                    self.deadcheck.renew(
+                        service,
+                        &owner,
+                        epoch,
+                        ttl,
+                        self.check_limit().min(until.remaining()),
+                    )
                 })
             }
+        };
+        let renewal = noted(&mut state, asked.since_boot(), answer, row)?;
+        // What can't be read is not overwritten.
+        if let Ok(old) = &found {
+            self.keep(&state, old);
+        }
+        Ok(Some(renewal))
+    }
+
+    /// Where it can't be written, the renewal holds all the same. The next call only takes the lease for older than it is.
+    fn keep(&self, state: &State, old: &State) {
+        if let Err(failure) = state.save(self.ctx, old) {
+            say!(WARN, "lock", reason = failure.text());
+        }
+    }
+
+    /// A renewal that could not even be asked for.
+    pub(super) fn not_renewed(&self, why: String) -> Step<Renewal> {
+        let asked = boot_clock().map_err(failed)?;
+        let mut state = State::load(self.ctx, asked.boot_id()).unwrap_or_default();
+        let answer = Renewed::Unreachable { why };
+        noted(&mut state, asked.since_boot(), answer, None)
+    }
+
+    /// Why a primary must not go on, as far as that can be said without the CIB: with rep_mode=async the lease says
+    /// everything; with rep_mode=sync the rest depends on who may be promoted.
+    pub(super) fn is_over_by(&self, renewal: &Renewal) -> Option<String> {
+        let is_lost = matches!(renewal.answer, Renewed::Lost { .. });
+        if self.ctx.promise() == Promise::Sync && !is_lost {
+            return None;
+        }
+        match self.standing(renewal, &Claim::nothing(), &BTreeSet::new()) {
+            Standing::StepDown { reason } => Some(reason),
+            Standing::Keep { .. } | Standing::KeepUnconfirmed { .. } => None,
+        }
+    }
+
+    fn standing(
+        &self,
+        renewal: &Renewal,
+        claim: &Claim,
+        streaming: &BTreeSet<StandbyName>,
+    ) -> Standing {
+        let ctx = self.ctx;
+        let me = ctx.me.lower();
+        let eligible = claim.members.iter().filter(|n| *n != me).cloned();
+        let standing = standing(&Renewing {
+            mode: match ctx.promise() {
+                Promise::Sync => Mode::Sync,
+                Promise::Async => Mode::Async,
+            },
+            answer: &renewal.answer,
+            since_confirmed: renewal.confirmed.map(|at| renewal.known.saturating_sub(at)),
+            ttl: ctx.params.distlock_ttl,
+            margin: pace(ctx).margin(),
+            eligible: &eligible.collect(),
+            reports: claim.needed(),
+            streaming,
+        });
+        match standing {
+            Standing::StepDown { reason } if is_out!(LeaseUnchecked) => {
+                Standing::KeepUnconfirmed { reason }
+            }
+            Standing::Keep { .. }
+            | Standing::KeepUnconfirmed { .. }
+            | Standing::StepDown { .. } => standing,
+        }
+    }
+
+    /// Whether a primary may go on, by a renewal and by who may be promoted, and as what.
+    pub(super) fn judge(
+        &self,
+        board: &Board<'_, '_>,
+        renewal: &Renewal,
+        streaming: &BTreeSet<StandbyName>,
+    ) -> Step<Result<Held, String>> {
+        let claim = match self.ctx.promise() {
+            Promise::Sync => board.claim()?,
+            Promise::Async => Claim::nothing(),
+        };
+        let held = |fact| Held {
+            fact,
+            epoch: renewal.epoch,
+        };
+        Ok(match self.standing(renewal, &claim, streaming) {
+            Standing::Keep { relax } => {
+                let (row, me) = (renewal.row.as_ref(), self.ctx.me.lower());
+                Ok(held(fact(relax, &renewal.answer, row, board, me)))
+            }
+            Standing::KeepUnconfirmed { reason } => {
+                say!(WARN, "lock", reason = reason);
+                Ok(held(LockFact::Unsure))
+            }
+            Standing::StepDown { reason } => Err(reason),
         })
     }
 
     /// A primary that does not know of a lock: it was enabled on a running cluster, or the state file was
     /// lost. It takes the lock as a promotion would, but does not wait for it.
-    fn adopt(
-        &self,
-        service: &Service,
-        board: &Board<'_, '_>,
-        server: &Server,
-        state: &mut State,
-    ) -> Step<(Renewed, Option<LockRow>)> {
+    pub(super) fn adopt(&self, board: &Board<'_, '_>, server: &Server) -> Step<Renewal> {
+        let Means::Row(service) = &self.means else {
+            return self.not_renewed("there is no row that could be taken".to_owned());
+        };
         let first = self.limit();
+        let asked = boot_clock().map_err(failed)?;
+        let old = State::load(self.ctx, asked.boot_id())?;
+        let mut state = old.clone();
         let record = self.ctx.record(&board.view)?;
+        let keep = match self.ctx.promise() {
+            Promise::Sync => board.claim()?,
+            Promise::Async => Claim::nothing(),
+        };
         let take = self.wish(
             board,
             &server.state.system,
             &Wish {
                 seen: BTreeSet::from([self.ctx.me.lower().to_owned()]),
-                keep: &board.claim()?,
+                keep: &keep,
                 epoch: record.and_then(|r| r.epoch).unwrap_or_default(),
                 patience: Duration::ZERO,
             },
@@ -280,15 +376,13 @@ impl<'c> Lock<'c> {
         let read = |taken| match answer::asked(taken, || {
             self.deadcheck.take(service, &take, self.check_limit())
         }) {
-            Asked::Row(crate::model::lock::Taken::Mine { epoch, .. }) => Ok(epoch),
-            Asked::Row(other) => Err(Renewed::Lost {
-                why: other.to_string(),
-            }),
+            Asked::Row(Taken::Mine { epoch, .. }) => Ok(epoch),
+            Asked::Row(other) => Err(self.not_mine(board, &other)),
             Asked::Dead { asked } => Err(Renewed::Dead { asked }),
             Asked::Failed { why } => Err(Renewed::Unreachable { why }),
             Asked::Command { .. } => Err(Renewed::Command),
         };
-        Ok(match read(taken) {
+        let (answer, row) = match read(taken) {
             Ok(epoch) => {
                 say!(INFO, "lock adopted", epoch = epoch);
                 state.lock_epoch = Some(epoch);
@@ -300,7 +394,27 @@ impl<'c> Lock<'c> {
                 )
             }
             Err(renewed) => (renewed, None),
-        })
+        };
+        let renewal = noted(&mut state, asked.since_boot(), answer, row)?;
+        self.keep(&state, &old);
+        Ok(renewal)
+    }
+
+    /// What it means for a primary without the lock that it can't have it.
+    fn not_mine(&self, board: &Board<'_, '_>, taken: &Taken) -> Renewed {
+        let why = taken.to_string();
+        let Taken::Held { owner: holder, .. } = taken else {
+            return Renewed::Lost { why };
+        };
+        let nodes = self.ctx.replicas(&board.view);
+        let node = nodes.iter().find(|n| owner(self.ctx, n) == *holder);
+        match node {
+            Some(node) => Renewed::Held {
+                node: node.lower().to_owned(),
+                why,
+            },
+            None => Renewed::Lost { why },
+        }
     }
 
     /// R1 (a): makes the row say who may be promoted, or fails. The primary itself always may.
@@ -336,6 +450,7 @@ impl<'c> Lock<'c> {
                 Ok(())
             }
             Renewed::Lost { why }
+            | Renewed::Held { why, .. }
             | Renewed::Unreachable { why }
             | Renewed::Misconfigured { why } => {
                 held.fact = LockFact::Unsure;
@@ -355,6 +470,8 @@ impl<'c> Lock<'c> {
         let released = match &self.means {
             Means::Row(service) => service.release(&self.owner(), None, self.limit()),
             Means::Commands(commands) => commands.unlock(&self.owner(), self.limit()),
+            // It was never taken by this.
+            Means::Unusable(_) => return,
         };
         match released {
             Ok(true) => say!(INFO, "lock given back"),
@@ -396,7 +513,7 @@ impl<'c> Lock<'c> {
     /// What is wrong with the configuration of the service, or with reaching it.
     pub(super) fn check(&self) -> Result<(), LockError> {
         match &self.means {
-            Means::Commands(_) => Ok(()),
+            Means::Commands(_) | Means::Unusable(_) => Ok(()),
             Means::Row(service) => match service.read(self.limit())? {
                 Some(_) => Ok(()),
                 None => Err(LockError::RowMissing(
@@ -410,10 +527,59 @@ impl<'c> Lock<'c> {
         }
     }
 
+    /// The primary before. Where the service is dead its place counts, and corosync is asked for it: the CIB may be old.
+    fn old_primary(&self, board: &Board<'_, '_>, asked: &Asked) -> Step<Option<OldPrimary>> {
+        let Some(record) = self.ctx.record(&board.view)? else {
+            return Ok(None);
+        };
+        let is_member = matches!(asked, Asked::Dead { .. }) && board.is_here(&record.node)?;
+        Ok(Some(OldPrimary {
+            is_me: record.node == self.ctx.me,
+            is_member,
+            is_demoted: is_member && board.status(&record.node) != Some(NodeStatus::Primary),
+            node: record.node.lower().to_owned(),
+        }))
+    }
+
     /// Whether the service itself records who may be promoted.
     pub(super) fn is_arbiter(&self) -> bool {
         matches!(self.means, Means::Row(_))
     }
+}
+
+/// How quickly a lease that is not renewed is followed by the server's end.
+pub(super) fn pace(ctx: &Context<'_>) -> Pace {
+    Pace {
+        interval: ctx.env.interval,
+        request: timing::LOCK_REQUEST,
+        least: timing::LOCK_LEAST,
+        stop: timing::LOCK_MARGIN,
+    }
+}
+
+/// A confirmed renewal is noted. In the state file, for the next call.
+fn noted(
+    state: &mut State,
+    asked: Duration,
+    answer: Renewed,
+    row: Option<LockRow>,
+) -> Step<Renewal> {
+    // A service that is silent is waited for, and that time is gone as well.
+    let known = boot_clock().map_err(failed)?.since_boot();
+    let is_confirmed = matches!(
+        answer,
+        Renewed::Row | Renewed::Command | Renewed::Dead { .. }
+    );
+    if is_confirmed {
+        state.lock_confirmed = Some(asked);
+    }
+    Ok(Renewal {
+        answer,
+        row,
+        known,
+        confirmed: state.lock_confirmed,
+        epoch: state.lock_epoch,
+    })
 }
 
 /// In lower case, as the older agents' owners are.
@@ -443,19 +609,4 @@ fn fact(
         (Relax::ByMembership, Renewed::Dead { .. }) => LockFact::Dead,
         (Relax::ByMembership, _) => LockFact::Unused,
     }
-}
-
-fn old_primary(board: &Board<'_, '_>) -> Step<Option<OldPrimary>> {
-    let ctx = board.ctx;
-    let Some(record) = ctx.record(&board.view)? else {
-        return Ok(None);
-    };
-    let view = board.view.node(&record.node);
-    let is_member = view.is_some_and(|n| n.in_membership);
-    Ok(Some(OldPrimary {
-        is_me: record.node == ctx.me,
-        is_member,
-        is_demoted: is_member && board.status(&record.node) != Some(NodeStatus::Primary),
-        node: record.node.lower().to_owned(),
-    }))
 }

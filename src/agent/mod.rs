@@ -1,29 +1,42 @@
 //! The OCF actions, one file each: observe, decide, log, apply.
 
 mod address;
+mod attempt;
+mod care;
 mod context;
 mod contract;
 mod demote;
 mod election;
 mod follow;
+mod lease;
+mod lease_length;
+mod lingering;
 mod lock;
+mod minimums;
 mod monitor;
 mod notify;
+mod obituary;
+pub(crate) mod own_dir;
 mod places;
 mod promote;
 mod promotion_record;
+mod reach;
 mod ready;
 mod record;
+mod recovery;
 mod reload;
 pub(crate) mod repair;
 mod settings;
 mod slots;
+mod spread;
 mod standby;
 mod start;
 mod state;
 mod statement;
 mod stop;
+mod unseen;
 mod validate;
+pub(crate) mod watched;
 
 use crate::model::repair::Work;
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome};
@@ -34,6 +47,7 @@ pub(crate) use state::memory;
 /// Carries out an action. The parameters have been checked for what can be seen in them alone.
 #[must_use]
 pub(crate) fn dispatch(action: Action, env: &OcfEnv, params: &Params) -> Outcome {
+    let params = &own_dir::settled(params, &env.resource);
     let ctx = match Context::new(env, params) {
         Ok(ctx) => ctx,
         Err(failure) => return without_account(action, params, failure),
@@ -57,12 +71,14 @@ pub(crate) fn dispatch(action: Action, env: &OcfEnv, params: &Params) -> Outcome
 
 /// The process that [`Action::Notify`] leaves behind after a promotion elsewhere.
 pub(crate) fn follow_primary(env: &OcfEnv, params: &Params, old_receiver: Option<i32>) -> Outcome {
+    let params = &own_dir::settled(params, &env.resource);
     let result = Context::new(env, params).and_then(|ctx| follow::follow(&ctx, old_receiver));
     result.map_or_else(|failure| failure, |()| Outcome::of(OcfCode::Success))
 }
 
 /// The process that a start leaves behind where this node's data have to be repaired.
 pub(crate) fn repair_standby(env: &OcfEnv, params: &Params, work: Work) -> Outcome {
+    let params = &own_dir::settled(params, &env.resource);
     repair::in_background(env, params, work)
 }
 

@@ -2,10 +2,11 @@
 
 use crate::decide::election::Outcome as Elected;
 use crate::decide::eligibility::Promise;
-use crate::decide::right::{Right, right};
+use crate::decide::replay::Obstacle;
+use crate::decide::right::{Right, Seat};
 use crate::decide::witness::{Coverage, is_best};
 use crate::log::say;
-use crate::model::cluster_view::TransientAttribute;
+use crate::model::cluster_view::{TransientAttribute, knows_degraded};
 use crate::model::status::{DataStatus, NodeStatus, Score};
 use crate::model::timeline::{Lineage, WalPosition};
 use crate::ocf::{OcfCode, Outcome};
@@ -15,17 +16,22 @@ use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::session::SqlError;
 use crate::postgres::{views, wal};
 use crate::sys::boot_clock;
-use crate::timing;
 
+use super::care::{self, Troubles};
 use super::context::Context;
 use super::contract::Settled;
 use super::election::Counting;
+use super::lease::Lease;
 use super::lock::Lock;
 use super::ready::Server;
 use super::record::Board;
+use super::spread::{self, Wanted};
 use super::standby::{self, Follow};
 use super::state::State;
-use super::{Step, contract, election, failed, promotion_record, repair, slots, statement, stop};
+use super::{
+    Step, attempt, election, failed, promotion_record, reach, recovery, repair, slots, statement,
+    stop, unseen, watched,
+};
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
 const DEFAULT_MONITOR_SQL: &str = "select now();";
@@ -50,73 +56,114 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
         }
         Postmaster::Running(running) => running,
     };
-    let mut server = match look(ctx, running) {
-        Ok(server) => server,
-        Err(Unwell::Recovering(what)) => return recovering(ctx, &what),
-        Err(Unwell::Failed(reason)) => return Ok(failed(reason)),
+    // Before the server is asked: one that does not answer may serve others.
+    let lease = match Lease::first(ctx) {
+        Lease::Over(reason) => return step_down(ctx, reason),
+        lease @ (Lease::None | Lease::Kept { .. }) => lease,
+    };
+    let (mut server, detour) = match look(ctx, running.clone()) {
+        Ok(seen) => seen,
+        Err(SqlError::TimedOut(..)) if running.frozen => {
+            return Ok(failed(
+                "the postmaster is stopped by a signal (state T) and answers nothing",
+            ));
+        }
+        Err(error) if error.is_answer() => return unseen::answer(ctx, lease, &error),
+        Err(error) => return recovery::answer(ctx, &running, &error),
+    };
+    let mended = if ctx.env.is_probe() {
+        Ok(())
+    } else {
+        standby::mend(ctx, &server)
     };
     // Not on a standby: what writes, or names a table that has not arrived yet, fails there.
-    if ctx.params.monitor_sql != DEFAULT_MONITOR_SQL && !server.state.in_recovery {
+    // Nor in another database or as another user than it was written for.
+    let has_query = ctx.params.monitor_sql != DEFAULT_MONITOR_SQL;
+    if has_query && !server.state.in_recovery && detour.is_none() {
         server
             .session
-            .execute(&ctx.params.monitor_sql)
+            .execute_as_configured(&ctx.params.monitor_sql)
             .map_err(|e| failed(format!("monitor_sql: {e}")))?;
     }
-    match (ctx.params.rep_mode, server.state.in_recovery) {
+    let outcome = match (ctx.params.rep_mode, server.state.in_recovery) {
         (RepMode::None, _) => Ok(Outcome::of(OcfCode::Success)),
         (RepMode::Slave, true) => slave(ctx, &server),
-        (RepMode::Slave, false) => Ok(failed(
-            "the server was promoted although rep_mode=slave; rebuild it as a standby, or change rep_mode",
-        )),
+        (RepMode::Slave, false) => Ok(promoted_slave()),
         (RepMode::Async | RepMode::Sync, true) => standby(ctx, server),
-        (RepMode::Async | RepMode::Sync, false) => primary(ctx, server),
+        (RepMode::Async | RepMode::Sync, false) => {
+            let mut troubles = Troubles::default();
+            troubles.note("its lines in the configuration", mended);
+            if let Some(reason) = detour {
+                troubles.shut(reason);
+            }
+            return leased(ctx, server, lease, troubles);
+        }
+    };
+    let notice = detour.or_else(|| Some(mended.err()?.text().to_owned()));
+    match (outcome?, notice) {
+        (
+            Outcome {
+                code: OcfCode::Success,
+                reason: None,
+            },
+            Some(notice),
+        ) => Ok(kept(ctx, notice)),
+        (outcome, _) => Ok(outcome),
     }
 }
 
-enum Unwell {
-    /// It starts, or replays, and takes no connections meanwhile.
-    Recovering(String),
-    Failed(String),
+pub(super) fn promoted_slave() -> Outcome {
+    failed(
+        "the server was promoted although rep_mode=slave; rebuild it as a standby, or change rep_mode",
+    )
 }
 
-fn look(ctx: &Context<'_>, running: Running) -> Result<Server, Unwell> {
-    let frozen = running.frozen;
-    let error = |error: SqlError| match &error {
-        SqlError::NotReady(what) => Unwell::Recovering(what.clone()),
-        SqlError::TimedOut(_) if frozen => Unwell::Failed(
-            "the postmaster is stopped by a signal (state T) and answers nothing".to_owned(),
-        ),
-        SqlError::TimedOut(_)
-        | SqlError::Unreachable(_)
-        | SqlError::Failed { .. }
-        | SqlError::Unexpected { .. }
-        | SqlError::Owner(_)
-        | SqlError::Setup(_) => Unwell::Failed(error.to_string()),
+/// The answer about a server that goes on as what it is, no primary of the cluster's, although something is wrong that people have
+/// to know of. Only the code is plain for a probe, a person who asks, and where nobody says that Pacemaker knows the other one.
+pub(super) fn kept(ctx: &Context<'_>, reason: impl ToString) -> Outcome {
+    let is_known = ctx.env.feature_set.as_deref().is_some_and(knows_degraded);
+    let code = if is_known && !ctx.env.is_probe() {
+        OcfCode::Degraded
+    } else {
+        OcfCode::Success
     };
-    let mut session = ctx.connect(&running).map_err(error)?;
-    let state = views::server_state(&mut session).map_err(error)?;
-    Ok(Server {
+    Outcome::because(code, reason)
+}
+
+/// The server's state, and why it was not asked in the way that is configured.
+fn look(ctx: &Context<'_>, running: Running) -> Result<(Server, Option<String>), SqlError> {
+    let entered = ctx.enter(&running)?;
+    let (mut session, mut detour) = (entered.session, entered.detour);
+    let state = match views::server_state(&mut session) {
+        Ok(state) => state,
+        // A machine under load. One that hangs is not entered once more.
+        Err(SqlError::TimedOut(..)) if ctx.deadline.remaining() > ctx.params.query_timeout => {
+            session = ctx.enter(&running)?.session;
+            session.set_limit(ctx.deadline.remaining());
+            session.execute("SET statement_timeout = 0")?;
+            let state = views::server_state(&mut session)?;
+            session.execute("RESET statement_timeout")?;
+            session.set_limit(ctx.query_limit());
+            state
+        }
+        // The user of the monitoring may not see it, say.
+        Err(error) if error.is_answer() && ctx.params.monitor_user.is_some() => {
+            let Ok(mut owner) = ctx.connect_as_owner(&running) else {
+                return Err(error);
+            };
+            let state = views::server_state(&mut owner)?;
+            detour = Some(format!("{error}; asked as {} instead", ctx.params.pgdba));
+            session = owner;
+            state
+        }
+        Err(error) => return Err(error),
+    };
+    let server = Server {
         running,
         session,
         state,
-    })
-}
-
-/// A standby may replay for long before it answers, and does no harm meanwhile. A primary that
-/// does not answer is one that does not serve.
-fn recovering(ctx: &Context<'_>, what: &str) -> Step<Outcome> {
-    let is_standby = ctx.pgdata().join("standby.signal").exists();
-    if ctx.params.rep_mode.is_replicated() && is_standby {
-        say!(
-            INFO,
-            "the standby does not take connections yet",
-            what = what
-        );
-        return Ok(Outcome::of(OcfCode::Success));
-    }
-    Ok(failed(format!(
-        "the server does not take connections: {what}"
-    )))
+    };
+    Ok((server, detour))
 }
 
 fn slave(ctx: &Context<'_>, server: &Server) -> Step<Outcome> {
@@ -126,7 +173,7 @@ fn slave(ctx: &Context<'_>, server: &Server) -> Step<Outcome> {
     Ok(Outcome::of(OcfCode::Success))
 }
 
-fn receiver_status(board: &Board<'_, '_>, server: &Server) -> Step<()> {
+pub(super) fn receiver_status(board: &Board<'_, '_>, server: &Server) -> Step<()> {
     if !board.ctx.params.check_wal_receiver {
         return Ok(());
     }
@@ -153,15 +200,24 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
         }
     };
     tolerate(receiver_status(&board, &server));
+    let mut held = None;
     if !ctx.env.is_probe() {
         tolerate(repair::forget(&board));
+        tolerate(watched::others(&board));
+        match held_replay(&board, &mut server) {
+            Ok(obstacle) => held = obstacle,
+            Err(failure) => tolerate(Err(failure)),
+        }
+    }
+    if let Some(reason) = held.as_ref().and_then(needs_restart) {
+        return Ok(failed(reason));
     }
     if ctx.promise() == Promise::Sync {
         tolerate(distrust(&mut board));
     }
     if board.primary().is_some() {
         if !ctx.env.is_probe() {
-            tolerate(statement::attach(&board, &server).map(drop));
+            tolerate(attach(&board, &server));
         }
         match cannot_follow(&board, &server) {
             Ok(None) => {}
@@ -176,10 +232,21 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
         }
         let recorded = ctx.data_status(&board.view, &ctx.me);
         let disconnected = recorded == Ok(Some(DataStatus::Disconnected));
-        if disconnected || board.status(&ctx.me).is_none() {
+        // It recovered until now, or was started by somebody else.
+        let is_new = matches!(
+            board.status(&ctx.me),
+            None | Some(NodeStatus::Unknown | NodeStatus::Stopped)
+        );
+        if disconnected || is_new {
             tolerate(board.set_status(&ctx.me, NodeStatus::Alone));
         }
-        return ok;
+        return match held {
+            // A probe, or a person who asks, gets the plain answer.
+            Some(obstacle) if !ctx.env.is_probe() && board.view.knows_degraded() => {
+                Ok(Outcome::because(OcfCode::Degraded, obstacle))
+            }
+            Some(_) | None => ok,
+        };
     }
     if ctx.env.is_probe() {
         return ok;
@@ -188,10 +255,37 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
     ok
 }
 
+/// What keeps this standby from replaying all it has, and so from being promoted. The others are told.
+fn held_replay(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<Obstacle>> {
+    let held = reach::held(board.ctx, server)?;
+    reach::publish(board, held.as_ref())?;
+    Ok(held)
+}
+
+/// Why a standby is restarted that waits for just that: it comes up with what it lacked, and nothing else helps.
+fn needs_restart(held: &Obstacle) -> Option<String> {
+    let Obstacle::TooSmall(setting) = held else {
+        return None;
+    };
+    Some(format!(
+        "replay waits for a restart: {}={} here, {} on the primary; it is restarted with that",
+        setting.name, setting.here, setting.needed
+    ))
+}
+
+/// Follows the recorded primary. Where that is news, the promotion's notification did not reach this server, as it does not while it
+/// recovers.
+fn attach(board: &Board<'_, '_>, server: &Server) -> Step<()> {
+    if statement::attach(board, server)? {
+        standby::renew_contract(board, server)?;
+    }
+    Ok(())
+}
+
 /// R9: takes a grant back that is not to be believed, so that the primary gives a new one.
 fn distrust(board: &mut Board<'_, '_>) -> Step<()> {
     let ctx = board.ctx;
-    if statement::is_trusted(board)? || !board.view.is_quorate() {
+    if attempt::is_trusted(board)? || !board.view.is_quorate() {
         return Ok(());
     }
     if !board.claim()?.members.contains(ctx.me.lower()) {
@@ -216,7 +310,7 @@ fn cannot_follow(board: &Board<'_, '_>, server: &Server) -> Step<Option<String>>
     let receiver = server.state.receiver.as_ref();
     let is_streaming = receiver.is_some_and(|r| r.is_streaming);
     let boot = boot_clock().map_err(failed)?;
-    let old = State::load(ctx, boot.boot_id());
+    let old = State::load(ctx, boot.boot_id())?;
     let mut state = old.clone();
     state.idle = if is_streaming { 0 } else { old.idle + 1 };
     if !ctx.env.is_probe() {
@@ -251,6 +345,11 @@ pub(super) fn stand_for_election(
 ) -> Step<()> {
     let ctx = board.ctx;
     board.set_status(&ctx.me, NodeStatus::Alone)?;
+    // A start looks at it, too, but does not wait for a server that recovers.
+    if let Some(problem) = standby::overridden(ctx, &server.state.sync_names)? {
+        say!(WARN, "this node may not be promoted", reason = problem);
+        return board.set_score(&ctx.me, Score::Never);
+    }
     let own = election::own_position(ctx, server)?;
     if let Some(position) = &own {
         election::publish(board, position)?;
@@ -260,6 +359,10 @@ pub(super) fn stand_for_election(
     let is_mine = record.as_ref().is_some_and(|r| r.node == ctx.me);
     if is_mine && (ctx.promise() == Promise::Async || board.is_complete(&lineage)?) {
         return board.set_score(&ctx.me, recorded_primarys_score(ctx)?);
+    }
+    if let Some(obstacle) = reach::make_way(ctx, server)? {
+        say!(WARN, "not to be promoted", reason = obstacle);
+        return board.set_score(&ctx.me, Score::Never);
     }
     if ctx.promise() == Promise::Sync && record.is_some() {
         return stand_by_statement(board, server);
@@ -313,6 +416,13 @@ fn stand_by_statement(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
     if covered != Coverage::Covered {
         return Ok(());
     }
+    if !would_be_confirmed(board)? {
+        say!(
+            INFO,
+            "this node's promotion is recorded, and a majority does not know of it yet"
+        );
+        return Ok(());
+    }
     // A promotion that waits for the lock in vain counts as a failure.
     if let Some(lock) = Lock::open(ctx)?
         && !lock.is_to_be_had()
@@ -326,10 +436,25 @@ fn stand_by_statement(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
     board.set_score(&ctx.me, if is_first { Score::Must } else { Score::May })
 }
 
+/// A promotion of this node was not confirmed. To try again before the others' copies of the CIB can be read would only
+/// add to the failures after which Pacemaker keeps the resource away from this node.
+fn would_be_confirmed(board: &Board<'_, '_>) -> Step<bool> {
+    let ctx = board.ctx;
+    let Some(record) = ctx.record(&board.view)?.filter(|r| r.node == ctx.me) else {
+        return Ok(true);
+    };
+    let wanted = Wanted {
+        record: &record,
+        admin_epoch: board.view.version.admin_epoch,
+    };
+    spread::is_known(&mut Board::of(ctx, board.view.clone()), wanted)
+}
+
 /// The recorded primary is about to be promoted again, as after a stop of the whole cluster: a standby that is up a moment sooner
 /// does not take its place. Where it can't be promoted after all, its score goes, or Pacemaker keeps it away, and another may.
 fn recorded_primary_comes_back(board: &Board<'_, '_>) -> Step<bool> {
-    let Some(record) = board.ctx.record(&board.view)? else {
+    let record = board.ctx.record(&board.view)?;
+    let Some(record) = record.filter(|r| r.node != board.ctx.me) else {
         return Ok(false);
     };
     let must = Score::Must.to_string();
@@ -341,29 +466,67 @@ fn recorded_primary_comes_back(board: &Board<'_, '_>) -> Step<bool> {
     Ok(is_member && score == Some(must.as_str()))
 }
 
-fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
-    let promoted = Ok(Outcome::of(OcfCode::RunningPromoted));
+/// A primary, within the time that its lease leaves.
+fn leased(
+    ctx: &Context<'_>,
+    server: Server,
+    lease: Lease<'_>,
+    troubles: Troubles,
+) -> Step<Outcome> {
+    let lease = if ctx.env.is_probe() {
+        lease
+    } else {
+        lease.or_ask(ctx)
+    };
+    if let Lease::Over(reason) = lease {
+        drop(server);
+        return step_down(ctx, reason);
+    }
+    let rest = lease.rest(ctx)?;
+    primary(&ctx.within(rest), server, lease, troubles)
+}
+
+fn primary(
+    ctx: &Context<'_>,
+    mut server: Server,
+    lease: Lease<'_>,
+    mut troubles: Troubles,
+) -> Step<Outcome> {
     let mut board = match Board::read(ctx) {
         Ok(board) => board,
+        // Nothing is relaxed.
         Err(failure) => {
-            say!(
-                WARN,
-                "monitor: the cluster's state is unknown, nothing is relaxed",
-                reason = failure.text()
-            );
-            return promoted;
+            if let Some(reason) = lease.is_over_without(ctx, failure.text()) {
+                drop(server);
+                return step_down(ctx, reason);
+            }
+            troubles.note::<()>("the cluster's state", Err(failure));
+            return Ok(care::answer(ctx, None, None, troubles));
         }
     };
     let (lineage, right) = match judge(&board, &server) {
         Ok(judgement) => judgement,
         // An unreadable record says nothing against this primary.
         Err(failure) => {
-            tolerate(Err(failure));
-            return promoted;
+            troubles.note::<()>("its right to be primary", Err(failure));
+            return Ok(care::answer(ctx, Some(&board), None, troubles));
         }
     };
     match right {
         Right::Keep => {}
+        // Promoted by hand, it may be: what Pacemaker has not made a primary, or only asks about, corrects nothing.
+        Right::Correct(stale) if promotion_record::seat(ctx) == Seat::Other => {
+            say!(
+                WARN,
+                "this server runs as a primary, and the record is left to the monitor of the role Promoted",
+                stale = stale,
+                timeline = lineage
+            );
+            if ctx.env.is_probe() {
+                tolerate(show(&board, &server));
+            }
+            return Ok(Outcome::of(OcfCode::RunningPromoted));
+        }
         Right::Correct(stale) => {
             say!(
                 WARN,
@@ -371,74 +534,51 @@ fn primary(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
                 stale = stale,
                 timeline = lineage
             );
-            tolerate(promotion_record::correct_record(&mut board, &lineage));
+            let corrected = promotion_record::correct_record(&mut board, &lineage);
+            troubles.note("the promotion record", corrected);
         }
-        lost @ Right::Lost { .. } => {
-            // R4: not one more commit is acknowledged; Pacemaker does the rest. A probe only looks:
-            // a person may have asked, or the cluster may be in maintenance.
-            drop(server);
-            if !ctx.env.is_probe() {
-                stop::stop_server(ctx)?;
-            }
+        // A probe only looks: a person may have asked, or the cluster may be in maintenance.
+        lost @ Right::Lost { .. } if ctx.env.is_probe() => {
             return Ok(Outcome::because(OcfCode::FailedPromoted, lost));
         }
-    }
-    let settled = look_after(ctx, &mut board, &mut server);
-    if let (Ok(settled), false) = (&settled, ctx.env.is_probe()) {
-        let word = match settled {
-            Settled::Degraded(what) => Some(what.word()),
-            Settled::Well | Settled::StepDown(_) => None,
-        };
-        tolerate(board.set_own(TransientAttribute::Degraded, word));
-    }
-    match settled {
-        Ok(Settled::Degraded(what)) if tells_degradation(ctx, &board) => {
-            Ok(Outcome::because(OcfCode::DegradedPromoted, what))
-        }
-        Ok(Settled::Well | Settled::Degraded(_)) => promoted,
-        Ok(Settled::StepDown(reason)) => {
+        lost @ Right::Lost { .. } => {
             drop(server);
-            stop::stop_server(ctx)?;
-            Ok(Outcome::because(OcfCode::FailedPromoted, reason))
-        }
-        Err(failure) => {
-            tolerate(Err(failure));
-            promoted
+            return step_down(ctx, lost);
         }
     }
+    let settled = care::look_after(ctx, &mut board, &mut server, &lineage, lease, &mut troubles);
+    if !ctx.env.is_probe() {
+        tolerate(watched::others(&board));
+    }
+    if let Some(Settled::StepDown(reason)) = settled {
+        drop(server);
+        return step_down(ctx, reason);
+    }
+    Ok(care::answer(ctx, Some(&board), settled, troubles))
 }
 
-/// Pacemaker shows a degraded resource as such, and leaves it alone. A probe, or a person who asks,
-/// gets the plain answer.
-fn tells_degradation(ctx: &Context<'_>, board: &Board<'_, '_>) -> bool {
-    !ctx.env.is_probe() && board.view.knows_degraded()
+/// R4: not one more commit is acknowledged; Pacemaker does the rest.
+pub(super) fn step_down(ctx: &Context<'_>, reason: impl std::fmt::Display) -> Step<Outcome> {
+    stop::stop_server(ctx)?;
+    Ok(Outcome::because(
+        OcfCode::FailedPromoted,
+        reason.to_string(),
+    ))
 }
 
 /// Its own history held against the promotion record.
 fn judge(board: &Board<'_, '_>, server: &Server) -> Step<(Lineage, Right)> {
     let ctx = board.ctx;
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
-    let epoch = promotion_record::own_epoch(ctx)?;
-    let right = right(&ctx.me, ctx.record(&board.view)?.as_ref(), &lineage, epoch);
+    let right = promotion_record::judge(board, &lineage)?;
     Ok((lineage, right))
 }
 
-/// What a primary does for its cluster in each monitor.
-fn look_after(ctx: &Context<'_>, board: &mut Board<'_, '_>, server: &mut Server) -> Step<Settled> {
-    let latest = ChangeSet::default();
-    board.change(&board.data_status(latest, &ctx.me, DataStatus::Latest))?;
-    board.set_score(&ctx.me, Score::Must)?;
-    board.set_status(&ctx.me, NodeStatus::Primary)?;
-    receiver_status(board, server)?;
-    if ctx.env.is_probe() {
-        return Ok(Settled::Well);
-    }
-    let peers = ctx.peers(&board.view);
-    let record = ctx.record(&board.view)?;
-    let (running, session) = (&server.running, &mut server.session);
-    slots::on_primary(ctx, running, session, &peers, record.as_ref())?;
-    let lock = Lock::open(ctx)?;
-    contract::settle(ctx, board, server, lock.as_ref(), timing::FIRST_STANDBY)
+/// What Pacemaker, and people, see of a primary.
+fn show(board: &Board<'_, '_>, server: &Server) -> Step<()> {
+    board.set_primarys_score()?;
+    board.set_status(&board.ctx.me, NodeStatus::Primary)?;
+    receiver_status(board, server)
 }
 
 /// The server is well; what the cluster could not be told, it is told by the next monitor. While

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::decide::election::{Outcome as Elected, Patience, Tie, elect};
 use crate::decide::eligibility::Promise;
+use crate::decide::right::Right;
 use crate::decide::witness::better_than;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
@@ -14,16 +15,21 @@ use crate::model::status::Score;
 use crate::model::sync_names::StandbyName;
 use crate::ocf::{NotifyKind, NotifyOperation, OcfCode, Outcome};
 use crate::postgres::process::{Postmaster, Running};
-use crate::postgres::{server, views};
+use crate::postgres::session::SqlError;
+use crate::postgres::{views, wal};
 use crate::sys::poll_until;
 use crate::timing;
+use crate::trial::{is_out, point};
 
 use super::context::Context;
 use super::election::{self, Counting};
-use super::lock::Lock;
+use super::lease::Lease;
 use super::ready::Server;
 use super::record::Board;
-use super::{Step, contract, failed, follow, monitor, promote, slots, standby, statement};
+use super::{
+    Step, contract, failed, follow, monitor, promote, promotion_record, reach, slots, standby,
+    statement,
+};
 
 pub(super) fn notify(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable() {
@@ -81,7 +87,12 @@ fn answering(ctx: &Context<'_>) -> Step<Option<Server>> {
     let Some(running) = postmaster(ctx)? else {
         return Ok(None);
     };
-    let mut session = ctx.connect(&running).map_err(failed)?;
+    let mut session = match ctx.connect(&running) {
+        Ok(session) => session,
+        // It recovers, or is on its way down: there is nothing to ask, and nothing wrong.
+        Err(SqlError::NotReady(_)) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
     let state = views::server_state(&mut session).map_err(failed)?;
     Ok(Some(Server {
         running,
@@ -101,7 +112,9 @@ fn checkpoint(ctx: &Context<'_>) -> Step<()> {
     session
         .execute("SET statement_timeout = 0")
         .and_then(|()| session.execute("CHECKPOINT"))
-        .map_err(failed)
+        .map_err(failed)?;
+    point!(NotifyCheckpoint);
+    Ok(())
 }
 
 /// The primary cannot know who has received most when it dies. So all standbys say now how far they
@@ -126,6 +139,11 @@ fn before_promotion(ctx: &Context<'_>, candidates: &[String]) -> Step<()> {
     }
     let better = match (ctx.promise(), &record) {
         (Promise::Sync, None) => return Ok(()),
+        (Promise::Sync, Some(_)) if is_out!(LargerPositionIgnored) => {
+            statement::make(&board, &mut server)?;
+            return Ok(());
+        }
+        (Promise::Async, _) if is_out!(AsyncElectsAnybody) => return Ok(()),
         (Promise::Sync, Some(_)) => better_by_statement(&board, &mut server, candidates)?,
         (Promise::Async, _) => {
             is_better_by_report(&mut board, &server, candidates)?.then(|| ctx.me.clone())
@@ -143,6 +161,7 @@ fn before_promotion(ctx: &Context<'_>, candidates: &[String]) -> Step<()> {
     for candidate in chosen(candidates) {
         board.set_score(&candidate, Score::May)?;
     }
+    point!(NotifyGaveWay);
     board.set_score(&better, Score::Must)?;
     // Until the CIB has it, Pacemaker would go on with its old plan.
     let must = Score::Must.to_string();
@@ -172,13 +191,8 @@ fn is_better_by_report(
     candidates: &[String],
 ) -> Step<bool> {
     let ctx = board.ctx;
-    let Some(end) = server.state.end else {
+    let Some(own) = reach::end(ctx, server)? else {
         return Ok(false);
-    };
-    let own = crate::model::timeline::WalPosition {
-        lineage: crate::postgres::wal::lineage(ctx.pgdata(), server.state.timeline)
-            .map_err(failed)?,
-        end,
     };
     election::publish(board, &own)?;
     if ctx.is_among(candidates) {
@@ -210,7 +224,7 @@ fn better_by_statement(
     let Some(own) = statement::make(board, server)? else {
         return Ok(None);
     };
-    let claim = board.claim()?;
+    let claim = board.claim_for(&own.position.lineage)?;
     let peers = ctx.peers(&board.view);
     let is_candidate = ctx.is_among(candidates);
     let may_report = |n: &&NodeName| election::may_report(board, n);
@@ -260,17 +274,15 @@ fn turn_to_new_primary(ctx: &Context<'_>) -> Step<()> {
     if let Some(server) = &server {
         // First, as commits wait for it.
         statement::attach(&board, server)?;
+        point!(NotifyAttached);
         follow::begin(ctx, server)?;
+        point!(FollowSpawned);
     }
     if let Some(server) = &server {
-        // What this node waited for as a primary is not what it would wait for as the next one.
-        let contract = standby::initial_contract(&board)?;
-        if server.state.sync_names != contract {
-            standby::write_contract(ctx, &contract)?;
-            server::reload(&server.running).map_err(failed)?;
-        }
+        standby::renew_contract(&board, server)?;
     }
     election::withdraw(&board)?;
+    point!(NotifyWithdrawn);
     board.set_own(TransientAttribute::MasterBaseline, None)?;
     if let Some(mut server) = server {
         let peers = ctx.peers(&board.view);
@@ -287,10 +299,15 @@ fn after_start_or_stop(ctx: &Context<'_>) -> Step<()> {
     };
     let mut board = Board::read(ctx)?;
     if !server.state.in_recovery {
+        let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
+        if promotion_record::judge(&board, &lineage)? != Right::Keep {
+            return Ok(());
+        }
         // What has to follow from a lost lock is the monitor's.
-        let lock = Lock::open(ctx)?;
+        let lease = Lease::ask(ctx);
         let patience = timing::CONTRACT_POLL;
-        return contract::settle(ctx, &mut board, &mut server, lock.as_ref(), patience).map(drop);
+        let ctx = &ctx.within(lease.rest(ctx)?);
+        return contract::settle(ctx, &mut board, &mut server, lease, patience).map(drop);
     }
     let somebody_is_promoted = !ctx.env.notify.promoted.is_empty();
     if somebody_is_promoted

@@ -6,7 +6,6 @@ use crate::decide::contract::kept_at_promotion;
 use crate::decide::election::{Outcome as Elected, Patience, Report, Tie, elect};
 use crate::decide::eligibility::{Ground, Ineligible, Promise, Standing, ground};
 use crate::decide::promote::{self as decide, Facts, Method, Refusal, Verdict};
-use crate::decide::right::right;
 use crate::decide::witness::Coverage;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
@@ -14,17 +13,18 @@ use crate::model::repl_info::Origin;
 use crate::model::status::{NodeStatus, Score};
 use crate::model::timeline::{Lineage, Switch, WalPosition};
 use crate::ocf::{OcfCode, Outcome};
-use crate::postgres::{server, wal};
+use crate::postgres::{control, server, views, wal};
 use crate::sys::poll_until;
 use crate::timing;
+use crate::trial::{is_out, point};
 
 use super::context::Context;
 use super::lock::{Lock, Wish};
-use super::promotion_record::{correct_record, next_record, own_epoch, take_over};
+use super::promotion_record::{self, correct_record, next_record, take_over};
 use super::ready::{self, Server};
 use super::record::Board;
 use super::state::State;
-use super::{Step, election, failed, slots, start, statement, stop};
+use super::{Step, attempt, election, failed, reach, slots, standby, start, statement, stop};
 
 pub(super) fn promote(ctx: &Context<'_>) -> Step<Outcome> {
     let outcome = try_promote(ctx);
@@ -42,22 +42,42 @@ pub(super) fn promote(ctx: &Context<'_>) -> Step<Outcome> {
 }
 
 fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
+    // Before everything that is decided by.
+    let ring = attempt::decided_in(ctx)?;
     let mut board = Board::read(ctx)?;
-    let server = ready::wait(ctx, "ready", |_| true)?;
+    let mut server = ready::wait(ctx, "ready", |_| true)?;
+    let held = reach::make_way(ctx, &mut server)?;
+    let own = reach::await_end(
+        ctx,
+        &mut server,
+        ctx.deadline.min(ctx.deadline.remaining() / 2),
+    )?;
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
     let record = ctx.record(&board.view)?;
     let recorded = ctx.data_status(&board.view, &ctx.me)?;
-    let epoch = own_epoch(ctx)?;
+    let running_primary = if server.state.in_recovery {
+        None
+    } else {
+        Some(promotion_record::judge(&board, &lineage)?)
+    };
+    let own_ground = own_ground(&board, &lineage)?;
+    let is_recorded = server.state.in_recovery && own_ground == Ok(Ground::RecordedPrimary);
+    let restart_repeats = if is_recorded {
+        restart_repeats(ctx, &mut server)?
+    } else {
+        None
+    };
     let facts = Facts {
-        running_primary: (!server.state.in_recovery)
-            .then(|| right(&ctx.me, record.as_ref(), &lineage, epoch)),
-        ground: own_ground(&board, &lineage)?,
-        election: compare_positions(&mut board, &server)?,
-        coverage: compare_statements(&mut board, &server)?,
+        running_primary,
+        ground: own_ground,
+        election: compare_positions(&mut board, own.as_ref())?,
+        coverage: compare_statements(&mut board, &server, own.as_ref())?,
+        held,
         record: record.as_ref(),
         lineage: &lineage,
         restart_keeps_contract: ctx.promise() == Promise::Async
             || server.state.version.waits_from_the_start(),
+        restart_repeats,
     };
     let verdict = decide::promote(&facts);
     say!(
@@ -81,6 +101,10 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
             ));
         }
         Verdict::Complete => server,
+        Verdict::Go(_) if let Some(problem) = overridden(ctx, &mut server)? => {
+            board.set_score(&ctx.me, Score::Never)?;
+            return Err(failed(format!("not promoted: {problem}")));
+        }
         // A record of a promotion that then fails bars everybody else.
         Verdict::Go(_) if let Err(failure) = State::require_room(ctx) => {
             board.set_score(&ctx.me, Score::Never)?;
@@ -94,23 +118,46 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
             return Err(failure);
         }
         Verdict::Go(Method::SameTimeline) => {
+            point!(PromoteLocked);
             let next = next_record(ctx, record.as_ref(), record.as_ref().map(|r| r.origin))?;
-            take_over(&mut board, Method::SameTimeline, &server, &next)?;
+            take_over(
+                &mut board,
+                Method::SameTimeline,
+                &server,
+                &next,
+                &lineage,
+                ring.as_deref(),
+            )?;
+            point!(RestartRemembered);
             drop(server);
             start::restart_as_primary(ctx)?
         }
         Verdict::Go(Method::NewTimeline) => {
-            let fork = server.state.end.map(|end| {
+            point!(PromoteLocked);
+            let fork = own.map(|own| {
                 Origin::Forked(Switch {
-                    timeline: server.state.timeline,
-                    end,
+                    timeline: own.lineage.timeline,
+                    end: own.end,
                 })
             });
             let next = next_record(ctx, record.as_ref(), fork)?;
-            take_over(&mut board, Method::NewTimeline, &server, &next)?;
+            take_over(
+                &mut board,
+                Method::NewTimeline,
+                &server,
+                &next,
+                &lineage,
+                ring.as_deref(),
+            )?;
+            point!(PromoteRemembered);
             drop(server);
             server::promote(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
-            ready::wait(ctx, "a primary", |state| !state.in_recovery)?
+            point!(PromoteAsked);
+            let Some(server) = ready::wait_promoted(ctx)? else {
+                return Ok(Outcome::of(OcfCode::Success));
+            };
+            point!(PromoteWritable);
+            server
         }
     };
     // It takes writes. What could not be told now, the first monitor tells; to fail here would be
@@ -125,6 +172,46 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
     Ok(Outcome::of(OcfCode::Success))
 }
 
+/// How much WAL a restart would replay again, once this server has replayed all that it has.
+fn restart_repeats(ctx: &Context<'_>, server: &mut Server) -> Step<Option<u64>> {
+    poll_until(
+        ctx.deadline.min(timing::REPLAY_WAIT),
+        timing::READY_POLL,
+        || {
+            if let Ok(state) = views::server_state(&mut server.session) {
+                server.state = state;
+            }
+            server.state.has_replayed_all.then_some(())
+        },
+    );
+    let Some(end) = server.state.end.filter(|_| server.state.has_replayed_all) else {
+        return Ok(None);
+    };
+    let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
+    Ok(end.bytes_past(control.redo))
+}
+
+/// R1: what commits will wait for must be what the agent has set. A setting that was just written may take a moment.
+fn overridden(ctx: &Context<'_>, server: &mut Server) -> Step<Option<String>> {
+    let mut last = standby::overridden(ctx, &server.state.sync_names)?;
+    if last.is_none() {
+        return Ok(None);
+    }
+    server::reload(&server.running).map_err(failed)?;
+    poll_until(
+        ctx.deadline.min(timing::REPLAY_WAIT),
+        timing::READY_POLL,
+        || {
+            // A new session has what the postmaster has.
+            let mut session = ctx.connect(&server.running).ok()?;
+            server.state = views::server_state(&mut session).ok()?;
+            last = standby::overridden(ctx, &server.state.sync_names).ok()?;
+            last.is_none().then_some(())
+        },
+    );
+    Ok(last)
+}
+
 /// A fact for the log, or that there is none.
 fn shown(fact: Option<&impl ToString>) -> String {
     fact.map_or_else(|| "none".to_owned(), ToString::to_string)
@@ -132,23 +219,23 @@ fn shown(fact: Option<&impl ToString>) -> String {
 
 /// The election as far as this node can hold it now: nobody who has reported may be better.
 /// Whether all had to report was settled when the score was given.
-fn compare_positions(board: &mut Board<'_, '_>, server: &Server) -> Step<Elected> {
+fn compare_positions(board: &mut Board<'_, '_>, own: Option<&WalPosition>) -> Step<Elected> {
     let ctx = board.ctx;
-    let own = WalPosition {
-        lineage: wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?,
-        end: match server.state.end {
-            Some(end) => end,
-            None => {
-                return Ok(Elected::Wait {
-                    missing: vec![ctx.me.clone()],
-                });
-            }
-        },
+    if is_out!(LargerPositionIgnored) {
+        return Ok(Elected::Won);
+    }
+    if is_out!(AsyncElectsAnybody) {
+        return Ok(Elected::Won);
+    }
+    let Some(own) = own else {
+        return Ok(Elected::Wait {
+            missing: vec![ctx.me.clone()],
+        });
     };
     if own_ground(board, &own.lineage)? == Ok(Ground::AsyncStandby) {
-        await_reports(board, &own)?;
+        await_reports(board, own)?;
     }
-    let reports = election::reports(board, Some(&own))?;
+    let reports = election::reports(board, Some(own))?;
     Ok(elect(&ctx.me, &reports, Tie::Chosen, Patience::Exhausted))
 }
 
@@ -165,14 +252,21 @@ pub(super) fn own_ground(
         recorded: ctx.data_status(&board.view, &ctx.me)?,
         claim: &board.claim_for(lineage)?,
         is_complete: board.is_complete(lineage)?,
-        is_distrusted: ctx.promise() == Promise::Sync && !statement::is_trusted(board)?,
+        is_distrusted: ctx.promise() == Promise::Sync && !attempt::is_trusted(board)?,
     }))
 }
 
 /// R8: what the standbys have stated, this one included. The pre-promote notification made them, so
 /// that they are there, or about to be.
-fn compare_statements(board: &mut Board<'_, '_>, server: &Server) -> Step<Coverage> {
+fn compare_statements(
+    board: &mut Board<'_, '_>,
+    server: &Server,
+    own: Option<&WalPosition>,
+) -> Step<Coverage> {
     let ctx = board.ctx;
+    if is_out!(LargerPositionIgnored) {
+        return Ok(Coverage::Covered);
+    }
     let record = ctx.record(&board.view)?;
     // Where nobody was ever promoted, nothing can be claimed; after an older agent the data statuses say who was granted.
     let is_first = record.is_none() && board.claim()?.is_empty();
@@ -183,9 +277,13 @@ fn compare_statements(board: &mut Board<'_, '_>, server: &Server) -> Step<Covera
     if own_ground(board, &lineage)? == Ok(Ground::RecordedPrimary) {
         return Ok(Coverage::NothingClaimed);
     }
-    let Some(own) = statement::own(board, server)? else {
-        return Ok(Coverage::NothingClaimed);
+    let Some(own) = own else {
+        return Ok(Coverage::Missing {
+            more: 1,
+            of: vec![ctx.me.lower().to_owned()],
+        });
     };
+    let own = statement::at(board, own.clone())?;
     let claim = board.claim_for(&lineage)?;
     let compare = || statement::covers(board, &own, &claim).map(|(covered, _)| covered);
     let mut last = compare();
@@ -270,16 +368,17 @@ fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
     let peers = ctx.peers(&board.view);
     let record = ctx.record(&board.view)?;
     let (running, session) = (&server.running, &mut server.session);
-    slots::on_primary(ctx, running, session, &peers, record.as_ref())?;
+    // Standbys that have no slot yet can't connect; that is no reason to tell nobody who the primary is.
+    let slots = slots::on_primary(ctx, running, session, &peers, record.as_ref());
+    point!(PromoteSlots);
     board.set_score(&ctx.me, Score::Must)?;
+    point!(PromoteScore);
     board.set_status(&ctx.me, NodeStatus::Primary)?;
+    point!(PromoteStatus);
     correct_record(board, &lineage)?;
-    if let Some(switch) = lineage.last_switch() {
-        board.set_own(
-            TransientAttribute::MasterBaseline,
-            Some(&switch.end.to_attribute()),
-        )?;
-    }
+    point!(PromoteCorrected);
+    board.set_baseline(&lineage)?;
+    point!(PromoteBaseline);
     let eligible = board.claim()?.members;
     for peer in ctx.peers(&board.view) {
         if eligible.contains(peer.lower()) {
@@ -293,6 +392,9 @@ fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
             board.set_score(&peer, Score::Never)?;
         }
     }
-    statement::take_back(ctx)?;
-    election::withdraw(board)
+    point!(PromotePeers);
+    statement::take_back(board)?;
+    point!(PromoteTakenBack);
+    election::withdraw(board)?;
+    slots.map_err(slots::Unmade::outcome)
 }

@@ -1,33 +1,75 @@
 //! The record of the last promotion: written before it, confirmed by a majority, corrected after a merge.
 
 use crate::decide::contract::{Revocation, kept_at_promotion};
-use crate::decide::eligibility::Promise;
-use crate::decide::promote::{Method, Spread, is_spread};
+use crate::decide::election::last_primary;
+use crate::decide::eligibility::{Promise, left_at_promotion};
+use crate::decide::promote::{Method, next_epoch};
+use crate::decide::right::{Right, Seat, right, right_in};
 use crate::log::say;
-use crate::model::cluster_view::{
-    ClusterProperty, ClusterView, NoQuorumPolicy, NodeKind, NodeView, PermanentAttribute,
-};
+use crate::model::cluster_view::{ClusterProperty, PermanentAttribute};
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::{Origin, ReplInfo};
 use crate::model::status::{DataStatus, Score};
 use crate::model::sync_record::SyncRecord;
 use crate::model::timeline::Lineage;
-use crate::pacemaker::change_set::{ChangeSet, Weight};
-use crate::pacemaker::cib::Cib;
+use crate::ocf::Outcome;
+use crate::ocf::action::Role;
+use crate::pacemaker::change_set::{ChangeSet, Condition, Weight};
 use crate::pacemaker::quorum;
-use crate::sys::{boot_clock, poll_until};
-use crate::timing;
+use crate::sys::boot_clock;
+use crate::trial::{is_out, point};
 
 use super::context::Context;
 use super::ready::Server;
 use super::record::Board;
+use super::spread::{self, Unconfirmed, Wanted};
 use super::state::State;
-use super::{Step, failed, statement};
+use super::{Step, attempt, failed, statement};
 
 /// The epoch this node was last promoted with, where it knows.
 pub(super) fn own_epoch(ctx: &Context<'_>) -> Step<Option<u64>> {
     let boot = boot_clock().map_err(failed)?;
-    Ok(State::load(ctx, boot.boot_id()).epoch)
+    Ok(State::load(ctx, boot.boot_id())?.epoch)
+}
+
+/// Whether Pacemaker has promoted this node, as far as this call tells.
+pub(super) fn seat(ctx: &Context<'_>) -> Seat {
+    match ctx.env.role {
+        Some(Role::Promoted) if !ctx.env.is_probe() => Seat::Promoted,
+        Some(_) | None => Seat::Other,
+    }
+}
+
+/// R4, R5: what right a server that runs as a primary, with this history, has to be one.
+pub(super) fn judge(board: &Board<'_, '_>, lineage: &Lineage) -> Step<Right> {
+    let ctx = board.ctx;
+    if is_out!(RightUnchecked) {
+        return Ok(Right::Keep);
+    }
+    let record = ctx.record(&board.view)?;
+    let replicas = ctx.replicas(&board.view);
+    let marks = replicas
+        .iter()
+        .map(|node| Ok((node, ctx.data_status(&board.view, node)?)));
+    let marks = marks.collect::<Step<Vec<_>>>()?;
+    let recorded = last_primary(record.as_ref(), marks);
+    let by_epoch = |own| {
+        let right = right(&ctx.me, record.as_ref(), lineage, own);
+        right_in(seat(ctx), &ctx.me, recorded, right)
+    };
+    match (statement::notes(board), by_epoch(None)) {
+        (Ok(notes), _) => Ok(by_epoch(notes.epoch)),
+        // It loses no right for the lack of a note.
+        (Err(failure), Right::Keep) => {
+            say!(
+                WARN,
+                "the right is judged without this node's notes",
+                reason = failure.text()
+            );
+            Ok(Right::Keep)
+        }
+        (Err(failure), Right::Correct(_) | Right::Lost { .. }) => Err(failure),
+    }
 }
 
 /// The record of a promotion that takes place now. The exact end of the old timeline is known only
@@ -37,8 +79,9 @@ pub(super) fn next_record(
     old: Option<&ReplInfo>,
     origin: Option<Origin>,
 ) -> Step<ReplInfo> {
-    let own = own_epoch(ctx)?;
-    let epoch = old.and_then(|r| r.epoch).max(own).unwrap_or(0) + 1;
+    let boot = boot_clock().map_err(failed)?;
+    let notes = State::load(ctx, boot.boot_id())?;
+    let epoch = next_epoch(old.and_then(|r| r.epoch), notes.epoch, notes.detached);
     Ok(ReplInfo {
         node: ctx.me.clone(),
         origin: origin.unwrap_or(Origin::NoHistory),
@@ -54,6 +97,8 @@ pub(super) fn take_over(
     method: Method,
     server: &Server,
     record: &ReplInfo,
+    lineage: &Lineage,
+    decided_in: Option<&str>,
 ) -> Step<()> {
     let ctx = board.ctx;
     let in_force = &server.state.sync_names;
@@ -70,107 +115,159 @@ pub(super) fn take_over(
     // A restart takes its standbys along. At a promotion the contract of the primary before stays where
     // it is, and says nothing under the new record; only where the promotion does not take place, it says by
     // what right it was begun.
-    if ctx.promise() == Promise::Sync && method == Method::SameTimeline {
-        let version = (record.epoch.unwrap_or_default(), 1);
-        let contract = SyncRecord::new(version, &ctx.me, in_force, kept.members.clone());
-        change = board.record_contract(change, &contract);
+    let contract = match (ctx.promise(), method) {
+        (Promise::Async, _) => None,
+        (Promise::Sync, Method::SameTimeline) => {
+            let version = (record.epoch.unwrap_or_default(), 1);
+            let eligible = kept.members.clone();
+            Some(SyncRecord::new(version, &ctx.me, in_force, eligible))
+        }
+        (Promise::Sync, Method::NewTimeline) => left_at_promotion(
+            ctx.record(&board.view)?.as_ref(),
+            board.sync_record()?.as_ref(),
+            &board.claim_for(lineage)?,
+            board.is_unfinished(lineage)?,
+        ),
+    };
+    if let Some(contract) = &contract {
+        change = board.record_contract(change, contract);
     }
     // Nobody else was promoted since the record was read, and no grant was revoked.
     change = board.as_it_was_read(change);
-    let read_quorum = || quorum::read(ctx.deadline.min(ctx.params.crm_attr_timeout));
-    let membership = read_quorum().map_err(failed)?;
-    let raise = ChangeSet::default().raise_admin_epoch(Weight::Promotion);
-    if method == Method::SameTimeline && membership.quorate {
-        change = change.raise_admin_epoch(Weight::Promotion);
-    }
-    board.change(&change)?;
-    if method == Method::NewTimeline {
-        confirm_spread(board, record)?;
-        // R5, and only now: a record that nobody else has must not win a merge. Only if it is still there: a merge may
-        // have taken it away, and the CIB of the primary before must not be the one that is raised. And a
-        // majority must have that, too.
-        if membership.quorate {
-            board.change(&board.as_it_was_read(raise))?;
-            confirm_spread(board, record)?;
+    let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
+    let membership = quorum::read(deadline).map_err(failed)?;
+    match method {
+        // A primary that is cut off at this moment writes this alone, and nobody confirms it: it must not weigh as much as
+        // the promotion of another.
+        Method::SameTimeline if membership.quorate => {
+            board.change(&change.raise_admin_epoch(Weight::Revocation))?;
+            point!(RestartRecorded);
+        }
+        Method::SameTimeline => board.change(&change)?,
+        Method::NewTimeline => {
+            let heavy = (membership.quorate).then_some(decided_in);
+            announce(board, &change, record, contract.as_ref(), heavy)?;
         }
     }
+    remember(ctx, record, &revoked, &membership.ring)
+}
 
+/// The record in the copies of a majority, and, with quorum, in a CIB that wins a merge (`heavy`; in it, the ring in which
+/// the promotion was decided upon, where that matters).
+///
+/// The weight comes only now: a record that nobody else has must not win. And only if the record is still
+/// there: a merge may have taken it away, and the CIB of the primary before must not be the one that is raised. A majority
+/// must have the weight as well.
+fn announce(
+    board: &mut Board<'_, '_>,
+    change: &ChangeSet,
+    record: &ReplInfo,
+    contract: Option<&SyncRecord>,
+    heavy: Option<Option<&str>>,
+) -> Step<()> {
+    let resource = &board.ctx.resource;
+    let [name, sync] = [ClusterProperty::ReplInfo, ClusterProperty::Sync].map(|p| p.name(resource));
+    let sync_is = match contract {
+        Some(changed) => Some(changed.to_string()),
+        None => board.view.property(&sync).map(str::to_owned),
+    };
+    let mut wanted = Wanted {
+        record,
+        admin_epoch: board.view.version.admin_epoch,
+    };
+    put(board, change)?;
+    point!(PromoteRecorded);
+    let now = match spread::confirm(board, wanted, |_, _| true) {
+        Ok(now) => now,
+        Err(why) => return Err(not_confirmed(board, &why)),
+    };
+    point!(PromoteConfirmed);
+    let Some(decided_in) = heavy else {
+        return Ok(());
+    };
+    let mut attempt = attempt::begin(board, decided_in, &now)?;
+    point!(PromoteNoted);
+    let is = Some(record.to_string());
+    let raise = ChangeSet::default()
+        .raise_admin_epoch(Weight::Promotion)
+        .only_if(Condition::Property { name, is })
+        .only_if(Condition::Property {
+            name: sync,
+            is: sync_is,
+        });
+    if !is_out!(NoAdminEpoch) {
+        wanted.admin_epoch = board.view.version.admin_epoch + Weight::Promotion.steps();
+    }
+    put(board, &raise)?;
+    point!(PromoteRaised);
+    let goes_on = |board: &Board<'_, '_>, now: &_| attempt::goes_on(board, &mut attempt, now);
+    match spread::confirm(board, wanted, goes_on) {
+        Ok(_) => {
+            point!(PromoteSpread);
+            Ok(())
+        }
+        Err(why) => Err(not_confirmed(board, &why)),
+    }
+}
+
+/// A change that is looked for afterwards, in all copies. While a partition re-forms none is confirmed in time, and made
+/// all the same.
+fn put(board: &mut Board<'_, '_>, change: &ChangeSet) -> Step<()> {
+    match board.put(change) {
+        Err(error) if error.leaves_it_open() => {
+            say!(
+                WARN,
+                "promote: looking whether it was written",
+                reason = error
+            );
+            Ok(())
+        }
+        other => other.map_err(failed),
+    }
+}
+
+/// The next monitor asks to be promoted again, when that is of use.
+fn not_confirmed(board: &Board<'_, '_>, why: &Unconfirmed) -> Outcome {
+    let noted = match why {
+        Unconfirmed::Alone(_) => attempt::distrust(board),
+        Unconfirmed::Silent(_) => Ok(()),
+    };
+    for failure in [noted, board.set_score(&board.ctx.me, Score::Never)] {
+        if let Err(failure) = failure {
+            say!(WARN, "promote", reason = failure.text());
+        }
+    }
+    failed(format!("not promoted: {}", why.text()))
+}
+
+/// What this node has to know of its promotion, from here on. R1: it revokes the others, and now the settle time runs.
+fn remember(ctx: &Context<'_>, record: &ReplInfo, revoked: &[&NodeName], ring: &str) -> Step<()> {
     let now = boot_clock().map_err(failed)?;
-    let old = State::load(ctx, now.boot_id());
+    let old = State::load(ctx, now.boot_id())?;
     let mut state = old.clone();
     state.epoch = record.epoch;
     state.seq = state.seq.max(1);
     state.barrier = None;
     state.election = None;
-    // R1: a promotion revokes the others; from here the settle time runs.
+    state.attempt = None;
     let note = Revocation {
         at: now.since_boot(),
-        ring: membership.ring,
+        ring: ring.to_owned(),
     };
-    let name = |peer: &&NodeName| peer.lower().to_owned();
+    let revoked = revoked.iter();
     state.revoked = revoked
-        .iter()
-        .map(|peer| (name(peer), note.clone()))
+        .map(|peer| (peer.lower().to_owned(), note.clone()))
         .collect();
     state.save(ctx, &old)
 }
 
-/// A majority must know of the promotion before it takes place: have the record, and the CIB's weight as it is here.
-fn confirm_spread(board: &Board<'_, '_>, record: &ReplInfo) -> Step<()> {
-    let ctx = board.ctx;
-    let weight = board.view.version.admin_epoch;
-    let is_there = |view: ClusterView| {
-        let theirs = ctx.record(&view);
-        let is_same = |r: &ReplInfo| r.epoch == record.epoch && r.node == record.node;
-        view.version.admin_epoch >= weight && matches!(theirs, Ok(Some(r)) if is_same(&r))
-    };
-    let look = || -> Step<Spread> {
-        let others = board.view.members().filter(|n| n.name != ctx.me);
-        let mut have = 1;
-        for node in others {
-            let deadline = ctx.deadline.min(timing::CIB_COPY);
-            let copy = Cib::live().read_at(&node.name, deadline);
-            have += usize::from(copy.is_ok_and(is_there));
-        }
-        let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
-        let membership = quorum::read(deadline).map_err(failed)?;
-        let is_node = |n: &&NodeView| n.kind == NodeKind::Member;
-        Ok(Spread {
-            have,
-            members: board.view.members().count(),
-            nodes: board.view.nodes.values().filter(is_node).count(),
-            voters: membership.expected_votes,
-            one_vote_each: membership.one_vote_each,
-            quorate: membership.quorate,
-            others_stop_without_quorum: board.view.no_quorum_policy() != NoQuorumPolicy::Ignore,
-        })
-    };
-    let mut last = look()?;
-    let deadline = ctx.deadline.min(timing::ELECTION_WAIT);
-    poll_until(deadline, timing::READY_POLL, || {
-        if !is_spread(&last) {
-            last = look().ok()?;
-        }
-        is_spread(&last).then_some(())
-    });
-    if is_spread(&last) {
-        return Ok(());
-    }
-    statement::distrust(board)?;
-    board.set_score(&ctx.me, Score::Never)?;
-    Err(failed(format!(
-        "not promoted: {} of {} nodes have the record of it, which is no majority; another partition may go on without this node",
-        last.have, last.nodes
-    )))
-}
-
-/// A new epoch of the same primary: the record, and the contract with it, under the next number.
-pub(super) fn begin_epoch(board: &mut Board<'_, '_>) -> Step<u64> {
+/// A new epoch of the same primary: the record, and the contract with it, under the next number after `latest`, too.
+pub(super) fn begin_epoch(board: &mut Board<'_, '_>, latest: u64) -> Step<u64> {
     let ctx = board.ctx;
     let Some(mut record) = ctx.record(&board.view)?.filter(|r| r.node == ctx.me) else {
         return Err(failed("another node is the recorded primary"));
     };
-    let epoch = record.epoch.max(own_epoch(ctx)?).unwrap_or(0) + 1;
+    let epoch = next_epoch(record.epoch, own_epoch(ctx)?, Some(latest));
     say!(
         WARN,
         "a promotion was prepared and did not come about: beginning a new epoch, which its standbys follow",
@@ -188,6 +285,7 @@ pub(super) fn begin_epoch(board: &mut Board<'_, '_>) -> Step<u64> {
         change = change.raise_admin_epoch(Weight::Revocation);
     }
     board.change(&change)?;
+    point!(EpochBegun);
     Ok(epoch)
 }
 

@@ -1,5 +1,7 @@
 //! Waiting for a server that starts or is being promoted.
 
+use std::time::Duration;
+
 use crate::ocf::{OcfCode, Outcome};
 use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::session::{Session, SqlError};
@@ -8,7 +10,7 @@ use crate::sys::{Deadline, poll_until};
 use crate::timing;
 
 use super::context::Context;
-use super::{Step, failed};
+use super::{Step, failed, obituary, recovery, unseen};
 
 /// A server that answers.
 pub(super) struct Server {
@@ -17,29 +19,100 @@ pub(super) struct Server {
     pub(super) state: ServerState,
 }
 
+/// What came of a start.
+pub(super) enum Up {
+    Answers(Box<Server>),
+    /// It replays its WAL, and that goes on.
+    Recovers,
+    /// It is up, and does not let the agent in.
+    Refuses(String),
+}
+
+/// Waits until the server answers. One that still recovers after `patience` is left to it.
+pub(super) fn come_up(ctx: &Context<'_>, what: &str, patience: Duration) -> Step<Up> {
+    let mut deadline = ctx.deadline.min(patience);
+    loop {
+        let last = match wait_until(ctx, deadline, |_| true)? {
+            Ok(server) => return Ok(Up::Answers(Box::new(server))),
+            Err(Last::Refused(reason)) => return Ok(Up::Refuses(reason)),
+            Err(Last::Silent(last)) => last,
+        };
+        if recovery::is_under_way(ctx)? {
+            return Ok(Up::Recovers);
+        }
+        if ctx.deadline.is_past() {
+            return Err(late(what, &last));
+        }
+        deadline = ctx.deadline;
+    }
+}
+
 /// Waits until the server answers and `accept` is content with it. `what` names that for people.
 pub(super) fn wait(
     ctx: &Context<'_>,
     what: &str,
-    mut accept: impl FnMut(&ServerState) -> bool,
+    accept: impl FnMut(&ServerState) -> bool,
 ) -> Step<Server> {
-    let mut last = "it was not asked".to_owned();
+    wait_until(ctx, ctx.deadline, accept)?.map_err(|last| match last {
+        Last::Silent(last) => late(what, &last),
+        Last::Refused(reason) => not_let_in(&reason),
+    })
+}
+
+/// [`wait`] for a server that is being promoted. `None`: it is one that takes writes, and does not let the agent in.
+pub(super) fn wait_promoted(ctx: &Context<'_>) -> Step<Option<Server>> {
+    const PRIMARY: &str = "a primary";
+    match wait_until(ctx, ctx.deadline, |state| !state.in_recovery)? {
+        Ok(server) => Ok(Some(server)),
+        Err(Last::Silent(last)) => Err(late(PRIMARY, &last)),
+        Err(Last::Refused(reason)) => {
+            let seen = poll_until(
+                ctx.deadline,
+                timing::READY_POLL,
+                || match unseen::is_primary(ctx) {
+                    Ok(true) => Some(Ok(())),
+                    Ok(false) => None,
+                    Err(failure) => Some(Err(failure)),
+                },
+            );
+            match seen {
+                Some(seen) => seen.map(|()| None),
+                None => Err(late(PRIMARY, &reason)),
+            }
+        }
+    }
+}
+
+/// What was seen last of a server that is not as it was waited for.
+enum Last {
+    Silent(String),
+    Refused(String),
+}
+
+fn late(what: &str, last: &str) -> Outcome {
+    failed(format!("the server did not become {what} in time: {last}"))
+}
+
+/// With what was seen last, where the time is over.
+fn wait_until(
+    ctx: &Context<'_>,
+    deadline: Deadline,
+    mut accept: impl FnMut(&ServerState) -> bool,
+) -> Step<Result<Server, Last>> {
+    let mut last = Last::Silent("it was not asked".to_owned());
     let mut was_seen = false;
     let launch = Deadline::after(timing::LAUNCH);
-    let answer = poll_until(ctx.deadline, timing::READY_POLL, || {
+    let answer = poll_until(deadline, timing::READY_POLL, || {
         let running = match ctx.postmaster() {
             Ok(Postmaster::Running(running)) => {
                 was_seen = true;
                 running
             }
             // pg_ctl returns before the postmaster has written its pid file.
-            Ok(Postmaster::Stopped) if !was_seen && !launch.is_past() => return None,
-            Ok(Postmaster::Stopped) => {
-                let log = ctx.params.logfile.display();
-                return Some(Err(failed(format!(
-                    "the server ended while it was starting; its log says why: {log}"
-                ))));
+            Ok(Postmaster::Stopped) if !was_seen && !launch.is_past() => {
+                return obituary::known(ctx).map(|why| Err(failed(why)));
             }
+            Ok(Postmaster::Stopped) => return Some(Err(failed(obituary::of(ctx)))),
             Err(failure) => return Some(Err(failure)),
         };
         let mut session = match ctx.connect(&running) {
@@ -47,46 +120,49 @@ pub(super) fn wait(
             Err(error) => return still_starting(error, &mut last),
         };
         match views::server_state(&mut session) {
-            Ok(state) if accept(&state) => Some(Ok(Server {
+            Ok(state) if accept(&state) => Some(Ok(Some(Server {
                 running,
                 session,
                 state,
-            })),
+            }))),
             Ok(state) => {
-                last = if state.in_recovery {
+                let is = if state.in_recovery {
                     "it is in recovery"
                 } else {
                     "it is a primary"
-                }
-                .to_owned();
+                };
+                last = Last::Silent(is.to_owned());
                 None
             }
             Err(error) => still_starting(error, &mut last),
         }
     });
-    answer.unwrap_or_else(|| {
-        Err(failed(format!(
-            "the server did not become {what} in time: {last}"
-        )))
-    })
+    match answer {
+        Some(Ok(Some(server))) => Ok(Ok(server)),
+        Some(Err(failure)) => Err(failure),
+        Some(Ok(None)) | None => Ok(Err(last)),
+    }
 }
 
-/// Errors that pass by themselves, and those that never will.
-fn still_starting(error: SqlError, last: &mut String) -> Option<Step<Server>> {
-    match error {
-        SqlError::NotReady(_) | SqlError::Unreachable(_) | SqlError::TimedOut(_) => {
-            *last = error.to_string();
-            None
-        }
-        SqlError::Failed { .. }
-        | SqlError::Unexpected { .. }
-        | SqlError::Owner(_)
-        | SqlError::Setup(_) => Some(Err(refused(&error))),
+/// Errors that pass by themselves, and those that never will: the server is up, and nothing more is to be learned by waiting.
+fn still_starting(error: SqlError, last: &mut Last) -> Option<Step<Option<Server>>> {
+    if error.is_answer() {
+        *last = Last::Refused(error.to_string());
+        return Some(Ok(None));
     }
+    if matches!(error, SqlError::Owner(_) | SqlError::Setup(_)) {
+        return Some(Err(refused(&error)));
+    }
+    *last = Last::Silent(error.to_string());
+    None
 }
 
 /// The server runs, and does not let the agent in, or not see: only a human can repair that.
 pub(super) fn refused(error: &SqlError) -> Outcome {
+    not_let_in(&error.to_string())
+}
+
+fn not_let_in(error: &str) -> Outcome {
     Outcome::because(
         OcfCode::ErrGeneric,
         format!(

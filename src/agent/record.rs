@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use crate::decide::election::primarys_score;
 use crate::decide::eligibility;
 use crate::log::say;
 use crate::model::claim::Claim;
@@ -14,14 +15,14 @@ use crate::model::status::{DataStatus, NodeStatus, Score};
 use crate::model::sync_names::StandbyName;
 use crate::model::sync_record::SyncRecord;
 use crate::model::timeline::Lineage;
-use crate::pacemaker::attributes;
+use crate::pacemaker::attributes::{self, WriteError};
 use crate::pacemaker::change_set::{ChangeSet, Condition};
 use crate::pacemaker::cib::Cib;
 use crate::pacemaker::quorum;
 use crate::sys::Deadline;
 
 use super::context::Context;
-use super::{Step, failed};
+use super::{Step, failed, statement};
 
 /// The cluster's notice board: attributes as they were read, and writes that keep it current.
 pub(super) struct Board<'a, 'b> {
@@ -108,6 +109,16 @@ impl<'a, 'b> Board<'a, 'b> {
         Ok(view.and_then(|n| membership.has(&n.id)).unwrap_or(true))
     }
 
+    /// Whether a node is in this partition for certain: the CIB and corosync both have it.
+    pub(super) fn is_here(&self, node: &NodeName) -> Step<bool> {
+        let Some(view) = self.view.node(node).filter(|n| n.in_membership) else {
+            return Ok(false);
+        };
+        let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
+        let membership = quorum::read(deadline).map_err(failed)?;
+        Ok(membership.has(&view.id) == Some(true))
+    }
+
     /// Whether attrd has a value that the CIB has not. A monitor has time to look, and comes again.
     fn is_in_attrd_only(
         &self,
@@ -127,6 +138,15 @@ impl<'a, 'b> Board<'a, 'b> {
         self.set(&self.ctx.me, attribute, value)
     }
 
+    /// Where the timeline begins that this primary writes on.
+    pub(super) fn set_baseline(&self, lineage: &Lineage) -> Step<()> {
+        let Some(switch) = lineage.last_switch() else {
+            return Ok(());
+        };
+        let position = switch.end.to_attribute();
+        self.set_own(TransientAttribute::MasterBaseline, Some(&position))
+    }
+
     pub(super) fn set_status(&self, node: &NodeName, status: NodeStatus) -> Step<()> {
         self.set(node, TransientAttribute::Status, Some(&status.to_string()))
     }
@@ -139,13 +159,21 @@ impl<'a, 'b> Board<'a, 'b> {
         )
     }
 
+    /// This node's own score, as a primary.
+    pub(super) fn set_primarys_score(&self) -> Step<()> {
+        let policy = self.view.no_quorum_policy();
+        self.set_score(&self.ctx.me, primarys_score(self.view.quorum, policy))
+    }
+
     /// Makes a change to the CIB itself; it is there when this returns.
     pub(super) fn change(&mut self, change: &ChangeSet) -> Step<()> {
+        self.put(change).map_err(failed)
+    }
+
+    /// The same, for a caller to whom it matters what an error leaves open.
+    pub(super) fn put(&mut self, change: &ChangeSet) -> Result<(), WriteError> {
         let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
-        if let Some(view) = change
-            .apply(&Cib::live(), &self.view, deadline)
-            .map_err(failed)?
-        {
+        if let Some(view) = change.apply(&Cib::live(), &self.view, deadline)? {
             self.view = view;
         }
         Ok(())
@@ -206,13 +234,36 @@ impl<'a, 'b> Board<'a, 'b> {
         ))
     }
 
-    /// The claim by which this node may be promoted. Where it is the recorded primary and the promotion
-    /// did not take place, that is the claim of the primary before.
+    /// The claim by which this node may be promoted. Where a promotion is recorded that did not take place, that is the
+    /// claim of the primary before.
     pub(super) fn claim_for(&self, lineage: &Lineage) -> Step<Claim> {
         match self.sync_record()? {
-            Some(before) if !self.is_complete(lineage)? => Ok(before.claim()),
+            Some(before) if self.is_unfinished(lineage)? => Ok(before.claim()),
             Some(_) | None => self.claim(),
         }
+    }
+
+    /// Whether a promotion is recorded that has not taken place, by the history of its node: this one's `lineage`, or what
+    /// another has stated about it.
+    pub(super) fn is_unfinished(&self, lineage: &Lineage) -> Step<bool> {
+        let Some(record) = self.ctx.record(&self.view)? else {
+            return Ok(false);
+        };
+        let sync = self.sync_record()?;
+        let theirs = if record.node == self.ctx.me {
+            Some(lineage.clone())
+        } else if sync.as_ref().is_none_or(|s| s.primary == record.node) {
+            // Nothing that an answer could change.
+            None
+        } else {
+            let stated = statement::all(self)?.remove(record.node.lower());
+            stated.map(|s| s.position.lineage)
+        };
+        Ok(eligibility::is_unfinished(
+            Some(&record),
+            sync.as_ref(),
+            theirs.as_ref(),
+        ))
     }
 
     /// Whether the recorded promotion, if it is this node's, has taken place.

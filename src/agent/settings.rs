@@ -10,6 +10,7 @@ use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
 use crate::postgres::config::{self, ConfigError, Contents, Setting};
 use crate::postgres::owner::as_owner;
+use crate::trial::is_out;
 
 use super::context::Context;
 use super::validate::{installed, permission};
@@ -27,8 +28,27 @@ const MANAGED_AUTO: [&str; 5] = [
     "restore_command",
 ];
 
+/// Recovery stops there, and a promotion drops what lies behind. A standby replays all it has.
+const TARGETS: [&str; 5] = [
+    "recovery_target",
+    "recovery_target_lsn",
+    "recovery_target_name",
+    "recovery_target_time",
+    "recovery_target_xid",
+];
+
+/// Why a target is refused.
+const DROPS: &str =
+    "a standby's replay would end there, and a promotion would drop all commits behind that point";
+
 pub(super) fn check(ctx: &Context<'_>) -> Step<()> {
     let config = &ctx.params.config;
+    if config.exists() && !config.is_file() {
+        return Err(installed(format!(
+            "config={} is not a file: look what it is, or correct config",
+            config.display()
+        )));
+    }
     if !config.is_file() {
         return Err(installed(format!(
             "config={} does not exist: correct config; on Debian it is in /etc/postgresql/VERSION/NAME",
@@ -40,7 +60,11 @@ pub(super) fn check(ctx: &Context<'_>) -> Step<()> {
     if ctx.params.rep_mode == RepMode::None {
         return Ok(());
     }
-    replication(ctx, &contents)?;
+    let auto = auto_conf(ctx)?;
+    replication(ctx, &contents, &auto)?;
+    if ctx.is_promotable() && !is_out!(TargetUnseen) {
+        no_target(&contents, &auto)?;
+    }
     options(ctx)?;
     includable(ctx, config)
 }
@@ -98,7 +122,51 @@ fn same_data_directory(ctx: &Context<'_>, contents: &Contents) -> Step<()> {
     )))
 }
 
-fn replication(ctx: &Context<'_>, contents: &Contents) -> Step<()> {
+/// What ALTER SYSTEM has written; it wins over every other file.
+fn auto_conf(ctx: &Context<'_>) -> Step<Contents> {
+    let auto = ctx.pgdata().join("postgresql.auto.conf");
+    if auto.exists() {
+        read(ctx, &auto)
+    } else {
+        Ok(Contents::default())
+    }
+}
+
+/// Both, for whoever wants to know what a setting will be.
+pub(super) fn all(ctx: &Context<'_>) -> Step<(Contents, Contents)> {
+    Ok((read(ctx, &ctx.params.config)?, auto_conf(ctx)?))
+}
+
+/// A target that a restore of a backup has left behind would end this standby's replay for good.
+fn no_target(contents: &Contents, auto: &Contents) -> Step<()> {
+    // The last line counts, and an empty value means none.
+    let in_force = |target: &str| {
+        let mut all = contents.settings.iter().chain(&auto.settings);
+        let last = all.rfind(|s| s.name == target)?;
+        (!last.value.is_empty()).then_some(last)
+    };
+    let Some(set) = TARGETS.into_iter().find_map(in_force) else {
+        return Ok(());
+    };
+    let how = if auto.settings.contains(set) {
+        format!(
+            "ALTER SYSTEM RESET {} (or delete {} line {} while the server is down)",
+            set.name,
+            set.file.display(),
+            set.line
+        )
+    } else {
+        format!(
+            "remove {} from {} line {}",
+            set.name,
+            set.file.display(),
+            set.line
+        )
+    };
+    Err(installed(format!("{how}: {DROPS}")))
+}
+
+fn replication(ctx: &Context<'_>, contents: &Contents, contents_auto: &Contents) -> Step<()> {
     let is_own = |s: &&Setting| MANAGED.contains(&s.name.as_str()) && !s.value.is_empty();
     if let Some(own) = contents.settings.iter().find(is_own) {
         return Err(installed(format!(
@@ -108,12 +176,6 @@ fn replication(ctx: &Context<'_>, contents: &Contents) -> Step<()> {
             own.line
         )));
     }
-    let auto = ctx.pgdata().join("postgresql.auto.conf");
-    let contents_auto = if auto.exists() {
-        read(ctx, &auto)?
-    } else {
-        Contents::default()
-    };
     // In this file even an empty value overrides ours.
     let is_own = |s: &&Setting| MANAGED_AUTO.contains(&s.name.as_str());
     if let Some(own) = contents_auto.settings.iter().find(is_own) {
@@ -157,16 +219,36 @@ fn replication(ctx: &Context<'_>, contents: &Contents) -> Step<()> {
     Ok(())
 }
 
-/// An option of the server wins over every file: `-c NAME=VALUE`, `-cNAME=VALUE` or `--NAME=VALUE`.
-fn options(ctx: &Context<'_>) -> Step<()> {
+/// The settings among the server's options, which win over every file: `-c NAME=VALUE`, `-cNAME=VALUE` or `--NAME=VALUE`.
+fn among_options<'a>(ctx: &'a Context<'_>) -> impl Iterator<Item = (String, &'a str)> {
     let words = ctx.params.start_opt.iter().chain(&ctx.params.ctl_opt);
-    for word in words.flat_map(|word| word.split_whitespace()) {
+    let words = words.flat_map(|word| word.split_whitespace());
+    words.filter_map(|word| {
         let setting = word.trim_start_matches("--").trim_start_matches("-c");
-        let Some((name, _)) = setting.split_once('=') else {
-            continue;
-        };
+        let (name, value) = setting.split_once('=')?;
         // The server takes dashes for underscores here.
-        let name = name.to_lowercase().replace('-', "_");
+        Some((
+            name.to_lowercase().replace('-', "_"),
+            value.trim_matches('\''),
+        ))
+    })
+}
+
+/// The number that an option gives to a setting.
+pub(super) fn option(ctx: &Context<'_>, name: &str) -> Option<u64> {
+    let last = among_options(ctx).filter(|(n, _)| n == name).last();
+    last?.1.parse().ok()
+}
+
+fn options(ctx: &Context<'_>) -> Step<()> {
+    for (name, value) in among_options(ctx) {
+        let is_target = TARGETS.contains(&name.as_str()) && !value.is_empty();
+        if ctx.is_promotable() && is_target {
+            return Err(Outcome::because(
+                OcfCode::ErrConfigured,
+                format!("remove {name} from start_opt or ctl_opt: {DROPS}"),
+            ));
+        }
         if MANAGED_AUTO.contains(&name.as_str()) {
             return Err(Outcome::because(
                 OcfCode::ErrConfigured,
@@ -193,4 +275,78 @@ fn includable(ctx: &Context<'_>, config: &Path) -> Step<()> {
         config.display(),
         standby::by_hand(ctx)
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(file: &str, lines: &[(&str, &str)]) -> Contents {
+        let setting = |(line, (name, value)): (usize, &(&str, &str))| Setting {
+            name: (*name).to_owned(),
+            value: (*value).to_owned(),
+            file: file.into(),
+            line: line + 1,
+        };
+        Contents {
+            settings: lines.iter().enumerate().map(setting).collect(),
+            includes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_recovery_target_is_refused_where_it_would_be_in_force() {
+        type Lines<'a> = &'a [(&'a str, &'a str)];
+        let cases: &[(Lines<'_>, Lines<'_>, Option<&str>)] = &[
+            (&[("port", "5432")], &[], None),
+            (
+                &[("port", "5432"), ("recovery_target_time", "2026-01-01")],
+                &[],
+                Some("remove recovery_target_time from main.conf line 2"),
+            ),
+            (
+                &[("recovery_target", "immediate")],
+                &[],
+                Some("remove recovery_target from main.conf line 1"),
+            ),
+            // What a restore writes there wins over everything else.
+            (
+                &[],
+                &[("recovery_target_lsn", "0/1")],
+                Some("ALTER SYSTEM RESET recovery_target_lsn (or delete auto.conf line 1"),
+            ),
+            // The last line counts.
+            (
+                &[("recovery_target_xid", "7"), ("recovery_target_xid", "")],
+                &[],
+                None,
+            ),
+            (
+                &[("recovery_target_name", "before")],
+                &[("recovery_target_name", "")],
+                None,
+            ),
+            // Which timeline, and what happens at the target, ends nothing by itself.
+            (
+                &[
+                    ("recovery_target_timeline", "latest"),
+                    ("recovery_target_action", "shutdown"),
+                    ("recovery_target_inclusive", "off"),
+                ],
+                &[],
+                None,
+            ),
+        ];
+        for (main, auto, expected) in cases {
+            let refused = no_target(&contents("main.conf", main), &contents("auto.conf", auto));
+            match (refused, expected) {
+                (Ok(()), None) => {}
+                (Err(outcome), Some(words)) => {
+                    assert_eq!(outcome.code, OcfCode::ErrInstalled);
+                    assert!(outcome.text().contains(words), "{}", outcome.text());
+                }
+                (refused, _) => panic!("{main:?} {auto:?}: {refused:?}"),
+            }
+        }
+    }
 }

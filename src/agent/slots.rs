@@ -9,13 +9,15 @@ use crate::log::say;
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::ReplInfo;
 use crate::model::ticket::{is_ticket, plain, ticket};
+use crate::ocf::Outcome;
 use crate::postgres::process::Running;
-use crate::postgres::session::{Session, literal};
+use crate::postgres::session::{Session, SqlError, literal};
 use crate::postgres::views;
+use crate::trial::{is_out, point};
 
 use super::context::Context;
 use super::statement::RELOADS_CONNINFO;
-use super::{Step, ready};
+use super::{Step, failed, ready};
 
 /// What an operator is told where nothing bounds what slots hold back.
 pub(super) const UNLIMITED_SLOTS: &str = "replication_slot_name is set and max_slot_wal_keep_size is not: a standby that stays away makes \
@@ -43,7 +45,30 @@ fn of_prefix(prefix: &str, node: &NodeName) -> String {
 
 /// Where commits wait for standbys, and a standby can change its slot without a restart.
 fn uses_tickets(ctx: &Context<'_>) -> bool {
-    ctx.promise() == Promise::Sync && ctx.data_version() >= Some(RELOADS_CONNINFO)
+    ctx.promise() == Promise::Sync
+        && ctx.data_version() >= Some(RELOADS_CONNINFO)
+        && !is_out!(NoTickets)
+}
+
+/// Why not everything is as it should be.
+#[derive(Debug)]
+pub(super) enum Unmade {
+    /// The next monitor may well succeed.
+    Passing(Outcome),
+    /// Somebody has to do something, and a standby can't stream before.
+    Certain(Outcome),
+}
+
+impl Unmade {
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Self::Passing(outcome) | Self::Certain(outcome) => outcome,
+        }
+    }
+
+    fn read(error: &SqlError) -> Self {
+        Self::Passing(ready::refused(error))
+    }
 }
 
 /// On a primary: makes what is missing and drops what is of an earlier promotion. It takes the
@@ -54,7 +79,7 @@ pub(super) fn on_primary(
     session: &mut Session,
     nodes: &[NodeName],
     record: Option<&ReplInfo>,
-) -> Step<()> {
+) -> Result<(), Unmade> {
     let record = record.filter(|r| r.node == ctx.me);
     let wanted = nodes.iter().filter_map(|n| slot_of(ctx, n, record));
     bring_about(ctx, running, session, nodes, &wanted.collect())
@@ -71,7 +96,7 @@ pub(super) fn on_standby(
     session: &mut Session,
     nodes: &[NodeName],
 ) -> Step<()> {
-    bring_about(ctx, running, session, nodes, &BTreeSet::new())
+    bring_about(ctx, running, session, nodes, &BTreeSet::new()).map_err(Unmade::outcome)
 }
 
 fn bring_about(
@@ -80,12 +105,12 @@ fn bring_about(
     session: &mut Session,
     nodes: &[NodeName],
     wanted: &BTreeSet<String>,
-) -> Step<()> {
+) -> Result<(), Unmade> {
     let prefix = ctx.params.replication_slot_name.as_deref();
     if prefix.is_none() && !uses_tickets(ctx) {
         return Ok(());
     }
-    let present = views::slots(session).map_err(|e| ready::refused(&e))?;
+    let present = views::slots(session).map_err(|e| Unmade::read(&e))?;
     let is_ours = |slot: &str| {
         let is_plain = |p: &str| nodes.iter().any(|n| of_prefix(p, n) == slot);
         is_ticket(prefix, slot) || prefix.is_some_and(is_plain)
@@ -94,18 +119,37 @@ fn bring_about(
     if plan == Plan::default() {
         return Ok(());
     }
-    let mut owner = ctx
-        .connect_as_owner(running)
-        .map_err(|e| ready::refused(&e))?;
+    // Who monitors may have the right as well, where the owner of the instance is not let in.
+    let (mut owner, locked_out) = match ctx.connect_as_owner(running) {
+        Ok(owner) => (Some(owner), None),
+        Err(error) if error.is_answer() => (None, Some(error)),
+        Err(error) => return Err(Unmade::read(&error)),
+    };
+    let owner = owner.as_mut().unwrap_or(session);
+    let mut dropped = Ok(());
     for slot in &plan.drop {
+        let is_invalid = present.iter().any(|s| s.name == *slot && s.is_invalid);
+        if is_invalid {
+            say!(
+                WARN,
+                "the server has given this slot up, as its standby was too far behind or away too long (max_slot_wal_keep_size, \
+                 idle_replication_slot_timeout)",
+                slot = slot
+            );
+        }
         say!(INFO, "dropping replication slot", slot = slot);
         let drop = format!("SELECT pg_drop_replication_slot({})", literal(slot));
-        owner.execute(&drop).map_err(|e| ready::refused(&e))?;
+        // It may have been taken into use since; the others are dropped, and made, all the same.
+        let drop = owner.execute(&drop).map_err(|e| Unmade::read(&e));
+        dropped = dropped.and(drop);
+        point!(SlotDropped);
     }
     let holds_back = prefix.is_some() && !plan.create.is_empty();
-    if holds_back && !views::limits_slots(&mut owner).map_err(|e| ready::refused(&e))? {
+    if holds_back && !views::limits_slots(owner).map_err(|e| Unmade::read(&e))? {
         say!(WARN, "slots without a limit", advice = UNLIMITED_SLOTS);
     }
+    // Where there is no room for all, those who get one can stream.
+    let mut made = dropped;
     for slot in &plan.create {
         say!(INFO, "creating replication slot", slot = slot);
         let create = format!(
@@ -113,7 +157,24 @@ fn bring_about(
             literal(slot),
             prefix.is_some()
         );
-        owner.execute(&create).map_err(|e| ready::refused(&e))?;
+        let created = owner.execute(&create).map_err(|error| {
+            let outcome = failed(match &locked_out {
+                None => format!("{slot} can't be made, so its standby can't stream: {error}"),
+                Some(why) => format!(
+                    "{} is not let in to make {slot}, and its standby can't stream: {why}; let it in by pg_hba.conf or with a line in \
+                     its ~/.pgpass, or ALTER ROLE {} REPLICATION ({error})",
+                    ctx.params.pgdba,
+                    ctx.params.monitor_user.as_deref().unwrap_or(&ctx.params.pgdba),
+                ),
+            });
+            if error.is_answer() {
+                Unmade::Certain(outcome)
+            } else {
+                Unmade::Passing(outcome)
+            }
+        });
+        made = made.and(created);
+        point!(SlotCreated);
     }
-    Ok(())
+    made
 }

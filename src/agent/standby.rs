@@ -7,15 +7,20 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::decide::contract::at_start;
+use crate::log::say;
 use crate::model::sync_names::SyncNames;
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
+use crate::postgres::config::ConfigError;
 use crate::postgres::owner::as_owner;
-use crate::postgres::{config, files, server};
+use crate::postgres::server::Launch;
+use crate::postgres::{config, files, reach, reading, server};
+use crate::trial::point;
 
 use super::context::Context;
+use super::ready::Server;
 use super::record::Board;
-use super::{Step, failed};
+use super::{Step, failed, minimums, obituary, own_dir, slots};
 
 /// Files under tmpdir that postgresql.conf includes. The names are the older agents', so that
 /// their include lines go on working.
@@ -59,8 +64,10 @@ pub(super) fn initial_contract(board: &Board<'_, '_>) -> Step<SyncNames> {
 pub(super) fn prepare(ctx: &Context<'_>, contract: Option<&SyncNames>, follow: Follow) -> Step<()> {
     prepare_places(ctx)?;
     write_recovery(ctx, &follow)?;
+    point!(StartRecoveryConf);
     if let Some(contract) = contract {
         write_contract(ctx, contract)?;
+        point!(StartContract);
     }
     let signal = ctx.pgdata().join("standby.signal");
     let obsolete = ctx.pgdata().join("recovery.signal");
@@ -68,7 +75,10 @@ pub(super) fn prepare(ctx: &Context<'_>, contract: Option<&SyncNames>, follow: F
         files::write(&signal, "", 0o600)?;
         files::remove(&obsolete)
     })?;
-    add_includes(ctx)
+    point!(StartSignal);
+    add_includes(ctx)?;
+    point!(StartIncludes);
+    Ok(())
 }
 
 /// Whom a standby receives from.
@@ -89,7 +99,7 @@ pub(super) fn write_recovery(ctx: &Context<'_>, follow: &Follow) -> Step<()> {
 
 /// Whether recovery.conf says that already.
 pub(super) fn follows(ctx: &Context<'_>, follow: &Follow) -> bool {
-    let present = fs::read_to_string(ctx.tmp(RECOVERY_CONF));
+    let present = reading::read_as(&ctx.owner, &ctx.tmp(RECOVERY_CONF));
     present.is_ok_and(|text| text == recovery_conf(ctx, follow))
 }
 
@@ -101,6 +111,52 @@ pub(super) fn write_contract(ctx: &Context<'_>, contract: &SyncNames) -> Step<()
         config::quote(&contract.to_string())
     );
     owner_files(ctx, &path, || files::write(&path, &text, 0o600))
+}
+
+/// Another node was promoted: what this one waited for as a primary is not what it would wait for as the next one.
+pub(super) fn renew_contract(board: &Board<'_, '_>, server: &Server) -> Step<()> {
+    let contract = initial_contract(board)?;
+    if server.state.sync_names == contract {
+        return Ok(());
+    }
+    write_contract(board.ctx, &contract)?;
+    point!(RenewConf);
+    server::reload(&server.running).map_err(failed)
+}
+
+/// What keeps the contract that the agent has written from being in force, where the server waits for `in_force`. Such a server
+/// would break R1 as a primary.
+pub(super) fn overridden(ctx: &Context<'_>, in_force: &SyncNames) -> Step<Option<String>> {
+    let path = ctx.tmp(REP_MODE_CONF);
+    let contents = as_owner(&ctx.owner, || config::read(&path, &[])).map_err(failed)?;
+    let contents = match contents {
+        Ok(contents) => contents,
+        // Removed by somebody while the server runs: there is nothing to hold it against until the next start.
+        Err(ConfigError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let mut settings = contents.settings.iter();
+    let written = settings.rfind(|s| s.name == "synchronous_standby_names");
+    let written: SyncNames = match written {
+        Some(setting) => setting.value.parse().map_err(failed)?,
+        None => SyncNames::Nobody,
+    };
+    Ok((written != *in_force).then(|| {
+        format!(
+            "synchronous_standby_names is '{in_force}' and not '{written}' as the agent set it: something after its include lines, or start_opt, overrides it; see pg_settings.sourcefile"
+        )
+    }))
+}
+
+/// A server that was started as a standby and never promoted. PostgreSQL removes the file when it is promoted, so this also holds for
+/// a server that nobody can ask.
+pub(super) fn has_signal(ctx: &Context<'_>) -> Step<bool> {
+    let signal = ctx.pgdata().join("standby.signal");
+    signal
+        .try_exists()
+        .map_err(|e| failed(format!("{}: {e}", signal.display())))
 }
 
 /// Takes standby.signal away: the next start is one of a primary.
@@ -174,20 +230,75 @@ pub(super) fn by_hand(ctx: &Context<'_>) -> String {
     format!("add to it: {}", lines.join("; "))
 }
 
-/// Adds the include lines to the server's configuration file.
-fn add_includes(ctx: &Context<'_>) -> Step<()> {
+/// Puts back what was taken away from under a server that runs: the include lines in its configuration, as whoever keeps that file
+/// somewhere else does, and the file with a standby's settings. What the agent has set there would be gone with the next reload, and
+/// is gone where that has come already.
+pub(super) fn mend(ctx: &Context<'_>, server: &Server) -> Step<()> {
+    if !ctx.params.rep_mode.is_replicated() {
+        return Ok(());
+    }
+    let config = &ctx.params.config;
+    let look = || config::has_includes(config, &includes(ctx)).unwrap_or(false);
+    let has_lines = as_owner(&ctx.owner, look).map_err(failed)?;
+    // They may be in a file that this one includes.
+    let added = !has_lines && add_includes(ctx)?;
+    if added {
+        say!(
+            WARN,
+            "the include lines were gone from the configuration, and are there again: let whoever wrote that file keep them",
+            file = config.display(),
+            lines = by_hand(ctx)
+        );
+    }
+    let follow = Follow::Primary {
+        slot: slots::slot_of(ctx, &ctx.me, None),
+    };
+    // In a cluster that depends on who is primary, and is looked after there.
+    let is_gone = !ctx.is_promotable() && !follows(ctx, &follow);
+    if is_gone {
+        say!(
+            WARN,
+            "was gone or changed, and is written anew",
+            file = ctx.tmp(RECOVERY_CONF).display()
+        );
+        write_recovery(ctx, &follow)?;
+    }
+    // What commits wait for is in force until the next reload, and stays in force.
+    let contract = &server.state.sync_names;
+    let is_waited_for = ctx.is_promotable() && *contract != SyncNames::Nobody;
+    if is_waited_for && !ctx.tmp(REP_MODE_CONF).exists() {
+        say!(
+            WARN,
+            "was gone, and is written anew",
+            file = ctx.tmp(REP_MODE_CONF).display()
+        );
+        write_contract(ctx, contract)?;
+    }
+    if added || is_gone {
+        server::reload(&server.running).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Adds the include lines to the server's configuration file, and says whether any was missing.
+fn add_includes(ctx: &Context<'_>) -> Step<bool> {
     let file = &ctx.params.config;
     let text =
         as_owner(&ctx.owner, || config::with_includes(file, &includes(ctx))).map_err(failed)?;
     let Some(text) = text.map_err(|e| Outcome::because(OcfCode::ErrInstalled, e))? else {
-        return Ok(());
+        return Ok(false);
     };
     let written = as_owner(&ctx.owner, || files::rewrite(file, &text, None)).map_err(failed)?;
     match written {
         // Root's directory, or a file with another owner in the owner's own.
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            let within = (!is_out_of_reach(ctx, file)?).then_some(ctx.owner.uid);
-            files::rewrite(file, &text, within)
+            match reach::pin(file, &ctx.owner) {
+                Ok(place) => files::rewrite_in(&place.dir, &place.name, &text),
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                    files::rewrite(file, &text, Some(ctx.owner.uid))
+                }
+                Err(e) => Err(e),
+            }
         }
         other => other,
     }
@@ -196,19 +307,8 @@ fn add_includes(ctx: &Context<'_>) -> Step<()> {
             OcfCode::ErrPerm,
             format!("{}: {e}; {}", file.display(), by_hand(ctx)),
         )
-    })
-}
-
-/// Is `file` in a directory where the owner can put nothing? Root may write there: anywhere else a broken-into database
-/// could exchange the file for a link to one of root's while the agent looks at it.
-fn is_out_of_reach(ctx: &Context<'_>, file: &Path) -> Step<bool> {
-    let dir = file.parent().unwrap_or(Path::new("/"));
-    let may_write = || {
-        let flags = nix::unistd::AccessFlags::W_OK;
-        let at = nix::fcntl::AtFlags::AT_EACCESS;
-        nix::unistd::faccessat(nix::fcntl::AT_FDCWD, dir, flags, at).is_ok()
-    };
-    Ok(!as_owner(&ctx.owner, may_write).map_err(failed)?)
+    })?;
+    Ok(true)
 }
 
 /// rep_mode was async or sync, and is no more; the include line is still in the configuration. A server that went on to
@@ -216,6 +316,12 @@ fn is_out_of_reach(ctx: &Context<'_>, file: &Path) -> Step<bool> {
 pub(super) fn retire_contract(ctx: &Context<'_>) -> Step<()> {
     let path = ctx.tmp(REP_MODE_CONF);
     if !path.exists() {
+        return Ok(());
+    }
+    // It may be another resource's, of a time when nobody said whose it is.
+    let read = as_owner(&ctx.owner, || config::read(&ctx.params.config, &files(ctx)));
+    let is_ours = |contents: config::Contents| contents.includes.contains(&path);
+    if !read.map_err(failed)?.is_ok_and(is_ours) {
         return Ok(());
     }
     let text = "# rep_mode waits for no standby.\n";
@@ -227,6 +333,7 @@ pub(super) fn prepare_places(ctx: &Context<'_>) -> Step<()> {
     let p = ctx.params;
     if p.rep_mode != RepMode::None {
         make_dir(ctx, &p.tmpdir, 0o700)?;
+        own_dir::claim(ctx)?;
     }
     if let Some(dir) = &p.socketdir {
         make_dir(ctx, dir, 0o2775)?;
@@ -234,11 +341,8 @@ pub(super) fn prepare_places(ctx: &Context<'_>) -> Step<()> {
     if p.logfile != Path::new("/dev/null") {
         let made = as_owner(&ctx.owner, || open_log(&p.logfile)).map_err(failed)?;
         let made = match made {
-            Err(e)
-                if e.kind() == io::ErrorKind::PermissionDenied
-                    && is_out_of_reach(ctx, &p.logfile)? =>
-            {
-                make_log(&p.logfile, ctx)
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                reach::make_file(&p.logfile, &ctx.owner)
             }
             other => other.map(drop),
         };
@@ -247,38 +351,20 @@ pub(super) fn prepare_places(ctx: &Context<'_>) -> Step<()> {
     Ok(())
 }
 
-/// Statements are logged, and passwords in them: the file is for nobody else.
+/// Statements are logged, and passwords in them: the file is for nobody else. A pipe is not waited for.
 fn open_log(path: &Path) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
-    options.append(true).create(true).mode(0o600).open(path)
-}
-
-/// In a directory of root's.
-fn make_log(path: &Path, ctx: &Context<'_>) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    let file = options
-        .append(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    let (uid, gid) = (ctx.owner.uid.as_raw(), ctx.owner.gid.as_raw());
-    std::os::unix::fs::fchown(&file, Some(uid), Some(gid))
+    options.append(true).create(true).mode(0o600);
+    options.custom_flags(nix::libc::O_NONBLOCK).open(path)
 }
 
 fn make_dir(ctx: &Context<'_>, dir: &Path, mode: u32) -> Step<()> {
     let error = |e: io::Error| not_writable(dir, &e, ctx);
     let mut is_new = false;
     if !dir.is_dir() {
-        let made = as_owner(&ctx.owner, || files::ensure_dir(dir, mode)).map_err(failed)?;
+        let made = as_owner(&ctx.owner, || fs::create_dir_all(dir)).map_err(failed)?;
         if made.is_err() {
-            // Its parent is root's, so nobody can have put a link there.
-            fs::create_dir_all(dir).map_err(error)?;
-            std::os::unix::fs::lchown(
-                dir,
-                Some(ctx.owner.uid.as_raw()),
-                Some(ctx.owner.gid.as_raw()),
-            )
-            .map_err(error)?;
+            reach::make_dir(dir, &ctx.owner, mode).map_err(error)?;
         }
         is_new = true;
     }
@@ -317,8 +403,23 @@ fn owner_files(
 
 /// Starts the server, after clearing away what a killed one left behind.
 pub(super) fn launch(ctx: &Context<'_>) -> Step<()> {
+    launch_with(ctx, ctx.launch())
+}
+
+/// The same as a standby, which needs some settings as large as its primary.
+pub(super) fn launch_as_standby(ctx: &Context<'_>) -> Step<()> {
+    let mut launch = ctx.launch();
+    for word in minimums::options(ctx)? {
+        launch.start_opt.push(' ');
+        launch.start_opt.push_str(&shell_words::quote(&word));
+    }
+    launch_with(ctx, launch)
+}
+
+fn launch_with(ctx: &Context<'_>, launch: Launch) -> Step<()> {
     server::kill_orphans(ctx.pgdata(), &ctx.owner, ctx.deadline).map_err(failed)?;
-    server::launch(&ctx.programs(), &ctx.launch(), ctx.deadline).map_err(|e| {
+    obituary::remember(ctx, &launch);
+    server::launch(&ctx.programs(), &launch, ctx.deadline).map_err(|e| {
         failed(format!(
             "{e}; the server's log says more: {}",
             ctx.params.logfile.display()

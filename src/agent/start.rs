@@ -1,23 +1,25 @@
 //! start: always as a standby where there is a primary to promote; R6 first.
 
+use std::time::Duration;
+
 use crate::decide::eligibility::Promise;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{NodeStatus, Score};
-use crate::model::sync_names::SyncNames;
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
 use crate::postgres::process::{Postmaster, Running};
-use crate::postgres::{server, wal};
+use crate::postgres::wal;
 use crate::sys::poll_until;
 use crate::timing;
+use crate::trial::{is_out, point};
 
 use super::context::Context;
 use super::election;
-use super::ready::{self, Server};
+use super::ready::{self, Server, Up};
 use super::record::Board;
 use super::standby::Follow;
-use super::{Step, failed, monitor, repair, slots, standby, statement, stop, validate};
+use super::{Step, failed, monitor, recovery, repair, slots, standby, statement, stop, validate};
 
 pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable() {
@@ -46,7 +48,35 @@ fn start_plain(ctx: &Context<'_>) -> Step<()> {
         standby::retire_contract(ctx)?;
         standby::launch(ctx)?;
     }
-    ready::wait(ctx, "ready", |_| true).map(drop)
+    come_up_alone(ctx, "ready").map(drop)
+}
+
+/// Success means that the server serves, and nobody waits for this start but who needs the server. So it waits as long as it may; but
+/// to fail then would be to throw the recovery away, and the next start would have no more time for it.
+fn come_up_alone(ctx: &Context<'_>, what: &str) -> Step<Option<Server>> {
+    match ready::come_up(ctx, what, ctx.deadline.remaining())? {
+        Up::Answers(server) => Ok(Some(*server)),
+        Up::Recovers => {
+            say!(
+                WARN,
+                "the server still replays its WAL, and takes no connections until that is done; the start's timeout is shorter than that"
+            );
+            Ok(None)
+        }
+        Up::Refuses(reason) => {
+            not_let_in(&reason);
+            Ok(None)
+        }
+    }
+}
+
+/// It serves others, which is what a start is for.
+fn not_let_in(reason: &str) {
+    say!(
+        WARN,
+        "the server is up, and does not let the agent in: look at monitor_user, monitor_password, pgdb and pg_hba.conf",
+        reason = reason
+    );
 }
 
 /// rep_mode=slave: a standby of a primary that this cluster does not manage.
@@ -55,13 +85,11 @@ fn start_follower(ctx: &Context<'_>) -> Step<()> {
         standby::retire_contract(ctx)?;
         let slot = slots::slot_of(ctx, &ctx.me, None);
         standby::prepare(ctx, None, Follow::Primary { slot })?;
-        standby::launch(ctx)?;
+        standby::launch_as_standby(ctx)?;
     }
-    let server = ready::wait(ctx, "a standby", |_| true)?;
-    if server.state.in_recovery {
-        Ok(())
-    } else {
-        Err(is_primary_already())
+    match come_up_alone(ctx, "a standby")? {
+        Some(server) if !server.state.in_recovery => Err(is_primary_already()),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -73,8 +101,18 @@ fn is_primary_already() -> Outcome {
 
 fn start_standby(ctx: &Context<'_>) -> Step<()> {
     let board = Board::read(ctx)?;
-    if let Some(running) = already_running(ctx)? {
-        return announce(&board, running);
+    match already_running(ctx)? {
+        Some(Up::Answers(running)) => return announce(&board, *running),
+        Some(Up::Recovers) => {
+            recovery::goes_on(&board);
+            return Ok(());
+        }
+        Some(Up::Refuses(reason)) => {
+            not_let_in(&reason);
+            recovery::bar(&board);
+            return Ok(());
+        }
+        None => {}
     }
     match repair::come_up(&board)? {
         Some(server) => announce(&board, server),
@@ -84,52 +122,86 @@ fn start_standby(ctx: &Context<'_>) -> Step<()> {
 
 /// A standby that runs is left running. A primary that Pacemaker does not know of is stopped and
 /// comes back as a standby: it was never promoted by the cluster.
-fn already_running(ctx: &Context<'_>) -> Step<Option<Server>> {
+fn already_running(ctx: &Context<'_>) -> Step<Option<Up>> {
     if ctx.postmaster()? == Postmaster::Stopped {
         return Ok(None);
     }
-    let server = ready::wait(ctx, "ready", |_| true)?;
+    let server = match ready::come_up(ctx, "ready", patience(ctx))? {
+        Up::Answers(server) => server,
+        Up::Recovers => return Ok(Some(Up::Recovers)),
+        Up::Refuses(reason) if standby::has_signal(ctx)? => return Ok(Some(Up::Refuses(reason))),
+        Up::Refuses(_) => return restart_as_standby(ctx),
+    };
     if server.state.in_recovery {
-        return Ok(Some(server));
+        return Ok(Some(Up::Answers(server)));
     }
+    drop(server);
+    restart_as_standby(ctx)
+}
+
+fn restart_as_standby(ctx: &Context<'_>) -> Step<Option<Up>> {
     say!(
         WARN,
         "the server runs as a primary that the cluster did not promote: it is stopped and started as a standby"
     );
-    drop(server);
     stop::stop_server(ctx)?;
     Ok(None)
 }
 
-/// Writes the files, starts the server, waits until it answers, and looks at what is in force.
-pub(super) fn start_as_standby(board: &Board<'_, '_>) -> Step<Server> {
+/// How long a recovery is waited for; what is left is for telling the cluster about it.
+fn patience(ctx: &Context<'_>) -> Duration {
+    timing::RECOVERY.min(ctx.deadline.remaining() / 4 * 3)
+}
+
+/// Writes the files, starts the server, waits until it answers, and looks at what is in force. A long recovery goes on by
+/// itself; then the monitor, and a promotion, look at that.
+pub(super) fn start_as_standby(board: &Board<'_, '_>) -> Step<Up> {
     let ctx = board.ctx;
     let expected = standby::initial_contract(board)?;
     standby::prepare(ctx, Some(&expected), statement::whom_to_follow(board)?)?;
-    standby::launch(ctx)?;
-    let server = ready::wait(ctx, "a standby", |_| true)?;
-    let problem = if !server.state.in_recovery {
-        Some("it came up as a primary although standby.signal was there".to_owned())
-    } else if server.state.sync_names != expected {
-        Some(overridden(&expected, &server.state.sync_names))
+    standby::launch_as_standby(ctx)?;
+    point!(StartLaunched);
+    let server = match ready::come_up(ctx, "a standby", patience(ctx))? {
+        Up::Answers(server) => server,
+        Up::Recovers => {
+            recovery::goes_on(board);
+            return Ok(Up::Recovers);
+        }
+        // What is in force is looked at before a promotion.
+        Up::Refuses(reason) => {
+            not_let_in(&reason);
+            recovery::bar(board);
+            return Ok(Up::Refuses(reason));
+        }
+    };
+    let server = check_what_is_in_force(ctx, *server)?;
+    point!(StartAnswers);
+    Ok(Up::Answers(Box::new(server)))
+}
+
+fn ends_replay(target: &str) -> String {
+    format!(
+        "{target} is set, which ends a standby's replay: look for it with SELECT sourcefile, sourceline FROM pg_settings, and remove it"
+    )
+}
+
+/// A server that runs by other rules than the agent's would break R1 when promoted.
+pub(super) fn check_what_is_in_force(ctx: &Context<'_>, server: Server) -> Step<Server> {
+    let problem = if server.state.in_recovery {
+        let target = server.state.replay.target.as_deref();
+        let target = target.filter(|_| !is_out!(TargetUnseen));
+        standby::overridden(ctx, &server.state.sync_names)?.or_else(|| target.map(ends_replay))
     } else {
-        None
+        Some("it came up as a primary although standby.signal was there".to_owned())
     };
     match problem {
         None => Ok(server),
         Some(problem) => {
-            // A server that runs by other rules than the agent's would break R1 when promoted.
             drop(server);
             stop::stop_server(ctx)?;
             Err(Outcome::because(OcfCode::ErrInstalled, problem))
         }
     }
-}
-
-fn overridden(expected: &SyncNames, seen: &SyncNames) -> String {
-    format!(
-        "synchronous_standby_names is '{seen}' and not '{expected}' as the agent set it: something after its include lines, or start_opt, overrides it; see pg_settings.sourcefile"
-    )
 }
 
 /// Tells the cluster that a standby runs here, and how far it reaches where nobody is primary.
@@ -149,6 +221,7 @@ pub(super) fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
         return board.set_status(&ctx.me, NodeStatus::Alone);
     }
     board.set_status(&ctx.me, NodeStatus::Alone)?;
+    point!(StartStatus);
     board.set_own(TransientAttribute::MasterBaseline, None)?;
     if board
         .transient(&ctx.me, TransientAttribute::PromotionScore)
@@ -156,6 +229,7 @@ pub(super) fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
     {
         board.set_score(&ctx.me, Score::Never)?;
     }
+    point!(StartAnnounced);
     if board.primary().is_some() {
         return election::withdraw(board);
     }
@@ -191,8 +265,11 @@ pub(super) fn restart_as_primary(ctx: &Context<'_>) -> Step<Server> {
         plan.fast = plan.fast.min(timing::RESTART);
         plan
     };
-    server::stop(ctx.pgdata(), &ctx.owner, frozen, ctx.deadline).map_err(failed)?;
+    stop::end(ctx, frozen)?;
+    point!(RestartStopped);
     standby::remove_signal(ctx)?;
+    point!(RestartUnsignalled);
     standby::launch(ctx)?;
+    point!(RestartLaunched);
     ready::wait(ctx, "a primary", |state| !state.in_recovery)
 }

@@ -1,11 +1,10 @@
 //! What one call of the agent leaves for the next, in a file under tmpdir.
 //!
 //! Nearly everything in it can be lost without losing data: a revocation that is not noted is made
-//! again, a barrier is taken again, an election starts over. The distrust (R9) is a second line: who
-//! loses it believes the CIB, whose admin_epoch should have made the right side's win (R5).
+//! again, a barrier is taken again, an election starts over. What can't is found out again by
+//! `statement`, as `decide::state_loss` says.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -13,11 +12,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::contract::Revocation;
-use crate::decide::distrust::Version;
+use crate::decide::distrust::{Attempt, Outside, Version};
+use crate::decide::recovery::Look;
+use crate::decide::silence::LastWord;
+use crate::decide::state_loss::Loss;
+use crate::log::say;
 use crate::model::lsn::Lsn;
 use crate::model::sync_names::StandbyName;
-use crate::postgres::files;
 use crate::postgres::owner::as_owner;
+use crate::postgres::{files, reading};
 
 use super::context::Context;
 use super::{Step, failed};
@@ -39,6 +42,12 @@ pub(super) struct State {
     pub(super) seq: u64,
     /// R9.
     pub(super) distrust: Option<Version>,
+    /// R9: where it was outside, when the distrust is because of that alone.
+    #[serde(default)]
+    pub(super) outside: Option<Outside>,
+    /// R9: a promotion of this node that was begun, and may not have taken place.
+    #[serde(default)]
+    pub(super) attempt: Option<Attempt>,
     /// The lock's epoch when this node took it.
     pub(super) lock_epoch: Option<u64>,
     /// When the last renewal of the lock that was confirmed was sent; time since the machine started.
@@ -46,14 +55,29 @@ pub(super) struct State {
     /// Monitors in a row that found this standby receiving nothing while there was a primary.
     #[serde(default)]
     pub(super) idle: u32,
+    /// How far a server's recovery was.
+    #[serde(default)]
+    pub(super) recovery: Option<Look>,
     /// Since when too few standbys stream, or none is waited for; time since the machine started.
     #[serde(default)]
     pub(super) degraded_since: Option<Duration>,
+    /// Monitors in a row in which something failed.
+    #[serde(default)]
+    pub(super) failures: u32,
+    /// Pacemaker knows of degraded resources; what was read last.
+    #[serde(default)]
+    pub(super) knows_degraded: bool,
+    /// Standbys that owe an answer, and their last one.
+    #[serde(default)]
+    pub(super) last_words: BTreeMap<StandbyName, LastWord>,
     /// The last reason to let commits wait, so that it is logged when it changes.
     pub(super) hold: Option<String>,
     /// The same in words, as it was logged.
     #[serde(default)]
     pub(super) hold_reason: Option<String>,
+    /// The notes before this one are lost, and what they said was not found out again yet.
+    #[serde(default)]
+    pub(super) lost: Option<Loss>,
 }
 
 /// R2: a position that was written when `contract` was in force.
@@ -91,38 +115,61 @@ pub(crate) struct Memory {
     pub(crate) distrust: Option<Version>,
 }
 
-/// Reads it, for people. `None`: there is none, or it is not to be understood.
+/// Reads it, for people. `None`: there is none.
 ///
 /// # Errors
-/// The file is there and this user may not read it, say.
+/// The file is there and this user may not read it, say; or it is damaged.
 pub(crate) fn memory(tmpdir: &Path) -> io::Result<Option<Memory>> {
-    let text = match fs::read_to_string(tmpdir.join(FILE)) {
+    let text = match reading::read_own(tmpdir, &tmpdir.join(FILE)) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let state = serde_json::from_str::<State>(&text).ok();
-    Ok(state.map(|state| Memory {
+    let state: State = serde_json::from_str(&text)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is damaged"))?;
+    Ok(Some(Memory {
         hold: state.hold_reason,
         distrust: state.distrust,
     }))
 }
 
 impl State {
-    /// The state of this boot. A missing or damaged file is the same as none; times of an
-    /// earlier boot are dropped.
-    pub(super) fn load(ctx: &Context<'_>, boot: &str) -> Self {
-        let text = fs::read_to_string(ctx.tmp(FILE)).unwrap_or_default();
-        let state: Self = serde_json::from_str(&text).unwrap_or_default();
-        if state.boot == boot {
-            return state;
+    /// The state of this boot; times of an earlier boot are dropped. Where the file is gone or damaged, a fresh one
+    /// that says so.
+    ///
+    /// Fails where the file can't be read: what is in it is unknown then, and nothing may be put in its place.
+    pub(super) fn load(ctx: &Context<'_>, boot: &str) -> Step<Self> {
+        let path = ctx.tmp(FILE);
+        let read = reading::read_as(&ctx.owner, &path);
+        let state = found(read).map_err(|error| {
+            failed(format!(
+                "{}: {error}; what this node has to remember is in there: make it readable for {}, or remove it",
+                path.display(),
+                ctx.owner.name
+            ))
+        })?;
+        if state.lost == Some(Loss::Damaged) {
+            say!(
+                WARN,
+                "the file with this node's notes is damaged",
+                file = path.display()
+            );
+        }
+        Ok(state.of_boot(boot))
+    }
+
+    fn of_boot(self, boot: &str) -> Self {
+        if self.boot == boot {
+            return self;
         }
         Self {
             boot: boot.to_owned(),
-            epoch: state.epoch,
-            seq: state.seq,
-            distrust: state.distrust,
-            lock_epoch: state.lock_epoch,
+            epoch: self.epoch,
+            seq: self.seq,
+            distrust: self.distrust,
+            attempt: self.attempt,
+            lock_epoch: self.lock_epoch,
+            lost: self.lost,
             ..Self::default()
         }
     }
@@ -148,5 +195,159 @@ impl State {
             .map_err(io::Error::from)
             .flatten()
             .map_err(|e| failed(format!("{}: {e}", path.display())))
+    }
+}
+
+/// What is to be made of the file.
+fn found(read: io::Result<String>) -> io::Result<State> {
+    let lost = match read {
+        Ok(text) => match serde_json::from_str(&text) {
+            Ok(state) => return Ok(state),
+            Err(_) => Loss::Damaged,
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Loss::Gone,
+        // A link, a pipe, a file without end: not what the agent writes, and it is replaced by that.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Loss::Damaged,
+        Err(error) => return Err(error),
+    };
+    Ok(State {
+        lost: Some(lost),
+        ..State::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_is_not_there_is_none() {
+        let known = State {
+            boot: "b".to_owned(),
+            epoch: Some(3),
+            detached: Some(3),
+            distrust: Some((3, 1)),
+            ..State::default()
+        };
+        let text = serde_json::to_string(&known).unwrap();
+        assert_eq!(found(Ok(text.clone())).unwrap(), known);
+        for damaged in [&text[..text.len() / 2], "", "{}", "root:$6$salt$hash:1::"] {
+            let lost = found(Ok(damaged.to_owned())).unwrap().lost;
+            assert_eq!(lost, Some(Loss::Damaged), "{damaged}");
+        }
+        let of = |kind: io::ErrorKind| found(Err(kind.into())).map(|state| state.lost);
+        assert_eq!(of(io::ErrorKind::NotFound).unwrap(), Some(Loss::Gone));
+        assert_eq!(of(io::ErrorKind::InvalidData).unwrap(), Some(Loss::Damaged));
+        for errno in [
+            nix::libc::EIO,
+            nix::libc::EMFILE,
+            nix::libc::ENOMEM,
+            nix::libc::EACCES,
+        ] {
+            assert!(
+                found(Err(io::Error::from_raw_os_error(errno))).is_err(),
+                "{errno}"
+            );
+        }
+    }
+
+    /// Something in every field.
+    fn full(boot: &str) -> State {
+        let since_boot = Some(Duration::from_secs(500));
+        State {
+            boot: boot.to_owned(),
+            epoch: Some(3),
+            revoked: BTreeMap::from([(
+                "node2".to_owned(),
+                Revocation {
+                    at: Duration::from_secs(400),
+                    ring: "1.c".to_owned(),
+                },
+            )]),
+            barrier: Some(Barrier {
+                contract: "FIRST 1 (\"node2\")".to_owned(),
+                lsn: "0000000003000000".to_owned(),
+            }),
+            election: Some(Rounds {
+                reports: "node1=1".to_owned(),
+                seen: 2,
+            }),
+            detached: Some(3),
+            seq: 7,
+            distrust: Some((3, 1)),
+            attempt: Some(Attempt {
+                by: (3, 1),
+                ring: "1.c".to_owned(),
+            }),
+            outside: Some(Outside {
+                ring: "1.8".to_owned(),
+                weight: 2,
+            }),
+            lock_epoch: Some(5),
+            lock_confirmed: since_boot,
+            idle: 2,
+            recovery: Some(Look {
+                pid: 77,
+                run_time: 9,
+                at: Duration::from_secs(450),
+            }),
+            degraded_since: since_boot,
+            failures: 4,
+            knows_degraded: true,
+            last_words: BTreeMap::from([(
+                "node2".to_owned(),
+                LastWord {
+                    report: "0/3000000".to_owned(),
+                    seen: Duration::from_secs(450),
+                },
+            )]),
+            hold: Some("out-of-reach".to_owned()),
+            hold_reason: Some("node2 is out of reach".to_owned()),
+            lost: Some(Loss::Gone),
+        }
+    }
+
+    #[test]
+    fn of_another_boot_only_that_is_kept_which_no_reboot_undoes() {
+        let noted = full("b");
+        assert_eq!(noted.clone().of_boot("b"), noted);
+        // No time, since the clock began anew and may be anywhere; no statement, which went with the membership; nothing that was
+        // seen of servers or nodes.
+        let expected = State {
+            boot: "c".to_owned(),
+            epoch: noted.epoch,
+            seq: noted.seq,
+            distrust: noted.distrust,
+            attempt: noted.attempt.clone(),
+            lock_epoch: noted.lock_epoch,
+            lost: noted.lost,
+            ..State::default()
+        };
+        let rebooted = noted.of_boot("c");
+        assert_eq!(rebooted, expected);
+        // Once is enough: what is noted in this boot stays.
+        let again = State {
+            detached: Some(4),
+            ..rebooted
+        };
+        assert_eq!(again.clone().of_boot("c"), again);
+    }
+
+    #[test]
+    fn a_loss_outlives_the_boot_and_what_an_older_agent_wrote_is_read() {
+        let mut state = found(Err(io::ErrorKind::NotFound.into()))
+            .unwrap()
+            .of_boot("b");
+        assert_eq!((state.boot.as_str(), state.lost), ("b", Some(Loss::Gone)));
+        state.detached = Some(4);
+        let later = state.of_boot("c");
+        assert_eq!((later.detached, later.lost), (None, Some(Loss::Gone)));
+        let older = r#"{"boot":"b","epoch":2,"revoked":{},"barrier":null,"election":null,"detached":2,"seq":7,
+            "distrust":[2,7],"lock_epoch":null,"lock_confirmed":null,"hold":null}"#;
+        let state = found(Ok(older.to_owned())).unwrap();
+        assert_eq!(
+            (state.detached, state.distrust, state.lost),
+            (Some(2), Some((2, 7)), None)
+        );
     }
 }

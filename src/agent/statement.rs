@@ -9,24 +9,25 @@ use std::collections::BTreeMap;
 use nix::sys::signal::Signal;
 
 use crate::decide::distrust;
-use crate::decide::eligibility::Ground;
-use crate::decide::witness::{Coverage, Statement, coverage, is_ahead_of_all};
+use crate::decide::eligibility::{Ground, Promise};
+use crate::decide::state_loss::{Stated, recall};
+use crate::decide::witness::{self, Coverage, Said, Statement, coverage, is_ahead_of_all};
 use crate::log::say;
 use crate::model::claim::Claim;
-use crate::model::node_name::NodeName;
 use crate::model::sync_names::StandbyName;
 use crate::model::timeline::WalPosition;
 use crate::pacemaker::attributes;
-use crate::postgres::{process, server, views, wal};
+use crate::postgres::{server, views};
 use crate::sys::{boot_clock, poll_until};
 use crate::timing;
+use crate::trial::point;
 
 use super::context::Context;
 use super::ready::Server;
 use super::record::Board;
 use super::standby::{self, Follow};
 use super::state::State;
-use super::{Step, failed, promote, slots};
+use super::{Step, failed, promote, reach, slots};
 
 /// The first version whose standbys can be told to stop receiving without a restart.
 pub(super) const RELOADS_CONNINFO: u32 = 13;
@@ -41,15 +42,53 @@ fn attribute(ctx: &Context<'_>) -> String {
     format!("{}-statement", ctx.resource)
 }
 
-fn load(ctx: &Context<'_>) -> Step<State> {
+/// This node's notes. What it has lost of them is found out again first.
+pub(super) fn notes(board: &Board<'_, '_>) -> Step<State> {
+    let ctx = board.ctx;
     let boot = boot_clock().map_err(failed)?;
-    Ok(State::load(ctx, boot.boot_id()))
+    let old = State::load(ctx, boot.boot_id())?;
+    let Some(loss) = old.lost else {
+        return Ok(old);
+    };
+    let recorded = recorded_epoch(board)?;
+    let is_mine = ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me);
+    let recalled = recall(loss, own_stated(ctx)?, recorded, is_mine);
+    let mut state = old.clone();
+    state.detached = old.detached.max(recalled.detached);
+    state.epoch = old.epoch.max(recalled.epoch);
+    if recalled.distrusts {
+        state.distrust = distrust::note(false, old.distrust, board.sync_record()?.as_ref());
+        state.outside = None;
+    }
+    state.lost = None;
+    state.save(ctx, &old)?;
+    say!(
+        WARN,
+        "this node's notes were lost; this is what the cluster knows of them",
+        loss = format_args!("{loss:?}"),
+        detached = format_args!("{:?}", state.detached),
+        distrust = format_args!("{:?}", state.distrust)
+    );
+    Ok(state)
+}
+
+/// What the cluster has of this node.
+fn own_stated(ctx: &Context<'_>) -> Step<Stated> {
+    let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
+    let said = attributes::read_all(&attribute(ctx), deadline).map_err(failed)?;
+    let own = said.iter().find(|(host, _)| *host == ctx.me);
+    Ok(match own.map(|(_, text)| text.as_str()) {
+        None | Some("") => Stated::Nothing,
+        Some(text) => {
+            Said::parse(text).map_or(Stated::Something, |said| Stated::About(said.latest))
+        }
+    })
 }
 
 /// Whom this server may follow: the recorded primary, unless it is the one it detached from.
 pub(super) fn whom_to_follow(board: &Board<'_, '_>) -> Step<Follow> {
     let ctx = board.ctx;
-    Ok(match load(ctx)?.detached {
+    Ok(match notes(board)?.detached {
         Some(epoch) if recorded_epoch(board)? <= epoch => Follow::Nobody,
         Some(_) | None => Follow::Primary {
             slot: slots::slot_of(ctx, &ctx.me, ctx.record(&board.view)?.as_ref()),
@@ -57,32 +96,17 @@ pub(super) fn whom_to_follow(board: &Board<'_, '_>) -> Step<Follow> {
     })
 }
 
-/// Notes R9's distrust, or that it is over; the answer is whether this node's grant is to be believed.
-pub(super) fn is_trusted(board: &Board<'_, '_>) -> Step<bool> {
-    let old = load(board.ctx)?;
-    let record = board.sync_record()?;
-    let note = distrust::note(board.view.is_quorate(), old.distrust, record.as_ref());
-    let mut state = old.clone();
-    state.distrust = note;
-    state.save(board.ctx, &old)?;
-    Ok(!distrust::is_distrusted(note, record.as_ref()))
-}
-
-/// This standby's own statement, as things are now.
-pub(super) fn own(board: &Board<'_, '_>, server: &Server) -> Step<Option<Statement>> {
-    let Some(end) = server.state.end else {
-        return Ok(None);
-    };
-    let lineage = wal::lineage(board.ctx.pgdata(), server.state.timeline).map_err(failed)?;
-    let is_witness = promote::own_ground(board, &lineage)? == Ok(Ground::Claimed);
-    Ok(Some(Statement {
-        position: WalPosition { lineage, end },
+/// What this standby states, where its WAL ends at `position`.
+pub(super) fn at(board: &Board<'_, '_>, position: WalPosition) -> Step<Statement> {
+    let is_witness = promote::own_ground(board, &position.lineage)? == Ok(Ground::Claimed);
+    Ok(Statement {
+        position,
         is_witness,
-    }))
+    })
 }
 
 /// Stops receiving, makes sure of it, and tells the others how far the WAL reaches. `None`: this
-/// server can't be told to stop, or has no WAL to speak of.
+/// server can't be told to stop, does not know yet how far its WAL reaches, or will not replay all of it.
 pub(super) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<Statement>> {
     let ctx = board.ctx;
     if server.state.version.major < RELOADS_CONNINFO {
@@ -90,25 +114,39 @@ pub(super) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<St
     }
     let epoch = recorded_epoch(board)?;
     // First, so that whatever happens next, it is not followed again.
-    let old = load(ctx)?;
+    let old = notes(board)?;
     let is_detached = old.detached >= Some(epoch);
     let mut state = old.clone();
     state.detached = old.detached.max(Some(epoch));
     state.save(ctx, &old)?;
+    point!(StatementNoted);
     if !is_detached || server.state.receiver.is_some() {
         stop_receiving(ctx, server)?;
     }
-    let Some(statement) = own(board, server)? else {
+    point!(StatementAlone);
+    if let Some(obstacle) = reach::make_way(ctx, server)? {
+        say!(WARN, "nothing is stated", reason = obstacle);
+        return Ok(None);
+    }
+    let patience = ctx.deadline.min(timing::REPLAY_WAIT);
+    let Some(position) = reach::await_end(ctx, server, patience)? else {
+        say!(
+            INFO,
+            "nothing is stated before it has replayed what it has",
+            replayed = format_args!("{:?}", server.state.replayed)
+        );
         return Ok(None);
     };
-    let text = format!(
-        "{epoch}|{}|{}|{}",
-        if statement.is_witness { "W" } else { "-" },
-        statement.position.lineage,
-        statement.position.end.to_attribute()
-    );
+    let statement = at(board, position)?;
+    let said = Said {
+        of: epoch,
+        latest: state.detached.unwrap_or(epoch),
+        statement: statement.clone(),
+    };
+    let text = said.to_string();
     let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
     attributes::set_private(&ctx.me, &attribute(ctx), &text, deadline).map_err(failed)?;
+    point!(StatementMade);
     say!(INFO, "stated", statement = text);
     Ok(Some(statement))
 }
@@ -116,7 +154,9 @@ pub(super) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<St
 /// Takes the primary's address away from the server, and waits until nothing is received any more.
 fn stop_receiving(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
     standby::write_recovery(ctx, &Follow::Nobody)?;
+    point!(StatementConf);
     server::reload(&server.running).map_err(failed)?;
+    point!(StatementReloaded);
     let mut last = "it was not asked".to_owned();
     let state = poll_until(
         ctx.deadline.min(timing::DETACH),
@@ -139,7 +179,7 @@ fn stop_receiving(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
                     // by now it would not start another.
                     Some(receiver) => {
                         last = format!("its receiver (process {}) does not end", receiver.pid);
-                        let _ = process::signal(receiver.pid, Signal::SIGTERM);
+                        let _ = server.running.signal_child(receiver.pid, Signal::SIGTERM);
                         None
                     }
                 },
@@ -160,8 +200,24 @@ fn stop_receiving(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
 
 /// Every statement about the present epoch, by other members.
 pub(super) fn all(board: &Board<'_, '_>) -> Step<BTreeMap<StandbyName, Statement>> {
-    let ctx = board.ctx;
     let epoch = recorded_epoch(board)?;
+    let of_epoch = said(board)?
+        .into_iter()
+        .filter(|(_, said)| said.of == epoch);
+    Ok(of_epoch
+        .map(|(name, said)| (name, said.statement))
+        .collect())
+}
+
+/// The epoch after which a primary has to begin one, so that those who have stated something follow it.
+pub(super) fn to_outlive(board: &Board<'_, '_>) -> Step<Option<u64>> {
+    let stated = said(board)?.into_values().map(|said| said.latest);
+    Ok(witness::to_outlive(recorded_epoch(board)?, stated))
+}
+
+/// Every statement by other members.
+fn said(board: &Board<'_, '_>) -> Step<BTreeMap<StandbyName, Said>> {
+    let ctx = board.ctx;
     let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
     let said = attributes::read_all(&attribute(ctx), deadline).map_err(failed)?;
     let peers = ctx.peers(&board.view);
@@ -172,9 +228,9 @@ pub(super) fn all(board: &Board<'_, '_>) -> Step<BTreeMap<StandbyName, Statement
             .iter()
             .find(|(host, _)| *host == node)
             .map(|(_, text)| text);
-        if let Some(text) = text.filter(|text| is_member && !text.is_empty())
-            && let Some(statement) = of_epoch(&node, text, epoch)?
-        {
+        if let Some(text) = text.filter(|text| is_member && !text.is_empty()) {
+            let statement =
+                Said::parse(text).map_err(|why| failed(format!("{node} states {why}")))?;
             statements.insert(node.lower().to_owned(), statement);
         }
     }
@@ -200,20 +256,6 @@ pub(super) fn covers(
     Ok((covered, statements))
 }
 
-/// R9 for a node that found out by itself: what is recorded now is not to be believed.
-pub(super) fn distrust(board: &Board<'_, '_>) -> Step<()> {
-    let old = load(board.ctx)?;
-    let mut state = old.clone();
-    state.distrust = distrust::note(false, old.distrust, board.sync_record()?.as_ref());
-    state.save(board.ctx, &old)
-}
-
-fn of_epoch(node: &NodeName, text: &str, epoch: u64) -> Step<Option<Statement>> {
-    let (of, statement) =
-        Statement::parse(text).map_err(|why| failed(format!("{node} states {why}")))?;
-    Ok((of == epoch).then_some(statement))
-}
-
 /// Follows the recorded primary, if that is a later one than the one it follows, or has left. True
 /// where something was changed; the caller makes the server connect.
 pub(super) fn attach(board: &Board<'_, '_>, server: &Server) -> Step<bool> {
@@ -223,18 +265,22 @@ pub(super) fn attach(board: &Board<'_, '_>, server: &Server) -> Step<bool> {
         return Ok(false);
     }
     if follow != Follow::Nobody {
-        take_back(ctx)?;
+        take_back(board)?;
+        point!(AttachTakenBack);
     }
     standby::write_recovery(ctx, &follow)?;
+    point!(AttachConf);
     server::reload(&server.running).map_err(failed)?;
     say!(INFO, "follows", whom = format_args!("{follow:?}"));
     Ok(true)
 }
 
-/// Takes the statement back, before anything is received again.
-pub(super) fn take_back(ctx: &Context<'_>) -> Step<()> {
-    let old = load(ctx)?;
-    if old.detached.is_none() {
+/// Takes the statement back, before anything is received again: also one that this node does not remember.
+pub(super) fn take_back(board: &Board<'_, '_>) -> Step<()> {
+    let ctx = board.ctx;
+    let old = notes(board)?;
+    if ctx.promise() == Promise::Async && old.detached.is_none() {
+        // Nobody counts statements then.
         return Ok(());
     }
     let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);

@@ -1,15 +1,17 @@
 //! stop: the server down, whatever it takes, inside the operation's timeout.
 
-use crate::decide::stop::{Escalation, Postmaster as Responds, escalation};
+use crate::decide::stop::{self as decide, Escalation, escalation};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::NodeStatus;
 use crate::ocf::{OcfCode, Outcome};
-use crate::postgres::process::Running;
+use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::server::{self, Ended};
 use crate::postgres::session::SqlError;
+use crate::trial::point;
 
 use super::context::Context;
+use super::lingering::Lingerers;
 use super::lock::Lock;
 use super::record::Board;
 use super::{Step, failed, repair};
@@ -23,7 +25,9 @@ pub(super) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
         }
         return Err(failure);
     }
+    point!(StopServer);
     release_lock(ctx);
+    point!(StopUnlocked);
     // Every attribute that changes makes Pacemaker plan anew, and a plan that begins between a
     // stop and the start that belongs to it may move the other instances about.
     let comes_back = ctx.is_among(&ctx.env.notify.start);
@@ -49,15 +53,11 @@ pub(super) fn release_lock(ctx: &Context<'_>) {
 
 /// Stops the server and everything it left behind.
 pub(super) fn stop_server(ctx: &Context<'_>) -> Step<Ended> {
-    let ended = server::stop(
-        ctx.pgdata(),
-        &ctx.owner,
-        |running| plan(ctx, running),
-        ctx.deadline,
-    )
-    .map_err(failed)?;
+    let ended = end(ctx, |running| plan(ctx, running))?;
     match ended {
-        Ended::Already | Ended::Fast => say!(INFO, "server stopped", ended = ended),
+        Ended::Already | Ended::Fast | Ended::Curtailed => {
+            say!(INFO, "server stopped", ended = ended);
+        }
         Ended::Immediate | Ended::Killed => {
             say!(
                 WARN,
@@ -69,6 +69,13 @@ pub(super) fn stop_server(ctx: &Context<'_>) -> Step<Ended> {
     Ok(ended)
 }
 
+/// Stops the server in the time that `plan` gives to each way of stopping.
+pub(super) fn end(ctx: &Context<'_>, plan: impl Fn(&Running) -> Escalation) -> Step<Ended> {
+    let mut lingerers = Lingerers::new(ctx);
+    let only_waits = |running: &Running| lingerers.only_wait(running);
+    server::stop(ctx.pgdata(), &ctx.owner, plan, only_waits, ctx.deadline).map_err(failed)
+}
+
 /// How long each way of stopping may take here and now.
 pub(super) fn plan(ctx: &Context<'_>, running: &Running) -> Escalation {
     let is_standby = ctx.pgdata().join("standby.signal").exists();
@@ -78,28 +85,34 @@ pub(super) fn plan(ctx: &Context<'_>, running: &Running) -> Escalation {
         ctx.params.stop_escalate
     };
     let responds = if running.frozen {
-        Responds::Frozen
-    } else if matches!(ctx.connect(running), Err(SqlError::TimedOut(_))) {
-        Responds::Hangs
+        decide::Postmaster::Frozen
+    } else if matches!(ctx.connect(running), Err(SqlError::TimedOut(..))) {
+        decide::Postmaster::Hangs
     } else {
-        Responds::Runs
+        decide::Postmaster::Runs
     };
     escalation(ctx.deadline.remaining(), wish, responds)
 }
 
-/// What the others see of a stopped node.
+/// What the others see of a stopped node. Nothing is told of one whose server runs.
 pub(super) fn tell(ctx: &Context<'_>) -> Step<()> {
     if !ctx.is_promotable() {
         return Ok(());
     }
+    // A start that has failed may leave a server that still recovers.
+    if ctx.postmaster()? != Postmaster::Stopped {
+        return Ok(());
+    }
     let board = Board::read(ctx)?;
     board.set_status(&ctx.me, NodeStatus::Stopped)?;
+    point!(StopStatus);
     for attribute in [
         TransientAttribute::XlogLoc,
         TransientAttribute::Timeline,
         TransientAttribute::MasterBaseline,
         TransientAttribute::ReceiverStatus,
         TransientAttribute::Degraded,
+        TransientAttribute::Replay,
     ] {
         board.set_own(attribute, None)?;
     }

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
+use crate::decide::silence::is_too_patient;
 use crate::log::say;
+use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::repair::OnDivergence;
 use crate::ocf::{OcfCode, Outcome};
 use crate::pacemaker::quorum;
@@ -45,6 +48,7 @@ pub(super) fn validate(ctx: &Context<'_>) -> Step<()> {
 pub(super) fn advise(ctx: &Context<'_>) -> Step<()> {
     can_repair(ctx)?;
     bounds_slots(ctx);
+    gives_up_in_time(ctx);
     can_relax(ctx)
 }
 
@@ -84,19 +88,46 @@ fn bounds_slots(ctx: &Context<'_>) {
     if ctx.params.replication_slot_name.is_none() || ctx.data_version() < Some(13) {
         return;
     }
+    if setting(ctx, LIMIT).is_some_and(|limit| limit == "-1") {
+        say!(WARN, "slots without a limit", advice = UNLIMITED_SLOTS);
+    }
+}
+
+/// A setting as the configuration has it, in its own unit; `None` where it can't be read.
+fn setting(ctx: &Context<'_>, name: &str) -> Option<String> {
     let command = ctx.programs().tool("postgres").arg("-D").arg(ctx.pgdata());
     let config = format!("config_file={}", ctx.params.config.display());
-    let command = command.arg("-c").arg(config).arg("-C").arg(LIMIT);
+    let command = command.arg("-c").arg(config).arg("-C").arg(name);
     match command.run(ctx.deadline.min(ctx.params.query_timeout)) {
-        Ok(output) if output.stdout_text().trim() == "-1" => {
-            say!(WARN, "slots without a limit", advice = UNLIMITED_SLOTS);
+        Ok(output) => Some(output.stdout_text().trim().to_owned()),
+        Err(error) => {
+            say!(
+                WARN,
+                "a setting could not be read",
+                setting = name,
+                reason = error
+            );
+            None
         }
-        Ok(_) => {}
-        Err(error) => say!(
+    }
+}
+
+/// Commits wait for a standby until PostgreSQL gives it up.
+fn gives_up_in_time(ctx: &Context<'_>) {
+    if ctx.params.rep_mode != RepMode::Sync {
+        return;
+    }
+    let milliseconds = setting(ctx, "wal_sender_timeout").and_then(|text| text.parse().ok());
+    if let Some(timeout) = milliseconds
+        .map(Duration::from_millis)
+        .filter(|t| is_too_patient(*t))
+    {
+        say!(
             WARN,
-            "max_slot_wal_keep_size could not be read",
-            reason = error
-        ),
+            "commits may wait for long for a standby that hangs: set wal_sender_timeout to some seconds",
+            wal_sender_timeout = format_args!("{} s", timeout.as_secs_f32()),
+            zero_means = "never given up"
+        );
     }
 }
 
@@ -120,7 +151,21 @@ fn can_relax(ctx: &Context<'_>) -> Step<()> {
         return Ok(());
     };
     let deadline = ctx.deadline.min(p.crm_attr_timeout);
-    let votes = quorum::read(deadline).map_or(view.members().count(), |q| q.expected_votes);
+    let seen = quorum::read(deadline);
+    let votes = seen
+        .as_ref()
+        .map_or(view.members().count(), |q| q.expected_votes);
+    let ignores = view.no_quorum_policy() == NoQuorumPolicy::Ignore;
+    let starts_alone = seen.is_ok_and(|q| !q.waits_for_all) || ignores;
+    if votes < 3 && view.is_fencing_enabled() && starts_alone {
+        say!(
+            WARN,
+            "two votes, and a node that starts alone acts alone: that a lost standby was fenced proves nothing then, and commits \
+             wait until it is back; remove wait_for_all: 0 from corosync.conf and set no-quorum-policy=stop, or set \
+             distlock_conninfo, or add a quorum device or a third node",
+            votes = votes
+        );
+    }
     if votes < 3 && !view.is_fencing_enabled() {
         say!(
             WARN,
@@ -168,22 +213,19 @@ fn data_directory(ctx: &Context<'_>) -> Step<u32> {
             meta.mode() & 0o7777
         )));
     }
-    let text = fs::read_to_string(ctx.pgdata().join("PG_VERSION")).map_err(|e| {
+    let version = control::version_file(ctx.pgdata()).map_err(|e| {
         installed(format!(
             "pgdata={dir} is no data directory: run initdb or pg_basebackup, or correct pgdata (PG_VERSION: {e})"
         ))
     })?;
-    let version = text.trim().split('.').next().and_then(|v| v.parse().ok());
-    let version: u32 = version.ok_or_else(|| {
+    let version = version.ok_or_else(|| {
         installed(format!(
-            "pgdata={dir} is damaged: restore it, PG_VERSION says {:?}",
-            text.trim()
+            "pgdata={dir} is damaged: restore it, there is no version in PG_VERSION"
         ))
     })?;
     if version < OLDEST {
         return Err(installed(format!(
-            "pgdata={dir} is of PostgreSQL {}; expgsql needs {OLDEST} or newer: upgrade it with pg_upgrade",
-            text.trim()
+            "pgdata={dir} is of PostgreSQL {version}; expgsql needs {OLDEST} or newer: upgrade it with pg_upgrade"
         )));
     }
     Ok(version)

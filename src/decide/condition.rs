@@ -94,7 +94,7 @@ impl Finding {
 pub fn judge(seen: &Observed, why: &Explanation) -> Condition {
     let mut findings = Vec::new();
     findings.extend(primary(seen, why));
-    let is_said = |reason: &Reason| matches!(reason, Reason::NoQuorum(_));
+    let is_said = |reason: &Reason| matches!(reason, Reason::NoQuorum(_) | Reason::AwaitsAll(_));
     if why.state != State::None || !why.cluster.iter().any(is_said) {
         findings.extend(partition(seen));
     }
@@ -186,13 +186,26 @@ fn hands_off(seen: &Observed) -> Option<Finding> {
     Some(Finding::new(reason.code(), Weight::Degrading, text).fix(reason.fix(any, &seen.clone)))
 }
 
+/// What `RSC-degraded` says of [`Degradation::Unattended`].
+const UNATTENDED: &str = "unattended";
+
+/// What it says of [`Degradation::Shut`].
+const SHUT: &str = "shut";
+
 /// What commits wait for is less than it should be: by what the primary's server says at this moment, else by what its
 /// agent said last.
 fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
     let primary = seen.primary()?;
     let told = seen.nodes.get(primary)?.degraded.as_ref();
+    // What it fails at nobody else can see.
+    let unattended = || {
+        Some(&told?.0)
+            .filter(|word| [UNATTENDED, SHUT].contains(&word.as_str()))
+            .cloned()
+    };
     let word = match now(seen) {
-        Some(now) => now?.word().to_owned(),
+        Some(Some(now)) => now.word().to_owned(),
+        Some(None) => unattended()?,
         None => told?.0.clone(),
     };
     let (code, text) = match word.as_str() {
@@ -207,6 +220,14 @@ fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
                 "commits wait: {}",
                 why.waiting.as_deref().unwrap_or("too few standbys stream")
             ),
+        ),
+        UNATTENDED => (
+            "unattended",
+            "the primary's agent can't do all that it has to for the standbys: its log on that node says why".to_owned(),
+        ),
+        SHUT => (
+            "shut",
+            "the primary's server does not let the agent in as it is configured: crm_mon and its log on that node say why".to_owned(),
         ),
         other => ("degraded", format!("the primary's agent says {other:?}")),
     };
@@ -301,8 +322,23 @@ fn of_node(
         let text = format!("the server on {name} does not run");
         return Some(by(Reason::NotRunning, text).since(node.role_since));
     }
+    if node.is_unwatched && !seen.maintenance {
+        let text = format!(
+            "nobody watches the server on {name}: Pacemaker takes its monitor for running, and cancelled it"
+        );
+        let fix = format!(
+            "crm_resource --cleanup --resource={} --node={name}",
+            seen.clone
+        );
+        return Some(find("unwatched", text).fix(Some(fix)));
+    }
     if is_primary || seen.primary().is_none() || seen.promise.is_none() {
         return None;
+    }
+    if let Some(word) = &node.held {
+        let reason = Reason::Held(word.clone());
+        let text = format!("{name}: {reason}");
+        return Some(by(reason, text));
     }
     streams(seen, name, node)
 }
@@ -552,6 +588,12 @@ mod tests {
                 &["commits-wait", "not-streaming"],
             ),
             (
+                "the replay of a standby is paused",
+                |seen| node(seen, "node3").held = Some("paused".to_owned()),
+                Degraded,
+                &["held", "no-successor"],
+            ),
+            (
                 "commits are on this machine only",
                 |seen| {
                     seen.in_force = Some(SyncNames::Nobody);
@@ -571,6 +613,21 @@ mod tests {
                 },
                 Degraded,
                 &["commits-wait"],
+            ),
+            (
+                "the agent is not let in, and commits are well",
+                |seen| node(seen, "node1").degraded = Some(("shut".to_owned(), None)),
+                Degraded,
+                &["shut"],
+            ),
+            (
+                "nobody is let in, and its agent says so",
+                |seen| {
+                    seen.in_force = None;
+                    node(seen, "node1").degraded = Some(("shut".to_owned(), None));
+                },
+                Degraded,
+                &["shut"],
             ),
             (
                 "no primary, since nobody is left",
@@ -624,6 +681,27 @@ mod tests {
             (
                 "maintenance",
                 |seen| seen.maintenance = true,
+                Degraded,
+                &["maintenance", "no-successor"],
+            ),
+            (
+                "nobody watches a standby",
+                |seen| node(seen, "node3").is_unwatched = true,
+                Degraded,
+                &["unwatched"],
+            ),
+            (
+                "nobody watches the primary",
+                |seen| node(seen, "node1").is_unwatched = true,
+                Degraded,
+                &["unwatched"],
+            ),
+            (
+                "nobody watches anything in maintenance, which is one finding",
+                |seen| {
+                    seen.maintenance = true;
+                    node(seen, "node1").is_unwatched = true;
+                },
                 Degraded,
                 &["maintenance", "no-successor"],
             ),

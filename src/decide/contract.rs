@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+pub use crate::decide::membership::Partition;
+use crate::decide::membership::{Ground, NoGround, Recorded, ground, has_left};
 use crate::decide::promote::Method;
 use crate::model::claim::Claim;
 use crate::model::lsn::Lsn;
@@ -29,6 +31,8 @@ pub struct Facts {
     /// Members of the claim whose own data status says otherwise: they were away, or do not believe
     /// their grant (R9).
     pub doubts: BTreeSet<StandbyName>,
+    /// Standbys that are connected and do not answer.
+    pub silent: BTreeSet<StandbyName>,
     pub lock: Lock,
     /// The cluster as corosync has it; `None` where it could not be read.
     pub partition: Option<Partition>,
@@ -39,6 +43,8 @@ pub struct Facts {
     pub revoked: BTreeMap<StandbyName, Revocation>,
     /// Standbys that an operator wants to be eligible, too (`RSC-wanted`). Never more than a preference.
     pub requested: BTreeSet<StandbyName>,
+    /// Standbys that would not replay all they have (`RSC-replay`), and so may not be promoted now.
+    pub held: BTreeSet<StandbyName>,
     pub options: Options,
 }
 
@@ -83,9 +89,9 @@ pub struct Standby {
 pub enum Place {
     /// A node of the cluster: it can be promoted.
     Node {
-        /// In this node's partition.
+        /// A member, by the CIB.
         present: bool,
-        /// Down for certain: it was fenced, and fencing is enabled.
+        /// Down for certain, by the CIB: it was fenced or stopped in order, and fencing is enabled.
         fenced: bool,
     },
     /// Not a node of the cluster: it is never promoted, so nothing need be revoked.
@@ -102,25 +108,6 @@ pub struct Link {
     pub keeps_up: bool,
     /// It has flushed everything acknowledged before the contract with it was in force (R2).
     pub caught_up: bool,
-}
-
-/// This node's partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partition {
-    pub quorate: bool,
-    /// Changes whenever membership does (corosync's ring id).
-    pub ring: String,
-    /// Votes there are, here and elsewhere.
-    pub voters: usize,
-    /// Every node here has one vote, so nodes can be counted.
-    pub one_vote_each: bool,
-    /// A partition without quorum stops its resources (no-quorum-policy is not `ignore`).
-    pub others_stop_without_quorum: bool,
-    /// Time since the machine started.
-    pub now: Duration,
-    /// How long quorum and membership must hold before they can be believed; `None` where
-    /// corosync's timing could not be read.
-    pub settle: Option<Duration>,
 }
 
 /// A revocation that the CIB took.
@@ -163,6 +150,8 @@ pub enum Hold {
     NoQuorum,
     /// The standby is out of reach, and nothing keeps the other side from promoting it.
     NoArbiter { standby: StandbyName },
+    /// The standby's node is down, and would be promoted if it started alone.
+    StartsAlone { standby: StandbyName },
     /// The lock may be somebody else's by now.
     LockUnsure,
 }
@@ -179,6 +168,9 @@ impl fmt::Display for Hold {
             Self::NoQuorum => f.write_str("this node's partition has no quorum, another may be promoting: commits go on waiting"),
             Self::NoArbiter { standby } => {
                 write!(f, "{standby} is out of reach, and with two votes neither side can prove it is alone: commits go on waiting (add a lock service, a third vote, a quorum device or fencing, or set unsafe_relax=true)")
+            }
+            Self::StartsAlone { standby } => {
+                write!(f, "{standby}'s node is down, but if it starts while this node is off it acts alone, and by its own CIB it may be promoted: commits go on waiting (remove wait_for_all: 0 from corosync.conf and set no-quorum-policy=stop, or add a lock service, a third vote or a quorum device)")
             }
             Self::LockUnsure => f.write_str("the lock could not be renewed, another node may have taken it: commits go on waiting"),
         }
@@ -404,14 +396,21 @@ fn dropped(facts: &Facts, wanted: &SyncNames) -> BTreeSet<StandbyName> {
     }
 }
 
-fn is_streaming(facts: &Facts, name: &str) -> bool {
+/// Whether it streams, and a commit may wait for it. PostgreSQL says so of one whose machine lost power until
+/// wal_sender_timeout; where corosync has seen it go, and it does not answer, nobody has to wait for that.
+#[must_use]
+pub fn is_streaming(facts: &Facts, name: &str) -> bool {
     let link = facts.standbys.get(name).and_then(|s| s.link);
-    link.is_some_and(|l| l.state == SenderState::Streaming)
+    link.is_some_and(|l| l.state == SenderState::Streaming) && !is_gone(facts, name)
+}
+
+fn is_gone(facts: &Facts, name: &str) -> bool {
+    facts.silent.contains(name) && has_left(facts.partition.as_ref(), name)
 }
 
 fn keeps_up(facts: &Facts, name: &str) -> bool {
     let link = facts.standbys.get(name).and_then(|s| s.link);
-    link.is_some_and(|l| l.state == SenderState::Streaming && l.keeps_up)
+    is_streaming(facts, name) && link.is_some_and(|l| l.keeps_up)
 }
 
 fn is_proven(facts: &Facts, name: &str) -> bool {
@@ -421,7 +420,10 @@ fn is_proven(facts: &Facts, name: &str) -> bool {
     // The setting with it has reached the process that sends to it.
     let counts = |l: Link| matches!(l.sync, SyncState::Sync | SyncState::Quorum);
     let proven = |l: Link| l.state == SenderState::Streaming && counts(l) && l.caught_up;
-    matches!(standby.place, Place::Node { .. }) && standby.link.is_some_and(proven)
+    // What it has flushed is no use where it would not be there after a promotion.
+    !facts.held.contains(name)
+        && matches!(standby.place, Place::Node { .. })
+        && standby.link.is_some_and(proven)
 }
 
 /// What commits should wait for.
@@ -445,6 +447,9 @@ fn wanted(facts: &Facts) -> SyncNames {
     let available = available.filter(|name| can_be_promoted(facts, name));
     match facts.options.method {
         sync_names::Method::First => {
+            // One that may not be promoted still has a copy: it comes after those that may.
+            let (held, free): (Vec<_>, Vec<_>) = available.partition(|n| facts.held.contains(n));
+            let available = free.into_iter().chain(held);
             // Who is asked for joins those who are there, by the same rules, and takes nobody's place: until it has caught up
             // the others stay eligible, and nobody has to be revoked for it.
             let available: Vec<_> = available.collect();
@@ -482,18 +487,26 @@ fn obstacle(facts: &Facts, name: &str) -> Option<Hold> {
     if !partition.quorate {
         return Some(Hold::NoQuorum);
     }
-    let place = facts.standbys.get(name).map(|s| s.place);
-    let (present, fenced) = match place {
-        Some(Place::Node { present, fenced }) => (present, fenced),
-        Some(Place::Outside) | None => (false, false),
-    };
-    let outvoted = by_quorum_alone && partition.voters >= 3 && partition.others_stop_without_quorum;
-    if !(present || fenced || outvoted) {
-        return Some(Hold::NoArbiter {
-            standby: name.to_owned(),
-        });
+    let standby = name.to_owned();
+    match ground(partition, name, recorded(facts, name), by_quorum_alone) {
+        Ok(Ground::Here | Ground::Outvoted) if partition.settle.is_none() => {
+            Some(Hold::NoSettleTime)
+        }
+        Ok(_) => None,
+        Err(NoGround::OutOfReach) => Some(Hold::NoArbiter { standby }),
+        Err(NoGround::StartsAlone) => Some(Hold::StartsAlone { standby }),
     }
-    (!fenced && partition.settle.is_none()).then_some(Hold::NoSettleTime)
+}
+
+/// A name that nobody knows is neither here nor down.
+fn recorded(facts: &Facts, name: &str) -> Recorded {
+    match facts.standbys.get(name).map(|s| s.place) {
+        Some(Place::Node { present, fenced }) => Recorded { present, fenced },
+        Some(Place::Outside) | None => Recorded {
+            present: false,
+            fenced: false,
+        },
+    }
 }
 
 /// Whether a revocation of `name` was made that something can be concluded from.
@@ -519,11 +532,11 @@ fn settling(facts: &Facts, name: &str, haste: Haste) -> Option<Hold> {
     if facts.options.unsafe_relax || matches!(facts.lock, Lock::Held { .. }) {
         return None;
     }
-    let fenced = |s: &Standby| matches!(s.place, Place::Node { fenced: true, .. });
-    if facts.standbys.get(name).is_some_and(fenced) {
+    let partition = facts.partition.as_ref()?;
+    // Whatever changes now, it is off.
+    if ground(partition, name, recorded(facts, name), true) == Ok(Ground::Down) {
         return None;
     }
-    let partition = facts.partition.as_ref()?;
     if haste == Haste::Known && is_known_to_be_out(facts, partition, name) {
         return None;
     }
@@ -574,24 +587,6 @@ pub fn outdated(facts: &Facts) -> BTreeSet<StandbyName> {
         .filter(|(_, r)| is_outdated(r))
         .map(|(n, _)| n.clone())
         .collect()
-}
-
-/// R2: whether every process that sends WAL has read the contract: each row of `pg_stat_replication` has the
-/// priority that the contract gives it. One that still goes by the contract before would let
-/// commits through that wait for nobody of this one.
-#[must_use]
-pub fn is_read_by_senders<'a>(
-    contract: &SyncNames,
-    priorities: impl IntoIterator<Item = (&'a StandbyName, u32)>,
-) -> bool {
-    let mut rows = priorities.into_iter().peekable();
-    if rows.peek().is_none() {
-        return false;
-    }
-    rows.all(|(name, priority)| {
-        let named = contract.named(&BTreeSet::from([name.clone()]));
-        named.contains(name) == (priority > 0)
-    })
 }
 
 /// Whether a standby's row proves that it holds all that was acknowledged before (R2).
@@ -657,6 +652,11 @@ mod tests {
     }
 
     fn put(facts: &mut Facts, name: &str, (standby, eligible): Seen) {
+        if let (Some(partition), Place::Node { present, .. }) =
+            (&mut facts.partition, standby.place)
+        {
+            partition.members.insert(name.to_owned(), present);
+        }
         facts.standbys.insert(name.to_owned(), standby);
         facts.claim.members.remove(name);
         if eligible {
@@ -672,12 +672,15 @@ mod tests {
             standbys: BTreeMap::new(),
             claim: Claim::nothing(),
             doubts: BTreeSet::new(),
+            silent: BTreeSet::new(),
             lock: Lock::Unused,
             partition: Some(Partition {
                 quorate: true,
                 ring: "1.4".to_owned(),
+                members: BTreeMap::new(),
                 voters: 3,
                 one_vote_each: true,
+                waits_for_all: false,
                 others_stop_without_quorum: true,
                 now: S(100),
                 settle: Some(S(7)),
@@ -685,6 +688,7 @@ mod tests {
             copies: BTreeMap::new(),
             revoked: BTreeMap::new(),
             requested: BTreeSet::new(),
+            held: BTreeSet::new(),
             options: Options {
                 strict: false,
                 unsafe_relax: false,
@@ -1203,32 +1207,58 @@ mod tests {
     }
 
     #[test]
-    fn a_contract_is_in_force_when_every_sender_has_read_it() {
-        for (contract, rows, read) in [
-            ("node3", vec![("node2", 0), ("node3", 1)], true),
-            // node2's sender still goes by "node2": it would release what waits for node3.
-            ("node3", vec![("node2", 1), ("node3", 1)], false),
-            ("node3", vec![("node2", 0), ("node3", 0)], false),
-            (
-                "ANY 1 (node2, node3)",
-                vec![("node2", 1), ("node3", 1)],
-                true,
-            ),
-            (
-                "ANY 1 (node2, node3)",
-                vec![("node2", 1), ("node3", 0)],
-                false,
-            ),
-            ("*", vec![("node2", 1), ("dr", 1)], true),
-            ("node3", vec![], false),
-        ] {
-            let rows: Vec<_> = rows.into_iter().map(|(n, p)| (n.to_owned(), p)).collect();
-            let got = is_read_by_senders(
-                &contract.parse().unwrap(),
-                rows.iter().map(|(n, p)| (n, *p)),
-            );
-            assert_eq!(got, read, "{contract} {rows:?}");
-        }
+    fn nobody_waits_for_a_machine_that_has_left_and_does_not_answer() {
+        let lost = |link| {
+            let (mut standby, eligible) = node(true, link);
+            standby.place = Place::Node {
+                present: false,
+                fenced: false,
+            };
+            (standby, eligible)
+        };
+        let three = ("node3", node(false, STREAMING));
+        let silent = |mut facts: Facts| {
+            facts.silent = set(&["node2"]);
+            facts
+        };
+        let gone = facts("node2", &[("node2", lost(SYNC)), three.clone()]);
+        assert_eq!(next(&gone), vec![], "it has left corosync, and answers");
+        let gone = silent(gone);
+        assert_eq!(next(&gone), revoke(&["node2"]));
+        let mut out = revoked(gone.clone(), "node2", S(50));
+        out.claim = Claim::nothing();
+        assert_eq!(next(&out), contract("node3"), "after the settle time");
+        let early = revoked(out.clone(), "node2", S(95));
+        assert!(matches!(hold(&early), Hold::Settling { .. }));
+        // It hangs, or its line is slow; or corosync was not asked, or has no list.
+        let here = silent(facts("node2", &[("node2", node(true, SYNC)), three]));
+        assert_eq!(next(&here), vec![]);
+        let mut unasked = gone.clone();
+        unasked.partition = None;
+        assert_eq!(next(&unasked), vec![]);
+        let unlisted = partition(gone, |p| p.members.clear());
+        assert_eq!(next(&unlisted), vec![]);
+        // One outside of the cluster is none of corosync's.
+        let mut away = silent(facts("node2", &[("node2", outside(SYNC))]));
+        away.options.everyone = true;
+        assert_eq!(next(&away), vec![]);
+    }
+
+    #[test]
+    fn with_quorum_commit_others_count_for_a_machine_that_has_left() {
+        let any = "ANY 1 (node2, node3)";
+        let both = ["node2", "node3"];
+        let standbys = [("node2", absent(false)), ("node3", node(false, QUORUM))];
+        let mut facts = by_quorum(any, &both, &standbys);
+        facts.standbys.get_mut("node2").unwrap().link = QUORUM;
+        facts.silent = set(&["node2"]);
+        assert_eq!(next(&facts), vec![]);
+        // Both are gone: nobody is left to wait for.
+        put(&mut facts, "node3", absent(false));
+        facts.standbys.get_mut("node3").unwrap().link = QUORUM;
+        facts.silent = set(&both);
+        facts.claim = Claim::some_of(1, set(&both));
+        assert_eq!(next(&facts), revoke(&both));
     }
 
     #[test]
@@ -1359,9 +1389,14 @@ mod tests {
         let fenced = facts("node2", &[("node2", (standby, false))]);
         let fenced = partition(revoked(fenced, "node2", S(100)), |p| {
             p.voters = 2;
+            p.waits_for_all = true;
             p.settle = None;
         });
         assert_eq!(next(&fenced), contract(""));
+        // If this node is lost, too, and that one starts first, it goes by what it knew.
+        let alone = partition(fenced, |p| p.waits_for_all = false);
+        let standby = "node2".to_owned();
+        assert_eq!(hold(&alone), Hold::StartsAlone { standby });
     }
 
     #[test]
@@ -1445,6 +1480,70 @@ mod tests {
             ],
         );
         quorum.requested = set(&["node3"]);
+        assert_eq!(next(&quorum), vec![]);
+    }
+
+    /// A standby that would not replay all it has still keeps a copy; whoever may be promoted is waited for before it.
+    #[test]
+    fn a_standby_that_is_held_up_is_not_granted_and_gives_way_to_one_that_is_not() {
+        let with = |in_force: &str, two: Seen, three: Seen, held: &[&str]| {
+            let mut facts = facts(in_force, &[("node2", two), ("node3", three)]);
+            facts.held = set(held);
+            next(&facts)
+        };
+        let (sync, streaming) = (node(true, SYNC), node(false, STREAMING));
+        let gone = absent(false);
+        for (what, in_force, two, three, held, expected) in [
+            ("nobody", "node2", &sync, &streaming, &[][..], vec![]),
+            (
+                "the one that counts",
+                "node2",
+                &sync,
+                &streaming,
+                &["node2"],
+                revoke(&["node2"]),
+            ),
+            ("the other", "node2", &sync, &streaming, &["node3"], vec![]),
+            (
+                "both",
+                "node2",
+                &sync,
+                &streaming,
+                &["node2", "node3"],
+                vec![],
+            ),
+            // Rather it than nobody: what it has flushed outlives this machine.
+            ("the only one", "node2", &sync, &gone, &["node2"], vec![]),
+            (
+                "the only one, new",
+                "",
+                &streaming,
+                &gone,
+                &["node2"],
+                contract("node2"),
+            ),
+            (
+                "the only one, not granted",
+                "node2",
+                &node(false, SYNC),
+                &gone,
+                &["node2"],
+                vec![],
+            ),
+        ] {
+            let got = with(in_force, two.clone(), three.clone(), held);
+            assert_eq!(got, expected, "{what}");
+        }
+        let mut quorum = by_quorum(
+            "ANY 1 (node2, node3)",
+            &[],
+            &[
+                ("node2", node(false, QUORUM)),
+                ("node3", node(false, LAGGING)),
+            ],
+        );
+        assert_eq!(next(&quorum), vec![Step::Grant(set(&["node2", "node3"]))]);
+        quorum.held = set(&["node2"]);
         assert_eq!(next(&quorum), vec![]);
     }
 

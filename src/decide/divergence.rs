@@ -151,6 +151,25 @@ pub fn is_recorded(record: &ReplInfo, history: &Lineage) -> bool {
     }
 }
 
+/// Whether all that this node has past the fork was written after a promotion by hand: it had followed the recorded promotion,
+/// and left it by one that no epoch was given to. What the cluster may count on lies before that, and the primary has it.
+#[must_use]
+pub fn was_promoted_by_hand(misfit: &Misfit, record: &ReplInfo, own_epoch: Option<u64>) -> bool {
+    let Misfit::Forked {
+        local,
+        fork,
+        timeline,
+        ..
+    } = misfit
+    else {
+        return false;
+    };
+    let is_counted = |theirs: u64| own_epoch.is_some_and(|own| own >= theirs);
+    record.epoch.is_some_and(|theirs| !is_counted(theirs))
+        && is_recorded(record, &local.lineage)
+        && local.lineage.end_of(*timeline) == Some(*fork)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,5 +292,62 @@ mod tests {
             misfit.unwrap().to_string(),
             "own WAL 1@0/101 is past node2's fork 1@0/100"
         );
+    }
+
+    #[test]
+    fn what_was_written_after_a_promotion_by_hand_is_told_from_what_the_cluster_counts_on() {
+        let primary = NodeName::new("node1").unwrap();
+        let (two, hand) = (
+            "2<1:0000000000000100",
+            "3<2:0000000000000200<1:0000000000000100",
+        );
+        let recorded = "node1|1|0000000000000100|4";
+        for (record, own_epoch, lineage, theirs, expected) in [
+            // The primary has gone on on timeline 2, or was promoted to 3 elsewhere since.
+            (recorded, None, hand, (two, 0x300), true),
+            (recorded, Some(3), hand, (two, 0x300), true),
+            (
+                recorded,
+                None,
+                hand,
+                ("3<2:0000000000000280<1:0000000000000100", 0x300),
+                true,
+            ),
+            // It was promoted by the cluster, and a merge has brought an earlier record back.
+            (recorded, Some(5), hand, (two, 0x300), false),
+            (recorded, Some(4), hand, (two, 0x300), false),
+            // An older agent's record says nothing about who counts.
+            ("node1|1|0000000000000100", None, hand, (two, 0x300), false),
+            // The primary does not even reach the place: it has lost WAL that this node has.
+            (recorded, None, hand, (two, 0x180), false),
+            // The old primary: what it has past the fork it wrote as a primary.
+            (
+                "node1|2|0000000000000200|5",
+                Some(4),
+                two,
+                (hand, 0x300),
+                false,
+            ),
+            // It never followed the recorded promotion.
+            (
+                "node1|2|0000000000000280|5",
+                None,
+                hand,
+                ("3<2:0000000000000280<1:0000000000000100", 0x300),
+                false,
+            ),
+        ] {
+            let local = position(lineage, 0x260);
+            let theirs = position(theirs.0, theirs.1);
+            let misfit = by_history(&local, &primary, &theirs).unwrap();
+            let record: ReplInfo = record.parse().unwrap();
+            assert_eq!(
+                was_promoted_by_hand(&misfit, &record, own_epoch),
+                expected,
+                "{record} {own_epoch:?} {lineage} {theirs}"
+            );
+        }
+        let record: ReplInfo = recorded.parse().unwrap();
+        assert!(!was_promoted_by_hand(&Misfit::Damaged, &record, None));
     }
 }

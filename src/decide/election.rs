@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::model::cluster_view::{NoQuorumPolicy, Quorum};
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::ReplInfo;
-use crate::model::status::DataStatus;
+use crate::model::status::{DataStatus, Score};
 use crate::model::timeline::{Newer, Relation, WalPosition};
 
 /// What is known of one node that may be promoted.
@@ -155,6 +156,20 @@ pub fn elect(
     }
 }
 
+/// What a primary asks of Pacemaker. Without quorum another may have been promoted in the rest of the cluster. When the two sides
+/// meet, Pacemaker finds two primaries and demotes one of them; of equals it is as likely the new one, whose server would be
+/// restarted, and writes would stop a second time (seen). A standby never comes before a primary that yields.
+#[must_use]
+pub fn primarys_score(quorum: Quorum, policy: NoQuorumPolicy) -> Score {
+    match (quorum, policy) {
+        // Something else than votes decides who may be promoted.
+        (Quorum::No, NoQuorumPolicy::Ignore) => Score::Must,
+        (Quorum::No, _) => Score::Yields,
+        // Without a coordinator it is not known; that passes within a second.
+        (Quorum::Yes | Quorum::Unknown, _) => Score::Must,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,6 +200,27 @@ mod tests {
         all.filter(|(_, o)| *o == Outcome::Won)
             .map(|(n, _)| n)
             .collect()
+    }
+
+    #[test]
+    fn a_primary_yields_where_another_may_have_been_promoted() {
+        use NoQuorumPolicy::{Demote, Freeze, Ignore, Stop};
+        use Quorum::{No, Unknown, Yes};
+        for (quorum, policy, expected) in [
+            (Yes, Stop, Score::Must),
+            (Yes, Ignore, Score::Must),
+            (Unknown, Stop, Score::Must),
+            (No, Stop, Score::Yields),
+            (No, Freeze, Score::Yields),
+            (No, Demote, Score::Yields),
+            (No, Ignore, Score::Must),
+        ] {
+            assert_eq!(
+                primarys_score(quorum, policy),
+                expected,
+                "{quorum:?} {policy}"
+            );
+        }
     }
 
     #[test]

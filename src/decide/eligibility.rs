@@ -7,7 +7,7 @@ use crate::model::claim::Claim;
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::{Origin, ReplInfo};
 use crate::model::status::{DataStatus, SenderState, SyncState};
-use crate::model::sync_names::{Method, StandbyName};
+use crate::model::sync_names::{Method, StandbyName, SyncNames};
 use crate::model::sync_record::SyncRecord;
 use crate::model::timeline::{Lineage, TimelineId};
 
@@ -103,8 +103,7 @@ pub fn claim(
     let Some(sync) = sync else {
         return Claim::each_of(granted);
     };
-    let is_current = record.is_some_and(|r| r.node == sync.primary && r.epoch == Some(sync.epoch));
-    if !is_current {
+    if !is_of(sync, record) {
         return Claim::nothing();
     }
     match sync.method {
@@ -116,6 +115,57 @@ pub fn claim(
         // Whoever is away at the moment is still one of those among whom somebody has everything.
         Method::Any => sync.claim(),
     }
+}
+
+/// Whether the contract is that of the recorded promotion.
+fn is_of(sync: &SyncRecord, record: Option<&ReplInfo>) -> bool {
+    record.is_some_and(|r| r.node == sync.primary && r.epoch == Some(sync.epoch))
+}
+
+/// Whether the contract of the primary before still says who has every acknowledged commit: the recorded promotion has not
+/// taken place. `lineage`: the history of the node that the record names, where that is this one, or has stated something
+/// about just this promotion (R8). A node that has done that is not promoted by this record any more: its next promotion has a
+/// later epoch ([`next_epoch`](super::promote::next_epoch)).
+///
+/// A contract that is of a promotion still earlier says nothing; [`left_at_promotion`] sees to it that there is none.
+#[must_use]
+pub fn is_unfinished(
+    record: Option<&ReplInfo>,
+    sync: Option<&SyncRecord>,
+    lineage: Option<&Lineage>,
+) -> bool {
+    let (Some(record), Some(sync), Some(lineage)) = (record, sync, lineage) else {
+        return false;
+    };
+    !is_complete(record, lineage, Some(sync))
+}
+
+/// What a promotion to a new timeline makes of the contract that is recorded, so that this says by what right it was
+/// begun, for as long as it is unfinished; `None`: it says so already. `claim`: by what was decided; `is_unfinished`: as
+/// [that function](is_unfinished) says of the promotion recorded until now.
+#[must_use]
+pub fn left_at_promotion(
+    record: Option<&ReplInfo>,
+    sync: Option<&SyncRecord>,
+    claim: &Claim,
+    is_unfinished: bool,
+) -> Option<SyncRecord> {
+    let (Some(record), Some(sync)) = (record, sync) else {
+        return None;
+    };
+    if !is_unfinished && !is_of(sync, Some(record)) {
+        // The recorded primary may have acknowledged commits, and has written down nobody who has them. What was written in an
+        // earlier one's time names those who may lack them. The version stays, as this is no news that would end a distrust.
+        let nobody = SyncNames::Nobody;
+        let left = SyncRecord::new(sync.version(), &record.node, &nobody, BTreeSet::new());
+        return (left != *sync).then_some(left);
+    }
+    // A standby's data status, by which a grant may have been withdrawn, is written anew.
+    let is_withdrawn = sync.method == Method::First && sync.claim().members != claim.members;
+    is_withdrawn.then(|| SyncRecord {
+        eligible: claim.members.clone(),
+        ..sync.clone()
+    })
 }
 
 /// Whether the recorded promotion of this node has taken place: the record is written first, so the
@@ -279,6 +329,115 @@ mod tests {
                 "{sync:?} {two} {three}"
             );
             assert!(claim(None, sync.as_ref(), &BTreeMap::new()).is_empty());
+        }
+    }
+
+    #[test]
+    fn the_contract_before_counts_while_the_promotion_after_it_is_unfinished() {
+        for (record, sync, lineage, expected) in [
+            // Recorded, and not promoted; the lineage is as its node states it.
+            (
+                Some("node3|1|0000000000000100|2"),
+                Some("1|4|node1|FIRST|1|node2|node2"),
+                Some("1"),
+                true,
+            ),
+            // Promoted.
+            (
+                Some("node3|1|0000000000000100|2"),
+                Some("1|4|node1|FIRST|1|node2|node2"),
+                Some("2<1:0000000000000100"),
+                false,
+            ),
+            // It has not said so.
+            (
+                Some("node3|1|0000000000000100|2"),
+                Some("1|4|node1|FIRST|1|node2|node2"),
+                None,
+                false,
+            ),
+            // It was the primary before as well, and may have gone on by itself.
+            (
+                Some("node1|1|0000000000000100|2"),
+                Some("1|4|node1|FIRST|1|node2|node2"),
+                Some("1"),
+                false,
+            ),
+            // An operator named it; nobody was promoted; older agents' records.
+            (
+                Some("node3"),
+                Some("1|4|node1|FIRST|1|node2|node2"),
+                Some("1"),
+                false,
+            ),
+            (
+                None,
+                Some("1|4|node1|FIRST|1|node2|node2"),
+                Some("1"),
+                false,
+            ),
+            (Some("node3|1|0000000000000100|2"), None, Some("1"), false),
+        ] {
+            let of: Option<ReplInfo> = record.map(|r| r.parse().unwrap());
+            let contract: Option<SyncRecord> = sync.map(|s| s.parse().unwrap());
+            let theirs: Option<Lineage> = lineage.map(|l| l.parse().unwrap());
+            let got = is_unfinished(of.as_ref(), contract.as_ref(), theirs.as_ref());
+            assert_eq!(got, expected, "{record:?} {sync:?} {lineage:?}");
+        }
+    }
+
+    #[test]
+    fn a_promotion_leaves_no_contract_but_that_by_which_it_was_begun() {
+        for (record, sync, claim, unfinished, expected) in [
+            // The contract of the recorded primary.
+            (
+                "node1|0|0000000000000000|1",
+                "1|4|node1|FIRST|1|node2|node2",
+                "node2",
+                false,
+                None,
+            ),
+            // A grant that was withdrawn, by its node or by an operator.
+            (
+                "node1|0|0000000000000000|1",
+                "1|4|node1|FIRST|2|node2 node3|node2 node3",
+                "node3",
+                false,
+                Some("1|4|node1|FIRST|2|node2 node3|node3"),
+            ),
+            // A promotion that follows one that did not take place.
+            (
+                "node3|1|0000000000000100|2",
+                "1|4|node1|ANY|1|node2 node3|node2 node3",
+                "node2 node3",
+                true,
+                None,
+            ),
+            // node3 was a primary, and has acknowledged commits which node2 may lack.
+            (
+                "node3|1|0000000000000100|2",
+                "1|4|node1|ANY|1|node2 node3|node2 node3",
+                "",
+                false,
+                Some("1|4|node3|FIRST|0||"),
+            ),
+            (
+                "node3|1|0000000000000100|2",
+                "1|4|node3|FIRST|0||",
+                "",
+                false,
+                None,
+            ),
+        ] {
+            let of: ReplInfo = record.parse().unwrap();
+            let contract: SyncRecord = sync.parse().unwrap();
+            let members: BTreeSet<_> = claim.split_whitespace().map(str::to_owned).collect();
+            let by = Claim { count: 1, members };
+            let got = left_at_promotion(Some(&of), Some(&contract), &by, unfinished);
+            let expected: Option<SyncRecord> = expected.map(|s| s.parse().unwrap());
+            assert_eq!(got, expected, "{record} {sync}");
+            assert_eq!(left_at_promotion(None, Some(&contract), &by, false), None);
+            assert_eq!(left_at_promotion(Some(&of), None, &by, false), None);
         }
     }
 

@@ -15,6 +15,10 @@ pub enum Degradation {
         contract: SyncNames,
         connected: usize,
     },
+    /// The server does not let the agent in as it is configured.
+    Shut { reason: String },
+    /// The agent can't do all that it has to for the standbys.
+    Unattended { reason: String },
 }
 
 impl Degradation {
@@ -24,6 +28,8 @@ impl Degradation {
         match self {
             Self::Alone => "alone",
             Self::Waiting { .. } => "waiting",
+            Self::Shut { .. } => "shut",
+            Self::Unattended { .. } => "unattended",
         }
     }
 }
@@ -39,8 +45,10 @@ impl fmt::Display for Degradation {
                 connected,
             } => write!(
                 f,
-                "commits wait: synchronous_standby_names is {contract}, and {connected} of them stream"
+                "commits wait: synchronous_standby_names is {contract}, and {connected} of them stream and answer"
             ),
+            Self::Shut { reason } => f.write_str(reason),
+            Self::Unattended { reason } => write!(f, "the agent fails in each monitor at {reason}"),
         }
     }
 }
@@ -53,12 +61,22 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[must_use]
 pub fn is_worth_telling(degradation: &Degradation, lasted: Duration) -> bool {
     match degradation {
-        Degradation::Alone => true,
+        Degradation::Alone | Degradation::Shut { .. } | Degradation::Unattended { .. } => true,
         Degradation::Waiting { .. } => lasted >= PATIENCE,
     }
 }
 
-/// Judges a primary in synchronous mode. `connected`: how many of those named in the contract stream.
+/// Monitors in a row in which something may fail before people are told: as long as a node takes to go down, while every
+/// write waits.
+const FAILURES: u32 = 3;
+
+/// Whether people should know of what has failed in so many monitors in a row.
+#[must_use]
+pub const fn is_lasting(failures: u32) -> bool {
+    failures > FAILURES
+}
+
+/// Judges a primary in synchronous mode. `connected`: how many of those named in the contract stream and answer.
 #[must_use]
 pub fn degradation(contract: &SyncNames, connected: usize) -> Option<Degradation> {
     if contract.count() == 0 {
@@ -89,6 +107,12 @@ mod tests {
                 "{what} {lasted:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_fails_now_and_then_is_not_told() {
+        assert!([0, 1, FAILURES].iter().all(|n| !is_lasting(*n)));
+        assert!(is_lasting(FAILURES + 1));
     }
 
     #[test]

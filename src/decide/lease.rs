@@ -91,6 +91,8 @@ pub enum Renewed {
     Command,
     /// Somebody else's now, or given back.
     Lost { why: String },
+    /// This primary was promoted without it, and the lease of the node (in lower case) that had it before goes on.
+    Held { node: String, why: String },
     /// Each of these was asked and none reaches the service.
     Dead { asked: BTreeSet<String> },
     /// No answer, and it may live.
@@ -104,10 +106,10 @@ pub enum Renewed {
 pub struct Renewing<'a> {
     pub mode: Mode,
     pub answer: &'a Renewed,
-    /// Since the last renewal that was confirmed *was sent*. `None`: none is known of.
+    /// From when the last renewal that was confirmed *was sent* until `answer` was known. `None`: none is known of.
     pub since_confirmed: Option<Duration>,
     pub ttl: Duration,
-    /// What may pass until the next decision, and until a stop has taken effect.
+    /// What may pass until the next decision, and until a stop has taken effect ([`Pace::margin`]).
     pub margin: Duration,
     /// Standbys that the record says may be promoted, this node left out.
     pub eligible: &'a BTreeSet<String>,
@@ -156,7 +158,13 @@ pub fn standing(now: &Renewing<'_>) -> Standing {
                 relax: Relax::ByMembership,
             };
         }
-        Renewed::Lost { why } => {
+        // Who streams from here has been promoted by nobody, and nobody else can take the lock as long as that node has it.
+        Renewed::Held { node, why } if now.mode == Mode::Sync && now.streaming.contains(node) => {
+            return Standing::KeepUnconfirmed {
+                reason: format!("the lock is not taken yet ({why}); {node} streams from here"),
+            };
+        }
+        Renewed::Lost { why } | Renewed::Held { why, .. } => {
             return Standing::StepDown {
                 reason: format!("the lock is not this node's any more: {why}"),
             };
@@ -293,6 +301,42 @@ pub fn entry(answer: &Asked, old: Option<&OldPrimary>) -> Entry {
             }
         }
     }
+}
+
+/// How quickly a lease that is not renewed is followed by the server's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// From the end of one call of the agent to the beginning of the next.
+    pub interval: Duration,
+    /// A request to the service, which may go unanswered.
+    pub request: Duration,
+    /// What is asked for at least, however little of the lease is left.
+    pub least: Duration,
+    /// Until a stop has taken effect.
+    pub stop: Duration,
+}
+
+impl Pace {
+    /// What passes at least between a decision to go on and the end that the next call makes of the server.
+    #[must_use]
+    pub fn margin(&self) -> Duration {
+        self.interval + self.least + self.stop
+    }
+
+    /// How much time a call has for all the rest, after the lock, where the lease ends at `end`: so much that the next call can
+    /// still ask in peace. Where there is not so much, up to `usual`, but no more than lets the next call end the server in time.
+    #[must_use]
+    pub fn rest(&self, end: Duration, now: Duration, usual: Duration) -> Duration {
+        let left = end.saturating_sub(now);
+        left.saturating_sub(self.interval + self.request + self.stop)
+            .max(usual.min(left.saturating_sub(self.margin())))
+    }
+}
+
+/// How long a primary may ask for its renewal, where its lease ends at `end` and its stop takes up to `margin`.
+#[must_use]
+pub fn time_to_ask(end: Duration, now: Duration, margin: Duration) -> Duration {
+    end.saturating_sub(now + margin)
 }
 
 #[cfg(test)]
@@ -464,6 +508,35 @@ mod tests {
         }
     }
 
+    /// The service was dead at the promotion, and is back before the old primary's lease is over.
+    #[test]
+    fn who_was_promoted_without_the_lock_waits_for_the_old_lease_to_end() {
+        let answer = Renewed::Held {
+            node: "n1".to_owned(),
+            why: "rsc_n1 holds the lock for 1.7 s more".to_owned(),
+        };
+        let keeps = |mode, streaming: &[&str], eligible: &[&str]| {
+            let standing = standing(&Renewing {
+                mode,
+                answer: &answer,
+                since_confirmed: None,
+                ttl: Duration::from_secs(9),
+                margin: Duration::from_secs(5),
+                eligible: &set(eligible),
+                reports: 1,
+                streaming: &set(streaming),
+            });
+            matches!(standing, Standing::KeepUnconfirmed { .. })
+        };
+        assert!(keeps(Mode::Sync, &["n1"], &[]));
+        assert!(keeps(Mode::Sync, &["n1", "n3"], &["n3"]));
+        // It may have been promoted by its row, and this primary be the deposed one.
+        assert!(!keeps(Mode::Sync, &[], &[]));
+        assert!(!keeps(Mode::Sync, &["n3"], &["n3"]));
+        // The lease is all there is.
+        assert!(!keeps(Mode::Async, &["n1"], &[]));
+    }
+
     #[test]
     fn a_promotion_needs_the_lock_or_a_dead_service_and_a_demoted_primary() {
         let old = |node: &str, is_member, is_demoted| {
@@ -526,6 +599,67 @@ mod tests {
                 }
                 (found, _) => panic!("{answer:?} {old:?}: {found:?}"),
             }
+        }
+    }
+
+    /// A lease that was confirmed at 0, and the agent's own figures, in tenths of a second: whenever the next call begins, and however
+    /// long its request takes, the server has ended before the lease has.
+    #[test]
+    fn no_primary_outlives_a_lease_that_it_can_not_renew() {
+        let tenths = |n: u64| Duration::from_millis(n * 100);
+        let pace = Pace {
+            interval: tenths(30),
+            request: tenths(30),
+            least: tenths(3),
+            stop: tenths(20),
+        };
+        let (ttl, usual) = (tenths(90), tenths(10));
+        let away = Renewed::Unreachable {
+            why: "away".to_owned(),
+        };
+        let nobody = set(&[]);
+        let goes_on = |known: Duration| {
+            let standing = standing(&Renewing {
+                mode: Mode::Async,
+                answer: &away,
+                since_confirmed: Some(known),
+                ttl,
+                margin: pace.margin(),
+                eligible: &nobody,
+                reports: 1,
+                streaming: &nobody,
+            });
+            !matches!(standing, Standing::StepDown { .. })
+        };
+        // One late renewal is survived where the service refuses at once, and not where it is silent until the request is given up.
+        assert!(goes_on(tenths(31)));
+        assert!(!goes_on(tenths(61)));
+        for begin in (0..70).map(tenths) {
+            let most = time_to_ask(ttl, begin, pace.stop).max(pace.least);
+            for known in (0..=60).map(|n| begin + tenths(n)) {
+                if known > begin + most || !goes_on(known) {
+                    continue;
+                }
+                let next = known + pace.rest(ttl, known, usual) + pace.interval;
+                let asks = time_to_ask(ttl, next, pace.stop).max(pace.least);
+                let end = next + asks + pace.stop;
+                assert!(
+                    end <= ttl,
+                    "asked at {begin:?}, known at {known:?}: {end:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_is_asked_beyond_the_lease() {
+        let s = Duration::from_secs;
+        for (end, now, expected) in [(36, 31, 3), (36, 34, 0), (36, 40, 0), (36, 28, 6)] {
+            assert_eq!(
+                time_to_ask(s(end), s(now), s(2)),
+                s(expected),
+                "{end} {now}"
+            );
         }
     }
 }

@@ -64,6 +64,8 @@ pub struct Votes {
     pub expected: usize,
     /// So that members can be counted instead.
     pub one_each: bool,
+    /// There are enough here, and corosync waits until it has seen every node (`wait_for_all`).
+    pub awaits_all: bool,
 }
 
 /// What the operator lets the resource be.
@@ -99,6 +101,8 @@ pub struct NodeSeen {
     /// It is one of those that replicate (node_list).
     pub is_replica: bool,
     pub role: RecordedRole,
+    /// Nobody runs the monitor that Pacemaker takes for running: see [`super::unwatched`].
+    pub is_unwatched: bool,
     /// When the role's last operation ended, seconds since 1970 by that node's clock.
     pub role_since: Option<u64>,
     /// `RSC-status`
@@ -114,6 +118,8 @@ pub struct NodeSeen {
     pub failures: Vec<FailedAction>,
     /// `RSC-repair`
     pub repair: Option<String>,
+    /// `RSC-replay`: what keeps the standby from replaying all it has.
+    pub held: Option<String>,
     /// `RSC-degraded`, and since when its monitor has said so.
     pub degraded: Option<(String, Option<u64>)>,
     /// `RSC-xlog-loc` with `RSC-timeline`: reported for an election.
@@ -382,6 +388,7 @@ pub(crate) mod example {
             } else {
                 RecordedRole::Unpromoted
             },
+            is_unwatched: false,
             role_since: Some(1_795_272_432),
             status: Some(status),
             data: Ok(Some(data.parse().unwrap())),
@@ -391,6 +398,7 @@ pub(crate) mod example {
             placements: Vec::new(),
             failures: Vec::new(),
             repair: None,
+            held: None,
             degraded: None,
             report: None,
             statement: None,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::decide::election::Outcome;
 use crate::decide::eligibility::{Ground, Ineligible};
+use crate::decide::replay::Obstacle;
 use crate::decide::right::Right;
 use crate::decide::witness::Coverage;
 use crate::model::repl_info::{Origin, ReplInfo};
@@ -20,11 +21,16 @@ pub struct Facts<'a> {
     pub election: Outcome,
     /// What the standbys have stated; looked at in synchronous mode.
     pub coverage: Coverage,
+    /// What keeps it from replaying all it has.
+    pub held: Option<Obstacle>,
     pub record: Option<&'a ReplInfo>,
     pub lineage: &'a Lineage,
     /// A restart keeps the contract from the first commit on: it does in asynchronous mode, where there
     /// is none, and with a server that waits from its start.
     pub restart_keeps_contract: bool,
+    /// How much WAL, in bytes, a restart would replay again: all behind the last checkpoint. `None`: nobody knows, as it is
+    /// still being replayed.
+    pub restart_repeats: Option<u64>,
 }
 
 /// What promote does.
@@ -57,6 +63,8 @@ pub enum Refusal {
     Coverage(Coverage),
     /// The server runs as a primary, and another was promoted since.
     LostRight(Right),
+    /// It would not have after the promotion what it has now.
+    Held(Obstacle),
 }
 
 impl fmt::Display for Verdict {
@@ -76,8 +84,17 @@ impl fmt::Display for Refusal {
             Self::Election(outcome) => outcome.fmt(f),
             Self::Coverage(coverage) => coverage.fmt(f),
             Self::LostRight(right) => right.fmt(f),
+            Self::Held(obstacle) => obstacle.fmt(f),
         }
     }
+}
+
+/// The epoch of a promotion that is recorded now: later than the recorded one, than this node's own last one, and than each
+/// that this node, or a standby that is to follow it, has stated something about (R8; `stated`). So a statement about a promotion of this node's says what
+/// became of it for good, whatever record a merge brings back.
+#[must_use]
+pub fn next_epoch(recorded: Option<u64>, own: Option<u64>, stated: Option<u64>) -> u64 {
+    recorded.max(own).max(stated).unwrap_or(0) + 1
 }
 
 /// Where the record of a promotion is, right after it was written.
@@ -143,8 +160,16 @@ pub fn promote(facts: &Facts<'_>) -> Verdict {
     if needs_election && facts.election != Outcome::Won {
         return Verdict::Refuse(Refusal::Election(facts.election.clone()));
     }
-    Verdict::Go(method(ground, facts))
+    match (method(ground, facts), &facts.held) {
+        (Method::NewTimeline, Some(obstacle)) => Verdict::Refuse(Refusal::Held(obstacle.clone())),
+        // Its restart is none of a standby's: it replays everything, and knows no recovery target.
+        (method, _) => Verdict::Go(method),
+    }
 }
+
+/// What a restart replays in a second or two. With more, as after a crash, a new timeline is sooner there by far, and it comes in
+/// any case: a promotion that is still replaying when its time is over is ended, and so never comes.
+const SHORT: u64 = 128 << 20;
 
 /// The same timeline is kept only by the node that was the last to write on it: two nodes that
 /// wrote on one timeline could never be told apart afterwards.
@@ -153,7 +178,9 @@ fn method(ground: Ground, facts: &Facts<'_>) -> Method {
     let own_origin = switch.map_or(Origin::NoHistory, Origin::Forked);
     match (ground, facts.record) {
         (Ground::RecordedPrimary, Some(record))
-            if record.origin == own_origin && facts.restart_keeps_contract =>
+            if record.origin == own_origin
+                && facts.restart_keeps_contract
+                && facts.restart_repeats.is_some_and(|bytes| bytes <= SHORT) =>
         {
             Method::SameTimeline
         }
@@ -191,10 +218,53 @@ mod tests {
             ground,
             election,
             coverage,
+            held: None,
             record: record.as_ref(),
             lineage: &lineage,
             restart_keeps_contract: true,
+            restart_repeats: Some(0),
         })
+    }
+
+    #[test]
+    fn who_would_not_replay_all_it_has_is_not_promoted() {
+        let lineage = "1".parse().unwrap();
+        let go = |ground, held: Option<Obstacle>| {
+            let record: ReplInfo = "node1|0|0000000000000000".parse().unwrap();
+            promote(&Facts {
+                running_primary: None,
+                ground: Ok(ground),
+                election: Outcome::Won,
+                coverage: Coverage::Covered,
+                held,
+                record: Some(&record),
+                lineage: &lineage,
+                restart_keeps_contract: true,
+                restart_repeats: Some(0),
+            })
+        };
+        let target = Obstacle::Target("recovery_target_time".to_owned());
+        for (ground, held, expected) in [
+            (Ground::Claimed, None, Verdict::Go(Method::NewTimeline)),
+            (
+                Ground::Claimed,
+                Some(target.clone()),
+                Verdict::Refuse(Refusal::Held(target.clone())),
+            ),
+            (
+                Ground::AsyncStandby,
+                Some(Obstacle::Paused),
+                Verdict::Refuse(Refusal::Held(Obstacle::Paused)),
+            ),
+            // It is restarted, without standby.signal.
+            (
+                Ground::RecordedPrimary,
+                Some(target),
+                Verdict::Go(Method::SameTimeline),
+            ),
+        ] {
+            assert_eq!(go(ground, held.clone()), expected, "{ground:?} {held:?}");
+        }
     }
 
     #[test]
@@ -241,6 +311,20 @@ mod tests {
                 Verdict::Go(expected),
                 "{ground:?} {record:?} {lineage}"
             );
+        }
+    }
+
+    #[test]
+    fn a_promotion_is_later_than_all_that_this_node_knows_of() {
+        for (recorded, own, stated, expected) in [
+            (None, None, None, 1),
+            (Some(4), None, None, 5),
+            (Some(4), Some(6), None, 7),
+            // Its record was lost in a merge, after it had stated something about it.
+            (Some(4), Some(4), Some(5), 6),
+            (Some(4), None, Some(3), 5),
+        ] {
+            assert_eq!(next_epoch(recorded, own, stated), expected);
         }
     }
 
@@ -306,19 +390,34 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_that_would_not_wait_at_first_is_a_promotion_instead() {
+    fn a_restart_that_would_not_wait_at_first_or_take_long_is_a_promotion_instead() {
         let record: ReplInfo = "node1|0|0000000000000000".parse().unwrap();
         let lineage = "1".parse().unwrap();
-        let facts = Facts {
-            running_primary: None,
-            ground: Ok(Ground::RecordedPrimary),
-            election: Outcome::Won,
-            coverage: Coverage::NothingClaimed,
-            record: Some(&record),
-            lineage: &lineage,
-            restart_keeps_contract: false,
-        };
-        assert_eq!(promote(&facts), Verdict::Go(Method::NewTimeline));
+        for (restart_keeps_contract, restart_repeats, expected) in [
+            (true, Some(0), Method::SameTimeline),
+            (true, Some(SHORT), Method::SameTimeline),
+            (false, Some(0), Method::NewTimeline),
+            // After a crash, far behind the last checkpoint; and nobody knows how far.
+            (true, Some(SHORT + 1), Method::NewTimeline),
+            (true, None, Method::NewTimeline),
+        ] {
+            let facts = Facts {
+                running_primary: None,
+                ground: Ok(Ground::RecordedPrimary),
+                election: Outcome::Won,
+                coverage: Coverage::NothingClaimed,
+                held: None,
+                record: Some(&record),
+                lineage: &lineage,
+                restart_keeps_contract,
+                restart_repeats,
+            };
+            assert_eq!(
+                promote(&facts),
+                Verdict::Go(expected),
+                "{restart_keeps_contract} {restart_repeats:?}"
+            );
+        }
     }
 
     #[test]
@@ -383,9 +482,11 @@ mod tests {
                 ground: Ok(Ground::RecordedPrimary),
                 election: Outcome::Won,
                 coverage: Coverage::Covered,
+                held: None,
                 record: None,
                 lineage: &lineage,
                 restart_keeps_contract: true,
+                restart_repeats: Some(0),
             })
         };
         assert_eq!(verdict(Right::Keep), Verdict::Complete);

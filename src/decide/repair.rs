@@ -1,6 +1,7 @@
 //! What becomes of a node that cannot follow the primary.
 
-use crate::model::repair::{OnDivergence, Work};
+use crate::model::repair::{OnDivergence, Phase, Work};
+use crate::model::repl_info::{Origin, ReplInfo};
 
 use super::divergence::Misfit;
 
@@ -56,6 +57,36 @@ const fn remedy(misfit: &Misfit) -> (Work, bool) {
         Misfit::Ahead { .. } => (Work::Rebuild, true),
         Misfit::Lacking { .. } | Misfit::Damaged => (Work::Rebuild, false),
     }
+}
+
+/// Whether the cluster counts on this node's WAL: the claim names it (`is_member`), and its WAL goes on past the recorded
+/// promotion. A node whose WAL has not left the timeline that the recorded primary left has confirmed nothing to that
+/// primary, whatever list it stands in: with quorum commit every node is in the list, the old primary, too.
+///
+/// By timelines alone, as the exact end of the old one is recorded only after the promotion.
+#[must_use]
+pub fn is_counted_on(misfit: &Misfit, is_member: bool, record: Option<&ReplInfo>) -> bool {
+    let (Misfit::Forked { local, .. }
+    | Misfit::Ahead { local, .. }
+    | Misfit::Lacking { local, .. }) = misfit
+    else {
+        return is_member;
+    };
+    let has_followed = match record.map(|record| record.origin) {
+        Some(Origin::Forked(switch)) => {
+            let ancestors = &local.lineage.ancestors;
+            ancestors.iter().any(|s| s.timeline == switch.timeline)
+        }
+        Some(Origin::NoHistory | Origin::Unstated) | None => true,
+    };
+    is_member && has_followed
+}
+
+/// Whether a running standby has what an earlier repair has left on its disk removed. `ended`: how the last repair ended, where
+/// that is still noted. One that was given up is not tried again and again.
+#[must_use]
+pub fn is_to_clear_up(has_leftovers: bool, goes_on: bool, ended: Option<Phase>) -> bool {
+    has_leftovers && !goes_on && ended != Some(Phase::Failed)
 }
 
 /// Chooses by what is the matter, what the operator allows, and whether the cluster counts on this node's data
@@ -166,6 +197,82 @@ mod tests {
                 assert_eq!(plan(misfit, policy, false), expected, "{policy} {misfit}");
             }
         }
+    }
+
+    #[test]
+    fn what_an_interrupted_repair_has_left_is_removed_once() {
+        for (has_leftovers, goes_on, ended, expected) in [
+            (true, false, None, true),
+            (true, false, Some(Phase::Starting), true),
+            (true, false, Some(Phase::Failed), false),
+            (true, true, None, false),
+            (false, false, None, false),
+            (false, false, Some(Phase::Starting), false),
+        ] {
+            assert_eq!(
+                is_to_clear_up(has_leftovers, goes_on, ended),
+                expected,
+                "{has_leftovers} {goes_on} {ended:?}"
+            );
+        }
+    }
+
+    /// With quorum commit all nodes are in the claim. The old primary has confirmed nothing to the new one; a standby of the new
+    /// one may have.
+    #[test]
+    fn a_node_is_counted_on_only_if_it_has_followed_the_recorded_primary() {
+        let primary = NodeName::new("node2").unwrap();
+        let ahead = |lineage: &str| Misfit::Ahead {
+            local: WalPosition {
+                lineage: lineage.parse().unwrap(),
+                end: Lsn::new(0x900),
+            },
+            flushed: Lsn::new(0x100),
+            primary: primary.clone(),
+        };
+        for (record, lineage, is_member, expected) in [
+            // Promoted from timeline 1; this node never left it.
+            (Some("node2|1|0000000000000100|2"), "1", true, false),
+            (
+                Some("node2|1|0000000000000100|2"),
+                "2<1:0000000000000100",
+                true,
+                true,
+            ),
+            // The end is not recorded exactly yet: it has followed all the same.
+            (
+                Some("node2|1|0000000000000100|2"),
+                "2<1:00000000000000C0",
+                true,
+                true,
+            ),
+            // Two promotions that it has missed.
+            (Some("node2|2|0000000000000500|3"), "1", true, false),
+            (
+                Some("node2|2|0000000000000500|3"),
+                "2<1:0000000000000100",
+                true,
+                false,
+            ),
+            // Nobody was promoted since the first primary: all share its timeline.
+            (Some("node2|0|0000000000000000|1"), "1", true, true),
+            (Some("node2"), "1", true, true),
+            (None, "1", true, true),
+            (
+                Some("node2|1|0000000000000100|2"),
+                "2<1:0000000000000100",
+                false,
+                false,
+            ),
+        ] {
+            let record: Option<ReplInfo> = record.map(|r| r.parse().unwrap());
+            assert_eq!(
+                is_counted_on(&ahead(lineage), is_member, record.as_ref()),
+                expected,
+                "{record:?} {lineage} {is_member}"
+            );
+        }
+        assert!(is_counted_on(&Misfit::Damaged, true, None));
     }
 
     /// What the cluster counts on is not thrown away, whatever was asked for.

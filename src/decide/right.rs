@@ -44,6 +44,40 @@ pub enum Loss {
     NewerTimeline,
     #[strum(serialize = "an operator named it")]
     Named,
+    #[strum(serialize = "this server was promoted, and not by the cluster")]
+    ByHand,
+}
+
+/// Whether Pacemaker has promoted this server, or found it promoted: it runs the monitor for that role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    Promoted,
+    /// It holds it to be a standby, or asks what it is.
+    Other,
+}
+
+/// [`right`], where it matters by whom the server was promoted. Timelines count promotions, and a promotion by hand adds one as
+/// well; so only who was promoted by the cluster may say by its history that the record is behind.
+///
+/// `recorded`: the last primary, where the record names one, or an older agent's marks do.
+#[must_use]
+pub fn right_in(seat: Seat, me: &NodeName, recorded: Option<&NodeName>, right: Right) -> Right {
+    let other = recorded.filter(|node| *node != me);
+    match (&right, other) {
+        // Marks without a record: the primary of a cluster that an older agent ran.
+        (Right::Correct(Stale::Missing), Some(primary)) => by_hand(primary),
+        (Right::Correct(Stale::OlderTimeline), Some(primary)) if seat == Seat::Other => {
+            by_hand(primary)
+        }
+        _ => right,
+    }
+}
+
+fn by_hand(primary: &NodeName) -> Right {
+    Right::Lost {
+        primary: primary.clone(),
+        why: Loss::ByHand,
+    }
 }
 
 /// Holds a running primary's own history against the record.
@@ -83,6 +117,21 @@ pub fn right(
             Ordering::Equal => {}
         }
     }
+    let by_history = by_history(record, lineage);
+    // The cluster counts its promotions, and each node knows the number of its own. A server that has none, and calls
+    // itself a primary, was promoted by somebody else, however new its timeline is.
+    if epoch.is_none() && record.epoch.is_some() && matches!(by_history, Right::Correct(_)) {
+        return by_hand(&record.node);
+    }
+    by_history
+}
+
+/// Another node is recorded: which promotion came later, by the timelines.
+fn by_history(record: &ReplInfo, lineage: &Lineage) -> Right {
+    let lost = |why| Right::Lost {
+        primary: record.node.clone(),
+        why,
+    };
     match record.origin {
         Origin::Unstated => lost(Loss::Named),
         // The other wrote on a timeline without ancestors. A primary that has some was promoted
@@ -218,6 +267,40 @@ mod tests {
                 Right::Correct(Stale::OlderTimeline),
             ),
             (Some("node2"), three, Some(9), lost(Loss::Named)),
+            // Promoted by hand, on a node that never was a primary, or whose notes are lost.
+            (
+                Some("node2|1|0000000000000100|4"),
+                three,
+                None,
+                lost(Loss::ByHand),
+            ),
+            (
+                Some("node2|0|0000000000000000|1"),
+                two,
+                None,
+                lost(Loss::ByHand),
+            ),
+            // On one that was a primary once, and on one that has nothing that was not there before.
+            (
+                Some("node2|1|0000000000000100|4"),
+                three,
+                Some(2),
+                lost(Loss::NewerEpoch),
+            ),
+            (
+                Some("node2|1|0000000000000100|4"),
+                two,
+                None,
+                lost(Loss::NewerTimeline),
+            ),
+            // The recorded primary, promoted by hand while it came back; and one whose notes are lost.
+            (
+                Some("node1|1|0000000000000100|4"),
+                three,
+                Some(4),
+                Right::Correct(Stale::Incomplete),
+            ),
+            (Some("node1|1|0000000000000100|4"), two, None, Right::Keep),
         ] {
             let record: Option<ReplInfo> = record.map(|r| r.parse().unwrap());
             let got = right(&me, record.as_ref(), &lineage.parse().unwrap(), epoch);
@@ -225,6 +308,74 @@ mod tests {
                 got, expected,
                 "record={record:?} lineage={lineage} epoch={epoch:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_newer_timeline_is_a_right_only_for_whom_the_cluster_promoted() {
+        let node = |name: &str| NodeName::new(name).unwrap();
+        let (me, other) = (node("node1"), node("node2"));
+        let correct = Right::Correct;
+        let lost = || by_hand(&other);
+        for (seat, recorded, before, expected) in [
+            (
+                Seat::Promoted,
+                Some(&other),
+                correct(Stale::OlderTimeline),
+                correct(Stale::OlderTimeline),
+            ),
+            // Older agents' records have no epoch, and two epochs may be the same.
+            (
+                Seat::Other,
+                Some(&other),
+                correct(Stale::OlderTimeline),
+                lost(),
+            ),
+            // It knows its own number, which is the higher one.
+            (
+                Seat::Other,
+                Some(&other),
+                correct(Stale::OlderEpoch),
+                correct(Stale::OlderEpoch),
+            ),
+            // Nobody was ever promoted, or this node was, by an older agent.
+            (
+                Seat::Promoted,
+                None,
+                correct(Stale::Missing),
+                correct(Stale::Missing),
+            ),
+            (
+                Seat::Other,
+                None,
+                correct(Stale::Missing),
+                correct(Stale::Missing),
+            ),
+            (
+                Seat::Promoted,
+                Some(&me),
+                correct(Stale::Missing),
+                correct(Stale::Missing),
+            ),
+            // Another was.
+            (Seat::Other, Some(&other), correct(Stale::Missing), lost()),
+            (
+                Seat::Promoted,
+                Some(&other),
+                correct(Stale::Missing),
+                lost(),
+            ),
+            // The record names this node.
+            (
+                Seat::Other,
+                Some(&me),
+                correct(Stale::Incomplete),
+                correct(Stale::Incomplete),
+            ),
+            (Seat::Other, Some(&me), Right::Keep, Right::Keep),
+        ] {
+            let got = right_in(seat, &me, recorded, before.clone());
+            assert_eq!(got, expected, "{seat:?} {recorded:?} {before:?}");
         }
     }
 }

@@ -10,6 +10,8 @@ pub struct Slot {
     pub active: bool,
     /// It holds WAL back.
     pub holds_wal: bool,
+    /// The server has given it up: its standby was too far behind, or away for too long.
+    pub is_invalid: bool,
 }
 
 /// What to do; in this order.
@@ -23,9 +25,12 @@ pub struct Plan {
 ///
 /// One that is in use is never dropped: a standby may still stream by it. `is_ours` tells the agent's
 /// slots from others. Where slots are there to hold WAL back (`replication_slot_name` is set),
-/// that of a standby that is away is left alone, unless it holds nothing any more: it was behind by more than
-/// max_slot_wal_keep_size, and newer servers let nobody stream by such a slot. Else it is made anew, so that it
+/// that of a standby that is away is left alone, unless it holds nothing any more. Else it is made anew, so that it
 /// holds none: it is only a ticket then, and would fill the disk.
+///
+/// One that the server has invalidated is made anew in either case. It may look like a fresh ticket (`max_slot_wal_keep_size`
+/// takes its position away) or like one that holds WAL (`idle_replication_slot_timeout` leaves it); PostgreSQL 18 lets
+/// nobody stream by either, and the standby asks for no other.
 #[must_use]
 pub fn plan(
     present: &[Slot],
@@ -37,7 +42,8 @@ pub fn plan(
     for slot in present.iter().filter(|s| !s.active) {
         let is_wanted = wanted.contains(&slot.name);
         let is_obsolete = !is_wanted && is_ours(&slot.name);
-        if is_obsolete || (is_wanted && slot.holds_wal != keeps_wal) {
+        let is_unfit = slot.is_invalid || slot.holds_wal != keeps_wal;
+        if is_obsolete || (is_wanted && is_unfit) {
             plan.drop.insert(slot.name.clone());
         }
     }
@@ -59,6 +65,11 @@ mod tests {
             name: name.to_owned(),
             active,
             holds_wal,
+            is_invalid: false,
+        };
+        let invalid = |slot: Slot| Slot {
+            is_invalid: true,
+            ..slot
         };
         let set = |names: &[&str]| -> BTreeSet<String> {
             names.iter().map(|n| (*n).to_owned()).collect()
@@ -83,6 +94,21 @@ mod tests {
             here(&[slot("our1", false, false)], &["our1"], false),
             is("", "")
         );
+        // Given up by the server, with and without a position; in use, the server itself will end that.
+        for (holds_wal, keeps) in [(false, false), (false, true), (true, false), (true, true)] {
+            let given_up = [invalid(slot("our1", false, holds_wal))];
+            let anew = is("our1", "our1");
+            assert_eq!(
+                here(&given_up, &["our1"], keeps),
+                anew,
+                "{holds_wal} {keeps}"
+            );
+            assert_eq!(here(&given_up, &[], keeps), is("our1", ""));
+            let in_use = [invalid(slot("our1", true, holds_wal))];
+            assert_eq!(here(&in_use, &["our1"], keeps), is("", ""));
+        }
+        let theirs = [invalid(slot("backup", false, false))];
+        assert_eq!(here(&theirs, &["our1"], false), is("", "our1"));
         // Of an earlier promotion, or of another time as primary.
         assert_eq!(here(&away, &["our2"], true), is("our1", "our2"));
         assert_eq!(here(&[slot("our1", true, true)], &[], true), is("", ""));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::lsn::Lsn;
+
 /// Time for each step; what is left afterwards belongs to SIGKILL and to clearing up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Escalation {
@@ -34,6 +36,42 @@ pub const fn is_left_behind(lag: Option<u64>, is_counted: bool) -> bool {
         // It has not said anything yet; most likely it has just connected.
         None => false,
     }
+}
+
+/// What is left of a server that was told to shut down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lingering {
+    /// Where its shutdown checkpoint begins, once that is on disk: from then on it writes nothing that counts. Clients that are
+    /// told so still come and go.
+    pub checkpoint: Option<Lsn>,
+    /// How far each of its WAL senders has sent; `None` where that is not known.
+    pub senders: Vec<Option<Lsn>>,
+    /// Since when neither its archiver, with the command that it has started, nor a WAL sender has done anything.
+    pub idle: Duration,
+}
+
+/// An archive command that has not run on any CPU for so long waits for something that does not come: a file server that is
+/// away. One that copies runs many times a second.
+const ARCHIVER: Duration = Duration::from_millis(1500);
+
+/// A standby that has been sent everything confirms it within milliseconds. What lasts longer is a standby that hangs, or
+/// one that is gone: the kernel has the rest of its data, and delivers them without the sender.
+const SENDER: Duration = Duration::from_secs(5);
+
+/// Whether a fast shutdown that goes on does nothing but wait, so that it may be ended without losing anything: the shutdown
+/// checkpoint is on disk, every standby has been sent it, and what is not archived stays marked as such.
+#[must_use]
+pub fn only_waits(lingering: &Lingering) -> bool {
+    let Some(checkpoint) = lingering.checkpoint else {
+        return false;
+    };
+    let has_all = |sent: &Option<Lsn>| sent.is_some_and(|sent| sent > checkpoint);
+    let patience = if lingering.senders.is_empty() {
+        ARCHIVER
+    } else {
+        SENDER
+    };
+    lingering.senders.iter().all(has_all) && lingering.idle >= patience
 }
 
 /// An immediate shutdown needs this long to end its children; PostgreSQL itself sends them
@@ -94,6 +132,36 @@ mod tests {
                 "{lag:?} {is_counted}"
             );
         }
+    }
+
+    #[test]
+    fn a_shutdown_is_ended_only_when_all_is_written_and_sent_and_nothing_moves() {
+        let (checkpoint, after) = (Lsn::new(0x100), Some(Lsn::new(0x178)));
+        let lingering = |senders: &[Option<Lsn>], idle| Lingering {
+            checkpoint: Some(checkpoint),
+            senders: senders.to_vec(),
+            idle,
+        };
+        let short = Duration::from_millis(1);
+        for (senders, idle, expected) in [
+            // Only the archiver, or nothing that can be seen.
+            (&[][..], ARCHIVER, true),
+            (&[], ARCHIVER - short, false),
+            // A standby that was sent everything, and does not confirm it.
+            (&[after], SENDER, true),
+            (&[after], ARCHIVER, false),
+            // One that lacks the checkpoint, or nobody knows.
+            (&[Some(checkpoint)], SENDER, false),
+            (&[None], SENDER, false),
+            (&[after, Some(checkpoint)], SENDER, false),
+        ] {
+            let got = only_waits(&lingering(senders, idle));
+            assert_eq!(got, expected, "{senders:?} {idle:?}");
+        }
+        assert!(!only_waits(&Lingering {
+            checkpoint: None,
+            ..lingering(&[], Duration::MAX)
+        }));
     }
 
     #[test]

@@ -6,15 +6,17 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::decide::election::{self, Patience, Report, Tie, elect, last_primary};
-use crate::decide::eligibility::{Ground, Ineligible, Promise, Standing, ground};
+use crate::decide::eligibility::{self, Ground, Ineligible, Promise, Standing, ground};
 use crate::decide::lease::{Asked, Entry, OldPrimary, Reply, Verdict, dead_check, entry, to_ask};
 use crate::decide::observed::{FailCount, LockSeen, NodeSeen, Observed, Presence, TargetRole};
+use crate::decide::replay;
 use crate::decide::witness::{Coverage, Statement, coverage, is_ahead_of_all};
 use crate::model::claim::Claim;
 use crate::model::cluster_view::{NoQuorumPolicy, Quorum, RecordedRole, Score};
 use crate::model::node_name::NodeName;
 use crate::model::status::NodeStatus;
 use crate::model::sync_names::StandbyName;
+use crate::model::sync_record::SyncRecord;
 
 /// The explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +86,8 @@ pub enum Reason {
     Maintenance,
     Unmanaged,
     NoQuorum(NoQuorumPolicy),
+    /// It is withheld: wait_for_all.
+    AwaitsAll(NoQuorumPolicy),
     /// Pacemaker promotes nobody while a node that vanished is not fenced.
     Unfenced(NodeName),
 
@@ -106,6 +110,8 @@ pub enum Reason {
     },
     Repairing(String),
     NotRunning,
+    /// It would not replay all it has; with the word of `RSC-replay`.
+    Held(String),
 
     Unreadable(String),
     Ineligible(Ineligible),
@@ -141,6 +147,7 @@ impl Reason {
     pub fn is_about_data(&self) -> bool {
         match self {
             Self::NotListed
+            | Self::Held(_)
             | Self::Unreadable(_)
             | Self::Ineligible(_)
             | Self::Coverage(_)
@@ -150,6 +157,7 @@ impl Reason {
             | Self::Maintenance
             | Self::Unmanaged
             | Self::NoQuorum(_)
+            | Self::AwaitsAll(_)
             | Self::Unfenced(_)
             | Self::Offline(_)
             | Self::Joining
@@ -178,6 +186,7 @@ impl Reason {
             Self::NoQuorum(_) => {
                 Some("bring nodes back until more than half of all votes are here".to_owned())
             }
+            Self::AwaitsAll(_) => Some(format!("bring every node back; {UNBLOCK}")),
             Self::Unfenced(lost) => Some(format!(
                 "look at the fencing of {lost} (stonith_admin --history {lost}); if the machine is off for certain: \
                  stonith_admin --confirm={lost}"
@@ -195,6 +204,7 @@ impl Reason {
             }),
             Self::GivenUp { .. } => Some(CLEANUP.to_owned()),
             Self::NotRunning | Self::Repairing(_) => None,
+            Self::Held(word) => Some(format!("on {node}: {}", replay::remedy(word))),
             Self::Unreadable(_) => None,
             Self::Ineligible(_) | Self::Coverage(_) | Self::Election(_) => None,
             Self::TooFewWitnesses { away, .. } => {
@@ -211,6 +221,9 @@ impl Reason {
 /// What helps where the lock service is the trouble.
 pub const LOCK_FIX: &str =
     "see to the lock service: its machine, the server there, the network to it";
+
+/// What ends corosync's wait for nodes that are gone for good.
+const UNBLOCK: &str = "if the missing ones are off for certain, and stay off: corosync-cmapctl -s quorum.cancel_wait_for_all u8 1";
 
 const CLEANUP: &str = "repair the cause, then: expgsql cluster cleanup";
 
@@ -236,6 +249,11 @@ impl fmt::Display for Reason {
             Self::NoQuorum(policy) => write!(
                 f,
                 "this partition has no quorum, and no-quorum-policy is {policy}"
+            ),
+            Self::AwaitsAll(policy) => write!(
+                f,
+                "this partition has no quorum before every node was seen since it started (corosync's wait_for_all), and \
+                 no-quorum-policy is {policy}"
             ),
             Self::Unfenced(lost) => write!(
                 f,
@@ -274,6 +292,7 @@ impl fmt::Display for Reason {
             ),
             Self::Repairing(text) => write!(f, "its data are being repaired ({text})"),
             Self::NotRunning => f.write_str("the server does not run"),
+            Self::Held(word) => f.write_str(&replay::in_words(word)),
             Self::Unreadable(why) => f.write_str(why),
             Self::Ineligible(why) => why.fmt(f),
             Self::Coverage(coverage) => coverage.fmt(f),
@@ -372,7 +391,11 @@ fn cluster_wide(seen: &Observed) -> Vec<Reason> {
         reasons.push(Reason::Unmanaged);
     }
     if seen.quorum != Quorum::Yes && seen.no_quorum_policy != NoQuorumPolicy::Ignore {
-        reasons.push(Reason::NoQuorum(seen.no_quorum_policy));
+        let policy = seen.no_quorum_policy;
+        reasons.push(match seen.votes {
+            Some(votes) if votes.awaits_all => Reason::AwaitsAll(policy),
+            Some(_) | None => Reason::NoQuorum(policy),
+        });
     }
     if seen.fencing {
         let lost = |node: &NodeSeen| node.presence == Presence::Lost;
@@ -457,6 +480,11 @@ fn by_pacemaker(node: &NodeSeen) -> Vec<Reason> {
     if reasons.is_empty() && !node.is_running() {
         reasons.push(Reason::NotRunning);
     }
+    if let Some(word) = &node.held
+        && node.is_running()
+    {
+        reasons.push(Reason::Held(word.clone()));
+    }
     reasons
 }
 
@@ -531,8 +559,17 @@ fn by_data(
 fn claim_for(seen: &Observed, node: &NodeSeen) -> Result<Claim, String> {
     match (&seen.sync, node.is_complete) {
         (Ok(Some(before)), Some(false)) => Ok(before.claim()),
+        (Ok(Some(before)), _) if is_unfinished(seen, before) => Ok(before.claim()),
         _ => seen.claim(),
     }
+}
+
+/// By what the recorded primary states.
+fn is_unfinished(seen: &Observed, before: &SyncRecord) -> bool {
+    let record = seen.record.as_ref().ok().and_then(Option::as_ref);
+    let theirs = record.and_then(|r| seen.nodes.get(&r.node)?.statement.as_ref());
+    let lineage = theirs.map(|s| &s.position.lineage);
+    eligibility::is_unfinished(record, Some(before), lineage)
 }
 
 fn covered(seen: &Observed, own: &Statement, claim: &Claim) -> Coverage {
@@ -1001,6 +1038,13 @@ mod tests {
                 [&[], &["ineligible"], &[]],
             ),
             (
+                "the eligible node would not replay all it has",
+                |seen| node(seen, "node3").held = Some("recovery_target_time".to_owned()),
+                "node1 is the primary. If it fails now, nobody can take over: node2: data status is STREAMING|ASYNC: commits did not wait for this node; node3: recovery_target_time is set there: a promotion would drop the WAL behind that point.",
+                &[],
+                [&[], &["ineligible"], &["held"]],
+            ),
+            (
                 "the only eligible node is gone, and the primary, too",
                 |seen| {
                     lose(seen, "node1");
@@ -1040,6 +1084,22 @@ mod tests {
                 },
                 "There is no primary: this partition has no quorum, and no-quorum-policy is stop.",
                 &["no-quorum"],
+                [&["offline"], &["offline", "ineligible"], &[]],
+            ),
+            (
+                "one of two is back after both lost power",
+                |seen| {
+                    lose(seen, "node1");
+                    lose(seen, "node2");
+                    seen.quorum = Quorum::No;
+                    seen.votes = Some(Votes {
+                        expected: 3,
+                        one_each: true,
+                        awaits_all: true,
+                    });
+                },
+                "There is no primary: this partition has no quorum before every node was seen since it started (corosync's wait_for_all), and no-quorum-policy is stop.",
+                &["awaits-all"],
                 [&["offline"], &["offline", "ineligible"], &[]],
             ),
             (
@@ -1258,6 +1318,7 @@ mod tests {
         seen.votes = Some(Votes {
             expected: 3,
             one_each: true,
+            awaits_all: false,
         });
         assert!(!explain(&seen).answer.contains("quorum"));
         lose(&mut seen, "node2");

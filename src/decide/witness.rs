@@ -20,27 +20,59 @@ pub struct Statement {
     pub is_witness: bool,
 }
 
-impl Statement {
-    /// Reads `EPOCH|W or -|timeline history|LSN`, as the attribute `RSC-statement` has it; with the epoch of the promotion
-    /// record that it is about.
+/// A statement as the others have it: the attribute `RSC-statement`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The epoch of the promotion record that it is about.
+    pub of: u64,
+    /// The latest that this standby has stated something about. That is a later one where a merge has taken its record away.
+    pub latest: u64,
+    pub statement: Statement,
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Statement {
+            position,
+            is_witness,
+        } = &self.statement;
+        let witness = if *is_witness { "W" } else { "-" };
+        let end = position.end.to_attribute();
+        write!(f, "{}|{witness}|{}|{end}", self.of, position.lineage)?;
+        if self.latest > self.of {
+            write!(f, "|{}", self.latest)?;
+        }
+        Ok(())
+    }
+}
+
+impl Said {
+    /// Reads `EPOCH|W or -|timeline history|LSN`, and `|LATEST` where that is later than `EPOCH`.
     ///
     /// # Errors
     /// In words: what is no such text.
-    pub fn parse(text: &str) -> Result<(u64, Self), String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let bad = |why: &dyn fmt::Display| format!("{text:?}: {why}");
         let fields: Vec<&str> = text.split('|').collect();
-        let [of, witness, lineage, end] = fields[..] else {
-            return Err(bad(&"not four fields"));
+        let (of, witness, lineage, end, latest) = match fields[..] {
+            [of, witness, lineage, end] => (of, witness, lineage, end, of),
+            [of, witness, lineage, end, latest] => (of, witness, lineage, end, latest),
+            _ => return Err(bad(&"neither four fields nor five")),
         };
-        let epoch = of.parse().map_err(|e| bad(&e))?;
-        let statement = Self {
+        let epoch = |text: &str| text.parse::<u64>().map_err(|e| bad(&e));
+        let (of, latest) = (epoch(of)?, epoch(latest)?);
+        let statement = Statement {
             position: WalPosition {
                 lineage: lineage.parse().map_err(|e| bad(&e))?,
                 end: Lsn::from_attribute(end).map_err(|e| bad(&e))?,
             },
             is_witness: witness == "W",
         };
-        Ok((epoch, statement))
+        Ok(Self {
+            of,
+            latest,
+            statement,
+        })
     }
 }
 
@@ -159,6 +191,16 @@ pub fn is_best(
         })
 }
 
+/// The latest epoch that standbys have stated something about, if a primary of the epoch `recorded` has to begin a later one for
+/// them to follow it. That may be later than its own: a promotion was recorded, and a merge took the record away.
+#[must_use]
+pub fn to_outlive(recorded: u64, stated: impl IntoIterator<Item = u64>) -> Option<u64> {
+    stated
+        .into_iter()
+        .max()
+        .filter(|latest| *latest >= recorded)
+}
+
 /// Who should be promoted instead of `candidate`: it has more, by what was stated, and every acknowledged commit. The others
 /// could not follow the candidate, and each would need a new copy of the data. `is_open_to`: whom a lock would let.
 #[must_use]
@@ -182,6 +224,19 @@ pub fn better_than<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_primary_outlives_what_was_stated_about_its_epoch_or_a_later_one() {
+        for (recorded, stated, expected) in [
+            (3, vec![], None),
+            (3, vec![3], Some(3)),
+            (3, vec![3, 5, 2], Some(5)),
+            // Its standbys follow it already, or are about to.
+            (3, vec![2, 1], None),
+        ] {
+            assert_eq!(to_outlive(recorded, stated.clone()), expected, "{stated:?}");
+        }
+    }
 
     fn at(text: &str) -> WalPosition {
         let (lineage, end) = text.split_once('@').unwrap();
@@ -359,13 +414,19 @@ mod tests {
     #[test]
     fn a_statement_is_read_as_it_is_made() {
         let text = "7|W|3<2:0000000005000060|0000000005000100";
-        let (epoch, statement) = Statement::parse(text).unwrap();
+        let said = Said::parse(text).unwrap();
+        let (epoch, statement) = (said.of, &said.statement);
+        assert_eq!((said.latest, said.to_string()), (epoch, text.to_owned()));
+        // A merge has taken the record away about which it was the last to state something.
+        let later = format!("{text}|9");
+        let said = Said::parse(&later).unwrap();
+        assert_eq!((said.of, said.latest, said.to_string()), (7, 9, later));
         assert_eq!((epoch, statement.is_witness), (7, true));
         assert_eq!(statement.position.to_string(), "3@0/5000100");
         assert!(
-            !Statement::parse("7|-|3|0000000005000100")
+            !Said::parse("7|-|3|0000000005000100")
                 .unwrap()
-                .1
+                .statement
                 .is_witness
         );
         for bad in [
@@ -375,7 +436,7 @@ mod tests {
             "7|W|?|0000000005000100",
             "7|W|3|0/5",
         ] {
-            assert!(Statement::parse(bad).is_err(), "{bad}");
+            assert!(Said::parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -28,7 +28,8 @@ pub const HELP: &str = "\
 The lock that decides who may be primary: a row in a PostgreSQL outside the cluster.
 
 Usage:
-  expgsql distlock CONNECTION init    LOCK [--force]       make or migrate the table, and the row
+  expgsql distlock CONNECTION init    LOCK [--role ROLE] [--force]
+                                                           make or mend the table, and the row; ROLE alone may use it
   expgsql distlock CONNECTION status  LOCK [--json]        who has the lock, until when, who may be promoted
   expgsql distlock CONNECTION history LOCK [--json] [-n N] the last changes, the latest first
   expgsql distlock CONNECTION trylock LOCK OWNER SECONDS   take or renew the lock for so long: prints 1, or 0 when held
@@ -38,19 +39,19 @@ Usage:
 
 The verb may also stand before CONNECTION. A link named distlock to expgsql does what `expgsql distlock` does.
 
-  CONNECTION  \"host=lock.example user=expgsql dbname=ha sslmode=verify-full sslrootcert=/etc/lock-ca.crt\",
+  CONNECTION  \"host=lock.example user=expgsql dbname=ha sslmode=verify-full sslrootcert=/etc/expgsql/lock-ca.crt\",
               a postgresql:// address, a call of psql as older scripts have it (\"psql -h lock.example -U expgsql ha\"),
               or --resource RESOURCE: what that resource's distlock_conninfo and distlock_lockname say (LOCK is left out)
   LOCK        LOCKNAME, TABLE:LOCKNAME or SCHEMA.TABLE:LOCKNAME; the table is distlock unless named
   OWNER       who asks; the agent's own name is RESOURCE_NODE
 
 A password on a command line is seen by everybody on the machine. Put it in ~/.pgpass (mode 600), in the file that
-passfile= or PGPASSFILE names, or in PGPASSWORD.
+passfile= or PGPASSFILE names, or in PGPASSWORD. root's is looked for in /etc/expgsql/lock.pgpass as well.
 
 Exit code: 0 with the answer on standard output, 1 with the reason on standard error.
 
 Examples:
-  expgsql distlock 'host=lock.example user=postgres dbname=ha' init pgsql
+  expgsql distlock 'host=lock.example user=postgres dbname=ha options=-crole=expgsql_lock' init orders --role orders
   expgsql distlock --resource pgsql status
   expgsql distlock 'host=lock.example user=expgsql dbname=ha' trylock distlock:pgsql pgsql_node1 9
 ";
@@ -85,6 +86,7 @@ impl std::fmt::Debug for Named {
 enum Verb {
     Init {
         force: bool,
+        role: Option<String>,
     },
     Status {
         json: bool,
@@ -135,8 +137,8 @@ fn relayed() -> Result<String, String> {
 }
 
 fn parse(args: &[String]) -> Result<Call, String> {
-    let (mut words, mut json, mut force, mut resource, mut count) =
-        (Vec::new(), false, false, None, None);
+    let (mut words, mut json, mut force) = (Vec::new(), false, false);
+    let (mut resource, mut count, mut role) = (None, None, None);
     let mut rest = args.iter();
     while let Some(word) = rest.next() {
         let mut value = |name: &str| {
@@ -147,6 +149,7 @@ fn parse(args: &[String]) -> Result<Call, String> {
             "--json" => json = true,
             "--force" => force = true,
             "--resource" => resource = Some(value("--resource")?),
+            "--role" => role = Some(value("--role")?),
             "--conninfo" => words.insert(0, value("--conninfo")?),
             "-n" => {
                 let number = value("-n")?;
@@ -189,7 +192,7 @@ fn parse(args: &[String]) -> Result<Call, String> {
         },
     };
     let parsed = match verb.as_str() {
-        "init" => Verb::Init { force },
+        "init" => Verb::Init { force, role },
         "status" => Verb::Status { json },
         "history" => Verb::History {
             json,
@@ -268,17 +271,7 @@ fn perform(service: &Service, verb: &Verb) -> Result<String, String> {
     let soon = Deadline::after(CALL);
     let answer = |is_mine: bool| if is_mine { "1\n" } else { "0\n" }.to_owned();
     match verb {
-        Verb::Init { force } => service.init(*force, soon).map(|made| match made {
-            Made::New => format!("{} is ready\n", service.place()),
-            Made::Kept(row) if row.is_free() => {
-                format!("{} is ready; it was there: {row}\n", service.place())
-            }
-            Made::Kept(row) => format!(
-                "{} is ready; it was there and stays as it is: {row} (--force would take it away)\n",
-                service.place()
-            ),
-            Made::Cleared => format!("{} is ready, and nobody's\n", service.place()),
-        }),
+        Verb::Init { force, role } => init(service, *force, role.as_deref(), soon),
         Verb::Status { json } => match service.read(soon) {
             Ok(Some(row)) if *json => return as_json(&for_programs(&row)),
             Ok(Some(row)) => Ok(table(service.place(), &row)),
@@ -307,6 +300,34 @@ fn perform(service: &Service, verb: &Verb) -> Result<String, String> {
         }
     }
     .map_err(|error| error.to_string())
+}
+
+fn init(
+    service: &Service,
+    force: bool,
+    role: Option<&str>,
+    deadline: Deadline,
+) -> Result<String, super::LockError> {
+    let place = service.place();
+    let mut text = match service.init(force, deadline)? {
+        Made::New => format!("{place} is ready\n"),
+        Made::Kept(row) if row.is_free() => format!("{place} is ready; it was there: {row}\n"),
+        Made::Kept(row) => format!(
+            "{place} is ready; it was there and stays as it is: {row} (--force would take it away)\n"
+        ),
+        Made::Cleared => format!("{place} is ready, and nobody's\n"),
+    };
+    if let Some(role) = role {
+        service.bind(role, deadline)?;
+    }
+    text += &match service.role(deadline)? {
+        Some(role) => format!("only the role {role} may use it\n"),
+        None => {
+            "every role that has UPDATE on the table may use it; --role ROLE makes it one role's\n"
+                .to_owned()
+        }
+    };
+    Ok(text)
 }
 
 fn as_json(value: &impl serde::Serialize) -> Result<String, String> {
@@ -457,7 +478,20 @@ mod tests {
                 &["c", "unlock", "t:l", "o"],
                 Verb::Unlock { owner: owner() },
             ),
-            (&["init", "c", "t:l", "--force"], Verb::Init { force: true }),
+            (
+                &["init", "c", "t:l", "--force"],
+                Verb::Init {
+                    force: true,
+                    role: None,
+                },
+            ),
+            (
+                &["c", "init", "t:l", "--role", "r"],
+                Verb::Init {
+                    force: false,
+                    role: Some("r".to_owned()),
+                },
+            ),
             (
                 &["status", "--conninfo", "c", "t:l", "--json"],
                 Verb::Status { json: true },

@@ -3,21 +3,28 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 use tokio::runtime::Runtime;
+use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Row};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::conninfo::{Conninfo, Host, SslMode};
+use super::conninfo::{Conninfo, Host};
 use super::error::LockError;
+use super::guard::Guard;
 use super::tls;
 use crate::params::Secret;
 use crate::postgres::passfile::{self, Login, PassfileError};
-use crate::sys::Deadline;
+use crate::sys::{Deadline, account};
 
 /// Time for the answer that says that the service itself gave up.
 const ANSWER: Duration = Duration::from_millis(300);
+
+/// The lock service's password on a node, where `setup` keeps it: a file of root's, because nobody else needs it.
+pub const LOCK_PASSFILE: &str = "/etc/expgsql/lock.pgpass";
+
+/// For the account that runs this, whose home may have a password file.
+const ACCOUNT: Duration = Duration::from_secs(2);
 
 /// A value of a statement, with the type the service is told.
 pub(super) type Value<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -32,25 +39,31 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
-    /// This process's, with the resource's password file in front.
+    /// This process's, with root's and the resource's password file in front.
     pub(super) fn of_process(passfile: Option<&Path>) -> Self {
         let by_env = std::env::var_os("PGPASSFILE").map(PathBuf::from);
         let home = std::env::var_os("HOME").map(PathBuf::from);
         // Pacemaker starts agents without HOME.
         let home = home.or_else(|| {
-            let user = User::from_uid(geteuid()).ok().flatten();
+            let user = account(geteuid(), Deadline::after(ACCOUNT));
             user.map(|user| user.dir)
         });
         Self {
-            passfiles: passfile
-                .map(Path::to_owned)
+            passfiles: own_passfile()
                 .into_iter()
+                .chain(passfile.map(Path::to_owned))
                 .chain(by_env)
                 .filter(|path| !path.as_os_str().is_empty())
                 .collect(),
             home,
         }
     }
+}
+
+/// Nobody but root can read it, and it need not be there.
+fn own_passfile() -> Option<PathBuf> {
+    let path = PathBuf::from(LOCK_PASSFILE);
+    (geteuid().is_root() && path.symlink_metadata().is_ok()).then_some(path)
 }
 
 /// An open connection.
@@ -159,17 +172,20 @@ fn limits(remaining: Duration) -> String {
         .saturating_sub(ANSWER)
         .max(Duration::from_millis(50));
     format!(
-        "set statement_timeout = {}; set lock_timeout = {}; set timezone = 'UTC'; set datestyle = 'ISO'",
+        "set statement_timeout = {}; set lock_timeout = {}; set timezone = 'UTC'; set datestyle = 'ISO'; {OWN_FUNCTIONS_FIRST}",
         whole.as_millis(),
         whole.as_millis() / 2 + 1,
     )
 }
 
-async fn connect(
-    config: &Config,
-    tls: MakeRustlsConnect,
-    limit: Duration,
-) -> Result<Client, LockError> {
+/// The built-in functions come first where the path does not name their schema, and a table is made in the first that it
+/// names; so that one is taken out of the path that is configured. Repeated, it changes nothing.
+const OWN_FUNCTIONS_FIRST: &str = "select pg_catalog.set_config('search_path', \
+    coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(name), ', ' order by place), ''), false) \
+    from pg_catalog.unnest(pg_catalog.array_remove(pg_catalog.current_schemas(false), 'pg_catalog')) \
+    with ordinality as path(name, place)";
+
+async fn connect(config: &Config, tls: Guard, limit: Duration) -> Result<Client, LockError> {
     match tokio::time::timeout(limit, config.connect(tls)).await {
         Ok(Ok((client, connection))) => {
             tokio::spawn(connection);
@@ -187,8 +203,13 @@ fn config(
     limit: Duration,
 ) -> Result<Config, LockError> {
     let mut config = Config::new();
+    // What is connected to by TCP has no socket's name, whatever its passwords are looked up by.
+    let name = match host.address {
+        Some(address) if host.name.starts_with('/') => address.to_string(),
+        Some(_) | None => host.name.clone(),
+    };
     config
-        .host(&host.name)
+        .host(&name)
         .port(host.port)
         .user(&conninfo.user)
         .dbname(&conninfo.dbname)
@@ -199,18 +220,22 @@ fn config(
         .keepalives_idle(limit.max(Duration::from_secs(1)))
         .keepalives_interval(Duration::from_secs(1))
         .keepalives_retries(3)
-        .ssl_negotiation(conninfo.ssl_negotiation)
         .channel_binding(conninfo.channel_binding)
-        .target_session_attrs(conninfo.target_session_attrs)
-        .ssl_mode(match conninfo.sslmode {
-            // There is no TLS on a socket, and libpq does not insist on it there.
-            _ if host.is_socket() => tokio_postgres::config::SslMode::Disable,
-            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
-            SslMode::Allow | SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
-                tokio_postgres::config::SslMode::Require
-            }
-        });
+        .target_session_attrs(conninfo.target_session_attrs);
+    if host.is_socket() {
+        // There is no TLS on a socket, and libpq does not insist on it there.
+        config.ssl_mode(SslMode::Disable);
+        if conninfo.require_auth.is_some() {
+            return Err(LockError::BadConninfo(
+                "require_auth can't be seen to on a socket of this machine; take it out".to_owned(),
+            ));
+        }
+    } else {
+        // All the rest is the guard's.
+        config
+            .ssl_mode(SslMode::Require)
+            .ssl_negotiation(SslNegotiation::Direct);
+    }
     if let Some(address) = host.address {
         config.hostaddr(address);
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio_postgres::config::{ChannelBinding, SslNegotiation, TargetSessionAttrs};
 
+use super::auth::RequireAuth;
 use crate::params::Secret;
 use crate::postgres::conninfo::{SyntaxError, Words, words};
 
@@ -58,6 +59,7 @@ pub struct Conninfo {
     pub sslkey: Option<PathBuf>,
     pub ssl_negotiation: SslNegotiation,
     pub channel_binding: ChannelBinding,
+    pub require_auth: Option<RequireAuth>,
     /// For one host.
     pub connect_timeout: Option<Duration>,
     pub target_session_attrs: TargetSessionAttrs,
@@ -91,7 +93,7 @@ pub enum ConninfoError {
     NoUser,
 }
 
-const KEYWORDS: [&str; 17] = [
+const KEYWORDS: [&str; 18] = [
     "host",
     "hostaddr",
     "port",
@@ -105,6 +107,7 @@ const KEYWORDS: [&str; 17] = [
     "sslkey",
     "sslnegotiation",
     "channel_binding",
+    "require_auth",
     "connect_timeout",
     "target_session_attrs",
     "options",
@@ -134,6 +137,18 @@ impl Conninfo {
     /// [`ConninfoError`], which holds no value.
     pub fn parse(text: &str) -> Result<Self, ConninfoError> {
         Self::of_words(words(text)?)
+    }
+
+    /// Whether whoever answers has to prove that it is the service. A socket's directory proves it.
+    #[must_use]
+    pub fn verifies(&self) -> bool {
+        let by_tls = match self.sslmode {
+            SslMode::VerifyCa | SslMode::VerifyFull => true,
+            // As libpq does where it has a file to do it with.
+            SslMode::Require => self.sslrootcert.is_some(),
+            SslMode::Disable | SslMode::Allow | SslMode::Prefer => false,
+        };
+        by_tls || self.hosts.iter().all(Host::is_socket)
     }
 
     pub(super) fn of_words(mut words: Words) -> Result<Self, ConninfoError> {
@@ -173,6 +188,15 @@ impl Conninfo {
                 Some("require") => ChannelBinding::Require,
                 Some("disable") => ChannelBinding::Disable,
                 Some(_) => return Err(value("channel_binding", "disable, prefer or require")),
+            },
+            require_auth: match take("require_auth") {
+                None => None,
+                Some(text) => Some(RequireAuth::parse(&text).ok_or_else(|| {
+                    value(
+                        "require_auth",
+                        "a list of password, md5, scram-sha-256, none and others of libpq",
+                    )
+                })?),
             },
             connect_timeout: match take("connect_timeout") {
                 None => None,
@@ -215,7 +239,7 @@ fn judge(keyword: &str, value: &str) -> Result<(), ConninfoError> {
     }
     let why = match (keyword, value) {
         ("gssencmode", "disable" | "prefer") => return Ok(()),
-        ("gssencmode" | "requirepeer" | "require_auth" | "gssdelegation", _) => "this client can't",
+        ("gssencmode" | "requirepeer" | "gssdelegation", _) => "this client can't",
         ("sslcrl" | "sslcrldir" | "sslpassword" | "sslcertmode", _) => "this client can't",
         ("ssl_min_protocol_version" | "ssl_max_protocol_version", _) => {
             "TLS 1.2 and 1.3 are used, nothing older"

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tokio_postgres::error::SqlState;
 
+use super::guard::Refused;
+
 /// Why there is no answer. None of these ever means "locked".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum LockError {
@@ -41,7 +43,7 @@ pub enum LockError {
     OldForm(String),
     /// There is no row of that name.
     #[error(
-        "the lock service has no lock named {0}; look at distlock_lockname, then run expgsql distlock init"
+        "the lock service has no lock named {0} for this user; look at distlock_lockname and at the user, then run expgsql distlock init"
     )]
     RowMissing(String),
     /// It can be read and not written.
@@ -101,13 +103,10 @@ impl LockError {
             return Self::of_state(db.code(), text);
         }
         let text = chain(error);
-        let is_tls = causes(error).any(|cause| {
-            cause.is::<rustls::Error>()
-                || cause
-                    .downcast_ref::<std::io::Error>()
-                    .and_then(std::io::Error::get_ref)
-                    .is_some_and(|inner| inner.is::<rustls::Error>())
-        });
+        if let Some(refused) = cause::<Refused>(error) {
+            return Self::Authentication(refused.to_string());
+        }
+        let is_tls = cause::<rustls::Error>(error).is_some();
         // The library knows these by their text only.
         if is_tls || text.contains("server does not support TLS") {
             Self::Certificate(text)
@@ -162,6 +161,16 @@ fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| error.source())
+}
+
+/// The cause of this kind, also inside of an I/O error, which does not count what it holds among its causes.
+fn cause<E: std::error::Error + 'static>(error: &tokio_postgres::Error) -> Option<&E> {
+    causes(error).find_map(|cause| {
+        let held = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        cause.downcast_ref().or_else(|| held?.downcast_ref())
+    })
 }
 
 fn chain(error: &tokio_postgres::Error) -> String {

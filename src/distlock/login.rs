@@ -10,7 +10,7 @@ use super::conninfo::{Conninfo, ConninfoError};
 /// libpq's environment variables, and the keywords they stand for.
 ///
 /// `PGPASSFILE` is looked at where passwords are.
-const VARIABLES: [(&str, &str); 17] = [
+const VARIABLES: [(&str, &str); 18] = [
     ("PGHOST", "host"),
     ("PGHOSTADDR", "hostaddr"),
     ("PGPORT", "port"),
@@ -23,6 +23,7 @@ const VARIABLES: [(&str, &str); 17] = [
     ("PGSSLKEY", "sslkey"),
     ("PGSSLNEGOTIATION", "sslnegotiation"),
     ("PGCHANNELBINDING", "channel_binding"),
+    ("PGREQUIREAUTH", "require_auth"),
     ("PGCONNECT_TIMEOUT", "connect_timeout"),
     ("PGTARGETSESSIONATTRS", "target_session_attrs"),
     ("PGOPTIONS", "options"),

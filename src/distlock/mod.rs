@@ -4,12 +4,14 @@
 //! An error never means "locked"; what it does mean is decided in `decide::lease`.
 
 pub mod answer;
+mod auth;
 pub mod cli;
 mod commands;
 mod connection;
 mod conninfo;
 mod deadcheck;
 mod error;
+mod guard;
 mod login;
 mod place;
 mod plain;
@@ -17,9 +19,11 @@ pub mod relay;
 mod row;
 mod schema;
 mod service;
+mod structure;
 mod tls;
 
 pub use commands::Commands;
+pub use connection::LOCK_PASSFILE;
 pub use conninfo::{Conninfo, ConninfoError};
 pub use deadcheck::Deadcheck;
 pub use error::LockError;

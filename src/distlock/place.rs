@@ -42,6 +42,15 @@ impl Place {
         self.schema.as_deref()
     }
 
+    /// The same lock, its table in a schema that is named.
+    #[must_use]
+    pub fn in_schema(&self, schema: impl Into<String>) -> Self {
+        Self {
+            schema: Some(schema.into()),
+            ..self.clone()
+        }
+    }
+
     /// The table for an SQL text.
     #[must_use]
     pub fn table(&self) -> String {

@@ -133,6 +133,9 @@ pub enum TransientAttribute {
     Degraded,
     /// `RSC-repair` (ours): how far the repair of a node that can't follow the primary is, or why it was given up.
     Repair,
+    /// `RSC-replay` (ours): what keeps this standby from replaying all it has, in a word (see `decide::replay`); so it may not
+    /// be promoted.
+    Replay,
     /// `RSC-wanted` (ours): an operator wants commits to wait for this node, too, so that it may be promoted. The value is the epoch
     /// of the promotion record (`RSC_REPL_INFO`; 0 without one), so that it means nothing after the next promotion.
     Wanted,
@@ -152,6 +155,7 @@ impl TransientAttribute {
             Self::ReceiverStatus => format!("{resource}-receiver-status"),
             Self::Degraded => format!("{resource}-degraded"),
             Self::Repair => format!("{resource}-repair"),
+            Self::Replay => format!("{resource}-replay"),
             Self::Wanted => format!("{resource}-wanted"),
             Self::PromotionScore => format!("master-{resource}"),
         }
@@ -318,6 +322,10 @@ pub struct Operation {
     pub last_change: u64,
     /// The exit code. Meaningless while it is running.
     pub code: i32,
+    /// After how many milliseconds it is repeated; 0: never.
+    pub interval_ms: u32,
+    /// Kept as a note of a failure (`RSC_last_failure_0`), also when the operation itself is over or cancelled.
+    pub is_note: bool,
 }
 
 /// The role Pacemaker has on record for an instance.
@@ -498,6 +506,15 @@ pub struct ClusterView {
     pub nodes: BTreeMap<NodeName, NodeView>,
 }
 
+/// See [`ClusterView::knows_degraded`]; of a feature set such as `3.16.1`.
+#[must_use]
+pub fn knows_degraded(feature_set: &str) -> bool {
+    let numbers = feature_set.split('.');
+    let mut parts = numbers.map_while(|part| part.parse::<u32>().ok());
+    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    version >= (3, 10)
+}
+
 impl ClusterView {
     /// A CIB with neither nodes nor properties, to be filled.
     #[must_use]
@@ -526,12 +543,7 @@ impl ClusterView {
     /// since 2.1.0, whose feature set is 3.10.0.
     #[must_use]
     pub fn knows_degraded(&self) -> bool {
-        let Some(text) = &self.feature_set else {
-            return false;
-        };
-        let mut parts = text.split('.').map_while(|part| part.parse::<u32>().ok());
-        let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        version >= (3, 10)
+        self.feature_set.as_deref().is_some_and(knows_degraded)
     }
 
     /// A node by name.
@@ -634,6 +646,8 @@ mod tests {
             call_id: Some(call_id),
             last_change: 0,
             code,
+            interval_ms: 0,
+            is_note: false,
         }
     }
 
@@ -643,6 +657,8 @@ mod tests {
             call_id: None,
             last_change: 0,
             code: 193,
+            interval_ms: 0,
+            is_note: false,
         }
     }
 
@@ -695,6 +711,7 @@ mod tests {
             "pgsql-receiver-status",
             "pgsql-degraded",
             "pgsql-repair",
+            "pgsql-replay",
             "pgsql-wanted",
             "master-pgsql",
         ];

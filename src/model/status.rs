@@ -111,6 +111,9 @@ pub enum Score {
     /// May be promoted.
     #[strum(serialize = "100")]
     May,
+    /// Is the primary, in a part of the cluster without quorum.
+    #[strum(serialize = "900")]
+    Yields,
     /// Is the primary, or must be the next one.
     #[strum(serialize = "1000")]
     Must,

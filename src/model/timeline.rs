@@ -60,8 +60,11 @@ pub struct Lineage {
 /// A history that cannot be read is never taken for a short one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineageParseError {
-    #[error("timeline history line {line:?} is not 'timeline position reason'")]
-    BadLine { line: String },
+    /// Of a file, which may be another than it should be: what is in it is for nobody else to see.
+    #[error("line {number} is not 'timeline position reason'")]
+    BadLine { number: usize },
+    #[error("{0:?} is not 'timeline:position'")]
+    BadPart(String),
     #[error("timeline history: {0}")]
     BadLsn(#[from] LsnParseError),
     #[error("{0:?} is not a timeline number")]
@@ -85,22 +88,20 @@ impl Lineage {
     /// A line of another form. Source: PostgreSQL, `src/backend/access/transam/timeline.c`.
     pub fn from_history_file(timeline: TimelineId, text: &str) -> Result<Self, LineageParseError> {
         let mut ancestors = Vec::new();
-        for line in text.lines().map(str::trim) {
+        for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let bad = || LineageParseError::BadLine {
-                line: line.to_owned(),
-            };
+            let bad = || LineageParseError::BadLine { number };
             let mut fields = line.split_whitespace();
             let id = fields
                 .next()
                 .and_then(|f| f.parse().ok())
                 .and_then(TimelineId::new);
-            let end = fields.next().ok_or_else(bad)?.parse()?;
+            let end = fields.next().and_then(|f| f.parse().ok());
             ancestors.push(Switch {
                 timeline: id.ok_or_else(bad)?,
-                end,
+                end: end.ok_or_else(bad)?,
             });
         }
         Ok(Self {
@@ -167,9 +168,7 @@ impl FromStr for Lineage {
         let own = timeline(parts.next().unwrap_or_default())?;
         let mut ancestors = Vec::new();
         for part in parts {
-            let bad = || LineageParseError::BadLine {
-                line: part.to_owned(),
-            };
+            let bad = || LineageParseError::BadPart(part.to_owned());
             let (id, end) = part.split_once(':').ok_or_else(bad)?;
             ancestors.push(Switch {
                 timeline: timeline(id)?,

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::action::Role;
 use super::{OcfCode, reason};
 
 const META: &str = "OCF_RESKEY_CRM_meta_";
@@ -170,10 +171,15 @@ pub struct OcfEnv {
     pub timeout: Option<Duration>,
     /// Interval of a recurring action; zero for everything that runs once, probes included.
     pub interval: Duration,
+    /// The role that a recurring monitor is for. Pacemaker runs one for [`Role::Promoted`] only where it has promoted the
+    /// resource, or has found it promoted; every other call has none, or another.
+    pub role: Option<Role>,
     /// OCF_CHECK_LEVEL: 0 nothing that depends on this machine, 10 the machine too, 20 as thorough as can be.
     pub check_level: u32,
     pub clone: CloneInfo,
     pub notify: NotifyEnv,
+    /// The version of the cluster's dealings with agents; `None`: it was not said.
+    pub feature_set: Option<String>,
 }
 
 impl OcfEnv {
@@ -188,11 +194,15 @@ impl OcfEnv {
             resource: reader.resource()?,
             timeout: reader.meta_number("timeout")?.map(Duration::from_millis),
             interval: Duration::from_millis(reader.meta_number("interval")?.unwrap_or(0)),
+            role: reader.role()?,
             check_level: reader
                 .parsed("OCF_CHECK_LEVEL", "a check level such as 0, 10 or 20")?
                 .unwrap_or(0),
             clone: reader.clone_info(node.is_some())?,
             notify: reader.notify()?,
+            feature_set: reader
+                .text("OCF_RESKEY_crm_feature_set")?
+                .map(str::to_owned),
             node,
         })
     }
@@ -230,6 +240,16 @@ impl<'a> Reader<'a> {
             return Err(EnvError::NoResource);
         }
         Ok(name.to_owned())
+    }
+
+    /// As the operation is configured: Pacemaker takes the old names too, in any spelling.
+    fn role(&self) -> Result<Option<Role>, EnvError> {
+        let role = self.meta_text("role")?.map(str::to_lowercase);
+        Ok(match role.as_deref() {
+            Some("promoted" | "master") => Some(Role::Promoted),
+            Some("unpromoted" | "slave") => Some(Role::Unpromoted),
+            Some(_) | None => None,
+        })
     }
 
     fn clone_info(&self, is_scheduled: bool) -> Result<CloneInfo, EnvError> {
@@ -342,7 +362,7 @@ mod tests {
     use std::os::unix::ffi::OsStringExt;
     use std::time::Duration;
 
-    use super::{EnvError, NotifyEnv, NotifyKind, NotifyOperation, OcfEnv, Promotable, Vars};
+    use super::{EnvError, NotifyEnv, NotifyKind, NotifyOperation, OcfEnv, Promotable, Role, Vars};
     use crate::ocf::OcfCode;
 
     /// `vars` on top of a named resource; a name without prefix is one of CRM_meta.
@@ -399,6 +419,24 @@ mod tests {
         assert_eq!(recurring.interval, Duration::from_secs(4));
         assert!(!recurring.is_probe());
         assert_eq!(recurring.timeout, None);
+    }
+
+    #[test]
+    fn the_role_of_a_monitor_is_known_by_its_old_name_too() {
+        for (said, expected) in [
+            (None, None),
+            (Some("Promoted"), Some(Role::Promoted)),
+            (Some("Master"), Some(Role::Promoted)),
+            (Some("master"), Some(Role::Promoted)),
+            (Some("Unpromoted"), Some(Role::Unpromoted)),
+            (Some("Slave"), Some(Role::Unpromoted)),
+            (Some("Started"), None),
+            (Some("Stopped"), None),
+        ] {
+            let vars = said.map(|role| ("role", role));
+            let found = env(vars.as_slice()).unwrap();
+            assert_eq!(found.role, expected, "{said:?}");
+        }
     }
 
     #[test]

@@ -86,6 +86,14 @@ pub enum WriteError {
     /// The change was made or not, but the CIB could not be read to see which.
     #[error("written, but not confirmed: {0}")]
     Unread(CibError),
+    /// The CIB could not be read before the change; nothing was changed.
+    #[error("nothing was written: {0}")]
+    NotRead(CibError),
+    /// Other changes came in between each time; nothing was changed.
+    #[error(
+        "nothing was written: the CIB was changed by others between looking and writing, {0} times in a row"
+    )]
+    Restless(u32),
     /// The node is not in the membership: attrd would take the value and forget it.
     #[error(
         "{0} is not in the cluster's membership, and an attribute that ends with it cannot be set"
@@ -98,6 +106,24 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Whether the change may have been made, or may be made yet (tried: once the partition had re-formed).
+    #[must_use]
+    pub const fn leaves_it_open(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } | Self::Unread(_) | Self::NotConfirmed { .. } => true,
+            Self::ConditionFailed { .. }
+            | Self::NotRead(_)
+            | Self::Restless(_)
+            | Self::Superseded
+            | Self::NotConnected(_)
+            | Self::UnknownNode(_)
+            | Self::BadAnswer(_)
+            | Self::BadValue { .. }
+            | Self::NodeAway(_)
+            | Self::Failed(_) => false,
+        }
+    }
+
     pub(crate) fn from_run(error: RunError, limit: Duration) -> Self {
         match (error.exit_code(), error) {
             (Some(exit_code::NOT_CONNECTED), error) => Self::NotConnected(error.to_string()),

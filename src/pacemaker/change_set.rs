@@ -1,20 +1,27 @@
 //! Changes of permanent node attributes and cluster properties: all in one step, checked afterwards, and if need be only
 //! under a condition. What a confirmed change proves is in [`crate::pacemaker::attributes`].
 //!
-//! Measured on Pacemaker 2.1.5, two nodes, two cores, medians: the change and the read that confirms it 28 ms, of which
-//! the read is 10 ms; a change that is there already takes no process.
+//! Two forms, the same on every version of Pacemaker: `cibadmin --modify` with the conditions in a path to `/cib/configuration`, and,
+//! where the admin_epoch is raised as well, a patch against the CIB's exact version ([`crate::pacemaker::patch`] says why).
 
 use std::fmt;
 
-use crate::model::cluster_view::{ClusterView, NvPair, NvPairs};
+use crate::log::say;
+use crate::model::cluster_view::{CibVersion, ClusterView, NvPair, NvPairs};
 use crate::model::node_name::NodeName;
 use crate::pacemaker::attributes::{WriteError, refuse_bad_text};
-use crate::pacemaker::cib::{Cib, exit_code};
+use crate::pacemaker::cib::{Cib, exit_code, parse};
+use crate::pacemaker::patch;
 use crate::pacemaker::xml::{Element, xpath_literal};
 use crate::sys::{Command, Deadline};
+use crate::trial::is_out;
 
 /// The set our cluster properties are in, where they are not in another already.
 pub const PROPERTY_SET: &str = "pgsql_replication";
+
+/// How often a raise of the admin_epoch is tried while the CIB changes all the time. A try takes some 30 ms, so usually it is the
+/// deadline that ends them.
+const MOST_TRIES: u32 = 1000;
 
 /// A permanent node attribute to be set or removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +44,8 @@ pub struct PropertyChange {
 }
 
 /// What must be so for a change to happen. It is checked by the CIB daemons at the change's own place in the order of
-/// changes, so within a partition nothing can come in between: a compare-and-set. (Tried: two nodes raising one counter
+/// changes (or here, and by them that nothing was changed since: [`crate::pacemaker::patch`]), so within a partition nothing can
+/// come in between: a compare-and-set. (Tried: two nodes raising one counter
 /// 100 times each at the same time, 134 conditions failed, and the counter was 200.) Two partitions know nothing of
 /// each other's changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +115,9 @@ pub enum Weight {
 }
 
 impl Weight {
-    const fn steps(self) -> u64 {
+    /// By how much the admin_epoch is raised.
+    #[must_use]
+    pub const fn steps(self) -> u64 {
         match self {
             Self::Revocation => 1,
             Self::Promotion => 100,
@@ -161,7 +171,9 @@ impl ChangeSet {
     /// Raises the admin_epoch too.
     #[must_use]
     pub fn raise_admin_epoch(mut self, weight: Weight) -> Self {
-        self.raise_admin_epoch = Some(weight);
+        if !is_out!(NoAdminEpoch) {
+            self.raise_admin_epoch = Some(weight);
+        }
         self
     }
 
@@ -197,8 +209,7 @@ impl ChangeSet {
     /// removed. The answer is the CIB as it was read afterwards, with all of this in it; `None`: nothing differed, and no
     /// process was run.
     ///
-    /// `view` should be fresh: the admin_epoch becomes its number plus one. (Not `admin_epoch++`, which works too but
-    /// needs an option from Pacemaker 3 on that 2.1 does not know, and cannot tell a second writer.)
+    /// `view` should be fresh: where the admin_epoch is to be raised, nothing is changed if it is not `view`'s any more.
     ///
     /// # Errors
     /// See [`WriteError`], which tells "nothing was changed" from "not known".
@@ -212,9 +223,12 @@ impl ChangeSet {
         if rest.is_empty() {
             return Ok(None);
         }
-        let path = format!("/cib{}", rest.predicates(view)?);
         let mut is_guarded = false;
-        if let Some(xml) = rest.to_xml(view)? {
+        if let Some(weight) = rest.raise_admin_epoch {
+            rest.raise(weight, cib, view, deadline)?;
+            is_guarded = true;
+        } else if let Some(xml) = rest.to_xml(view)? {
+            let path = format!("/cib/configuration{}", rest.predicates(view)?);
             // Without --allow-create a pair that does not exist yet is an error.
             let modify = cib
                 .cibadmin(deadline)
@@ -226,7 +240,12 @@ impl ChangeSet {
             )?;
             is_guarded = true;
         }
-        if let Some(pairs) = rest.removals(view, if is_guarded { "/cib" } else { &path })? {
+        let guard = if is_guarded {
+            String::new()
+        } else {
+            rest.predicates(view)?
+        };
+        if let Some(pairs) = rest.removals(view, &format!("/cib/configuration{guard}"))? {
             let delete = cib.cibadmin(deadline).args(["--delete-all", "--force"]);
             rest.run(delete.arg(format!("--xpath={pairs}")), cib, deadline)?;
         }
@@ -243,12 +262,64 @@ impl ChangeSet {
         Ok(Some(after))
     }
 
+    /// Sets the values and raises the admin_epoch in one step, if all is as it should be.
+    ///
+    /// The patch fits one version of the CIB only, so each change that comes in between, of the status as well, takes
+    /// another look and another try.
+    fn raise(
+        &self,
+        weight: Weight,
+        cib: &Cib,
+        before: &ClusterView,
+        deadline: Deadline,
+    ) -> Result<(), WriteError> {
+        let mut refused: Option<(CibVersion, WriteError)> = None;
+        for refusals in 0..MOST_TRIES {
+            if refusals > 0 && deadline.is_past() {
+                return Err(WriteError::Restless(refusals));
+            }
+            let text = cib.read_text(deadline).map_err(WriteError::NotRead)?;
+            let now = parse(&text).map_err(WriteError::NotRead)?;
+            if let Some((version, error)) = refused
+                && version == now.version
+            {
+                return Err(error);
+            }
+            if !self.only_if.iter().all(|condition| condition.holds(&now)) {
+                return Err(self.condition_failed(now));
+            }
+            if now.version.admin_epoch != before.version.admin_epoch {
+                return Err(WriteError::Superseded);
+            }
+            let patch = patch::raising(&text, &now, &self.minus(&now), weight)?;
+            let limit = deadline.remaining();
+            let command = cib.cibadmin(deadline).args(["--patch", "--xml-pipe"]);
+            let Err(error) = command.stdin(patch).run(deadline) else {
+                if refusals > 0 {
+                    say!(
+                        INFO,
+                        "the CIB was changed by others between looking and writing",
+                        times = refusals
+                    );
+                }
+                return Ok(());
+            };
+            let error = WriteError::from_run(error, limit);
+            if !matches!(error, WriteError::Superseded | WriteError::Failed(_)) {
+                return Err(error);
+            }
+            // It has another version by now, or the change is refused for good: the next look tells.
+            refused = Some((now.version, error));
+        }
+        Err(WriteError::Restless(MOST_TRIES))
+    }
+
     /// Runs cibadmin, and finds out which condition it was that failed.
     fn run(&self, command: Command, cib: &Cib, deadline: Deadline) -> Result<(), WriteError> {
         let limit = deadline.remaining();
         match command.run(deadline) {
             Ok(_) => Ok(()),
-            // "No such object": the path, which is /cib with our conditions, matched nothing.
+            // "No such object": the path, which has our conditions, matched nothing.
             Err(error)
                 if error.exit_code() == Some(exit_code::NO_SUCH) && !self.only_if.is_empty() =>
             {
@@ -320,20 +391,39 @@ impl ChangeSet {
         Ok(())
     }
 
-    /// The values to be set, as a `cib` element to be merged into the CIB; `None`: there are none.
+    /// The values to be set, as a `configuration` element to be merged into the CIB's; `None`: there are none.
     ///
     /// # Errors
     /// [`WriteError::UnknownNode`], [`WriteError::BadValue`].
     pub fn to_xml(&self, view: &ClusterView) -> Result<Option<Vec<u8>>, WriteError> {
-        let mut sets = Vec::new();
+        let mut configuration = Element::new("configuration");
+        for write in self.writes(view)? {
+            let set = Element::new(write.place.set_tag())
+                .with("id", &write.pair.set_id)
+                .holding(nvpair(write.name, &write.pair));
+            configuration.merge(match write.place {
+                Place::Properties => Element::new("crm_config").holding(set),
+                Place::Node(id) => {
+                    let node = Element::new("node").with("id", &id).holding(set);
+                    Element::new("nodes").holding(node)
+                }
+            });
+        }
+        Ok((!configuration.is_empty()).then(|| configuration.to_bytes()))
+    }
+
+    /// The pairs to be written.
+    pub(super) fn writes(&self, view: &ClusterView) -> Result<Vec<Write<'_>>, WriteError> {
+        let mut writes = Vec::new();
         for PropertyChange { name, value } in &self.properties {
             if let Some(value) = value {
                 refuse_bad_text(name, value)?;
                 let pair = pair_to_write(&view.properties, PROPERTY_SET, name, value);
-                let set = Element::new("cluster_property_set")
-                    .with("id", &pair.set_id)
-                    .holding(nvpair(name, &pair));
-                sets.push(Element::new("crm_config").holding(set));
+                writes.push(Write {
+                    place: Place::Properties,
+                    name,
+                    pair,
+                });
             }
         }
         for PermanentChange { node, name, value } in &self.permanent {
@@ -342,54 +432,32 @@ impl ChangeSet {
                 let known = view
                     .node(node)
                     .ok_or_else(|| WriteError::UnknownNode(node.clone()))?;
-                let pair = pair_to_write(
-                    &known.permanent,
-                    &format!("nodes-{}", known.id),
+                let default_set = format!("nodes-{}", known.id);
+                writes.push(Write {
+                    place: Place::Node(known.id.clone()),
                     name,
-                    value,
-                );
-                let set = Element::new("instance_attributes")
-                    .with("id", &pair.set_id)
-                    .holding(nvpair(name, &pair));
-                let node = Element::new("node").with("id", &known.id).holding(set);
-                sets.push(Element::new("nodes").holding(node));
+                    pair: pair_to_write(&known.permanent, &default_set, name, value),
+                });
             }
         }
-        if sets.is_empty() && self.raise_admin_epoch.is_none() {
-            return Ok(None);
-        }
-        let mut cib = Element::new("cib");
-        if let Some(weight) = self.raise_admin_epoch {
-            let raised = view.version.admin_epoch + weight.steps();
-            cib = cib.with("admin_epoch", &raised.to_string());
-        }
-        let mut configuration = Element::new("configuration");
-        for set in sets {
-            configuration.merge(set);
-        }
-        if !configuration.is_empty() {
-            cib.merge(configuration);
-        }
-        Ok(Some(cib.to_bytes()))
+        Ok(writes)
     }
 
-    /// The conditions, as predicates of `/cib`.
+    /// The conditions, as predicates of `/cib/configuration`.
     fn predicates(&self, view: &ClusterView) -> Result<String, WriteError> {
         let mut predicates = String::new();
         for condition in &self.only_if {
             let (place, name, is) = match condition {
-                Condition::Property { name, is } => (
-                    "configuration/crm_config/cluster_property_set".to_owned(),
-                    name,
-                    is,
-                ),
+                Condition::Property { name, is } => {
+                    ("crm_config/cluster_property_set".to_owned(), name, is)
+                }
                 Condition::Permanent { node, name, is } => {
                     let known = view
                         .node(node)
                         .ok_or_else(|| WriteError::UnknownNode(node.clone()))?;
                     let id = quote(name, &known.id)?;
                     (
-                        format!("configuration/nodes/node[@id={id}]/instance_attributes"),
+                        format!("nodes/node[@id={id}]/instance_attributes"),
                         name,
                         is,
                     )
@@ -404,7 +472,7 @@ impl ChangeSet {
         Ok(predicates)
     }
 
-    /// The path of all pairs to be removed; `None`: there are none.
+    /// The path of all pairs to be removed, `root` being that of the configuration; `None`: there are none.
     fn removals(&self, view: &ClusterView, root: &str) -> Result<Option<String>, WriteError> {
         let mut paths = Vec::new();
         for change in self
@@ -415,7 +483,7 @@ impl ChangeSet {
             if let Some(pair) = view.properties.pair(&change.name) {
                 let id = quote(&change.name, &pair.id)?;
                 paths.push(format!(
-                    "{root}/configuration/crm_config/cluster_property_set/nvpair[@id={id}]"
+                    "{root}/crm_config/cluster_property_set/nvpair[@id={id}]"
                 ));
             }
         }
@@ -427,12 +495,37 @@ impl ChangeSet {
             if let Some(pair) = permanent_pair(view, change) {
                 let id = quote(&change.name, &pair.id)?;
                 paths.push(format!(
-                    "{root}/configuration/nodes/node/instance_attributes/nvpair[@id={id}]"
+                    "{root}/nodes/node/instance_attributes/nvpair[@id={id}]"
                 ));
             }
         }
         Ok((!paths.is_empty()).then(|| paths.join("|")))
     }
+}
+
+/// Where a pair is.
+pub(super) enum Place {
+    /// Among the cluster's properties.
+    Properties,
+    /// Among the permanent attributes of the node with this id.
+    Node(String),
+}
+
+impl Place {
+    /// What its sets are called.
+    pub(super) const fn set_tag(&self) -> &'static str {
+        match self {
+            Self::Properties => "cluster_property_set",
+            Self::Node(_) => "instance_attributes",
+        }
+    }
+}
+
+/// A pair as it is to be.
+pub(super) struct Write<'a> {
+    pub(super) place: Place,
+    pub(super) name: &'a str,
+    pub(super) pair: NvPair,
 }
 
 fn permanent_pair<'a>(view: &'a ClusterView, change: &PermanentChange) -> Option<&'a NvPair> {
@@ -469,7 +562,7 @@ fn quote(name: &str, text: &str) -> Result<String, WriteError> {
     })
 }
 
-fn nvpair(name: &str, pair: &NvPair) -> Element {
+pub(super) fn nvpair(name: &str, pair: &NvPair) -> Element {
     Element::new("nvpair")
         .with("id", &pair.id)
         .with("name", name)
@@ -506,6 +599,7 @@ mod tests {
 
     impl OnFile {
         fn new(text: &str) -> Self {
+            crate::pacemaker::programs_are_there();
             let dir = tempfile::tempdir().unwrap();
             let file = dir.path().join("cib.xml");
             std::fs::write(&file, text).unwrap();
@@ -519,6 +613,16 @@ mod tests {
 
         fn view(&self) -> ClusterView {
             self.cib.read(self.deadline).unwrap()
+        }
+
+        fn text(&self) -> String {
+            self.cib.read_text(self.deadline).unwrap()
+        }
+
+        fn patch(&self, patch: String) -> Result<(), crate::sys::RunError> {
+            let command = self.cib.cibadmin(self.deadline);
+            let command = command.args(["--patch", "--xml-pipe"]).stdin(patch);
+            command.run(self.deadline).map(drop)
         }
 
         fn apply(&self, changes: &ChangeSet) -> Result<Option<ClusterView>, WriteError> {
@@ -575,10 +679,9 @@ mod tests {
             .property("pgsql_SYNC", Some("a<&\"'>b"))
             .permanent(&node("node1"), DATA_STATUS, Some("LATEST"))
             .permanent(&node("node1"), "other:1", Some("x"))
-            .permanent(&node("node2"), DATA_STATUS, Some("DISCONNECT"))
-            .raise_admin_epoch(Weight::Revocation);
+            .permanent(&node("node2"), DATA_STATUS, Some("DISCONNECT"));
         let expected = concat!(
-            r#"<cib admin_epoch="12"><configuration><crm_config><cluster_property_set id="pgsql_replication">"#,
+            r#"<configuration><crm_config><cluster_property_set id="pgsql_replication">"#,
             r#"<nvpair id="pgsql_replication-pgsql_REPL_INFO" name="pgsql_REPL_INFO" value="node1|3|0000000005000000|7"/>"#,
             r#"<nvpair id="pgsql_replication-pgsql_SYNC" name="pgsql_SYNC" value="a&lt;&amp;&quot;&apos;&gt;b"/>"#,
             r#"</cluster_property_set></crm_config><nodes><node id="1"><instance_attributes id="nodes-1">"#,
@@ -586,22 +689,106 @@ mod tests {
             r#"<nvpair id="nodes-1-other.1" name="other:1" value="x"/></instance_attributes></node>"#,
             r#"<node id="2"><instance_attributes id="nodes-2">"#,
             r#"<nvpair id="nodes-2-pgsql-data-status" name="pgsql-data-status" value="DISCONNECT"/>"#,
-            r#"</instance_attributes></node></nodes></configuration></cib>"#,
+            r#"</instance_attributes></node></nodes></configuration>"#,
         );
         assert_eq!(xml(&changes), expected);
     }
 
     #[test]
-    fn raising_the_epoch_alone_touches_nothing_else() {
-        assert_eq!(
-            xml(&ChangeSet::default().raise_admin_epoch(Weight::Revocation)),
-            r#"<cib admin_epoch="12"/>"#
-        );
+    fn nothing_to_be_set_is_no_element() {
         let nothing = ChangeSet::default()
             .property("a", None)
+            .raise_admin_epoch(Weight::Revocation)
             .to_xml(&parse(ONLINE).unwrap())
             .unwrap();
         assert_eq!(nothing, None);
+    }
+
+    #[test]
+    fn raising_the_epoch_alone_touches_nothing_else() {
+        let file = OnFile::new(ONLINE);
+        let before = file.text();
+        file.apply(&ChangeSet::default().raise_admin_epoch(Weight::Promotion))
+            .unwrap();
+        let is_counter = |line: &str| line.starts_with("<cib ");
+        let rest = |text: &str| {
+            let lines = text.lines().filter(|line| !is_counter(line));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let after = file.text();
+        assert_eq!(rest(&after), rest(&before));
+        let kept = [
+            "crm_feature_set=\"3.16.1\"",
+            "validate-with=\"pacemaker-3.9\"",
+            "have-quorum=\"1\"",
+            "dc-uuid=\"1\"",
+            "admin_epoch=\"111\"",
+        ];
+        let outermost = after.lines().find(|line| is_counter(line)).unwrap();
+        for attribute in kept {
+            assert!(outermost.contains(attribute), "{attribute}: {outermost}");
+        }
+    }
+
+    #[test]
+    fn whoever_comes_in_between_makes_it_look_again() {
+        let file = OnFile::new(ONLINE);
+        let stale = file.view();
+        // The status and the configuration have changed since, not what the condition is about.
+        file.apply(&ChangeSet::default().property("somebody-s", Some("1")))
+            .unwrap();
+        let change = ChangeSet::default()
+            .permanent(&node("node2"), DATA_STATUS, Some("DISCONNECT"))
+            .raise_admin_epoch(Weight::Revocation)
+            .only_if(Condition::Property {
+                name: REPL_INFO.to_owned(),
+                is: Some("node2|2|0000000004000000".to_owned()),
+            });
+        let after = change
+            .apply(&file.cib, &stale, file.deadline)
+            .unwrap()
+            .unwrap();
+        assert_eq!(after.property("somebody-s"), Some("1"));
+        assert_eq!(after.version.admin_epoch, stale.version.admin_epoch + 1);
+    }
+
+    #[test]
+    fn a_patch_for_another_version_changes_nothing() {
+        let file = OnFile::new(ONLINE);
+        let (text, before) = (file.text(), file.view());
+        let change = ChangeSet::default().property(REPL_INFO, Some("x"));
+        let made = patch::raising(&text, &before, &change, Weight::Revocation).unwrap();
+        let made = String::from_utf8(made).unwrap();
+        // One change of the status more, or less, than there was.
+        for other in [r#"num_updates="0""#, r#"num_updates="2""#] {
+            let stale = made.replacen(r#"num_updates="1""#, other, 1);
+            assert_ne!(stale, made);
+            let result = file.patch(stale);
+            assert!(result.is_err(), "{other}");
+            assert_eq!(file.view(), before, "{other}");
+        }
+        // What is not there fails as a whole.
+        let result = file.patch(made.replace(
+            "[@id=&apos;pgsql_replication&apos;]",
+            "[@id=&apos;gone&apos;]",
+        ));
+        assert!(result.is_err());
+        assert_eq!(file.view(), before);
+        file.patch(made).unwrap();
+        assert_eq!(file.view().property(REPL_INFO), Some("x"));
+    }
+
+    #[test]
+    fn what_pacemaker_refuses_for_good_is_not_tried_for_ever() {
+        // Two names that get the same id, which no schema lets through.
+        let file = OnFile::new(ONLINE);
+        let change = ChangeSet::default()
+            .property("a:b", Some("x"))
+            .property("a;b", Some("y"))
+            .raise_admin_epoch(Weight::Revocation);
+        let error = file.apply(&change).unwrap_err();
+        assert!(!error.leaves_it_open(), "{error}");
+        assert!(matches!(error, WriteError::Failed(_)), "{error}");
     }
 
     #[test]
@@ -811,7 +998,7 @@ mod tests {
     fn a_value_no_xpath_can_hold_is_refused() {
         let file = OnFile::new(ONLINE);
         let is = Some("'\"".to_owned());
-        let changes = ChangeSet::default().raise_admin_epoch(Weight::Revocation);
+        let changes = ChangeSet::default().property("b", Some("c"));
         let result = file.apply(&changes.only_if(Condition::Property {
             name: "a".to_owned(),
             is,
@@ -827,7 +1014,6 @@ mod tests {
         let file = OnFile::new(ONLINE);
         let stale = file.view();
         let raise = ChangeSet::default().raise_admin_epoch(Weight::Revocation);
-        file.apply(&raise).unwrap();
         file.apply(&raise).unwrap();
         let result = raise.apply(&file.cib, &stale, file.deadline);
         assert!(matches!(result, Err(WriteError::Superseded)), "{result:?}");

@@ -9,7 +9,13 @@ use roxmltree::{Document, Node};
 
 use crate::model::cluster_view::{NodeView, ResourceName, Score, base_name};
 use crate::model::node_name::NodeName;
-use crate::pacemaker::cib::{CibError, child, children};
+use crate::pacemaker::attributes::WriteError;
+use crate::pacemaker::cib::{Cib, CibError, child, children};
+use crate::pacemaker::xml::xpath_literal;
+use crate::sys::{Command, Deadline, RunError};
+
+/// How the id of a history entry ends that is the note of a failure, `RSC_last_failure_0`.
+pub(super) const NOTE: &str = "_last_failure_0";
 
 /// A failed operation that nobody has forgiven yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,10 +95,8 @@ fn of_node(state: Node<'_, '_>, resources: &[&ResourceName]) -> Vec<FailedOperat
         let Some(resource) = resources.iter().find(|r| r.as_str() == name) else {
             continue;
         };
-        let is_failure = |op: &Node<'_, '_>| {
-            op.attribute("id")
-                .is_some_and(|id| id.ends_with("_last_failure_0"))
-        };
+        let is_failure =
+            |op: &Node<'_, '_>| op.attribute("id").is_some_and(|id| id.ends_with(NOTE));
         for op in children(Some(history), "lrm_rsc_op").filter(is_failure) {
             let says = |name: &str| op.attribute(name).unwrap_or_default().to_owned();
             found.push(FailedOperation {
@@ -127,6 +131,64 @@ pub fn fail_count(node: &NodeView, resource: &ResourceName) -> Score {
         sum.saturating_add(count.value())
     });
     Score::new(sum)
+}
+
+/// Removes the note of a monitor's result from a node's history, where it is still that of this call. That it is gone already is no
+/// error.
+///
+/// # Errors
+/// [`WriteError`].
+pub fn delete_note(
+    cib: &Cib,
+    node: &NodeName,
+    resource: &ResourceName,
+    call: u64,
+    deadline: Deadline,
+) -> Result<(), WriteError> {
+    let literal = |name: &str, text: &str| {
+        xpath_literal(text).ok_or_else(|| WriteError::BadValue {
+            name: name.to_owned(),
+            value: text.to_owned(),
+            why: "a path cannot have both kinds of quotes",
+        })
+    };
+    let uname = literal("node", node.as_str())?;
+    // An instance's history has the resource's name, with or without the instance's number.
+    let (id, instance) = (
+        literal("resource", resource.as_str())?,
+        literal("resource", &format!("{resource}:"))?,
+    );
+    let path = format!(
+        "/cib/status/node_state[@uname={uname}]/lrm/lrm_resources/lrm_resource[@id={id} or starts-with(@id,{instance})]\
+         /lrm_rsc_op[contains(@id,'{NOTE}')][@operation='monitor'][@call-id='{call}']"
+    );
+    let limit = deadline.remaining();
+    cib.cibadmin(deadline)
+        .args(["--delete-all", "--force"])
+        .arg(format!("--xpath={path}"))
+        .run(deadline)
+        .map(drop)
+        .map_err(|error| WriteError::from_run(error, limit))
+}
+
+/// Has Pacemaker forget a monitor's note and all else that it knows of the resource on a node: the node is asked anew what runs there, which
+/// stops nothing, and the monitors begin. Only where [`delete_note`] does not help: what is asked of the node in the same moment fails.
+///
+/// # Errors
+/// [`RunError`].
+pub fn forget_monitor(
+    node: &NodeName,
+    resource: &ResourceName,
+    interval_ms: u32,
+    deadline: Deadline,
+) -> Result<(), RunError> {
+    Command::new("crm_resource")
+        .args(["--cleanup", "--operation=monitor"])
+        .arg(format!("--resource={resource}"))
+        .arg(format!("--node={node}"))
+        .arg(format!("--interval={interval_ms}ms"))
+        .run(deadline)
+        .map(drop)
 }
 
 #[cfg(test)]
@@ -190,5 +252,61 @@ mod tests {
         };
         node.transient.add("fail-count-pgsql#start_0", pair);
         assert_eq!(fail_count(&node, &pgsql), Score::INFINITY);
+    }
+
+    #[test]
+    fn a_note_is_removed_from_that_node_s_history_only() {
+        crate::pacemaker::programs_are_there();
+        let deadline = Deadline::after(std::time::Duration::from_secs(20));
+        let op = |id: &str, call: u32| {
+            format!(
+                "<lrm_rsc_op id=\"{id}\" operation_key=\"k\" operation=\"monitor\" crm_feature_set=\"3.16.1\" transition-key=\"t\" \
+                 transition-magic=\"m\" call-id=\"{call}\" rc-code=\"191\" op-status=\"0\" interval=\"3000\"/>"
+            )
+        };
+        let state = |id: u32, resources: &str| {
+            format!(
+                "<node_state id=\"{id}\" uname=\"node{id}\"><lrm id=\"{id}\"><lrm_resources>{resources}</lrm_resources></lrm></node_state>"
+            )
+        };
+        let resource = |id: &str, ops: &str| {
+            format!(
+                "<lrm_resource id=\"{id}\" class=\"ocf\" provider=\"heartbeat\" type=\"expgsql\">{ops}</lrm_resource>"
+            )
+        };
+        let both = op("pgsql_last_failure_0", 49) + &op("pgsql_monitor_3000", 49);
+        let status = state(
+            1,
+            &(resource("pgsql:0", &both) + &resource("pgsql2", &op("pgsql2_last_failure_0", 49))),
+        ) + &state(2, &resource("pgsql", &op("pgsql_last_failure_0", 49)));
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("cib.xml");
+        let text = format!(
+            "<cib validate-with=\"pacemaker-3.0\" epoch=\"1\" num_updates=\"0\" admin_epoch=\"0\"><configuration><crm_config/>\
+             <nodes/><resources/><constraints/></configuration><status>{status}</status></cib>"
+        );
+        std::fs::write(&file, &text).unwrap();
+        let cib = Cib::file(&file);
+        let (node, name) = (
+            NodeName::new("node1").unwrap(),
+            ResourceName::new("pgsql").unwrap(),
+        );
+        let left = || {
+            std::fs::read_to_string(&file)
+                .unwrap()
+                .matches("<lrm_rsc_op")
+                .count()
+        };
+        // Another result has come since.
+        delete_note(&cib, &node, &name, 48, deadline).unwrap();
+        assert_eq!(left(), 4);
+        for _ in 0..2 {
+            delete_note(&cib, &node, &name, 49, deadline).unwrap();
+            assert_eq!(left(), 3);
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains("pgsql_monitor_3000"), "{text}");
+        assert!(text.contains("pgsql2_last_failure_0"), "{text}");
+        assert_eq!(text.matches("\"pgsql_last_failure_0").count(), 1, "{text}");
     }
 }

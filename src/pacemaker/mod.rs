@@ -7,6 +7,18 @@ pub mod cib;
 pub mod constraints;
 pub mod corosync;
 pub mod failures;
+mod patch;
 pub mod quorum;
 pub mod resources;
 mod xml;
+
+/// Pacemaker's programs for the tests that call them: root installs them on a fresh machine, others must have them.
+#[cfg(test)]
+fn programs_are_there() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        if nix::unistd::geteuid().is_root() {
+            lab::install().expect("Pacemaker's programs");
+        }
+    });
+}

@@ -13,6 +13,10 @@ pub struct Membership {
     pub ring: String,
     /// Votes in the whole cluster.
     pub expected_votes: usize,
+    /// A node that starts has no quorum before it has seen every other one (`wait_for_all`); false where that is not said.
+    pub waits_for_all: bool,
+    /// It has enough votes, and waits until it has seen every node (`wait_for_all`); false where that is not said.
+    pub awaits_all: bool,
     /// Each member listed has exactly one vote, so that members can be counted instead.
     pub one_vote_each: bool,
     /// The ids of the members listed; empty where there is no list that can be read.
@@ -20,6 +24,12 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// How many members are listed, a quorum device not counted; `None` where there is no list that can be read.
+    #[must_use]
+    pub fn count(&self) -> Option<usize> {
+        (!self.members.is_empty()).then_some(self.members.len())
+    }
+
     /// Whether the node with this id (as the CIB has it) is a member; `None` where that can't be told.
     #[must_use]
     pub fn has(&self, id: &str) -> Option<bool> {
@@ -62,20 +72,42 @@ fn parse(text: &str) -> Result<Membership, QuorumError> {
             .filter(|v| !v.is_empty())
             .ok_or(QuorumError::Missing(label))
     };
+    let quorate = match field("Quorate")? {
+        "Yes" => true,
+        "No" => false,
+        _ => return Err(QuorumError::Missing("Quorate")),
+    };
+    let waits_for_all =
+        field("Flags").is_ok_and(|flags| flags.split_whitespace().any(|flag| flag == "WaitForAll"));
+    // "1 Activity blocked"
+    let number = |label| {
+        field(label)
+            .ok()?
+            .split_whitespace()
+            .next()?
+            .parse::<u32>()
+            .ok()
+    };
+    let has_votes = number("Total votes")
+        .zip(number("Quorum"))
+        .is_some_and(|(votes, needed)| votes >= needed);
     Ok(Membership {
-        quorate: match field("Quorate")? {
-            "Yes" => true,
-            "No" => false,
-            _ => return Err(QuorumError::Missing("Quorate")),
-        },
+        quorate,
         ring: field("Ring ID")?.to_owned(),
         expected_votes: field("Expected votes")?
             .parse()
             .map_err(|_| QuorumError::Missing("Expected votes"))?,
+        waits_for_all,
+        awaits_all: waits_for_all && !quorate && has_votes,
         one_vote_each: one_vote_each(text),
         members: members(text),
     })
 }
+
+/// The id of a quorum device in the table of members: it has a vote and no copy of anything.
+///
+/// Source: corosync's votequorum.h, `VOTEQUORUM_QDEVICE_NODEID`.
+const QUORUM_DEVICE: u32 = 0;
 
 /// The table under `Nodeid Votes Name`.
 fn rows(text: &str) -> impl Iterator<Item = &str> {
@@ -95,10 +127,10 @@ fn one_vote_each(text: &str) -> bool {
 /// Empty where there is no table, or a row that does not begin with an id: a list with a gap would call a member away.
 fn members(text: &str) -> BTreeSet<u32> {
     let id = |row: &str| row.split_whitespace().next()?.parse().ok();
-    rows(text)
-        .map(id)
-        .collect::<Option<_>>()
-        .unwrap_or_default()
+    let ids: Option<BTreeSet<u32>> = rows(text).map(id).collect();
+    let mut ids = ids.unwrap_or_default();
+    ids.remove(&QUORUM_DEVICE);
+    ids
 }
 
 #[cfg(test)]
@@ -137,6 +169,8 @@ Membership information
             quorate: true,
             ring: "1.c".to_owned(),
             expected_votes: 3,
+            waits_for_all: false,
+            awaits_all: false,
             one_vote_each: true,
             members: BTreeSet::from([1, 2]),
         };
@@ -158,6 +192,81 @@ Membership information
         assert_eq!(parse(no_table).unwrap().has("2"), None);
         let unreadable = PRINTED.replace("         1          1", "         ?          1");
         assert_eq!(parse(&unreadable).unwrap().has("2"), None);
+    }
+
+    #[test]
+    fn a_quorum_device_has_a_vote_and_is_no_member() {
+        let device = PRINTED
+            .replace(
+                "    Nodeid      Votes Name",
+                "    Nodeid      Votes    Qdevice Name",
+            )
+            .replace(
+                "         1          1 node1",
+                "         1          1    A,V,NMW node1",
+            )
+            .replace(
+                "         2          1 node2",
+                "         2          1    A,V,NMW node2",
+            )
+            + "         0          1            Qdevice\n";
+        let seen = parse(&device).unwrap();
+        assert_eq!((seen.count(), seen.expected_votes), (Some(2), 3));
+        assert!(seen.one_vote_each && seen.has("1") == Some(true));
+        // Nobody has the id, so nobody is it.
+        assert_eq!(seen.has("0"), Some(false));
+    }
+
+    #[test]
+    fn wait_for_all_is_among_the_flags() {
+        for (flags, expected) in [
+            ("2Node Quorate WaitForAll ", true),
+            ("2Node WaitForAll", true),
+            ("2Node Quorate ", false),
+            ("", false),
+        ] {
+            let text = PRINTED.replace(
+                "Flags:            Quorate",
+                &format!("Flags:            {flags}"),
+            );
+            assert_eq!(parse(&text).unwrap().waits_for_all, expected, "{flags:?}");
+        }
+        assert!(
+            !parse(&PRINTED.replace("Flags:", "X:"))
+                .unwrap()
+                .waits_for_all
+        );
+    }
+
+    #[test]
+    fn who_has_the_votes_and_no_quorum_waits_for_all() {
+        for (quorate, flags, votes, quorum, expected) in [
+            // Both nodes of two lost power, and one is back: as printed by corosync 3.1.7.
+            ("No", "2Node WaitForAll ", "1", "1 Activity blocked", true),
+            ("Yes", "2Node Quorate WaitForAll ", "1", "1  ", false),
+            // Two of three are back, and one.
+            ("No", "WaitForAll ", "2", "2 Activity blocked", true),
+            ("No", "WaitForAll ", "1", "2 Activity blocked", false),
+            ("No", "", "1", "2 Activity blocked", false),
+            ("No", "2Node WaitForAll ", "?", "1", false),
+        ] {
+            let text = PRINTED
+                .replace(
+                    "Quorate:          Yes",
+                    &format!("Quorate:          {quorate}"),
+                )
+                .replace(
+                    "Flags:            Quorate",
+                    &format!("Flags:            {flags}"),
+                )
+                .replace("Total votes:      3", &format!("Total votes:      {votes}"))
+                .replace(
+                    "Quorum:           2",
+                    &format!("Quorum:           {quorum}"),
+                );
+            let seen = parse(&text).unwrap().awaits_all;
+            assert_eq!(seen, expected, "{quorate} {flags:?} {votes} {quorum}");
+        }
     }
 
     #[test]

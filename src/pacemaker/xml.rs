@@ -1,5 +1,7 @@
 //! XML for cibadmin: elements that can be merged, and XPath literals.
 
+use std::borrow::Cow;
+
 use quick_xml::Writer;
 use quick_xml::events::{BytesEnd, BytesStart, Event};
 
@@ -7,7 +9,7 @@ use quick_xml::events::{BytesEnd, BytesStart, Event};
 #[derive(Debug)]
 pub(crate) struct Element {
     tag: &'static str,
-    attributes: Vec<(&'static str, String)>,
+    attributes: Vec<(Cow<'static, str>, String)>,
     children: Vec<Element>,
 }
 
@@ -20,8 +22,8 @@ impl Element {
         }
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.attributes.push((name, value.to_owned()));
+    pub(crate) fn with(mut self, name: impl Into<Cow<'static, str>>, value: &str) -> Self {
+        self.attributes.push((name.into(), value.to_owned()));
         self
     }
 
@@ -63,7 +65,7 @@ impl Element {
         start.extend_attributes(
             self.attributes
                 .iter()
-                .map(|(name, value)| (*name, value.as_str())),
+                .map(|(name, value)| (name.as_ref(), value.as_str())),
         );
         if self.children.is_empty() {
             return writer.write_event(Event::Empty(start));

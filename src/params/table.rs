@@ -153,7 +153,7 @@ parameters! {
         default: Some("template1"),
         reloadable: true,
         short: "Database to connect to",
-        long: "The database of the agent's own connections.",
+        long: "The database of the agent's own connections. Where it can't be entered, another is, and the resource is shown as degraded.",
     };
     LOGFILE = Param {
         name: "logfile",
@@ -188,7 +188,7 @@ parameters! {
         reloadable: true,
         short: "Password of monitor_user",
         long: "Stands in the cluster's configuration in clear text; a line in the server's pg_hba.conf that needs no password \
-               from the local socket is better. Needs monitor_user.",
+               from the local socket is better, or a line in ~/.pgpass of pgdba or in passfile. Needs monitor_user.",
     };
     MONITOR_SQL = Param {
         name: "monitor_sql",
@@ -197,7 +197,7 @@ parameters! {
         reloadable: true,
         short: "SQL that must succeed on a primary",
         long: "Run by each monitor of a database that accepts writes; when it fails, or takes longer than query_timeout, the \
-               monitor fails. Its result is ignored.",
+               monitor fails. Its result is ignored. What it commits waits for no standby (synchronous_commit=local).",
     };
     CHECK_WAL_RECEIVER = Param {
         name: "check_wal_receiver",
@@ -306,7 +306,8 @@ parameters! {
         reloadable: false,
         short: "Password file of the replication user",
         long: "A file in the format of .pgpass, readable by pgdba only, that standbys take the password of repuser from, so \
-               that it stands neither in the cluster's configuration nor in a process list.",
+               that it stands neither in the cluster's configuration nor in a process list. The agent looks in it for the password \
+               of its own connections as well, before ~/.pgpass of pgdba.",
     };
     RESTART_ON_PROMOTE = Param {
         name: "restart_on_promote",
@@ -336,7 +337,8 @@ parameters! {
         reloadable: false,
         short: "Directory of the agent's files",
         long: "Holds the settings that the agent writes for PostgreSQL and its own records; created with mode 700 for pgdba. Must \
-               survive a restart of the machine.",
+               survive a restart of the machine. Of several resources on a node that name the same, each but the first has a \
+               directory with its own name in it.",
     };
     XLOG_CHECK_COUNT = Param {
         name: "xlog_check_count",

@@ -22,6 +22,7 @@ use crate::postgres::own_entries::{free_in, is_own, is_there, remove_any, sync_d
 use crate::postgres::owner::as_owner;
 use crate::postgres::process::{self, Postmaster};
 use crate::postgres::programs::Programs;
+use crate::postgres::reach;
 use crate::postgres::replace::{self, Kind, Layout, NEW, Swap, SwapError, Unit};
 use crate::postgres::server::{self, ServerError};
 use crate::postgres::source::{Identity, Source, SourceError, one_line};
@@ -143,7 +144,7 @@ impl Copy<'_> {
         let wal = self.layout.units.iter().find(|unit| unit.kind == Kind::Wal);
         // The link is for the time after the swap.
         let wal = wal.map_or_else(|| new.join("pg_wal"), Unit::new_dir);
-        Ok(wal::lineage_in(&wal, control.timeline)?)
+        Ok(wal::lineage_in(&new, &wal, control.timeline)?)
     }
 
     /// Gives it up.
@@ -258,11 +259,7 @@ impl<'a> BaseBackup<'a> {
             Err(error)
                 if error.kind() == io::ErrorKind::PermissionDenied && geteuid().is_root() =>
             {
-                // Its parent is root's, so nobody can have put a link there.
-                files::ensure_dir(self.pgdata, 0o700).and_then(|()| {
-                    let (uid, gid) = (owner.uid.as_raw(), owner.gid.as_raw());
-                    std::os::unix::fs::lchown(self.pgdata, Some(uid), Some(gid))
-                })
+                reach::make_dir(self.pgdata, owner, 0o700)
             }
             other => other,
         };

@@ -1,8 +1,12 @@
 //! postgresql.conf: what it sets, in which file and line, and the lines that include our files.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::postgres::reading;
 
 /// One `name = value` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +31,9 @@ pub struct Contents {
 pub enum ConfigError {
     #[error("{file}: {error}")]
     Read { file: PathBuf, error: io::Error },
-    #[error("{file} line {line}: not understood: {text:?}")]
-    Syntax {
-        file: PathBuf,
-        line: usize,
-        text: String,
-    },
+    /// The line is not quoted: it may have a password in it, and this is told to everybody.
+    #[error("{file} line {line} is not understood")]
+    Syntax { file: PathBuf, line: usize },
     #[error("{file}: included more than 10 files deep")]
     Depth { file: PathBuf },
 }
@@ -66,18 +67,21 @@ fn read_into(
         let file = file.to_owned();
         move |error| ConfigError::Read { file, error }
     };
-    let bytes = fs::read(file).map_err(read_error(file))?;
-    for (index, text) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+    let bytes = reading::read_bytes(file).map_err(read_error(file))?;
+    for (index, raw) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = index + 1;
+        let text = Text::of(raw);
         let syntax = || ConfigError::Syntax {
             file: file.to_owned(),
             line,
-            text: text.to_owned(),
         };
-        let Some((name, value)) = parse_line(text).map_err(|()| syntax())? else {
+        let Some((name, value)) = parse_line(&text.decoded).map_err(|()| syntax())? else {
             continue;
         };
-        let target = file.parent().unwrap_or(Path::new("/")).join(&value);
+        let target = file
+            .parent()
+            .unwrap_or(Path::new("/"))
+            .join(text.path(&value));
         match name.as_str() {
             "include" | "include_if_exists" => {
                 contents.includes.push(target.clone());
@@ -108,6 +112,54 @@ fn read_into(
         }
     }
     Ok(())
+}
+
+/// A line, in whichever encoding it is. What the agent looks for is ASCII; a name of a file has to come back as it was.
+struct Text {
+    decoded: String,
+    /// It is no UTF-8, so each byte became a character.
+    is_by_bytes: bool,
+}
+
+impl Text {
+    fn of(raw: &[u8]) -> Self {
+        match std::str::from_utf8(raw) {
+            Ok(text) => Self {
+                decoded: text.to_owned(),
+                is_by_bytes: false,
+            },
+            Err(_) => Self {
+                decoded: raw.iter().copied().map(char::from).collect(),
+                is_by_bytes: true,
+            },
+        }
+    }
+
+    /// The file that a value of this line names.
+    fn path(&self, value: &str) -> PathBuf {
+        if !self.is_by_bytes {
+            return PathBuf::from(value);
+        }
+        let bytes = value.chars().map(|c| u8::try_from(c).unwrap_or(b'?'));
+        PathBuf::from(OsString::from_vec(bytes.collect()))
+    }
+}
+
+/// Whether `file` itself has an include line for each of `includes`: a quick look, which finds nothing behind other includes.
+///
+/// # Errors
+/// The file can't be read.
+pub fn has_includes(file: &Path, includes: &[PathBuf]) -> io::Result<bool> {
+    let bytes = reading::read_bytes(file)?;
+    let lines = || bytes.split(|byte| *byte == b'\n').map(Text::of);
+    let present: Vec<PathBuf> = lines()
+        .filter(|line| line.decoded.trim_start().starts_with("include"))
+        .filter_map(|line| {
+            let (_, value) = parse_line(&line.decoded).ok()??;
+            Some(line.path(&value))
+        })
+        .collect();
+    Ok(includes.iter().all(|include| present.contains(include)))
 }
 
 /// One line of the grammar in PostgreSQL's `guc-file.l`: `name [=] value [# comment]`.
@@ -165,7 +217,7 @@ pub fn quote(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-/// The text of `file` with an include line for each of `includes` that is not there yet; `None`
+/// The contents of `file` with an include line for each of `includes` that is not there yet; `None`
 /// where nothing is missing.
 ///
 /// The lines go to the end, so that they come after every setting of the file itself.
@@ -173,24 +225,25 @@ pub fn quote(value: &str) -> String {
 ///
 /// # Errors
 /// The file cannot be read or understood.
-pub fn with_includes(file: &Path, includes: &[PathBuf]) -> Result<Option<String>, ConfigError> {
+pub fn with_includes(file: &Path, includes: &[PathBuf]) -> Result<Option<Vec<u8>>, ConfigError> {
     let present = read(file, includes)?.includes;
     let missing: Vec<&PathBuf> = includes.iter().filter(|i| !present.contains(i)).collect();
     if missing.is_empty() {
         return Ok(None);
     }
-    let mut text = fs::read_to_string(file).map_err(|error| ConfigError::Read {
+    let mut text = reading::read_bytes(file).map_err(|error| ConfigError::Read {
         file: file.to_owned(),
         error,
     })?;
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.push(b'\n');
     }
     for include in missing {
-        text.push_str(&format!(
+        let line = format!(
             "include_if_exists {} # added by expgsql\n",
             quote(&include.to_string_lossy())
-        ));
+        );
+        text.extend_from_slice(line.as_bytes());
     }
     Ok(Some(text))
 }
@@ -278,7 +331,9 @@ mod tests {
             ),
         )
         .unwrap();
+        assert!(!has_includes(&file, &ours).unwrap());
         let text = with_includes(&file, &ours).unwrap().unwrap();
+        let text = String::from_utf8(text).unwrap();
         assert!(
             text.ends_with(&format!(
                 "RA\ninclude_if_exists '{}' # added by expgsql\n",
@@ -288,5 +343,25 @@ mod tests {
         );
         fs::write(&file, text).unwrap();
         assert_eq!(with_includes(&file, &ours).unwrap(), None);
+        assert!(has_includes(&file, &ours).unwrap());
+        fs::write(&file, format!("#include '{}'\n", ours[0].display())).unwrap();
+        assert!(!has_includes(&file, &ours[..1]).unwrap());
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_stay_and_hide_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("postgresql.conf");
+        let strange = OsString::from_vec(b"caf\xe9.conf".to_vec());
+        fs::write(dir.path().join(&strange), "port = 7 # \u{e9}\n").unwrap();
+        let bytes = b"# caf\xe9\r\ninclude 'caf\xe9.conf'\nwork_mem = '\xff' # x\n";
+        fs::write(&file, bytes).unwrap();
+        let contents = read(&file, &[]).unwrap();
+        let names: Vec<&str> = contents.settings.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["port", "work_mem"]);
+        assert_eq!(contents.includes, [dir.path().join(&strange)]);
+        let ours = [dir.path().join("recovery.conf")];
+        let more = with_includes(&file, &ours).unwrap().unwrap();
+        assert!(more.starts_with(bytes));
     }
 }

@@ -1,10 +1,12 @@
 //! `pg_controldata`: what a stopped instance says about itself.
 
+use std::io;
 use std::path::Path;
 
 use crate::model::lsn::Lsn;
 use crate::model::timeline::TimelineId;
 use crate::postgres::programs::Programs;
+use crate::postgres::reading;
 use crate::sys::{Deadline, RunError};
 
 /// The parts of the control file that the agent uses.
@@ -26,6 +28,8 @@ pub struct Control {
     /// needs that, or `checksums`.
     pub wal_log_hints: bool,
     pub checksums: bool,
+    /// The values of [`NEEDED`].
+    pub(super) needed: Vec<u64>,
 }
 
 /// `Database cluster state`.
@@ -55,6 +59,27 @@ impl ClusterState {
     }
 }
 
+/// What pg_controldata calls the settings that a standby needs as large as its primary, and what they are called elsewhere.
+const NEEDED: [(&str, &str); 5] = [
+    ("max_connections setting", "max_connections"),
+    ("max_worker_processes setting", "max_worker_processes"),
+    ("max_wal_senders setting", "max_wal_senders"),
+    ("max_prepared_xacts setting", "max_prepared_transactions"),
+    ("max_locks_per_xact setting", "max_locks_per_transaction"),
+];
+
+impl Control {
+    /// The settings that a standby needs at least as large as these, as the primary had them when it wrote the WAL that was
+    /// replayed here last.
+    pub fn needed(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let values = self.needed.iter().copied();
+        NEEDED
+            .iter()
+            .zip(values)
+            .map(|((_, name), value)| (*name, value))
+    }
+}
+
 /// The control file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
@@ -80,8 +105,17 @@ pub fn read(
 /// The major version that a data directory is of. `None`: there is none in `pgdata`, or not a whole one.
 #[must_use]
 pub fn major_version(pgdata: &Path) -> Option<u32> {
-    let text = std::fs::read_to_string(pgdata.join("PG_VERSION")).ok()?;
-    text.trim().split('.').next()?.parse().ok()
+    version_file(pgdata).ok().flatten()
+}
+
+/// The same, and why it can't be read; `None`: it is there, and has no version in it.
+///
+/// # Errors
+/// The file system's.
+pub fn version_file(pgdata: &Path) -> io::Result<Option<u32>> {
+    let text = reading::read_own(pgdata, &pgdata.join("PG_VERSION"))?;
+    let major = text.trim().split('.').next();
+    Ok(major.and_then(|major| major.parse().ok()))
 }
 
 fn parse(text: &str) -> Result<Control, ControlError> {
@@ -124,6 +158,14 @@ fn parse(text: &str) -> Result<Control, ControlError> {
             .ok_or(ControlError::Missing("Bytes per WAL segment"))?,
         wal_log_hints: field("wal_log_hints setting")? == "on",
         checksums: field("Data page checksum version")? != "0",
+        needed: NEEDED
+            .map(|(label, _)| {
+                field(label)?
+                    .parse()
+                    .map_err(|_| ControlError::Missing(label))
+            })
+            .into_iter()
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -144,6 +186,11 @@ Min recovery ending loc's timeline:   3
 wal_log_hints setting:                on
 Bytes per WAL segment:                16777216
 Data page checksum version:           0
+max_connections setting:              100
+max_worker_processes setting:         8
+max_wal_senders setting:              10
+max_prepared_xacts setting:           0
+max_locks_per_xact setting:           64
 ";
 
     #[test]
@@ -158,6 +205,9 @@ Data page checksum version:           0
         assert_eq!((timeline.get(), lsn.to_string().as_str()), (3, "0/6000148"));
         assert_eq!(control.wal_segment_size, 16 << 20);
         assert!(control.wal_log_hints && !control.checksums);
+        let needed: Vec<_> = control.needed().collect();
+        assert_eq!(needed[0], ("max_connections", 100));
+        assert_eq!(needed[3], ("max_prepared_transactions", 0));
         let primary = PRINTED
             .replace("timeline:   3", "timeline:   0")
             .replace("0/6000148", "0/0");

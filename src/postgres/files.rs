@@ -1,5 +1,6 @@
 //! Small files that the agent writes: complete or not at all.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd;
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, getegid, geteuid};
 
+use crate::postgres::reading;
+
 /// Replaces `path` by `contents`: written beside it, on disk, then renamed, so that neither a
 /// power cut nor a full disk leaves a half-written file. Does nothing where the contents are the
 /// same already.
@@ -15,7 +18,7 @@ use nix::unistd::{Uid, getegid, geteuid};
 /// # Errors
 /// Whatever the file system says; the old file is untouched then.
 pub fn write(path: &Path, contents: &str, mode: u32) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|old| old == contents.as_bytes()) {
+    if reading::read(path).is_ok_and(|old| old == contents) {
         return Ok(());
     }
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
@@ -57,7 +60,7 @@ fn write_draft(path: &Path, contents: &str, mode: u32) -> io::Result<PathBuf> {
 ///
 /// # Errors
 /// As [`write`].
-pub fn rewrite(path: &Path, contents: &str, dir_owner: Option<Uid>) -> io::Result<()> {
+pub fn rewrite(path: &Path, contents: &[u8], dir_owner: Option<Uid>) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
@@ -68,7 +71,15 @@ pub fn rewrite(path: &Path, contents: &str, dir_owner: Option<Uid>) -> io::Resul
     if dir_owner.is_some_and(|owner| dir.metadata().map(|d| d.uid()).ok() != Some(owner.as_raw())) {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
-    // From here on this very directory is meant, whatever is put in the place of its name.
+    rewrite_in(&dir, name, contents)
+}
+
+/// [`rewrite`] of the file `name` in a directory that is held: that very directory is meant, whatever is put in the place
+/// of its name.
+///
+/// # Errors
+/// As [`write`].
+pub fn rewrite_in(dir: &File, name: &OsStr, contents: &[u8]) -> io::Result<()> {
     let pinned = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
     let target = pinned.join(name);
     let old = fs::symlink_metadata(&target)?;
@@ -83,7 +94,7 @@ pub fn rewrite(path: &Path, contents: &str, dir_owner: Option<Uid>) -> io::Resul
         .mode(0o600)
         .open(&draft)?;
     let written = file
-        .write_all(contents.as_bytes())
+        .write_all(contents)
         .and_then(|()| own_alike(&file, &old))
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&draft, &target));
@@ -185,10 +196,10 @@ mod tests {
         fs::write(&real, "a").unwrap();
         fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        rewrite(&link, "b", None).unwrap();
-        rewrite(&link, "b", Some(geteuid())).unwrap();
+        rewrite(&link, b"b", None).unwrap();
+        rewrite(&link, b"b", Some(geteuid())).unwrap();
         let other = Uid::from_raw(geteuid().as_raw() + 1);
-        assert!(rewrite(&link, "c", Some(other)).is_err());
+        assert!(rewrite(&link, b"c", Some(other)).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         assert_eq!(fs::read_to_string(&real).unwrap(), "b");
         assert_eq!(fs::metadata(&real).unwrap().mode() & 0o777, 0o640);

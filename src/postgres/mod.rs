@@ -2,10 +2,13 @@
 //! and carries out steps; judges nothing (that is `decide`).
 
 pub mod base_backup;
+pub mod children;
 pub mod config;
 pub mod conninfo;
 pub mod control;
+pub mod entry;
 pub mod files;
+pub mod last_words;
 pub mod meter;
 pub mod mounts;
 pub mod own_entries;
@@ -13,10 +16,13 @@ pub mod owner;
 pub mod passfile;
 pub mod process;
 pub mod programs;
+pub mod reach;
+pub mod reading;
 pub mod replace;
 pub mod rewind;
 pub mod server;
 pub mod session;
 pub mod source;
+pub mod tls;
 pub mod views;
 pub mod wal;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::postgres::files;
 use crate::postgres::mounts::Mounts;
 use crate::postgres::owner::as_owner;
+use crate::postgres::reading;
 use crate::sys::Owner;
 
 /// What PostgreSQL keeps directly in a data directory and does not name `pg_…`. All versions from 12.
@@ -219,13 +220,13 @@ impl Place<'_> {
 
     fn manifest(&self) -> Result<Option<Manifest>, OwnError> {
         let path = self.to.join(MANIFEST);
-        let read = self.act(&path, || match fs::read(&path) {
+        let read = self.act(&path, || match reading::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             other => other.map(Some),
         })?;
-        let Some(bytes) = read else { return Ok(None) };
+        let Some(text) = read else { return Ok(None) };
         let manifest: Manifest =
-            serde_json::from_slice(&bytes).map_err(|_| OwnError::BadManifest(path))?;
+            serde_json::from_str(&text).map_err(|_| OwnError::BadManifest(path))?;
         let is_same = fs::canonicalize(&manifest.pgdata).ok() == fs::canonicalize(self.pgdata).ok();
         if is_same {
             Ok(Some(manifest))
@@ -419,11 +420,11 @@ impl Place<'_> {
         if about.is_file() {
             let mut made = None;
             own(&mut || {
-                made = Some(copy_file(from, to, about.mode())?);
+                made = Some(copy_file(from, to)?);
                 Ok(())
             })?;
             return match made {
-                Some(file) => self.own_alike(&file, &about),
+                Some((file, copied)) => self.own_alike(&file, &copied),
                 None => Ok(()),
             };
         }
@@ -477,15 +478,16 @@ impl Place<'_> {
     }
 }
 
-fn copy_file(from: &Path, to: &Path, mode: u32) -> io::Result<File> {
-    let mut source = File::open(from)?;
+/// The copy, and what the file that was copied is: its name may be another's by now, whose owner the copy must not get.
+fn copy_file(from: &Path, to: &Path) -> io::Result<(File, fs::Metadata)> {
+    let (mut source, about) = reading::open(from, nix::libc::O_NOFOLLOW)?;
     let mut options = fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(to)?;
     io::copy(&mut source, &mut file)?;
     // Never a set-user-id bit: the file may be given to root.
-    file.set_permissions(fs::Permissions::from_mode(mode & 0o777))?;
+    file.set_permissions(fs::Permissions::from_mode(about.mode() & 0o777))?;
     file.sync_all()?;
-    Ok(file)
+    Ok((file, about))
 }
 
 fn is_log(name: &str) -> bool {

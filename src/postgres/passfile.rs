@@ -3,12 +3,15 @@
 //! Source: PostgreSQL documentation, "The Password File".
 
 use std::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::params::Secret;
+
+/// So much of a file is read; it has a line for each server.
+const MOST: u64 = 1 << 20;
 
 /// What a password is for.
 #[derive(Clone, Copy, Debug)]
@@ -40,16 +43,47 @@ pub enum PassfileError {
     NoFile(PathBuf),
 }
 
+impl PassfileError {
+    /// Whether there is no such file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+        matches!(self, Self::Unreadable { source, .. } if gone.contains(&source.kind()))
+    }
+}
+
+/// A password file that was read.
+pub struct Lines(String);
+
+impl Lines {
+    /// The password of the first line that fits. `None`: no line does.
+    #[must_use]
+    pub fn find(&self, login: &Login<'_>) -> Option<Secret> {
+        find(&self.0, login)
+    }
+}
+
 /// The password of the first line that fits. `None`: no line does.
 ///
 /// # Errors
 /// [`PassfileError`]; [`PassfileError::Unreadable`] also where it does not exist.
 pub fn password(path: &Path, login: &Login<'_>) -> Result<Option<Secret>, PassfileError> {
+    lines(path).map(|lines| lines.find(login))
+}
+
+/// Reads a password file, for several logins.
+///
+/// # Errors
+/// [`PassfileError`]; [`PassfileError::Unreadable`] also where it does not exist.
+pub fn lines(path: &Path) -> Result<Lines, PassfileError> {
     let unreadable = |source| PassfileError::Unreadable {
         path: path.to_owned(),
         source,
     };
-    let mut file = File::open(path).map_err(unreadable)?;
+    // A pipe at its place would hold the caller up for ever.
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(nix::libc::O_NONBLOCK);
+    let file = options.open(path).map_err(unreadable)?;
     let about = file.metadata().map_err(unreadable)?;
     if !about.is_file() {
         return Err(PassfileError::NoFile(path.to_owned()));
@@ -61,8 +95,9 @@ pub fn password(path: &Path, login: &Login<'_>) -> Result<Option<Secret>, Passfi
         });
     }
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(find(&String::from_utf8_lossy(&bytes), login))
+    let mut some = file.take(MOST);
+    some.read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(Lines(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn find(text: &str, login: &Login<'_>) -> Option<Secret> {
@@ -196,6 +231,12 @@ mod tests {
         }
         assert!(matches!(
             password(dir.path(), &LOGIN),
+            Err(PassfileError::NoFile(_))
+        ));
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(matches!(
+            password(&pipe, &LOGIN),
             Err(PassfileError::NoFile(_))
         ));
         let missing = password(&dir.path().join("none"), &LOGIN).unwrap_err();

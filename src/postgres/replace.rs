@@ -15,7 +15,9 @@ use crate::postgres::files;
 use crate::postgres::own_entries::{OURS, is_own, is_there, remove_any, sync_dir};
 use crate::postgres::owner::as_owner;
 use crate::postgres::process::{self, Postmaster};
+use crate::postgres::reading;
 use crate::sys::Owner;
+use crate::trial::point;
 
 /// Where the copy is made, in each place.
 pub(super) const NEW: &str = ".expgsql.new";
@@ -224,7 +226,9 @@ impl Step {
             Self::MakeDir(dir) => at(dir, files::ensure_dir(dir, 0o700)),
             Self::Move { name, from, to } => {
                 let (from, to) = (from.join(name), to.join(name));
-                at(&from, fs::rename(&from, &to))
+                at(&from, fs::rename(&from, &to))?;
+                point!(SwapMoved);
+                Ok(())
             }
             Self::Sync(dirs) => dirs.iter().try_for_each(|dir| {
                 // A tablespace that the primary has no more has no new directory.
@@ -235,13 +239,20 @@ impl Step {
                 }
             }),
             Self::RemoveDir(dir) => at(dir, remove_any(dir)),
-            Self::Become(phase) => write(
-                pgdata,
-                &Plan {
-                    phase: *phase,
-                    layout: layout.clone(),
-                },
-            ),
+            Self::Become(phase) => {
+                let (phase, layout) = (*phase, layout.clone());
+                write(pgdata, &Plan { phase, layout })?;
+                match phase {
+                    Phase::Out => {}
+                    Phase::In => {
+                        point!(SwapOut);
+                    }
+                    Phase::Purge => {
+                        point!(SwapIn);
+                    }
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -264,8 +275,9 @@ pub(super) fn act<T>(
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, SwapError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let text = match reading::read_own(dir, path) {
+        Ok(text) => text,
         Err(error)
             if matches!(
                 error.kind(),
@@ -276,7 +288,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, SwapEr
         }
         Err(error) => return at(path, Err(error)),
     };
-    serde_json::from_slice(&bytes)
+    serde_json::from_str(&text)
         .map(Some)
         .map_err(|_| SwapError::BadMarker(path.to_owned()))
 }

@@ -104,7 +104,7 @@ pub fn promote(programs: &Programs, pgdata: &Path, deadline: Deadline) -> Result
 /// # Errors
 /// The signal could not be sent.
 pub fn reload(running: &Running) -> io::Result<()> {
-    process::signal(running.pid, Signal::SIGHUP)
+    running.signal(Signal::SIGHUP).map(drop)
 }
 
 /// The way a server went down.
@@ -114,12 +114,15 @@ pub enum Ended {
     /// It did not run.
     Already,
     Fast,
+    /// As fast, and ended once it only waited for others: the archiver, or a standby that hangs.
+    Curtailed,
     Immediate,
     Killed,
 }
 
 /// Stops the server: fast, then immediate, then SIGKILL to all its processes. Signals are sent
-/// directly, so that stopping needs neither pg_ctl nor a correct configuration.
+/// directly, so that stopping needs neither pg_ctl nor a correct configuration. `only_waits` is asked again and again
+/// whether a fast shutdown has nothing left to do but to wait.
 ///
 /// # Errors
 /// Some process outlives even SIGKILL, or nobody can tell.
@@ -127,6 +130,7 @@ pub fn stop(
     pgdata: &Path,
     owner: &Owner,
     plan: impl Fn(&Running) -> Escalation,
+    mut only_waits: impl FnMut(&Running) -> bool,
     deadline: Deadline,
 ) -> Result<Ended, ServerError> {
     let Postmaster::Running(running) = process::postmaster(pgdata)? else {
@@ -135,6 +139,7 @@ pub fn stop(
         return Ok(Ended::Already);
     };
     let plan = plan(&running);
+    let mut is_through = false;
     for (signal, time, ended) in [
         (Signal::SIGINT, plan.fast, Ended::Fast),
         (Signal::SIGQUIT, plan.immediate, Ended::Immediate),
@@ -142,30 +147,50 @@ pub fn stop(
         if time.is_zero() {
             continue;
         }
-        process::signal(running.pid, signal)?;
-        if wait_gone(pgdata, running.pid, deadline.min(time))? {
-            wait_for_last_words(pgdata, owner, deadline)?;
-            kill_orphans(pgdata, owner, deadline)?;
-            return Ok(ended);
+        running.signal(signal)?;
+        let mut is_enough = || signal == Signal::SIGINT && only_waits(&running);
+        match wait_gone(pgdata, running.pid, deadline.min(time), &mut is_enough)? {
+            Waited::Gone => {
+                wait_for_last_words(pgdata, owner, deadline)?;
+                kill_orphans(pgdata, owner, deadline)?;
+                return Ok(if is_through { Ended::Curtailed } else { ended });
+            }
+            Waited::Enough => is_through = true,
+            Waited::InVain => {}
         }
     }
-    process::signal(running.pid, Signal::SIGKILL)?;
-    wait_gone(pgdata, running.pid, deadline)?;
+    running.signal(Signal::SIGKILL)?;
+    wait_gone(pgdata, running.pid, deadline, &mut || false)?;
     kill_orphans(pgdata, owner, deadline)?;
-    Ok(Ended::Killed)
+    Ok(if is_through {
+        Ended::Curtailed
+    } else {
+        Ended::Killed
+    })
 }
 
-fn wait_gone(pgdata: &Path, pid: i32, deadline: Deadline) -> io::Result<bool> {
-    let mut failure = None;
-    let gone = poll_until(deadline, POLL, || match process::postmaster(pgdata) {
-        Ok(Postmaster::Running(running)) if running.pid == pid => None,
-        Ok(_) => Some(()),
-        Err(error) => {
-            failure = Some(error);
-            Some(())
+/// What came of waiting for a postmaster's end.
+enum Waited {
+    Gone,
+    /// It goes on, and there is no use in waiting.
+    Enough,
+    InVain,
+}
+
+fn wait_gone(
+    pgdata: &Path,
+    pid: i32,
+    deadline: Deadline,
+    is_enough: &mut dyn FnMut() -> bool,
+) -> io::Result<Waited> {
+    let waited = poll_until(deadline, POLL, || match process::postmaster(pgdata) {
+        Ok(Postmaster::Running(running)) if running.pid == pid => {
+            is_enough().then_some(Ok(Waited::Enough))
         }
+        Ok(_) => Some(Ok(Waited::Gone)),
+        Err(error) => Some(Err(error)),
     });
-    failure.map_or(Ok(gone.is_some()), Err)
+    waited.unwrap_or(Ok(Waited::InVain))
 }
 
 /// After an orderly end some processes are on their way out: the postmaster itself, which removes its pid file before
@@ -195,7 +220,9 @@ pub fn kill_orphans(pgdata: &Path, owner: &Owner, deadline: Deadline) -> Result<
             Ok(pids) => {
                 last = pids.first().copied();
                 pids.iter()
-                    .find_map(|&pid| process::signal(pid, Signal::SIGKILL).err())
+                    .find_map(|&pid| {
+                        process::signal_orphan(pgdata, owner.uid, pid, Signal::SIGKILL).err()
+                    })
                     .map(Err)
             }
             Err(error) => Some(Err(error)),

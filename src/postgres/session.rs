@@ -1,84 +1,24 @@
 //! One connection to the server, every call of which ends in time.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
-
-use crate::params::Params;
-use crate::postgres::owner::as_owner;
-use crate::postgres::process::Running;
-use crate::sys::Owner;
-
-/// Where and as whom to connect.
-#[derive(Clone, Debug)]
-pub struct Target {
-    pub address: Address,
-    pub port: u16,
-    pub user: String,
-    pub password: Option<String>,
-    pub database: String,
-}
-
-/// A server's address.
-#[derive(Clone, Debug)]
-pub enum Address {
-    Socket(PathBuf),
-    Host(String),
-}
-
-impl Target {
-    /// This node's own server, as the parameters and the server itself say where it listens.
-    #[must_use]
-    pub fn of_server(
-        params: &Params,
-        running: &Running,
-        user: String,
-        password: Option<String>,
-    ) -> Self {
-        // The running server knows best.
-        let socket = || {
-            params
-                .socketdir
-                .clone()
-                .or_else(|| running.socket_dir.clone())
-                .unwrap_or_else(|| "/tmp".into())
-        };
-        let address = match &params.pghost {
-            Some(host) if host.starts_with('/') => Address::Socket(host.into()),
-            Some(host) => Address::Host(host.clone()),
-            None => Address::Socket(socket()),
-        };
-        Self {
-            address,
-            port: running.port.unwrap_or(params.pgport),
-            user,
-            password,
-            database: params.pgdb.clone(),
-        }
-    }
-}
-
-/// The user that monitoring is set up for, and its password.
-#[must_use]
-pub fn monitoring_user(params: &Params) -> (String, Option<String>) {
-    let user = params.monitor_user.clone();
-    let password = params.monitor_password.as_ref();
-    (
-        user.unwrap_or_else(|| params.pgdba.clone()),
-        password.map(|secret| secret.reveal().to_owned()),
-    )
-}
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// Why the server did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
     /// It took the connection, or the query, and said nothing.
-    #[error("no answer within {:.1} s: the server hangs, or the machine is overloaded", .0.as_secs_f32())]
-    TimedOut(Duration),
+    #[error("no answer within {:.1} s: {}", .0.as_secs_f32(), .1)]
+    TimedOut(Duration, &'static str),
+    /// It works on the login, and was not done in all the time that there was.
+    #[error("no login is done within {:.1} s although the server works on it: the machine is overloaded", .0.as_secs_f32())]
+    Slow(Duration),
+    /// It lives, and does not let the agent in.
+    #[error("{0}")]
+    Refused(String),
     /// It is starting, recovering, or shutting down.
     #[error("the server does not take connections yet: {0}")]
     NotReady(String),
@@ -97,12 +37,31 @@ pub enum SqlError {
     Setup(#[from] io::Error),
 }
 
+impl SqlError {
+    /// Whether the server has answered: it lives.
+    #[must_use]
+    pub const fn is_answer(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Failed { .. } | Self::Unexpected { .. } => true,
+            Self::TimedOut(..)
+            | Self::Slow(_)
+            | Self::NotReady(_)
+            | Self::Unreachable(_)
+            | Self::Owner(_)
+            | Self::Setup(_) => false,
+        }
+    }
+}
+
 /// A row in text form; NULL is `None`.
 pub type Row = Vec<Option<String>>;
 
 /// An open connection. Every query may take `limit` at most.
+///
+/// What the owner of the database, or `ALTER ROLE … SET`, may have set is set here as the agent needs it: its queries
+/// find nobody else's functions and views, and no timeout but its own ends them.
 pub struct Session {
-    runtime: Runtime,
+    runtime: Background,
     client: Client,
     limit: Duration,
 }
@@ -116,47 +75,12 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// Connects with the owner's identity, which peer authentication asks for.
-    ///
-    /// # Errors
-    /// See [`SqlError`]; a server that accepts and then hangs is [`SqlError::TimedOut`].
-    pub fn connect(target: &Target, owner: &Owner, limit: Duration) -> Result<Self, SqlError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let mut config = tokio_postgres::Config::new();
-        match &target.address {
-            Address::Socket(dir) => config.host_path(dir),
-            Address::Host(host) => config.host(host),
-        };
-        config
-            .port(target.port)
-            .user(&target.user)
-            .dbname(&target.database)
-            .application_name("expgsql");
-        // The server gives up by itself what the agent no longer waits for.
-        config.options(format!(
-            "-c statement_timeout={} -c lock_timeout=2000 -c client_encoding=UTF8",
-            limit.as_millis()
-        ));
-        if let Some(password) = &target.password {
-            config.password(password);
-        }
-        let client = as_owner(owner, || {
-            runtime.block_on(async {
-                let connecting = tokio::time::timeout(limit, config.connect(NoTls)).await;
-                let (client, connection) = connecting
-                    .map_err(|_| SqlError::TimedOut(limit))?
-                    .map_err(classify)?;
-                tokio::spawn(connection);
-                Ok::<_, SqlError>(client)
-            })
-        })??;
-        Ok(Self {
+    pub(super) const fn new(runtime: Background, client: Client, limit: Duration) -> Self {
+        Self {
             runtime,
             client,
             limit,
-        })
+        }
     }
 
     /// Lets the following queries take `limit`, for work that is known to be long.
@@ -175,9 +99,10 @@ impl Session {
             limit,
         } = self;
         let answer = runtime
+            .get()
             .block_on(async { tokio::time::timeout(*limit, client.simple_query(sql)).await });
         let messages = answer
-            .map_err(|_| SqlError::TimedOut(*limit))?
+            .map_err(|_| SqlError::TimedOut(*limit, HANGS))?
             .map_err(classify)?;
         let mut rows = Vec::new();
         for message in messages {
@@ -200,6 +125,16 @@ impl Session {
         Ok(rows)
     }
 
+    /// Runs `sql` of the operator's, which finds what the operator's own session would find.
+    ///
+    /// # Errors
+    /// See [`SqlError`].
+    pub fn execute_as_configured(&mut self, sql: &str) -> Result<(), SqlError> {
+        self.execute("RESET search_path")?;
+        self.execute(sql)?;
+        self.execute(OWN_PATH)
+    }
+
     /// Runs `sql` for its effect.
     ///
     /// # Errors
@@ -209,7 +144,77 @@ impl Session {
     }
 }
 
-fn classify(error: tokio_postgres::Error) -> SqlError {
+/// The runtime of a connection. Its end does not wait for a name server that does not answer.
+pub(super) struct Background(Option<Runtime>);
+
+impl Background {
+    pub(super) fn new() -> io::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        Ok(Self(Some(builder.enable_all().build()?)))
+    }
+
+    pub(super) fn get(&self) -> &Runtime {
+        self.0.as_ref().expect("it is taken by drop only")
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What a query without an answer means.
+const HANGS: &str = "the server hangs, or the machine is overloaded";
+
+/// Where the agent's own queries look for functions and views. Not among the options of the connection, so that RESET gives
+/// the operator's queries the path that is configured.
+pub(super) const OWN_PATH: &str = "SET search_path = pg_catalog, pg_temp";
+
+/// "unrecognized configuration parameter", "permission denied to set parameter".
+pub(super) const NOT_TO_BE_SET: [&str; 2] = ["42704", "42501"];
+
+/// Settings that win over those of the database, the role and the files. The server refuses a connection that
+/// sets what it does not know.
+pub(super) fn options(limit: Duration, version: Option<u32>, is_superuser: bool) -> String {
+    // The server gives up by itself what the agent no longer waits for.
+    let timeout = limit.as_millis().to_string();
+    let mut all = vec![
+        ("statement_timeout", timeout.as_str()),
+        ("lock_timeout", "2000"),
+        ("idle_in_transaction_session_timeout", "0"),
+        ("client_encoding", "UTF8"),
+        // The agent's queries write nothing that has to last, and the operator's monitor_sql must not wait for a standby:
+        // commits that wait by design would look like a server that hangs.
+        ("synchronous_commit", "local"),
+        ("default_transaction_isolation", "read\\ committed"),
+        ("default_transaction_read_only", "off"),
+        ("default_transaction_deferrable", "off"),
+        ("row_security", "on"),
+        ("role", "none"),
+        ("local_preload_libraries", ""),
+    ];
+    if version >= Some(14) {
+        all.push(("idle_session_timeout", "0"));
+    }
+    if version >= Some(17) {
+        all.push(("transaction_timeout", "0"));
+    }
+    if is_superuser {
+        // What fails there would lock the agent out.
+        all.push(("session_preload_libraries", ""));
+    }
+    if version >= Some(17) && is_superuser {
+        // A trigger on login that fails would lock the agent out.
+        all.push(("event_triggers", "off"));
+    }
+    let words = all.iter().map(|(name, value)| format!("-c {name}={value}"));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn classify(error: tokio_postgres::Error) -> SqlError {
     let Some(db) = error.as_db_error() else {
         return if error.is_closed()
             || std::error::Error::source(&error).is_some_and(|s| s.is::<io::Error>())

@@ -496,6 +496,8 @@ impl Source {
         // With the SQLSTATE: the words are in the primary's language.
         let output = self
             .told(self.programs.named(&self.psql))
+            // Whoever owns the database might have set another.
+            .env("PGOPTIONS", "-c search_path=pg_catalog,pg_temp")
             .args(["-XAtqw", "-v", "VERBOSITY=verbose", "-d"])
             .arg(kind.connection())
             .arg("-c")

@@ -1,7 +1,10 @@
 //! What a running server says about replication, each in one query.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::decide::proof::{Process, Work};
+use crate::decide::replay::Replay;
 use crate::decide::slots::Slot;
 use crate::model::lsn::Lsn;
 use crate::model::status::{SenderState, SyncState};
@@ -9,7 +12,7 @@ use crate::model::sync_names::StandbyName;
 use crate::model::sync_names::SyncNames;
 use crate::model::timeline::TimelineId;
 use crate::model::version::Version;
-use crate::postgres::session::{Row, Session, SqlError};
+use crate::postgres::session::{Row, Session, SqlError, literal};
 
 /// Role and positions of a running server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +21,8 @@ pub struct ServerState {
     pub in_recovery: bool,
     /// The timeline it writes on, or last received from.
     pub timeline: TimelineId,
-    /// Primary: end of flushed WAL. Standby: the further of received and replayed. `None`: a
-    /// standby that has neither received nor replayed anything since it started.
+    /// Where its WAL ends. Primary: end of flushed WAL. Standby: the further of received and replayed. `None`: a standby that
+    /// was restarted and has not yet replayed what it has: where that ends it does not know itself.
     pub end: Option<Lsn>,
     /// Standby: the end of the last whole record that it has replayed. What it received may end within the next one.
     pub replayed: Option<Lsn>,
@@ -27,6 +30,8 @@ pub struct ServerState {
     pub sync_names: SyncNames,
     /// A standby whose startup process has used up its local WAL and waits for more.
     pub has_replayed_all: bool,
+    /// Standby: what may keep it from replaying what it has.
+    pub replay: Replay,
     pub receiver: Option<Receiver>,
     pub version: Version,
     /// PostgreSQL's system identifier: the same on all copies of one cluster.
@@ -48,10 +53,9 @@ pub struct Sender {
     pub name: StandbyName,
     pub state: SenderState,
     pub sync: SyncState,
-    /// Its place in `synchronous_standby_names` as the process that sends to it has read that: 0 if it
-    /// has none. So this shows whether a new setting has reached that process.
-    pub priority: u32,
     pub flushed: Option<Lsn>,
+    /// When it reported last, by its own clock: good for telling two reports apart.
+    pub replied: Option<String>,
     /// Bytes of WAL written here and not there yet; `None` before the first report.
     pub lag: Option<u64>,
     /// The process that sends to it.
@@ -78,32 +82,49 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
                                            * pg_size_bytes(current_setting('wal_segment_size')) \
                                         <= greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'))) \
              ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END, \
-        CASE WHEN pg_is_in_recovery() \
-             THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
-             ELSE pg_current_wal_flush_lsn() END, \
+        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_flush_lsn() END, \
         current_setting('synchronous_standby_names'), \
         (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), \
         (SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'), \
         (SELECT status FROM pg_stat_wal_receiver), \
         current_setting('server_version_num'), \
         (SELECT system_identifier FROM pg_control_system()), \
-        pg_last_wal_replay_lsn() \
+        pg_last_wal_replay_lsn(), \
+        CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END, \
+        CASE WHEN NOT pg_is_in_recovery() THEN NULL \
+             WHEN current_setting('recovery_target') <> '' THEN 'recovery_target' \
+             WHEN current_setting('recovery_target_lsn') <> '' THEN 'recovery_target_lsn' \
+             WHEN current_setting('recovery_target_name') <> '' THEN 'recovery_target_name' \
+             WHEN current_setting('recovery_target_time') <> '' THEN 'recovery_target_time' \
+             WHEN current_setting('recovery_target_xid') <> '' THEN 'recovery_target_xid' END \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(QUERY)?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 10)
-        .ok_or_else(|| unexpected(QUERY, "not one row of ten columns"))?;
+        .filter(|row| row.len() == 12)
+        .ok_or_else(|| unexpected(QUERY, "not one row of twelve columns"))?;
     let text = |i: usize| row[i].as_deref();
+    let in_recovery = text(0) == Some("t");
+    let has_replayed_all = text(4).is_some_and(waits_for_more);
+    let replayed: Option<Lsn> = parse(QUERY, row, 9)?;
+    let written: Option<Lsn> = parse(QUERY, row, 2)?;
     Ok(ServerState {
-        in_recovery: text(0) == Some("t"),
+        in_recovery,
         timeline: parse(QUERY, row, 1)?
             .and_then(TimelineId::new)
             .ok_or_else(|| unexpected(QUERY, "no timeline"))?,
-        end: parse(QUERY, row, 2)?,
-        replayed: parse(QUERY, row, 9)?,
+        end: if in_recovery {
+            end_of_standby(written, replayed, has_replayed_all)
+        } else {
+            written
+        },
+        replayed,
         sync_names: parse(QUERY, row, 3)?.unwrap_or(SyncNames::Nobody),
-        has_replayed_all: text(4).is_some_and(waits_for_more),
+        has_replayed_all,
+        replay: Replay {
+            target: text(11).map(str::to_owned),
+            is_paused: text(10) == Some("t"),
+        },
         receiver: parse(QUERY, row, 5)?.map(|pid| Receiver {
             pid,
             is_streaming: text(6) == Some("streaming"),
@@ -111,6 +132,19 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         version: Version::of(parse(QUERY, row, 7)?.unwrap_or_default()),
         system: text(8).unwrap_or_default().to_owned(),
     })
+}
+
+/// Where a standby's WAL ends. A restarted server knows only what it has replayed, and takes connections in the middle of
+/// that; a receiver is started when all that is there has been read, and from then on the two positions are all there is.
+fn end_of_standby(
+    received: Option<Lsn>,
+    replayed: Option<Lsn>,
+    has_replayed_all: bool,
+) -> Option<Lsn> {
+    if received.is_none() && !has_replayed_all {
+        return None;
+    }
+    received.max(replayed)
 }
 
 /// How far a primary and its standbys are, for people: what a user sees who may do little. The columns are text, so that
@@ -221,7 +255,7 @@ fn waits_for_more(event: &str) -> bool {
 /// See [`SqlError`]; a user who may not see the columns is an error, not "nobody is connected".
 pub fn senders(session: &mut Session) -> Result<Vec<Sender>, SqlError> {
     const QUERY: &str = "SELECT lower(application_name), state, sync_state, flush_lsn, \
-        greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), write_lsn), 0)::bigint, sync_priority, pid \
+        greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), write_lsn), 0)::bigint, reply_time::text, pid \
         FROM pg_stat_replication WHERE application_name <> 'pg_basebackup' AND pid IS NOT NULL";
     let rows = session.rows(QUERY)?;
     rows.iter()
@@ -241,7 +275,7 @@ pub fn senders(session: &mut Session) -> Result<Vec<Sender>, SqlError> {
                 sync: parse(QUERY, row, 2)?.ok_or_else(hidden)?,
                 flushed: parse(QUERY, row, 3)?,
                 lag: parse(QUERY, row, 4)?,
-                priority: parse(QUERY, row, 5)?.ok_or_else(hidden)?,
+                replied: row[5].clone(),
                 pid: parse(QUERY, row, 6)?.ok_or_else(hidden)?,
             })
         })
@@ -260,6 +294,24 @@ pub fn flushed(session: &mut Session) -> Result<Lsn, SqlError> {
     parse(QUERY, row, 0)?.ok_or_else(|| unexpected(QUERY, "no position"))
 }
 
+/// The values in force of settings that are plain numbers. One that the server does not know is not among them.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn settings<'a>(
+    session: &mut Session,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<BTreeMap<String, u64>, SqlError> {
+    const QUERY: &str = "SELECT name, setting FROM pg_settings WHERE name IN";
+    let names: Vec<String> = names.map(literal).collect();
+    let rows = session.rows(&format!("{QUERY} ({})", names.join(", ")))?;
+    let one = |row: &Row| {
+        let name = row[0].clone().unwrap_or_default();
+        Ok(parse(QUERY, row, 1)?.map(|value| (name, value)))
+    };
+    rows.iter().filter_map(|row| one(row).transpose()).collect()
+}
+
 /// What commits wait for now, as this session sees it.
 ///
 /// # Errors
@@ -271,31 +323,42 @@ pub fn sync_names(session: &mut Session) -> Result<SyncNames, SqlError> {
     parse(QUERY, row, 0)?.ok_or_else(|| unexpected(QUERY, "NULL"))
 }
 
-/// The checkpointer's process id. It, and nobody else, tells the backends that commits wait at all.
+/// The end of all WAL that was or is about to be written, and the processes that go by what commits wait for (R2):
+/// whoever sends to a standby, and the checkpointer.
 ///
 /// # Errors
 /// See [`SqlError`].
-pub fn checkpointer(session: &mut Session) -> Result<Option<i32>, SqlError> {
-    const QUERY: &str = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
+pub fn committers(session: &mut Session) -> Result<(Lsn, Vec<Process>), SqlError> {
+    const QUERY: &str = "SELECT pg_current_wal_insert_lsn(), a.backend_type = 'checkpointer', a.pid, a.wait_event, \
+        lower(s.application_name), s.sync_priority, s.sent_lsn \
+        FROM pg_stat_activity a LEFT JOIN pg_stat_replication s USING (pid) \
+        WHERE a.backend_type = 'checkpointer' \
+           OR s.pid IS NOT NULL AND (s.application_name <> 'pg_basebackup' OR s.sync_priority > 0)";
     let rows = session.rows(QUERY)?;
-    rows.first().map_or(Ok(None), |row| parse(QUERY, row, 0))
-}
-
-/// Whether the checkpointer waits where it has read every setting it was told of before it went to
-/// sleep: in its main loop, or between two buffers of a checkpoint. (`CheckpointerMain` and
-/// `CheckpointWriteDelay` in checkpointer.c look at a pending reload right before they wait.)
-///
-/// # Errors
-/// See [`SqlError`].
-pub fn checkpointer_idles(session: &mut Session) -> Result<bool, SqlError> {
-    const QUERY: &str =
-        "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
-    let rows = session.rows(QUERY)?;
-    let event = rows.first().and_then(|row| row[0].as_deref());
-    Ok(matches!(
-        event,
-        Some("CheckpointerMain" | "CheckpointWriteDelay")
-    ))
+    let mut written = None;
+    let mut processes = Vec::new();
+    for row in &rows {
+        if row.len() != 7 {
+            return Err(unexpected(QUERY, "not seven columns"));
+        }
+        written = parse(QUERY, row, 0)?;
+        let hidden = || unexpected(QUERY, "a process is hidden");
+        processes.push(Process {
+            pid: parse(QUERY, row, 2)?.ok_or_else(hidden)?,
+            wait_event: row[3].clone(),
+            work: if row[1].as_deref() == Some("t") {
+                Work::Checkpointer
+            } else {
+                Work::Sender {
+                    name: row[4].clone().unwrap_or_default(),
+                    priority: parse(QUERY, row, 5)?.ok_or_else(hidden)?,
+                    sent: parse(QUERY, row, 6)?,
+                }
+            },
+        });
+    }
+    let written = written.ok_or_else(|| unexpected(QUERY, "no position"))?;
+    Ok((written, processes))
 }
 
 /// The physical replication slots.
@@ -303,18 +366,22 @@ pub fn checkpointer_idles(session: &mut Session) -> Result<bool, SqlError> {
 /// # Errors
 /// See [`SqlError`].
 pub fn slots(session: &mut Session) -> Result<Vec<Slot>, SqlError> {
-    const QUERY: &str = "SELECT slot_name, active, restart_lsn IS NOT NULL \
-        FROM pg_replication_slots WHERE slot_type = 'physical'";
+    // The columns that tell of an invalidation came with PostgreSQL 13 and 17; as JSON one that is missing is NULL.
+    const QUERY: &str = "SELECT slot_name, active, restart_lsn IS NOT NULL, \
+        coalesce(to_jsonb(s) ->> 'wal_status' = 'lost', false) OR to_jsonb(s) ->> 'invalidation_reason' IS NOT NULL \
+        FROM pg_replication_slots s WHERE slot_type = 'physical'";
     let rows = session.rows(QUERY)?;
     rows.into_iter()
         .map(|row| {
-            let [Some(name), Some(active), Some(holds_wal)] = row.as_slice() else {
-                return Err(unexpected(QUERY, "not three values"));
+            let [Some(name), Some(active), Some(holds_wal), Some(is_invalid)] = row.as_slice()
+            else {
+                return Err(unexpected(QUERY, "not four values"));
             };
             Ok(Slot {
                 name: name.clone(),
                 active: active == "t",
                 holds_wal: holds_wal == "t",
+                is_invalid: is_invalid == "t",
             })
         })
         .collect()
@@ -364,6 +431,27 @@ mod tests {
             .iter()
             .map(|f| (!f.is_empty()).then(|| (*f).to_owned()))
             .collect()
+    }
+
+    #[test]
+    fn a_restarted_standby_does_not_know_its_end_before_it_has_replayed_it() {
+        let lsn = |n: u64| Some(Lsn::new(n));
+        for (received, replayed, has_replayed_all, expected) in [
+            (None, lsn(5), false, None),
+            (None, None, false, None),
+            (None, lsn(5), true, lsn(5)),
+            // A receiver has run since: it began where the local WAL ended.
+            (lsn(9), lsn(5), false, lsn(9)),
+            // It begins at the start of a segment, which was replayed already.
+            (lsn(3), lsn(5), false, lsn(5)),
+            (lsn(9), lsn(9), true, lsn(9)),
+        ] {
+            let end = end_of_standby(received, replayed, has_replayed_all);
+            assert_eq!(
+                end, expected,
+                "{received:?} {replayed:?} {has_replayed_all}"
+            );
+        }
     }
 
     #[test]

@@ -7,25 +7,31 @@ use crate::cluster::{Exit, Failure, agree};
 use crate::links;
 
 use super::command::InstallArgs;
-use super::config::{Config, PassLine, Site};
+use super::config::{Config, Site};
+use super::passfiles::{MARK, PasswordFile, PasswordFiles};
+use super::put::PUT;
 use super::remote::{CALL, COPY, Host};
 
 /// Where the commands are found by their names.
 const COMMANDS: &str = "/usr/local/sbin";
 
-/// The first line of the password file: a file without it is somebody else's.
-const MARK: &str = "# Made by expgsql setup install from config.ini; changes are lost.";
-
 /// The scripts below are fixed texts for the shell of a node; what differs comes as arguments, and what is secret on standard input.
 ///
-/// Says what is there: the program's checksum, the password file's, its first line, its mode and owner, and where each link leads.
+/// Says what is there: the program's checksum, each password file's, its first line, its mode and owner, and where each link leads.
+/// A password file is read by its owner: its directory may be that account's, and a link there may lead to what only root reads.
 const LOOK: &str = r#"
-program=$1 passfile=$2 dir=$3; shift 3
+program=$1 dir=$2 files=$3; shift 3
+by_owner() { timeout 5 setpriv --reuid="$(id -u -- "$owner")" --regid="$(id -g -- "$owner")" --init-groups -- "$@" 2>/dev/null; }
 echo "program $(sha256sum <"$program" 2>/dev/null | cut -d' ' -f1)"
-if [ -n "$passfile" ] && [ -e "$passfile" ]; then
-  echo "passfile $(sha256sum <"$passfile" | cut -d' ' -f1) $(stat -c '%a %U' -- "$passfile")"
-  echo "mark $(head -n 1 -- "$passfile")"
-fi
+while [ "$files" -gt 0 ]; do
+  passfile=$1 owner=$2; shift 2; files=$((files - 1))
+  if [ -L "$passfile" ]; then
+    echo "passfile $passfile link"
+  elif [ -e "$passfile" ]; then
+    echo "passfile $passfile $(by_owner sha256sum -- "$passfile" | cut -d' ' -f1) $(stat -c '%a %U' -- "$passfile")"
+    echo "mark $passfile $(by_owner head -n 1 -- "$passfile")"
+  fi
+done
 real=$(readlink -f -- "$program")
 for name; do
   # A package has its own.
@@ -36,34 +42,18 @@ for name; do
 done
 "#;
 
-/// Puts standard input into a file, under its name only when it is there as a whole.
-pub(super) const PUT: &str = r#"
-set -e
-path=$1 sum=$2 mode=$3 owner=$4
-umask 077
-dir=$(dirname -- "$path")
-[ -d "$dir" ] || { mkdir -p -- "$dir"; chmod 755 -- "$dir"; }
-new=$(mktemp -- "$dir/.expgsql.XXXXXX")
-trap 'rm -f -- "$new"' EXIT
-cat >"$new"
-[ "$(sha256sum <"$new" | cut -d' ' -f1)" = "$sum" ] || { echo "the copy is not complete" >&2; exit 1; }
-chown -- "$owner" "$new"
-chmod -- "$mode" "$new"
-mv -f -- "$new" "$path"
-"#;
-
 const LINK: &str = r#"
 set -e
 program=$1 dir=$2; shift 2
 mkdir -p -- "$dir"
-for name; do ln -sfn -- "$program" "$dir/$name"; done
+for name; do ln -sfT -- "$program" "$dir/$name"; done
 "#;
 
 /// What is to be done on one node.
 struct Work {
     host: Host,
     copies_program: bool,
-    writes_passfile: bool,
+    writes: Vec<PasswordFile>,
     links: Vec<String>,
     /// What was found, in words.
     lines: Vec<String>,
@@ -107,8 +97,7 @@ pub(super) fn install(config: &Config, args: &InstallArgs) -> Result<(), Failure
 struct Files {
     program: Vec<u8>,
     program_sum: String,
-    /// `None`: config.ini has no password.
-    passfile: Option<String>,
+    passwords: PasswordFiles,
 }
 
 impl Files {
@@ -122,7 +111,7 @@ impl Files {
         Ok(Self {
             program_sum: sum(&program),
             program,
-            passfile: passfile(site),
+            passwords: PasswordFiles::of(site),
         })
     }
 }
@@ -133,26 +122,6 @@ pub(super) fn sum(bytes: &[u8]) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-/// The password file's text. The lines for the lock service come first, because they name their host.
-pub(super) fn passfile(site: &Site) -> Option<String> {
-    let replication = site.passwords.replication.clone().map(|password| PassLine {
-        // The primary's address, but also each node, which a repair connects to.
-        host: "*".to_owned(),
-        port: site.resolved.pgport.to_string(),
-        database: "*".to_owned(),
-        user: site.resolved.repuser.clone(),
-        password,
-    });
-    let lines: Vec<String> = site
-        .passwords
-        .lock
-        .iter()
-        .chain(&replication)
-        .map(PassLine::text)
-        .collect();
-    (!lines.is_empty()).then(|| format!("{MARK}\n{}\n", lines.join("\n")))
 }
 
 /// The nodes that are named, or all.
@@ -197,13 +166,11 @@ pub(super) fn script<'a>(text: &'a str, args: &[&'a str]) -> Vec<&'a str> {
 
 fn look(host: Host, site: &Site, files: &Files) -> Result<Work, Failure> {
     let (program, wanted) = (site.program(), links());
-    let passfile = site
-        .resolved
-        .passfile
-        .as_ref()
-        .map(|path| path.display().to_string())
-        .unwrap_or_default();
-    let mut args = vec![program.as_str(), &passfile, COMMANDS];
+    let count = files.passwords.iter().count().to_string();
+    let mut args = vec![program.as_str(), COMMANDS, &count];
+    for file in files.passwords.iter() {
+        args.extend([file.path.as_str(), &file.owner]);
+    }
     args.extend(wanted.iter().map(String::as_str));
     let output = host
         .run(&script(LOOK, &args), Vec::new(), CALL)
@@ -234,34 +201,33 @@ fn look(host: Host, site: &Site, files: &Files) -> Result<Work, Failure> {
         ));
     }
 
-    let owner = &site.resolved.pgdba;
-    let mut writes_passfile = false;
-    if let Some(content) = &files.passfile {
+    let mut writes = Vec::new();
+    for file in files.passwords.iter() {
+        let PasswordFile {
+            path,
+            owner,
+            content,
+        } = file;
         let is = format!("{} 600 {owner}", sum(content.as_bytes()));
-        match (find("passfile"), find("mark")) {
-            (None, _) => {
-                writes_passfile = true;
-                lines.push(format!(
-                    "{name}: write {passfile} (mode 600, for {owner}), which it does not have"
-                ));
-            }
-            (Some(found), _) if found == is => {}
-            (Some(_), Some(mark)) if mark == MARK => {
-                writes_passfile = true;
-                lines.push(format!(
-                    "{name}: write {passfile} (mode 600, for {owner}) anew"
-                ));
-            }
+        let why = match (
+            find(&format!("passfile {path}")),
+            find(&format!("mark {path}")),
+        ) {
+            (Some(found), _) if found == is => continue,
+            (None, _) => ", which it does not have",
+            (Some(_), Some(MARK)) => " anew",
             (Some(_), _) => {
                 return Err(Failure::new(
                     Exit::Refused,
                     format!(
-                        "nothing was done: {name} has a file {passfile} that was not made by this program: move it away, or name another one as \
+                        "nothing was done: {name} has a file {path} that was not made by this program: move it away, or name another one as \
                          pgsql_passfile, or leave the passwords out of config.ini and keep that file yourself"
                     ),
                 ));
             }
-        }
+        };
+        lines.push(format!("{name}: write {path} (mode 600, for {owner}){why}"));
+        writes.push(file.clone());
     }
 
     let is_right = |link: &str| find(&format!("link {link}")) == Some(program.as_str());
@@ -283,7 +249,7 @@ fn look(host: Host, site: &Site, files: &Files) -> Result<Work, Failure> {
     Ok(Work {
         host,
         copies_program,
-        writes_passfile,
+        writes,
         links: new,
         lines,
     })
@@ -291,7 +257,7 @@ fn look(host: Host, site: &Site, files: &Files) -> Result<Work, Failure> {
 
 impl Work {
     fn is_done(&self) -> bool {
-        !self.copies_program && !self.writes_passfile && self.links.is_empty()
+        !self.copies_program && self.writes.is_empty() && self.links.is_empty()
     }
 }
 
@@ -308,14 +274,10 @@ fn perform(work: &Work, site: &Site, files: &Files) -> Result<(), Failure> {
         host.run(&script(PUT, &args), files.program.clone(), COPY)
             .map_err(failed)?;
     }
-    if let (true, Some(content), Some(path)) = (
-        work.writes_passfile,
-        &files.passfile,
-        &site.resolved.passfile,
-    ) {
-        let (path, sum) = (path.display().to_string(), sum(content.as_bytes()));
-        let args = [path.as_str(), &sum, "600", &site.resolved.pgdba];
-        host.run(&script(PUT, &args), content.clone().into_bytes(), CALL)
+    for file in &work.writes {
+        let sum = sum(file.content.as_bytes());
+        let args = [file.path.as_str(), &sum, "600", &file.owner];
+        host.run(&script(PUT, &args), file.content.clone().into_bytes(), CALL)
             .map_err(failed)?;
     }
     if !work.links.is_empty() {
@@ -330,27 +292,12 @@ fn perform(work: &Work, site: &Site, files: &Files) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::config;
 
     #[test]
     fn a_checksum_is_that_of_sha256sum() {
         assert_eq!(
             sum(b"abc"),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
-    }
-
-    #[test]
-    fn the_password_file_has_a_line_for_each_password_and_none_without() {
-        let text = "node1=a\nnode2=b\nwriter_vip=192.0.2.9\npgsql_pgctl=/bin/pg_ctl\npgsql_pgdata=/data\npgsql_repuser=repl\n\
-                    pgsql_distlock_conninfo='host=lock user=u'\npgsql_pgport=5433\n";
-        let (site, _) = config::read(text).unwrap();
-        assert_eq!(passfile(&site), None);
-        let more = format!("{text}pgsql_distlock_password='l:k'\npgsql_reppassord='p\\w'\n");
-        let (site, _) = config::read(&more).unwrap();
-        assert_eq!(
-            passfile(&site).unwrap(),
-            format!("{MARK}\nlock:5432:u:u:l\\:k\n*:5433:*:repl:p\\\\w\n")
         );
     }
 }

@@ -29,10 +29,7 @@ fn values(shape: Shape) -> Values {
         ("node_list", nodes.to_owned()),
         ("master_ip", name("writer_vip")),
         ("repuser", name("pgsql_repuser")),
-        (
-            "primary_conninfo_opt",
-            "keepalives_idle=60 keepalives_interval=5 keepalives_count=5".to_owned(),
-        ),
+        ("primary_conninfo_opt", name("pgsql_primary_conninfo_opt")),
         ("passfile", name("pgsql_passfile")),
     ];
     if shape == Shape::Dual {

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -249,72 +250,29 @@ impl Command {
         silence: Duration,
         on_line: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Output, RunError> {
-        let output = self
-            .runtime()?
-            .block_on(self.watch_async(silence, on_line))?;
-        self.successful(output)
-    }
-
-    async fn watch_async(
-        &self,
-        silence: Duration,
-        on_line: impl FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<Output, RunError> {
-        let mut child = self.spawn()?;
-        let stdin = child.stdin.take();
-        let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take())
-        else {
-            return Err(self.not_run(io::ErrorKind::BrokenPipe.into()));
-        };
-        let feed = async {
-            if let Some(mut pipe) = stdin {
-                let _unread = pipe.write_all(&self.stdin).await;
-            }
-        };
-        tokio::pin!(feed);
-        let mut is_fed = false;
-        let (mut out, mut words) = (Vec::new(), Words::new(on_line));
-        let (mut out_ended, mut err_ended) = (false, false);
-        let mut status = None;
-        let mut err = Vec::new();
+        let runtime = self.runtime()?;
+        let mut words = Words::new(on_line);
+        let mut watched = runtime.block_on(async { Watched::start(self) })?;
         let ended = loop {
-            if status.is_some() && out_ended && err_ended {
-                break Ok(());
-            }
-            // After its end only what is in the pipes is read; a daemon may hold them open.
-            let limit = if status.is_some() {
-                DRAIN_TIMEOUT
-            } else {
-                silence
-            };
-            tokio::select! {
-                () = &mut feed, if !is_fed => is_fed = true,
-                ended = child.wait(), if status.is_none() => match ended {
-                    Ok(code) => status = Some(code),
-                    Err(source) => break Err(self.not_run(source)),
-                },
-                read = stdout.read_buf(&mut out), if !out_ended => out_ended = matches!(read, Ok(0) | Err(_)),
-                read = stderr.read_buf(&mut err), if !err_ended => {
-                    err_ended = matches!(read, Ok(0) | Err(_));
-                    if words.hear(&err, err_ended).is_break() {
+            // Each line is heard outside of the runtime: what is done about it may run programs itself.
+            match runtime.block_on(watched.next(silence)) {
+                Next::Words(bytes, is_end) => {
+                    if words.hear(&bytes, is_end).is_break() {
                         break Err(RunError::Stopped(self.name()));
                     }
-                    err.clear();
                 }
-                () = tokio::time::sleep(limit) => break match status {
-                    Some(_) => Ok(()),
-                    None => Err(RunError::Silent { program: self.name(), after: silence }),
-                },
+                Next::Ended => break Ok(()),
+                Next::Failed(error) => break Err(error),
             }
         };
-        match (ended, status) {
-            (Ok(()), Some(status)) => Ok(Output {
+        match (ended, watched.status) {
+            (Ok(()), Some(status)) => self.successful(Output {
                 status,
-                stdout: out,
+                stdout: watched.out,
                 stderr: words.kept,
             }),
             (Err(error), None) => {
-                end(&mut child).await;
+                runtime.block_on(end(&mut watched.child));
                 Err(error)
             }
             (Err(error), Some(_)) => Err(error),
@@ -483,6 +441,106 @@ async fn end(child: &mut tokio::process::Child) {
     let _hung_in_kernel = tokio::time::timeout(REAP_TIMEOUT, child.wait()).await;
 }
 
+/// What a program that is watched did next.
+enum Next {
+    /// Bytes of its standard error, and whether they are the last.
+    Words(Vec<u8>, bool),
+    /// It ended, and everything that it wrote has been read.
+    Ended,
+    Failed(RunError),
+}
+
+/// A program that runs, as far as it was read.
+struct Watched<'a> {
+    command: &'a Command,
+    child: tokio::process::Child,
+    feed: Option<Pin<Box<dyn Future<Output = ()> + 'a>>>,
+    stdout: Option<tokio::process::ChildStdout>,
+    stderr: Option<tokio::process::ChildStderr>,
+    out: Vec<u8>,
+    status: Option<ExitStatus>,
+}
+
+impl<'a> Watched<'a> {
+    fn start(command: &'a Command) -> Result<Self, RunError> {
+        let mut child = command.spawn()?;
+        let stdin = child.stdin.take();
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        if stdout.is_none() || stderr.is_none() {
+            return Err(command.not_run(io::ErrorKind::BrokenPipe.into()));
+        }
+        let feed = async move {
+            if let Some(mut pipe) = stdin {
+                let _unread = pipe.write_all(&command.stdin).await;
+            }
+        };
+        Ok(Self {
+            command,
+            child,
+            feed: Some(Box::pin(feed)),
+            stdout,
+            stderr,
+            out: Vec::new(),
+            status: None,
+        })
+    }
+
+    /// Waits for what happens next; nothing at all for `silence` is an error.
+    async fn next(&mut self, silence: Duration) -> Next {
+        loop {
+            if self.status.is_some() && self.stdout.is_none() && self.stderr.is_none() {
+                return Next::Ended;
+            }
+            // After its end only what is in the pipes is read; a daemon may hold them open.
+            let limit = if self.status.is_some() {
+                DRAIN_TIMEOUT
+            } else {
+                silence
+            };
+            let mut heard = Vec::new();
+            tokio::select! {
+                () = fed(&mut self.feed), if self.feed.is_some() => self.feed = None,
+                ended = self.child.wait(), if self.status.is_none() => match ended {
+                    Ok(code) => self.status = Some(code),
+                    Err(source) => return Next::Failed(self.command.not_run(source)),
+                },
+                is_end = read(&mut self.stdout, &mut self.out), if self.stdout.is_some() => {
+                    if is_end {
+                        self.stdout = None;
+                    }
+                }
+                is_end = read(&mut self.stderr, &mut heard), if self.stderr.is_some() => {
+                    if is_end {
+                        self.stderr = None;
+                    }
+                    return Next::Words(heard, is_end);
+                }
+                () = tokio::time::sleep(limit) => return match self.status {
+                    Some(_) => Next::Ended,
+                    None => Next::Failed(RunError::Silent {
+                        program: self.command.name(),
+                        after: silence,
+                    }),
+                },
+            }
+        }
+    }
+}
+
+async fn fed(feed: &mut Option<Pin<Box<dyn Future<Output = ()> + '_>>>) {
+    if let Some(feed) = feed {
+        feed.await;
+    }
+}
+
+/// Reads once; whether the pipe has ended.
+async fn read(pipe: &mut Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> bool {
+    match pipe {
+        Some(pipe) => matches!(pipe.read_buf(into).await, Ok(0) | Err(_)),
+        None => true,
+    }
+}
+
 /// Standard error, taken apart into lines while it comes.
 struct Words<F> {
     on_line: F,
@@ -636,6 +694,20 @@ mod tests {
         assert!(is_alive(daemon), "left alone");
         nix::sys::signal::kill(Pid::from_raw(daemon), Signal::SIGKILL).unwrap();
         assert!(started.elapsed() < Duration::from_secs(15));
+    }
+
+    #[test]
+    fn what_is_done_about_a_line_may_run_a_program_itself() {
+        let mut heard = Vec::new();
+        Command::new("sh")
+            .args(["-c", "echo one >&2; echo two >&2"])
+            .watch(Duration::from_secs(20), |line| {
+                let echoed = Command::new("echo").arg(line).run(soon()).unwrap();
+                heard.push(echoed.stdout_text().trim().to_owned());
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(heard, ["one", "two"]);
     }
 
     #[test]

@@ -2,9 +2,16 @@
 
 use std::ffi::CString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, User, getgrouplist};
+
+use super::deadline::Deadline;
+use super::name_service::within;
+
+/// How long a person waits for the name service.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The account a PostgreSQL instance runs under, with everything needed to become it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +36,15 @@ pub enum OwnerError {
         "there is no account named {0:?} on this node: create it, or correct the parameter that names it"
     )]
     Unknown(String),
+    /// The account database, or what it asks, does not answer.
+    #[error(
+        "the account {name:?} could not be looked up in time: the name service does not answer; look at nsswitch.conf, and at the \
+         service that it names"
+    )]
+    Silent {
+        /// Account name.
+        name: String,
+    },
     /// The account database could not be read.
     #[error("the account {name:?} could not be looked up: {source}")]
     Lookup {
@@ -43,8 +59,25 @@ impl Owner {
     /// Looks the account up, with its groups.
     ///
     /// # Errors
-    /// [`OwnerError::Unknown`] when there is no such account, [`OwnerError::Lookup`] when that could not be found out.
+    /// [`OwnerError::Unknown`] when there is no such account, [`OwnerError::Lookup`] when that could not be found out,
+    /// [`OwnerError::Silent`] when it was not by `deadline`.
+    pub fn lookup_by(name: &str, deadline: Deadline) -> Result<Self, OwnerError> {
+        let owned = name.to_owned();
+        let silent = |_| OwnerError::Silent {
+            name: name.to_owned(),
+        };
+        within(deadline, move || Self::ask(&owned)).map_err(silent)?
+    }
+
+    /// [`Owner::lookup_by`] for commands that people type.
+    ///
+    /// # Errors
+    /// As [`Owner::lookup_by`].
     pub fn lookup(name: &str) -> Result<Self, OwnerError> {
+        Self::lookup_by(name, Deadline::after(PATIENCE))
+    }
+
+    fn ask(name: &str) -> Result<Self, OwnerError> {
         let failed = |source| OwnerError::Lookup {
             name: name.to_owned(),
             source,

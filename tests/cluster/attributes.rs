@@ -2,7 +2,7 @@
 
 use lab::{Cluster, RepMode, Status};
 
-/// Everything a healthy cluster of three shows.
+/// Everything a healthy cluster shows.
 ///
 /// `Err`: what is different, in words.
 pub(crate) fn check(lab: &Cluster, mode: RepMode) -> Result<(), String> {
@@ -29,10 +29,10 @@ pub(crate) fn check(lab: &Cluster, mode: RepMode) -> Result<(), String> {
         .map(|node| node.name.as_str())
         .filter(|node| *node != primary)
         .collect();
-    // With quorum commit every one of them counts, else one.
+    // With quorum commit every one of them counts, else as many as commits wait for.
     let (word, expected) = match (mode, is_quorum(lab)) {
         (RepMode::Sync, true) => ("HS:quorum", standbys.len()),
-        (RepMode::Sync, false) => ("HS:sync", standbys.len().min(1)),
+        (RepMode::Sync, false) => ("HS:sync", standbys.len().min(sync_num(lab))),
         (RepMode::Async | RepMode::Slave | RepMode::None, _) => ("HS:sync", 0),
     };
     let is_word = |node: &&&str| status.attribute(node, "pgsql-status") == Some(word);
@@ -71,8 +71,15 @@ pub(crate) fn check(lab: &Cluster, mode: RepMode) -> Result<(), String> {
 
 /// Whether the agent was told `sync_method=quorum`.
 pub(crate) fn is_quorum(lab: &Cluster) -> bool {
-    let is_it = |(name, value): &(String, String)| name == "sync_method" && value == "quorum";
-    lab.spec().params.iter().any(is_it)
+    lab.spec().param("sync_method") == Some("quorum")
+}
+
+/// How many standbys commits wait for: `sync_num`, of which 1 is the agent's default.
+fn sync_num(lab: &Cluster) -> usize {
+    let spec = lab.spec();
+    let mut params = spec.params.iter();
+    let told = params.find(|(name, _)| name == "sync_num");
+    told.and_then(|(_, value)| value.parse().ok()).unwrap_or(1)
 }
 
 fn baseline(status: &Status, primary: &str) -> Result<(), String> {

@@ -4,10 +4,12 @@
 //! Power failure, kill -9 and switchover with `rewind` are in [`super::redundancy`], where they are timed.
 
 use lab::postgres::TMPDIR;
-use lab::{Cluster, Node, Redundancy, RepMode, Result, StreamWatch};
+use lab::{Allowed, Cluster, Node, Redundancy, RepMode, Result, StreamWatch, Whose};
 
 use super::redundancy::FAILURE_TIMEOUT;
-use super::stage::{LIMIT, ON_DIVERGENCE, Stage, Toll, expect, positions, refusals, wrong};
+use super::stage::{
+    GONE, LIMIT, ON_DIVERGENCE, Stage, cut_off, expect, positions, refusals, wrong,
+};
 
 /// Rows that only the old primary has.
 const UNREPLICATED: u32 = 1000;
@@ -26,7 +28,7 @@ pub(crate) fn what_was_the_primary_comes_back_by_itself() -> Result<()> {
     mark_own_files(&stage.lab)?;
     stage.step(
         "the primary is cut off from everything",
-        Toll::Failover,
+        cut_off(),
         |stage| {
             partition(stage)?;
             all_stream(stage, &watch)
@@ -34,7 +36,9 @@ pub(crate) fn what_was_the_primary_comes_back_by_itself() -> Result<()> {
     )?;
     stage.step(
         "two failovers while a node is down",
-        Toll::Failover,
+        Allowed::failover()
+            .promotions(2)
+            .failing(Whose::Deposed, "monitor", GONE, 1),
         |stage| {
             two_failovers(stage)?;
             all_stream(stage, &watch)
@@ -42,7 +46,7 @@ pub(crate) fn what_was_the_primary_comes_back_by_itself() -> Result<()> {
     )?;
     stage.step(
         "commits that nobody received: rewound",
-        Toll::Failover,
+        Allowed::failover(),
         |stage| {
             rewound(stage)?;
             all_stream(stage, &watch)
@@ -50,7 +54,7 @@ pub(crate) fn what_was_the_primary_comes_back_by_itself() -> Result<()> {
     )?;
     stage.step(
         "the same with stop: the command that is named helps",
-        Toll::Failover,
+        Allowed::failover(),
         told_what_to_do,
     )
 }

@@ -1,14 +1,14 @@
 //! The operator's commands, typed on a node of a real cluster: what they refuse, what they repair, and that a repair
 //! that fails leaves the data directory as it was.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::process::Output;
 use lab::resources::{CLONE, RESOURCE};
-use lab::{Cluster, Node, RepMode, Result};
+use lab::{Allowed, Cluster, Node, RepMode, Result, Whose};
 
 use super::comes_back;
-use super::stage::{LIMIT, Stage, Toll, expect, refusals, wrong};
+use super::stage::{GONE, LIMIT, Stage, cut_off, expect, refusals, wrong};
 
 /// Where Pacemaker has the program, which is where an operator finds it without being told.
 pub(crate) const PROGRAM: &str = "/usr/lib/ocf/resource.d/heartbeat/expgsql";
@@ -18,27 +18,48 @@ const REPAIR: Duration = Duration::from_secs(180);
 
 pub(crate) fn an_operator_repairs_a_node_by_hand() -> Result<()> {
     let stage = Stage::set(RepMode::Sync, |builder| {
-        builder.setting("wal_log_hints = on")
+        builder
+            .setting("wal_log_hints = on")
+            // A copy over a narrow line is not to be given up.
+            .setting("wal_sender_timeout = 60s")
     })?;
-    stage.step("who needs no repair is refused one", Toll::Nothing, refused)?;
+    stage.step(
+        "who needs no repair is refused one",
+        Allowed::nothing(),
+        refused,
+    )?;
     stage.step(
         "without quorum nothing is done",
-        Toll::Nothing,
+        // A node that is cut off stops what it runs.
+        Allowed::nothing().restarts(1),
         without_quorum,
     )?;
-    stage.step("a running standby is rebuilt", Toll::Nothing, rebuilt)?;
+    stage.step(
+        "a running standby is rebuilt",
+        Allowed::nothing().restarts(1).copies(1),
+        rebuilt,
+    )?;
     stage.step(
         "data removed by hand are copied anew",
-        Toll::Nothing,
+        Allowed::nothing()
+            .restarts(1)
+            .copies(1)
+            .failing(Whose::Anybodys, "monitor", GONE, 1)
+            .failing(Whose::Anybodys, "start", "No such file", 1),
         removed,
     )?;
-    stage.step("an old primary is rewound", Toll::Failover, rewound)?;
+    stage.step("an old primary is rewound", cut_off(), rewound)?;
     stage.step(
         "without a primary nothing is done",
-        Toll::Nothing,
+        Allowed::nothing().restarts(2).waiting(),
         without_primary,
     )
 }
+
+/// A data directory of some 40 MB takes twenty seconds at this rate.
+const RATE_KBIT: u32 = 16_000;
+/// How often a repair writes its progress down for the cluster.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 /// `expgsql cluster …` on a node.
 pub(crate) fn cluster(node: &Node, words: &[&str]) -> Result<Output> {
@@ -158,8 +179,14 @@ fn rebuilt(stage: &Stage) -> Result<()> {
     let own = node.read_file(&configuration)?;
     let mark = format!("{own}\n# of {} alone\n", node.name());
     node.write_file(&configuration, mark.clone(), "postgres:postgres", "600")?;
+    lab.throttle_replication(node, RATE_KBIT)?;
+    let start = Instant::now();
     let output = ends(node, &["rebuild", "--yes", "--force"], 0, "follows")?;
     print!("{}", indented(&output.stdout));
+    expect(start.elapsed() > PROGRESS, || {
+        "the copy was too quick for its progress to be written down".into()
+    })?;
+    lab.clear_weather(node)?;
     for part in [
         "Rebuild pgsql on",
         "destroyed",

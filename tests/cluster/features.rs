@@ -2,10 +2,10 @@
 
 use lab::network::WRITER_ADDRESS;
 use lab::postgres::{REPLICATION_USER, TMPDIR};
-use lab::{Cluster, Node, RepMode, Result};
+use lab::{Allowed, Cluster, Node, RepMode, Result};
 
 use super::attributes;
-use super::stage::{LIMIT, Stage, Toll, expect, wrong};
+use super::stage::{LIMIT, Stage, expect, wrong};
 
 /// `application_name` of the standby outside.
 const OUTSIDE: &str = "dr1";
@@ -18,17 +18,21 @@ pub(crate) fn slots_receivers_edited_and_outside_standbys_are_looked_after() -> 
     })?;
     stage.step(
         "slots and receivers are as they should be",
-        Toll::Nothing,
+        Allowed::nothing(),
         |stage| looked_after(&stage.lab),
     )?;
-    stage.step("so they are after a switchover", Toll::Nothing, |stage| {
-        stage.lab.switchover(LIMIT)?;
-        stage.lab.wait_healthy(LIMIT)?;
-        looked_after(&stage.lab)
-    })?;
+    stage.step(
+        "so they are after a switchover",
+        Allowed::switchover(),
+        |stage| {
+            stage.lab.switchover(LIMIT)?;
+            stage.lab.wait_healthy(LIMIT)?;
+            looked_after(&stage.lab)
+        },
+    )?;
     stage.step(
         "the agent follows an operator's contract",
-        Toll::Nothing,
+        Allowed::nothing(),
         edited,
     )?;
     // Last: from here on more than one standby is synchronous.

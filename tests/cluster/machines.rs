@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use lab::network::WRITER_ADDRESS;
-use lab::{Error, Node, RepMode, Result};
+use lab::{Allowed, Error, Node, RepMode, Result};
 
-use super::stage::{LIMIT, Stage, Toll, expect, wrong};
+use super::stage::{LIMIT, Stage, expect, wrong};
 
 pub(crate) fn a_sync_cluster_survives_the_loss_of_machines() -> Result<()> {
     story(RepMode::Sync)
@@ -19,18 +19,18 @@ fn story(mode: RepMode) -> Result<()> {
     let stage = Stage::set_async_repaired(mode)?;
     stage.step(
         "a standby's machine loses power: the primary stays",
-        Toll::Nothing,
+        Allowed::nothing(),
         standby_lost,
     )?;
     stage.step(
         "the primary's machine loses power: failover",
-        Toll::Failover,
+        Allowed::failover(),
         primary_lost,
     )?;
     if mode == RepMode::Sync {
         stage.step(
             "a standby has more than the one eligible: it is promoted",
-            Toll::Failover,
+            Allowed::failover().waiting(),
             standby_ahead,
         )?;
     }
@@ -39,7 +39,7 @@ fn story(mode: RepMode) -> Result<()> {
 
 /// The synchronous standby has every acknowledged commit; but another has received WAL that nobody was told of. Were
 /// the first promoted, the second could not follow it. So the second is, and the first follows.
-fn standby_ahead(stage: &Stage) -> Result<()> {
+pub(crate) fn standby_ahead(stage: &Stage) -> Result<()> {
     let lab = &stage.lab;
     let (old, next) = (lab.primary()?, most_important_standby(stage)?);
     let standbys = lab.standbys()?;

@@ -2,10 +2,10 @@
 //! before anything is done, leaves nothing behind, and costs no acknowledged commit.
 
 use lab::resources::{CLONE, READER, RESOURCE, WRITER};
-use lab::{Cluster, Node, RepMode, Result};
+use lab::{Allowed, Cluster, Node, RepMode, Result, Whose};
 
 use super::commands::{PROGRAM, cluster, ends, indented};
-use super::stage::{LIMIT, Stage, Toll, expect, refusals, watching_for_two_writable, wrong};
+use super::stage::{GONE, LIMIT, Stage, expect, refusals, watching_for_two_writable, wrong};
 
 /// Every command, with arguments that are right.
 fn all(node: &str) -> Vec<Vec<&str>> {
@@ -28,35 +28,87 @@ fn all(node: &str) -> Vec<Vec<&str>> {
 }
 
 pub(crate) fn an_operator_runs_the_cluster() -> Result<()> {
-    let stage = Stage::set(RepMode::Sync, |builder| builder)?;
-    let step = |name: &str, act: fn(&Stage) -> Result<()>| {
-        stage.step(name, Toll::Nothing, act)?;
+    // A receiver hangs in it while commands are given up: its sender must not give up before.
+    let stage = Stage::set(RepMode::Sync, |builder| {
+        builder.setting("wal_sender_timeout = 60s")
+    })?;
+    let step = |name: &str, allowed: Allowed, act: fn(&Stage) -> Result<()>| {
+        stage.step(name, allowed, act)?;
         leaves_nothing(&stage)
     };
-    step("bad input is refused with a sentence", bad_input)?;
+    let (nothing, switchover) = (Allowed::nothing, Allowed::switchover);
+    step("bad input is refused with a sentence", nothing(), bad_input)?;
     step(
         "maintenance mode, of the cluster and of a node",
+        nothing(),
         maintenance,
     )?;
-    step("unmanaged and managed again", unmanaged)?;
-    step("to a node that commits did not wait for", switch_to_async)?;
-    step("to the node that is ready", switch_to_ready)?;
-    step("who can't take over is refused", switch_refused)?;
-    step("a switchover that is given up or killed", switch_ended)?;
-    step("a promotion that fails", promotion_failed)?;
-    step("a standby out of service, and back", standby_out)?;
-    step("the primary out of service, and back", primary_out)?;
-    step("stopped and started, with the same primary", stop_and_start)?;
-    step("failures are forgiven", failures)?;
-    step("a node that is off", node_off)?;
-    step("without quorum nothing is done", without_quorum)
+    step(
+        "a server that was degraded once is watched after maintenance",
+        nothing(),
+        watched_after_maintenance,
+    )?;
+    step("unmanaged and managed again", nothing(), unmanaged)?;
+    step(
+        "to a node that commits did not wait for",
+        switchover(),
+        switch_to_async,
+    )?;
+    step("to the node that is ready", switchover(), switch_to_ready)?;
+    step(
+        "who can't take over is refused",
+        nothing().restarts(2),
+        switch_refused,
+    )?;
+    step(
+        "a switchover that is given up or killed",
+        switchover(),
+        switch_ended,
+    )?;
+    step(
+        "a promotion that fails",
+        switchover()
+            .restarts(3)
+            .failing(Whose::Anybodys, "promote", "No space left", 1),
+        promotion_failed,
+    )?;
+    step(
+        "a standby out of service, and back",
+        nothing().restarts(1),
+        standby_out,
+    )?;
+    step(
+        "the primary out of service, and back",
+        switchover(),
+        primary_out,
+    )?;
+    step(
+        "stopped and started, with the same primary",
+        nothing().restarts(4).waiting(),
+        stop_and_start,
+    )?;
+    step(
+        "failures are forgiven",
+        nothing()
+            .restarts(1)
+            .failing(Whose::Anybodys, "monitor", GONE, 1),
+        failures,
+    )?;
+    step("a node that is off", nothing(), node_off)?;
+    step(
+        "without quorum nothing is done",
+        nothing().restarts(2).waiting(),
+        without_quorum,
+    )
 }
 
 pub(crate) fn an_operator_gives_the_recorded_primary_up() -> Result<()> {
     let stage = Stage::set(RepMode::Sync, |builder| builder)?;
-    stage.scene("the recorded primary is given up", |stage| {
-        reset(stage, true)
-    })
+    stage.scene(
+        "the recorded primary is given up",
+        Allowed::failover().waiting().losing().refused(),
+        |stage| reset(stage, true),
+    )
 }
 
 pub(crate) fn an_operator_runs_a_cluster_with_quorum_commit() -> Result<()> {
@@ -64,7 +116,7 @@ pub(crate) fn an_operator_runs_a_cluster_with_quorum_commit() -> Result<()> {
         builder.param("sync_method", "quorum")
     })?;
     for round in 1..=2 {
-        stage.step(&format!("switch {round}"), Toll::Nothing, |stage| {
+        stage.step(&format!("switch {round}"), Allowed::switchover(), |stage| {
             let target = standbys(&stage.lab)?.1;
             switch(stage, stage.lab.primary()?, target)
         })?;
@@ -75,11 +127,12 @@ pub(crate) fn an_operator_runs_a_cluster_with_quorum_commit() -> Result<()> {
 
 pub(crate) fn an_operator_runs_an_async_cluster() -> Result<()> {
     let stage = Stage::set(RepMode::Async, |builder| builder)?;
-    let step = |name: &str, act: fn(&Stage) -> Result<()>| {
-        stage.step(name, Toll::Nothing, act)?;
+    let step = |name: &str, allowed: Allowed, act: fn(&Stage) -> Result<()>| {
+        stage.step(name, allowed, act)?;
         leaves_nothing(&stage)
     };
-    step("what an operator sees", |stage| {
+    let (nothing, switchover) = (Allowed::nothing, Allowed::switchover);
+    step("what an operator sees", nothing(), |stage| {
         let (lab, name) = (&stage.lab, stage.lab.primary()?.name());
         let able = format!("{name} is the primary. If it fails now, ");
         for words in [["status"], ["why"]] {
@@ -88,25 +141,39 @@ pub(crate) fn an_operator_runs_an_async_cluster() -> Result<()> {
         }
         Ok(())
     })?;
-    step("unmanaged and managed again", unmanaged)?;
-    step("switch", switch_to_async)?;
-    step("and back", switch_to_async)?;
-    step("a standby out of service, and back", standby_out)?;
-    step("the primary out of service, and back", primary_out)?;
-    step("stopped and started, with the same primary", stop_and_start)
+    step("unmanaged and managed again", nothing(), unmanaged)?;
+    step("switch", switchover(), switch_to_async)?;
+    step("and back", switchover(), switch_to_async)?;
+    step(
+        "a standby out of service, and back",
+        nothing().restarts(1),
+        standby_out,
+    )?;
+    step(
+        "the primary out of service, and back",
+        switchover(),
+        primary_out,
+    )?;
+    step(
+        "stopped and started, with the same primary",
+        nothing().restarts(4).waiting(),
+        stop_and_start,
+    )
 }
 
 pub(crate) fn an_operator_runs_two_nodes_with_a_lock_service() -> Result<()> {
     let stage = Stage::set(RepMode::Sync, |builder| builder.nodes(2).lock_service())?;
-    stage.step("switch to the other", Toll::Nothing, |stage| {
+    stage.step("switch to the other", Allowed::switchover(), |stage| {
         let target = stage.lab.standbys()?.into_iter().next();
         let target = target.ok_or_else(|| wrong("there is no standby"))?;
         switch(stage, stage.lab.primary()?, target)
     })?;
     leaves_nothing(&stage)?;
-    stage.scene("the recorded primary is given up", |stage| {
-        reset(stage, false)
-    })
+    stage.scene(
+        "the recorded primary is given up",
+        Allowed::failover().waiting().losing().refused(),
+        |stage| reset(stage, false),
+    )
 }
 
 /// The standby that may be promoted, and another.
@@ -236,6 +303,51 @@ fn maintenance(stage: &Stage) -> Result<()> {
     ends(node, &["unmaintenance-node", name], 0, "watches over")?;
     ends(node, &["unmaintenance-node", name], 0, "not in maintenance")?;
     Ok(())
+}
+
+/// Pacemaker takes the note of a degraded monitor for a monitor that runs, and would begin none after the maintenance.
+fn watched_after_maintenance(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let node = standbys(lab)?.1;
+    let (note, monitor) = (
+        format!("{RESOURCE}_last_failure_0"),
+        format!("{RESOURCE}_monitor_4000"),
+    );
+    let history = |id: &str, more: &str| {
+        let name = node.name();
+        let path = format!("//node_state[@uname='{name}']//lrm_rsc_op[@id='{id}']{more}");
+        let found = node.run(&["cibadmin", "--query", "--xpath", &path]);
+        found.map(|output| output.success())
+    };
+    let until = |what: &str, is_so: &dyn Fn() -> Result<bool>| {
+        lab.eventually(what, LIMIT, |_| match is_so() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("not yet".to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
+    };
+    let mode = |value: &str| {
+        let words = ["crm_attribute", "--name=maintenance-mode"];
+        let update = format!("--update={value}");
+        node.run(&[&words[..], &[&update]].concat())?.ok()
+    };
+    lab.postgres(node).sql("select pg_wal_replay_pause()")?;
+    until("its monitor is degraded", &|| {
+        history(&note, "[@rc-code='190']")
+    })?;
+    lab.postgres(node).sql("select pg_wal_replay_resume()")?;
+    until("its monitor is well", &|| {
+        history(&monitor, "[@rc-code='0']")
+    })?;
+    // By Pacemaker's own tool, which knows nothing of notes.
+    mode("true")?;
+    until("nobody watches it", &|| {
+        history(&monitor, "").map(|is_watched| !is_watched)
+    })?;
+    expect(history(&note, "")?, || "the note is gone".into())?;
+    let delete = ["crm_attribute", "--name=maintenance-mode", "--delete"];
+    node.run(&delete)?.ok()?;
+    until("it is watched again", &|| history(&monitor, ""))
 }
 
 fn unmanaged(stage: &Stage) -> Result<()> {

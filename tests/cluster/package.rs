@@ -2,33 +2,41 @@
 
 use std::collections::BTreeSet;
 
-use lab::{Cluster, Cmd, Node, Package, RepMode, Result, make_package};
+use lab::{Cluster, Made, Node, Package, RepMode, Result, make_package};
 
-use super::stage::{LIMIT, expect, expgsql, wrong};
+use super::stage::{LIMIT, expect, expgsql};
 
 /// Where Pacemaker looks for agents.
 const AGENT: &str = "/usr/lib/ocf/resource.d/heartbeat/expgsql";
+/// The packages on a host.
+const DEB: &str = "/root/expgsql.deb";
+const RPM: &str = "/root/expgsql.rpm";
 
 pub(crate) fn a_cluster_runs_from_the_debian_package() -> Result<()> {
     let deb = make_package(Package::Deb)?;
     let rpm = make_package(Package::Rpm)?;
-    both_have_the_same(&deb.display().to_string(), &rpm.display().to_string())?;
-    let content = std::fs::read(&deb).map_err(|error| wrong(format!("{deb:?}: {error}")))?;
     let lab = Cluster::builder()
         .agent(expgsql()?)
         .mode(RepMode::Sync)
         .boot()?;
+    let client = lab.client();
+    let put = |node: &Node, path: &str, made: &Made| {
+        node.write_file(path, made.content.clone(), "root:root", "600")
+    };
+    put(client, DEB, &deb)?;
+    put(client, RPM, &rpm)?;
+    both_have_the_same(client)?;
     for node in lab.nodes() {
         // The lab's own copy: what runs here is to come from the package alone.
         node.run(&["rm", AGENT])?.ok()?;
-        node.write_file("/root/expgsql.deb", content.clone(), "root:root", "600")?;
+        put(node, DEB, &deb)?;
         install(node)?;
         is_whole(node)?;
     }
     lab.form()?;
     lab.configure()?;
     lab.wait_healthy(LIMIT)?;
-    println!("  a cluster of three is healthy, from {}", deb.display());
+    println!("  a cluster of three is healthy, from {}", deb.name);
 
     // An upgrade in place: the server runs on, and the next monitor is the new program's.
     let primary = lab.primary()?;
@@ -44,11 +52,9 @@ pub(crate) fn a_cluster_runs_from_the_debian_package() -> Result<()> {
     let refused = primary.run(&["cls_rebuild_slave", "--yes"])?;
     expect(refused.code() == Some(100), || refused.text())?;
 
-    let last = lab.client();
-    last.write_file("/root/expgsql.deb", content, "root:root", "600")?;
-    install(last)?;
-    last.run(&["dpkg", "--purge", "expgsql"])?.ok()?;
-    let left = last.sh(
+    install(client)?;
+    client.run(&["dpkg", "--purge", "expgsql"])?.ok()?;
+    let left = client.sh(
         "ls -d /usr/sbin/cls_* /usr/sbin/expgsql /usr/lib/ocf/resource.d/heartbeat/expgsql /usr/share/expgsql || true",
     )?;
     expect(left.stdout.trim().is_empty(), || {
@@ -57,9 +63,7 @@ pub(crate) fn a_cluster_runs_from_the_debian_package() -> Result<()> {
 }
 
 fn install(node: &Node) -> Result<()> {
-    node.run(&["dpkg", "--install", "/root/expgsql.deb"])?
-        .ok()
-        .map(drop)
+    node.run(&["dpkg", "--install", DEB])?.ok().map(drop)
 }
 
 /// What an administrator expects of a package: the program in PATH, its other names, help in two places.
@@ -90,23 +94,20 @@ fn is_whole(node: &Node) -> Result<()> {
 }
 
 /// The two packages are made from one list of files.
-fn both_have_the_same(deb: &str, rpm: &str) -> Result<()> {
-    let in_deb = Cmd::new(&[
-        "sh",
-        "-c",
-        r#"dpkg-deb --fsys-tarfile "$1" | tar t"#,
-        "sh",
-        deb,
-    ])
-    .ok()?;
-    let in_rpm = Cmd::new(&["rpm", "--query", "--list", "--package", rpm]).ok()?;
+fn both_have_the_same(host: &Node) -> Result<()> {
+    let in_deb = host
+        .sh(&format!("dpkg-deb --fsys-tarfile {DEB} | tar t"))?
+        .ok()?;
+    let in_rpm = host
+        .run(&["rpm", "--query", "--list", "--package", RPM])?
+        .ok()?;
     let (in_deb, in_rpm) = (files(&in_deb), files(&in_rpm));
     expect(in_deb.contains(AGENT.trim_start_matches('/')), || {
-        format!("{deb} has {in_deb:?}")
+        format!("the Debian package has {in_deb:?}")
     })?;
     let differ: Vec<&String> = in_deb.symmetric_difference(&in_rpm).collect();
     expect(differ.is_empty(), || {
-        format!("only one of {deb} and {rpm} has {differ:?}")
+        format!("only one of the two packages has {differ:?}")
     })
 }
 

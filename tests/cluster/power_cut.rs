@@ -1,13 +1,13 @@
 //! The power goes while a node is being repaired: the next start finishes, or says what to do.
 
 use lab::postgres::TMPDIR;
-use lab::{Node, RepMode, Result};
+use lab::{Allowed, Node, RepMode, Result, Whose};
 use serde::Deserialize;
 
 use super::comes_back::{
     diverge, mark_own_files, named_command, own_files_are_there, refused, repaired, repairs, undone,
 };
-use super::stage::{LIMIT, ON_DIVERGENCE, Stage, Toll, wrong};
+use super::stage::{LIMIT, ON_DIVERGENCE, Stage, wrong};
 
 /// Data that a repair has to copy.
 const BULK_MB: u32 = 60;
@@ -26,24 +26,25 @@ pub(crate) fn a_repair_survives_a_power_cut_or_says_what_to_do() -> Result<()> {
     })?;
     mark_own_files(&stage.lab)?;
     let old = stage.lab.primary()?;
-    stage.scene("power cut in a rewind: told to rebuild", |stage| {
+    let told = Allowed::failover().failing(Whose::Deposed, "start", "a rewind was interrupted", 1);
+    stage.scene("power cut in a rewind: told to rebuild", told, |stage| {
         let old = cut_in_rewind(stage)?;
         let reason = refused(stage, old)?;
         named_command(&reason, "cluster rebuild").map(drop)
     })?;
     stage.step(
         "power cut in the rebuild: the next start finishes",
-        Toll::Failover,
+        Allowed::nothing().copies(2),
         |stage| cut_in_rebuild(stage, old),
     )?;
     stage.step(
         "power cut in a rewind: rebuilt",
-        Toll::Failover,
+        Allowed::failover().copies(1),
         cut_and_rebuilt,
     )?;
     stage.step(
         "WAL that a node needs is gone: rebuilt",
-        Toll::Failover,
+        Allowed::nothing().restarts(1).copies(1),
         lacking,
     )
 }

@@ -1,9 +1,9 @@
 //! What happens to a server while its machine lives.
 
 use lab::resources::RESOURCE;
-use lab::{RepMode, Result};
+use lab::{Allowed, RepMode, Result, Whose};
 
-use super::stage::{LIMIT, ON_DIVERGENCE, Stage, Toll, expect};
+use super::stage::{GONE, LIMIT, ON_DIVERGENCE, Stage, expect};
 
 pub(crate) fn a_sync_cluster_survives_what_happens_to_its_servers() -> Result<()> {
     story(RepMode::Sync)
@@ -20,20 +20,31 @@ fn story(mode: RepMode) -> Result<()> {
     })?;
     stage.step(
         "the node with the most WAL is elected",
-        Toll::Nothing,
+        Allowed::nothing(),
         elected,
     )?;
     stage.step(
         "kill -9 once: restarted in place",
-        Toll::Nothing,
+        Allowed::nothing()
+            .restarts(2)
+            .failing(Whose::Anybodys, "monitor", GONE, 1),
         killed_once,
     )?;
-    stage.step("switchover there", Toll::Nothing, switchover)?;
-    stage.step("and back again", Toll::Nothing, switchover)?;
-    stage.step("a hung postmaster is found", Toll::Failover, hung)?;
+    stage.step("switchover there", Allowed::switchover(), switchover)?;
+    stage.step("and back again", Allowed::switchover(), switchover)?;
+    stage.step(
+        "a hung postmaster is found, and started anew in place",
+        Allowed::nothing().restarts(2).failing(
+            Whose::Anybodys,
+            "monitor",
+            "the postmaster is stopped by a signal",
+            1,
+        ),
+        hung,
+    )?;
     stage.step(
         "kill -9 migration-threshold times: failover",
-        Toll::Failover,
+        Allowed::failover().failing(Whose::Deposed, "monitor", GONE, 3),
         killed_three_times,
     )
 }
@@ -93,9 +104,15 @@ fn kill_and_see_it_restarted(stage: &Stage, count: u32) -> Result<()> {
                 "postmaster {now:?}, killed was {killed:?}; these take writes: {names:?}"
             ))
         })?;
-    let counted = stage.fail_count(primary)?;
-    expect(counted == count.to_string(), || {
-        format!("fail-count is {counted} after kill {count}")
+    stage.lab.eventually("the failure is counted", LIMIT, |_| {
+        let counted = stage
+            .fail_count(primary)
+            .map_err(|error| error.to_string())?;
+        if counted == count.to_string() {
+            Ok(())
+        } else {
+            Err(format!("fail-count is {counted} after kill {count}"))
+        }
     })
 }
 

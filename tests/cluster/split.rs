@@ -8,9 +8,9 @@
 use std::time::{Duration, Instant};
 
 use lab::resources::RESOURCE;
-use lab::{Ack, Agent, Cluster, Error, Node, RepMode, Result, Score, ScoreClient};
+use lab::{Ack, Agent, Allowed, Cluster, Error, Node, RepMode, Result, Score, ScoreClient};
 
-use super::stage::{LIMIT, Stage, Toll, expect, taken_over_from, wrong};
+use super::stage::{LIMIT, Stage, cut_off, expect, taken_over_from, wrong};
 
 const ROUNDS_VARIABLE: &str = "EXPGSQL_ROUNDS";
 const ROUNDS: u32 = 2;
@@ -26,7 +26,8 @@ pub(crate) fn repeated_splits_lose_nothing_with_quorum_commit() -> Result<()> {
     repeatedly(&stage)?;
     stage.step(
         "cut off, it says nothing of the others' scores",
-        Toll::Failover,
+        // As long as its controller hangs nobody stops it.
+        Allowed::failover().both_writable(Duration::from_secs(15)),
         scores_of_the_others,
     )
 }
@@ -60,7 +61,7 @@ fn scores_of_the_others(stage: &Stage) -> Result<()> {
         &format!("//node_state[@uname='{new}'][@in_ccm='true']"),
     )?;
     // What goes with that is written after it; one more monitor, from its beginning to its end, has had the time.
-    lab.measure_agent(old, "monitor")?;
+    lab.call_agent(old, "monitor")?;
     let score = format!("--name=master-{RESOURCE}");
     let told = old
         .run(&["attrd_updater", "--query", "--all", &score])?
@@ -82,7 +83,7 @@ fn is_in_its_cib(node: &Node, what: &str) -> Result<()> {
 pub(crate) fn repeatedly(stage: &Stage) -> Result<()> {
     let mut table = Table::new(stage.label());
     for round in 1..=rounds(ROUNDS)? {
-        stage.step(&format!("split {round}"), Toll::Failover, |stage| {
+        stage.step(&format!("split {round}"), cut_off(), |stage| {
             let split = split(&stage.lab, &stage.client, round, |_| stage.recovers())?;
             table.row(&split);
             expect(split.lost == 0, || {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use lab::process::Output;
 use lab::resources::CLONE;
-use lab::{Cluster, Node, RepMode, Result};
+use lab::{Allowed, Cluster, Node, RepMode, Result, Whose};
 use serde_json::Value;
 
-use super::stage::{LIMIT, Stage, Toll, expect, wrong};
+use super::stage::{LIMIT, Stage, cut_off, expect, wrong};
 
 /// Where Pacemaker has the program, which is where an operator finds it without being told.
 const PROGRAM: &str = "/usr/lib/ocf/resource.d/heartbeat/expgsql";
@@ -20,40 +20,57 @@ pub(crate) fn an_operator_sees_what_is_wrong() -> Result<()> {
     let stage = Stage::set(RepMode::Sync, |builder| {
         builder.setting("wal_log_hints = on")
     })?;
-    stage.step("a healthy cluster is shown as one", Toll::Nothing, healthy)?;
-    stage.step("who may not ask is told so", Toll::Nothing, bad_input)?;
-    stage.step("a node in standby", Toll::Nothing, in_standby)?;
-    stage.step("a ban that was forgotten", Toll::Nothing, banned)?;
-    stage.step("a machine that is off", Toll::Nothing, machine_off)?;
-    stage.step("the resource is stopped", Toll::Nothing, stopped)?;
-    stage.step("bans on every node: no primary", Toll::Nothing, no_primary)?;
     stage.step(
-        "two of three machines off: no quorum",
-        Toll::Nothing,
-        no_quorum,
+        "a healthy cluster is shown as one",
+        Allowed::nothing(),
+        healthy,
+    )?;
+    stage.step("who may not ask is told so", Allowed::nothing(), bad_input)?;
+    stage.step(
+        "a node in standby",
+        Allowed::nothing().restarts(1),
+        in_standby,
+    )?;
+    stage.step("a ban that was forgotten", Allowed::nothing(), banned)?;
+    stage.step("a machine that is off", Allowed::nothing(), machine_off)?;
+    stage.step(
+        "the resource is stopped",
+        Allowed::nothing().restarts(4).waiting(),
+        stopped,
     )?;
     stage.step(
-        "a node whose start was refused",
-        Toll::Nothing,
-        refused_start,
-    )
+        "bans on every node: no primary",
+        Allowed::nothing().restarts(2).waiting(),
+        no_primary,
+    )?;
+    stage.step(
+        "two of three machines off: no quorum",
+        Allowed::nothing().restarts(2).waiting(),
+        no_quorum,
+    )?;
+    stage.step("a node whose start was refused", cut_off(), refused_start)
 }
 
 pub(crate) fn an_operator_sees_what_the_lock_service_does() -> Result<()> {
     let stage = Stage::set(RepMode::Sync, |builder| builder.nodes(2).lock_service())?;
     stage.step(
         "the lock and its holder are shown",
-        Toll::Nothing,
+        Allowed::nothing(),
         lock_held,
     )?;
     stage.step(
         "a silent lock service is a fact, not an error",
-        Toll::Nothing,
+        Allowed::nothing(),
         lock_silent,
     )?;
     stage.step(
         "the old primary and the lock service are gone",
-        Toll::Failover,
+        Allowed::failover().waiting().restarts(2).failing(
+            Whose::Anybodys,
+            "promote",
+            "the lock is not taken",
+            3,
+        ),
         lock_and_primary_gone,
     )
 }
@@ -101,7 +118,7 @@ fn json(node: &Node, command: &str) -> Result<Value> {
 }
 
 /// Waits until the status has this `health` and a finding of this `code`, and shows what a person sees then.
-fn shows(lab: &Cluster, node: &Node, health: &str, code: &str) -> Result<Value> {
+pub(crate) fn shows(lab: &Cluster, node: &Node, health: &str, code: &str) -> Result<Value> {
     let what = format!("the status is {health}, with {code}");
     let status = lab.eventually(&what, LIMIT, |_| {
         let status = json(node, "status").map_err(|error| error.to_string())?;

@@ -5,10 +5,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use lab::{Node, Redundancy, RepMode, Result, StreamWatch};
+use lab::{Allowed, Node, Redundancy, RepMode, Result, StreamWatch};
 
 use super::split::rounds;
-use super::stage::{LIMIT, Stage, Toll, expect, wrong};
+use super::stage::{LIMIT, Stage, expect, wrong};
 
 const ROUNDS: u32 = 6;
 
@@ -52,7 +52,7 @@ pub(crate) fn switchovers_back_and_forth_leave_nothing_to_clean_up() -> Result<(
     let mut costs = Vec::new();
     for (round, way) in (1..=rounds(ROUNDS)?).zip(WAYS.into_iter().cycle()) {
         let name = format!("switchover {round}: {way}");
-        stage.step(&name, Toll::Nothing, |stage| {
+        stage.step(&name, Allowed::switchover(), |stage| {
             costs.push(switchover(stage, &watch, way)?);
             nothing_to_clean_up(stage)
         })?;
@@ -60,7 +60,7 @@ pub(crate) fn switchovers_back_and_forth_leave_nothing_to_clean_up() -> Result<(
     print(&stage, &costs);
     stage.step(
         "maintenance mode on and off: nothing happens",
-        Toll::Nothing,
+        Allowed::nothing(),
         maintenance,
     )?;
     nothing_to_clean_up(&stage)

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lab::{Ack, Node, RepMode, Result, ScoreClient};
+use lab::{Ack, Allowed, Node, RepMode, Result, ScoreClient, Whose};
 
-use super::stage::{LIMIT, Stage, Toll, expect, taken_over_from, wrong};
+use super::stage::{LIMIT, Stage, expect, taken_over_from, wrong};
 
 /// Acknowledgements of one node after which it is taken to be in service.
 const STEADY: usize = 50;
@@ -18,7 +18,7 @@ pub(crate) fn two_nodes_with_a_lock_service_survive_the_loss_of_either() -> Resu
     let stage = set()?;
     stage.step(
         "the lock service stops and comes back: nothing happens",
-        Toll::Nothing,
+        Allowed::nothing(),
         |stage| {
             undisturbed(stage, |stage| stage.lab.stop_lock_service())?;
             stage.lab.start_lock_service()?;
@@ -27,7 +27,7 @@ pub(crate) fn two_nodes_with_a_lock_service_survive_the_loss_of_either() -> Resu
     )?;
     stage.step(
         "the lock service hangs and goes on: nothing happens",
-        Toll::Nothing,
+        Allowed::nothing(),
         |stage| {
             let lock = stage.lab.lock()?;
             undisturbed(stage, |stage| stage.lab.freeze_postgres(lock))?;
@@ -35,12 +35,12 @@ pub(crate) fn two_nodes_with_a_lock_service_survive_the_loss_of_either() -> Resu
             renewed(stage)
         },
     )?;
-    stage.step("switchover", Toll::Nothing, |stage| {
+    stage.step("switchover", Allowed::switchover(), |stage| {
         stage.lab.switchover(LIMIT).map(drop)
     })?;
     stage.step(
         "switchover while the lock service is down",
-        Toll::Nothing,
+        Allowed::switchover(),
         |stage| {
             stage.lab.stop_lock_service()?;
             stage.lab.switchover(LIMIT)?;
@@ -51,17 +51,22 @@ pub(crate) fn two_nodes_with_a_lock_service_survive_the_loss_of_either() -> Resu
     )?;
     stage.step(
         "the standby's machine loses power: the primary goes on",
-        Toll::Nothing,
+        Allowed::nothing(),
         standby_lost,
     )?;
     stage.step(
         "the primary's machine loses power: failover",
-        Toll::Failover,
+        Allowed::failover(),
         primary_lost,
     )?;
     stage.step(
         "the same without lock service: nobody until it is back",
-        Toll::Failover,
+        Allowed::failover().waiting().restarts(1).failing(
+            Whose::Anybodys,
+            "promote",
+            "the lock is not taken",
+            3,
+        ),
         primary_and_lock_lost,
     )
 }
@@ -88,11 +93,39 @@ pub(crate) fn two_nodes_with_a_lock_service_survive_splits() -> Result<()> {
         ("nobody reaches the lock", Reach::Neither, Merge::AsItComes),
     ];
     for (name, reach, merge) in all {
-        stage.step(&format!("split, {name}"), Toll::Failover, |stage| {
+        stage.step(&format!("split, {name}"), allowed(reach), |stage| {
             split(stage, reach, merge)
         })?;
     }
     Ok(())
+}
+
+/// Whoever has the lock is the primary, before the split and after it. The other side's promotion is refused, which Pacemaker
+/// answers by starting its server anew.
+fn allowed(reach: Reach) -> Allowed {
+    let refused = |allowed: Allowed, restarts: usize| {
+        allowed.restarts(restarts).failing(
+            Whose::Anybodys,
+            "promote",
+            "the lock's row says that only",
+            3,
+        )
+    };
+    let not_renewed = "the lock is not renewed";
+    match reach {
+        Reach::Both | Reach::PrimaryOnly => refused(Allowed::nothing(), 3),
+        // The old one takes writes, and acknowledges none, until its lease is over.
+        Reach::StandbyOnly => Allowed::failover()
+            .both_writable(LEASE)
+            .failing(Whose::Deposed, "monitor", not_renewed, 1)
+            .failing(Whose::Deposed, "monitor", " is past ", 1),
+        Reach::Neither => refused(Allowed::nothing().waiting(), 5).failing(
+            Whose::Anybodys,
+            "monitor",
+            not_renewed,
+            1,
+        ),
+    }
 }
 
 fn set() -> Result<Stage> {

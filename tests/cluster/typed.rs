@@ -99,13 +99,8 @@ pub(crate) fn follow(
 /// Puts the Debian package where the pages look for it: root's home.
 pub(crate) fn bring(lab: &Cluster) -> Result<()> {
     let deb = make_package(Package::Deb)?;
-    let content = std::fs::read(&deb).map_err(|error| wrong(format!("{deb:?}: {error}")))?;
-    let name = deb
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    let path = format!("/root/{name}");
+    let path = format!("/root/{}", deb.name);
     lab.nodes()
         .iter()
-        .try_for_each(|node| node.write_file(&path, content.clone(), "root:root", "600"))
+        .try_for_each(|node| node.write_file(&path, deb.content.clone(), "root:root", "600"))
 }

@@ -275,7 +275,7 @@ const MACHINE: &[Case] = &[
         params: &[],
         prepare: "echo 9.6 >/var/lib/pgsql/data/PG_VERSION",
         code: 5,
-        says: &["PostgreSQL 9.6", "12 or newer", "pg_upgrade"],
+        says: &["PostgreSQL 9;", "12 or newer", "pg_upgrade"],
     },
     Case {
         what: "data and programs of two versions",
@@ -518,7 +518,7 @@ const CONTRADICTIONS: &[Case] = &[
         "echo \"work_mem = '4MB\" >>/var/lib/pgsql/data/postgresql.conf",
         &[
             "/var/lib/pgsql/data/postgresql.conf line",
-            "work_mem",
+            "is not understood",
             "correct",
         ],
     ),

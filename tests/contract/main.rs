@@ -3,7 +3,9 @@
 
 mod advice;
 mod bad_input;
+mod field;
 mod follower;
+mod hostile;
 mod ocf;
 mod plain;
 mod secrets;
@@ -46,7 +48,19 @@ fn main() -> ExitCode {
         follower::include_lines_are_added_once_and_change_nothing_else,
         follower::a_promoted_follower_is_reported,
         follower::a_follower_is_well_although_the_cluster_can_not_be_told,
+        field::a_refused_agent_leaves_the_server_alone,
+        field::a_server_that_is_full_is_left_alone,
+        field::a_login_that_waits_for_a_lock_is_no_hung_server,
+        field::a_server_that_refuses_to_start_says_why,
+        field::a_configuration_in_another_encoding_is_served,
+        field::lines_that_are_restored_away_are_put_back,
+        field::every_way_in_that_psql_has_is_one,
+        field::two_resources_on_a_node_keep_their_files_apart,
+        field::a_follower_that_nobody_can_ask_is_still_a_follower,
         secrets::no_secret_is_shown_to_others,
+        hostile::nobody_makes_root_end_a_process,
+        hostile::a_file_that_is_none_is_neither_shown_nor_waited_for,
+        hostile::the_owner_of_the_database_sets_nothing_for_the_agent,
     ]);
     match site::close() {
         Ok(()) => outcome,

@@ -84,7 +84,7 @@ pub(crate) fn no_secret_is_shown_to_others() -> Result<()> {
         agent
             .clone()
             .param("monitor_user", "nobody-known")
-            .gives("monitor", 1),
+            .gives("monitor", 0),
     );
     keep(
         agent

@@ -237,6 +237,9 @@ fn status_and_history_show_the_row() {
         again.contains("stays as it is: held by pgsql_node1"),
         "{again}"
     );
+    assert!(again.contains("--role ROLE makes it one role's"), "{again}");
+    let bound = run(&["init", "pgsql", "--role", "agent"]);
+    assert!(bound.contains("only the role agent may use it"), "{bound}");
     let history = run(&["history", "pgsql"]);
     assert_eq!(history.lines().count(), 3, "{history}");
     assert!(

@@ -11,6 +11,7 @@ mod bounds;
 mod command;
 mod lease;
 mod nodes;
+mod privileges;
 mod secure;
 mod server;
 mod table;

@@ -1,6 +1,8 @@
 //! TLS and passwords.
 
 use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +12,9 @@ use expgsql::params::Secret;
 use tempfile::TempDir;
 
 use crate::server::{Server, done, give, service, soon};
+
+/// How `agent` is let in unless a test has it otherwise.
+const BY_CERTIFICATE: &str = "hostssl all agent 127.0.0.1/32 cert";
 
 /// Authorities and certificates, made by openssl.
 struct Papers(TempDir);
@@ -54,8 +59,8 @@ impl Papers {
         self.0.path().join(name)
     }
 
-    /// A server that shows the certificate `name`, and lets `agent` in by a certificate only.
-    fn server(&self, name: &str) -> Server {
+    /// A server that shows the certificate `name`, and lets `agent` in by this line, others by TLS.
+    fn server(&self, name: &str, agent: &str) -> Server {
         let config =
             "ssl = on\nssl_cert_file = 'x.crt'\nssl_key_file = 'x.key'\nssl_ca_file = 'ca.crt'\n";
         Server::with(config, |data| {
@@ -71,7 +76,7 @@ impl Papers {
             }
             fs::write(
                 data.join("pg_hba.conf"),
-                "local all all trust\nhostssl all agent 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 trust\n",
+                format!("local all all trust\n{agent}\nhostssl all all 127.0.0.1/32 trust\n"),
             )
             .unwrap();
         })
@@ -93,7 +98,7 @@ fn ask(server: &Server, host: &str, more: &str) -> Result<(), LockError> {
 #[test]
 fn the_chain_and_the_host_name_are_verified() {
     let papers = Papers::new();
-    let server = papers.server("server");
+    let server = papers.server("server", BY_CERTIFICATE);
     let root = |name: &str| format!("sslrootcert={}", papers.file(name).display());
     let (ca, other) = (root("ca.crt"), root("other.crt"));
     for (host, more, is_accepted) in [
@@ -159,7 +164,7 @@ fn the_chain_and_the_host_name_are_verified() {
 #[test]
 fn a_self_signed_certificate_is_its_own_authority() {
     let papers = Papers::new();
-    let server = papers.server("self");
+    let server = papers.server("self", BY_CERTIFICATE);
     let own = format!(
         "sslmode=verify-full sslrootcert={}",
         papers.file("self.crt").display()
@@ -222,4 +227,98 @@ fn passwords_come_from_password_files_that_nobody_else_can_read() {
         ask("password=zq7x", Some(&open)),
         Err(LockError::TableMissing(_))
     ));
+}
+
+/// A server that asks `agent` in this way, with TLS or without; it shows the papers' certificate.
+fn asking(papers: &Papers, method: &str) -> Server {
+    let server = papers.server("server", &format!("host all agent 127.0.0.1/32 {method}"));
+    let encryption = if method == "md5" {
+        method
+    } else {
+        "scram-sha-256"
+    };
+    server.sql(&format!(
+        "set password_encryption = '{encryption}'; alter role agent password 'zq7x'"
+    ));
+    server
+}
+
+#[test]
+fn a_password_in_clear_text_is_for_a_server_that_has_proved_itself() {
+    let papers = Papers::new();
+    let ca = format!(
+        "sslmode=verify-full sslrootcert={}",
+        papers.file("ca.crt").display()
+    );
+    let only = |method: &str| format!("sslmode=disable require_auth={method}");
+    let cases = [
+        ("password", "sslmode=disable".to_owned(), false),
+        ("password", "sslmode=prefer".to_owned(), false),
+        ("password", "sslmode=require".to_owned(), false),
+        ("password", ca.clone(), true),
+        ("password", only("password"), true),
+        (
+            "password",
+            format!("{ca} require_auth=scram-sha-256"),
+            false,
+        ),
+        ("md5", "sslmode=disable".to_owned(), true),
+        ("md5", ca.clone(), true),
+        ("md5", only("scram-sha-256"), false),
+        ("scram-sha-256", "sslmode=disable".to_owned(), true),
+        ("scram-sha-256", "sslmode=require".to_owned(), true),
+        ("scram-sha-256", only("scram-sha-256"), true),
+        (
+            "scram-sha-256",
+            format!("{ca} channel_binding=require"),
+            true,
+        ),
+        ("scram-sha-256", only("!scram-sha-256"), false),
+        ("trust", "sslmode=disable".to_owned(), true),
+        ("trust", only("scram-sha-256"), false),
+        ("trust", only("none"), true),
+    ];
+    for cases in cases.chunk_by(|a, b| a.0 == b.0) {
+        let server = asking(&papers, cases[0].0);
+        for (method, more, is_let_in) in cases {
+            let more = format!("user=agent password=zq7x {more}");
+            match ask(&server, "localhost", &more) {
+                Ok(()) => assert!(is_let_in, "{method} {more}"),
+                Err(LockError::Authentication(why)) => {
+                    assert!(!is_let_in, "{method} {more}: {why}");
+                    assert!(why.contains("require_auth"), "{method} {more}: {why}");
+                    assert!(!why.contains("zq7x"), "{why}");
+                }
+                Err(error) => panic!("{method} {more}: {error}"),
+            }
+        }
+    }
+}
+
+/// A fake, because PostgreSQL does not tell what it was given: it has no TLS, and asks for the password in clear text.
+#[test]
+fn who_asks_for_it_in_clear_text_is_given_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut request = [0; 8];
+        client.read_exact(&mut request).unwrap();
+        client.write_all(b"N").unwrap();
+        let mut length = [0; 4];
+        client.read_exact(&mut length).unwrap();
+        let mut startup = vec![0; u32::from_be_bytes(length) as usize - 4];
+        client.read_exact(&mut startup).unwrap();
+        // In pieces, as a network may bring it.
+        for piece in [&b"R"[..], &[0, 0, 0], &[8, 0, 0, 0, 3]] {
+            client.write_all(piece).unwrap();
+        }
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).unwrap();
+        rest
+    });
+    let conninfo = format!("host=127.0.0.1 port={port} user=agent password=zq7x");
+    let error = service(&conninfo, "pgsql").read(soon()).unwrap_err();
+    assert!(matches!(error, LockError::Authentication(_)), "{error}");
+    assert_eq!(heard.join().unwrap(), b"", "it was given something");
 }

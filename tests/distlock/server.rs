@@ -36,7 +36,7 @@ impl Server {
     pub(crate) fn with(config: &str, prepare: impl FnOnce(&Path)) -> Self {
         static PACKAGES: Once = Once::new();
         PACKAGES.call_once(|| {
-            if geteuid().is_root() && lab::available().is_err() {
+            if geteuid().is_root() {
                 lab::install().expect("the lab's packages");
             }
         });
@@ -94,16 +94,12 @@ impl Server {
     }
 
     fn psql(&self) -> Command {
+        self.psql_at("postgres", "postgres")
+    }
+
+    fn psql_at(&self, database: &str, role: &str) -> Command {
         let mut command = as_postgres(&self.layout.program("psql"));
-        command.args([
-            "-XqAt",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-U",
-            "postgres",
-            "-d",
-            "postgres",
-        ]);
+        command.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-U", role, "-d", database]);
         command
             .arg("-h")
             .arg(self.dir.path())
@@ -112,7 +108,17 @@ impl Server {
     }
 
     fn try_sql(&self, sql: &str) -> Result<String, String> {
-        let output = self.psql().args(["-c", sql]).output().unwrap();
+        self.sql_as("postgres", sql)
+    }
+
+    /// By the socket, where nobody is asked for a password.
+    pub(crate) fn sql_as(&self, role: &str, sql: &str) -> Result<String, String> {
+        self.sql_at("postgres", role, sql)
+    }
+
+    pub(crate) fn sql_at(&self, database: &str, role: &str, sql: &str) -> Result<String, String> {
+        let mut command = self.psql_at(database, role);
+        let output = command.args(["-c", sql]).output().unwrap();
         if output.status.success() {
             return Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned());
         }
@@ -122,6 +128,13 @@ impl Server {
     pub(crate) fn sql(&self, sql: &str) -> String {
         self.try_sql(sql)
             .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Types this into psql, as `postgres`.
+    pub(crate) fn script(&self, text: &str) {
+        let file = self.dir.path().join("script.sql");
+        std::fs::write(&file, text).unwrap();
+        done(self.psql().arg("-f").arg(&file));
     }
 
     /// A session that has run `sql` and stays open until it is dropped.
@@ -164,6 +177,14 @@ impl Server {
     /// The lock `pgsql` of the table `distlock`, as `postgres`.
     pub(crate) fn service(&self) -> Service {
         service(&self.conninfo(), "pgsql")
+    }
+
+    /// The same lock, as a role that has the test's password.
+    pub(crate) fn service_of(&self, role: &str) -> Service {
+        let conninfo = self
+            .conninfo()
+            .replace("user=postgres", &format!("user={role} password=zq7x"));
+        service(&conninfo, "pgsql")
     }
 
     /// With the table made.

@@ -1,12 +1,12 @@
 //! The CIB: what it holds, and each node's own copy of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use expgsql::decide::eligibility::{self, Ground, Ineligible, Promise, Standing, ground};
 use expgsql::model::claim::Claim;
 use expgsql::model::repl_info::{Origin, ReplInfo};
 use expgsql::model::status::{DataStatus, SenderState, SyncState};
-use expgsql::model::sync_names::Method;
+use expgsql::model::sync_names::{Method, StandbyName};
 use expgsql::model::sync_record::SyncRecord;
 use expgsql::model::timeline::{Switch, TimelineId};
 
@@ -94,6 +94,22 @@ pub(crate) struct Sync {
 }
 
 impl Sync {
+    pub(crate) fn of(record: &SyncRecord) -> Self {
+        let small = |n: u64| u8::try_from(n).expect("small");
+        let names = |names: &BTreeSet<StandbyName>| Set::of(names.iter().map(|n| Id::of(n)));
+        Self {
+            epoch: small(record.epoch),
+            seq: small(record.seq),
+            primary: Id::of(record.primary.lower()),
+            contract: Rule {
+                any: record.method == Method::Any,
+                count: u8::try_from(record.count).expect("few"),
+                names: names(&record.standbys),
+            },
+            eligible: names(&record.eligible),
+        }
+    }
+
     pub(crate) fn record(&self) -> SyncRecord {
         SyncRecord::new(
             (u64::from(self.epoch), u64::from(self.seq)),
@@ -150,12 +166,22 @@ impl Content {
             )
     }
 
+    /// agent/record.rs, `is_unfinished`; `recorded`: what is known of the recorded node's WAL.
+    pub(crate) fn is_unfinished(&self, recorded: Option<&Wal>) -> bool {
+        let lineage = recorded.map(Wal::lineage);
+        eligibility::is_unfinished(
+            Some(&self.record.info()),
+            Some(&self.sync.record()),
+            lineage.as_ref(),
+        )
+    }
+
     /// agent/record.rs, `claim_for`.
-    pub(crate) fn claim_for(&self, node: Id, wal: &Wal) -> Claim {
-        if self.is_complete(node, wal) {
-            self.claim()
-        } else {
+    pub(crate) fn claim_for(&self, recorded: Option<&Wal>) -> Claim {
+        if self.is_unfinished(recorded) {
             self.sync.record().claim()
+        } else {
+            self.claim()
         }
     }
 
@@ -164,6 +190,7 @@ impl Content {
         &self,
         node: Id,
         wal: &Wal,
+        recorded: Option<&Wal>,
         is_distrusted: bool,
     ) -> Result<Ground, Ineligible> {
         ground(&Standing {
@@ -171,7 +198,7 @@ impl Content {
             node: &node.name(),
             record: Some(&self.record.info()),
             recorded: Some(self.data[node.index()].status()),
-            claim: &self.claim_for(node, wal),
+            claim: &self.claim_for(recorded),
             is_distrusted,
             is_complete: self.is_complete(node, wal),
         })
@@ -179,22 +206,76 @@ impl Content {
 }
 
 /// What must still be so for a change to happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Condition {
     None,
     /// agent/record.rs, `as_it_was_read`.
-    AsRead(Content),
-    /// The record of a promotion stands.
-    Record(Record),
+    AsRead(Record, Sync),
 }
 
 impl Condition {
+    /// Neither the promotion record nor that of the contract was changed.
+    pub(crate) fn as_read(seen: &Content) -> Self {
+        Self::AsRead(seen.record, seen.sync)
+    }
+
     pub(crate) fn holds(&self, content: &Content) -> bool {
         match self {
             Self::None => true,
-            Self::Record(record) => *record == content.record,
-            Self::AsRead(seen) => seen.record == content.record && seen.sync == content.sync,
+            Self::AsRead(record, sync) => *record == content.record && *sync == content.sync,
         }
+    }
+}
+
+/// One call of `cibadmin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Change {
+    pub(crate) condition: Condition,
+    /// By how much admin_epoch is raised.
+    pub(crate) raise: u8,
+    pub(crate) record: Option<Record>,
+    pub(crate) sync: Option<Sync>,
+    pub(crate) data: [Option<Data>; MAX],
+}
+
+impl Change {
+    pub(crate) fn on(condition: Condition) -> Self {
+        Self {
+            condition,
+            raise: 0,
+            record: None,
+            sync: None,
+            data: [None; MAX],
+        }
+    }
+
+    pub(crate) fn raise(self, raise: u8) -> Self {
+        Self { raise, ..self }
+    }
+
+    pub(crate) fn record(self, record: Record) -> Self {
+        let record = Some(record);
+        Self { record, ..self }
+    }
+
+    pub(crate) fn sync(self, sync: Sync) -> Self {
+        let sync = Some(sync);
+        Self { sync, ..self }
+    }
+
+    pub(crate) fn data(mut self, node: Id, data: Data) -> Self {
+        self.data[node.index()] = Some(data);
+        self
+    }
+
+    pub(crate) fn apply(&self, replica: &mut Replica) {
+        let content = &mut replica.content;
+        content.record = self.record.unwrap_or(content.record);
+        content.sync = self.sync.unwrap_or(content.sync);
+        for (data, new) in content.data.iter_mut().zip(self.data) {
+            *data = new.unwrap_or(*data);
+        }
+        replica.admin_epoch += self.raise;
     }
 }
 

@@ -105,7 +105,7 @@ pub(crate) fn take(
     let node = *state.node(id);
     let witnesses = agent::witnesses(state, id, seen);
     let kept = contract::kept_at_promotion(method, &node.configured.into(), &seen.claim());
-    let next = seen.record.epoch.max(node.memory.epoch) + 1;
+    let next = agent::next_epoch(&node, seen);
     let row = state.lock;
     let has_heard = row.eligible.and(witnesses.with(id)).len() >= usize::from(row.reports);
     let is_owner = row.owner == id;

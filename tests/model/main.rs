@@ -3,6 +3,7 @@
 
 mod agent;
 mod cib;
+mod liveness;
 mod lock;
 mod memo;
 mod mutations;
@@ -57,6 +58,20 @@ fn search(world: &World, most: Option<usize>) -> Found {
         story,
         reached,
         counts,
+    }
+}
+
+/// The stories of up to `depth` steps, where there are too many to look at all: those in which a rule that was taken away is missed, and
+/// one step more.
+fn holds_so_far(name: &str, world: &World, depth: usize) {
+    let builder = world.clone().checker().threads(1);
+    let checker = builder.target_max_depth(depth).spawn_bfs().join();
+    println!("{name}: {} distinct states", checker.unique_state_count());
+    if let Some(path) = checker.discovery(KEPT) {
+        panic!(
+            "{name}: an acknowledged commit is lost\n{}",
+            story::tell(path)
+        );
     }
 }
 
@@ -116,6 +131,20 @@ mod priority {
     }
 
     #[test]
+    fn a_standby_is_late_to_replay() {
+        holds("priority, late replay", &worlds::late_replay(First), BOTH);
+    }
+
+    #[test]
+    fn a_standby_has_a_recovery_target() {
+        holds(
+            "priority, recovery target",
+            &worlds::recovery_target(First),
+            BOTH,
+        );
+    }
+
+    #[test]
     fn a_standby_is_asked_for_and_the_primary_crashes() {
         holds(
             "priority, primary crashes, a standby asked for",
@@ -148,12 +177,32 @@ mod quorum {
     }
 
     #[test]
+    fn a_standby_is_late_to_replay() {
+        holds("quorum, late replay", &worlds::late_replay(Any), BOTH);
+    }
+
+    #[test]
     fn the_primary_crashes() {
         holds(
             "quorum, primary crashes",
             &worlds::primary_crashes(Any),
             BOTH,
         );
+    }
+}
+
+mod one_link_of_three {
+    use super::{holds_so_far, worlds};
+    use expgsql::model::sync_names::Method::First;
+
+    #[test]
+    fn breaks() {
+        holds_so_far("a pair is split", &worlds::pair_split(First), 13);
+    }
+
+    #[test]
+    fn breaks_and_the_ring_changes() {
+        holds_so_far("a ring that changes", &worlds::changing_ring(), 9);
     }
 }
 
@@ -167,6 +216,16 @@ mod two_nodes {
         holds(
             "two nodes, cut off",
             &worlds::two_nodes(),
+            &["a failover", "alone"],
+        );
+    }
+
+    /// The controller hangs, so that the CIB shows who has gone.
+    #[test]
+    fn the_cib_lags_behind() {
+        holds(
+            "two nodes, the CIB lags behind",
+            &worlds::lagging(worlds::two_nodes()),
             &["a failover", "alone"],
         );
     }
@@ -209,6 +268,9 @@ macro_rules! needed {
 needed! {
     revoke_before_relaxing: RelaxWithoutRevoking in worlds::primary_cut_off(First);
     settle_before_relaxing: RelaxWithoutSettling in worlds::primary_cut_off(First);
+    present_by_corosync: PresentByTheCib in worlds::lagging(worlds::two_nodes());
+    a_settle_time_that_is_long_enough: SettleTooShort in worlds::primary_cut_off(First);
+    note_a_promotion_before_the_raise: RaiseWithoutNote in worlds::changing_ring();
     a_majority_of_copies: OneCopyIsEnough in worlds::primary_cut_off(First);
     catch_up_before_the_grant: GrantWithoutBarrier in worlds::standby_cut_off(First);
     a_contract_in_force_before_the_barrier: EarlyBarrier in worlds::standby_cut_off(First);
@@ -216,9 +278,12 @@ needed! {
     a_promotion_raises_admin_epoch: PromoteWithoutAdminEpoch in worlds::primary_cut_off(First);
     a_promotion_raises_it_by_more: PromoteWithOneAdminEpoch in worlds::primary_cut_off(First);
     a_revocation_raises_admin_epoch: RevokeWithoutAdminEpoch in worlds::standby_cut_off(First);
-    the_raise_is_confirmed: RaiseUnconfirmed in worlds::pair_cut(First);
-    a_promotion_is_confirmed: PromoteUnconfirmed in worlds::pair_cut(First);
+    the_raise_is_confirmed: RaiseUnconfirmed in worlds::pair_split(First);
+    a_promotion_is_confirmed: PromoteUnconfirmed in worlds::pair_split(First);
     stop_receiving_before_the_statement: StateWhileReceiving in worlds::primary_cut_off(First);
+    replay_before_the_statement: StateBeforeReplay in worlds::late_replay(First);
+    replay_before_the_statement_quorum: StateBeforeReplay in worlds::late_replay(Any);
+    nobody_with_a_recovery_target: TargetUnseen in worlds::recovery_target(First);
     enough_statements: OneStatementFewer in worlds::primary_cut_off(Any);
     follow_a_later_epoch_only: FollowTheSameEpoch in worlds::primary_cut_off(First);
     a_deposed_primary_counts_no_later_follower: CountLaterFollowers in worlds::primary_cut_off(First);
@@ -227,6 +292,133 @@ needed! {
     revoke_in_the_lock: RevokeWithoutLock in worlds::two_nodes_with_a_lock();
     the_lock_goes_to_the_eligible: LockAnybody in worlds::two_nodes_with_a_lock();
     never_as_if_locked: AsIfLocked in worlds::two_nodes_with_a_lock();
+}
+
+/// From every state, once nothing more breaks, the agents alone come to a primary that acknowledges.
+mod comes_back {
+    use super::liveness::{ALL, Aid, search};
+    use super::{Mutation, World, worlds};
+    use expgsql::model::sync_names::Method::{Any, First};
+
+    fn always(name: &str, world: &World, aid: Aid, (stride, most): (usize, usize)) {
+        let found = search(world, aid, stride, most);
+        println!("{name}: from each {stride}th of {} states", found.states);
+        if let Some((_, story)) = found.stuck {
+            panic!("{name}: no primary that acknowledges\n{story}");
+        }
+    }
+
+    fn not(mutation: Mutation, world: World, aid: Aid) {
+        let found = search(&World { mutation, ..world }, aid, 1, ALL);
+        let Some((length, story)) = found.stuck else {
+            panic!(
+                "{mutation:?}: the cluster always comes back ({} states)",
+                found.states
+            );
+        };
+        println!(
+            "{mutation:?}: {length} steps, {} states\n{story}",
+            found.states
+        );
+    }
+
+    #[test]
+    fn after_a_crash() {
+        for method in [First, Any] {
+            always(
+                "the primary crashes",
+                &worlds::primary_crashes(method),
+                Aid::Nothing,
+                (20, ALL),
+            );
+        }
+    }
+
+    #[test]
+    fn with_one_machine_fewer_and_slow_copies() {
+        for method in [First, Any] {
+            let world = worlds::slow_copies_anybody(method);
+            always("slow copies", &world, Aid::Nothing, (1, ALL));
+        }
+    }
+
+    #[test]
+    fn after_a_moment_alone() {
+        for method in [First, Any] {
+            let world = worlds::unsteady(method);
+            always("a moment alone", &world, Aid::Nothing, (3, ALL));
+        }
+    }
+
+    #[test]
+    fn after_a_split_that_heals() {
+        for method in [First, Any] {
+            let world = worlds::primary_cut_off(method);
+            always("split", &world, Aid::All, (9, 20_000));
+        }
+    }
+
+    /// All of what the others look at in part.
+    #[test]
+    fn in_large() {
+        if !super::is_large() {
+            return;
+        }
+        for method in [First, Any] {
+            for (name, world) in [
+                ("split", worlds::primary_cut_off(method)),
+                ("a standby is cut off", worlds::standby_cut_off(method)),
+                ("crash", worlds::primary_crashes(method)),
+            ] {
+                always(name, &world, Aid::All, (5, ALL));
+            }
+        }
+    }
+
+    #[test]
+    fn not_where_an_unfinished_promotion_bars_others() {
+        not(
+            Mutation::UnfinishedBarsOthers,
+            worlds::slow_copies_anybody(First),
+            Aid::Nothing,
+        );
+    }
+
+    #[test]
+    fn not_where_a_moment_alone_is_distrust() {
+        not(
+            Mutation::AloneForGood,
+            worlds::unsteady(First),
+            Aid::Nothing,
+        );
+    }
+
+    #[test]
+    fn not_where_statements_about_a_lost_record_stay() {
+        not(
+            Mutation::OutliveOneEpoch,
+            worlds::primary_cut_off(First),
+            Aid::All,
+        );
+    }
+
+    #[test]
+    fn not_where_the_claim_keeps_the_old_primary() {
+        not(
+            Mutation::ClaimedByName,
+            worlds::primary_crashes(Any),
+            Aid::All,
+        );
+    }
+
+    #[test]
+    fn not_where_slow_copies_are_distrust() {
+        not(
+            Mutation::DistrustForGood,
+            worlds::slow_copies(First),
+            Aid::Nothing,
+        );
+    }
 }
 
 fn is_large() -> bool {

@@ -23,6 +23,10 @@ pub(crate) enum Mutation {
     RelaxWithoutRevoking,
     /// R1 (b), (c): a revocation counts as soon as the CIB has confirmed it.
     RelaxWithoutSettling,
+    /// R1 (b), (c): the settle time is over before everybody outside has noticed.
+    SettleTooShort,
+    /// R1 (b): who is there is read from the CIB alone.
+    PresentByTheCib,
     /// R1 (e): the own copy of the CIB counts as a majority of them.
     OneCopyIsEnough,
     /// R2: whoever streams is granted.
@@ -47,6 +51,10 @@ pub(crate) enum Mutation {
     LargerPositionWins,
     /// R8: statements are made by standbys that go on receiving.
     StateWhileReceiving,
+    /// R8: a statement goes by what the server says, though there is more on its disk than it has replayed.
+    StateBeforeReplay,
+    /// R3: a node with a recovery target is promoted.
+    TargetUnseen,
     /// R8: one statement fewer than needed.
     OneStatementFewer,
     /// R8: who has stated its position follows the same primary again.
@@ -55,6 +63,18 @@ pub(crate) enum Mutation {
     CountLaterFollowers,
     /// R9.
     NoDistrust,
+    /// R9: a promotion is not noted before it raises admin_epoch.
+    RaiseWithoutNote,
+    /// R9: a promotion that is not confirmed is distrusted with quorum, too, until a primary writes a later record.
+    DistrustForGood,
+    /// A repair is refused to whom the claim names, whatever promotion its WAL is of.
+    ClaimedByName,
+    /// A promotion that did not take place leaves nobody with a claim but its own node.
+    UnfinishedBarsOthers,
+    /// A primary begins a new epoch only for statements about its own.
+    OutliveOneEpoch,
+    /// R9: a moment alone is distrust, until a primary writes a later record.
+    AloneForGood,
     /// The record of the contract is written whatever happened meanwhile.
     ContractUnconditional,
     /// The promotion record is written whatever happened meanwhile.
@@ -126,11 +146,21 @@ impl Mutation {
             | Self::RaiseUnconfirmed
             | Self::PromoteUnconfirmed
             | Self::LargerPositionWins
+            | Self::PresentByTheCib
             | Self::StateWhileReceiving
+            | Self::StateBeforeReplay
+            | Self::TargetUnseen
             | Self::OneStatementFewer
             | Self::FollowTheSameEpoch
             | Self::CountLaterFollowers
             | Self::NoDistrust
+            | Self::RaiseWithoutNote
+            | Self::SettleTooShort
+            | Self::ClaimedByName
+            | Self::UnfinishedBarsOthers
+            | Self::OutliveOneEpoch
+            | Self::AloneForGood
+            | Self::DistrustForGood
             | Self::ContractUnconditional
             | Self::PromoteUnconditional
             | Self::RestartWithAnyOne
@@ -165,7 +195,7 @@ impl Mutation {
         if self == Self::ContractUnconditional {
             Condition::None
         } else {
-            Condition::AsRead(seen)
+            Condition::as_read(&seen)
         }
     }
 
@@ -173,7 +203,7 @@ impl Mutation {
         if self == Self::PromoteUnconditional {
             Condition::None
         } else {
-            Condition::AsRead(seen)
+            Condition::as_read(&seen)
         }
     }
 

@@ -1,6 +1,6 @@
 //! One node: its server, its agent's call in progress, what that leaves for the next, and its copy of the CIB.
 
-use super::cib::{Content, Replica};
+use super::cib::{Change, Content, Replica};
 use super::nodes::{Id, MAX, Set};
 use super::rule::Rule;
 use super::wal::{Commits, Wal};
@@ -39,8 +39,36 @@ pub(crate) struct Memory {
     pub(crate) detached: Option<u8>,
     /// The number of its last record of the contract.
     pub(crate) seq: u8,
-    /// R9: the version of the record that is not believed.
-    pub(crate) distrust: Option<(u8, u8)>,
+    pub(crate) r9: Notes,
+}
+
+/// Corosync's ring id: its lowest member, and a number that counts on.
+pub(crate) type Ring = (Id, u8);
+
+/// The version of a record of the contract.
+pub(crate) type Version = (u8, u8);
+
+/// R9: what is noted of what is not to be believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Notes {
+    pub(crate) distrust: Option<Version>,
+    /// A promotion of this node that is about to raise admin_epoch: by which record, and the ring.
+    pub(crate) attempt: Option<(Version, Ring)>,
+    /// Where it was outside, and the admin_epoch that its CIB had.
+    pub(crate) outside: Option<(Ring, u8)>,
+}
+
+/// A promotion whose record is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Announced {
+    pub(crate) record: super::cib::Record,
+    /// As it was read before that.
+    pub(crate) sync: super::cib::Sync,
+    pub(crate) revoked: Set,
+    pub(crate) partition: Believed,
+    /// The admin_epoch that a majority must have.
+    pub(crate) weight: u8,
+    pub(crate) decided_in: Option<Ring>,
 }
 
 /// A statement, as its node's attrd has it (R8).
@@ -58,7 +86,7 @@ impl Memory {
 }
 
 /// A call of the agent, between two of its steps. What it has read may be old by now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames)]
 pub(crate) enum Task {
     Idle,
     /// monitor: the record is to be corrected to this, and the own data status.
@@ -104,30 +132,28 @@ pub(crate) enum Task {
     Ask {
         seen: Content,
         quorate: bool,
+        /// The ring, where that matters (`attempt::decided_in`).
+        decided_in: Option<Ring>,
     },
     /// promote: decided to go ahead.
     Promote {
         seen: Content,
         method: Method2,
+        decided_in: Option<Ring>,
     },
     /// promote: quorum is read, the record is to be written.
     TakeOver {
         seen: Content,
         method: Method2,
+        decided_in: Option<Ring>,
         partition: Believed,
     },
     /// promote: the record is written; a majority of copies must have it.
-    Confirm {
-        record: super::cib::Record,
-        revoked: Set,
-        partition: Believed,
-    },
+    Confirm(Announced),
     /// promote: a majority has the record; admin_epoch is to be raised.
-    Raise {
-        record: super::cib::Record,
-        revoked: Set,
-        partition: Believed,
-    },
+    Raise(Announced),
+    /// promote: admin_epoch is raised; a majority of copies must have that, too.
+    Weigh(Announced),
     /// promote: the record is written, the server is to be promoted.
     Server {
         method: Method2,
@@ -147,7 +173,7 @@ pub(crate) struct Believed {
 }
 
 /// A step of `decide::contract`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames)]
 pub(crate) enum Step {
     Revoke(Set),
     Contract(Rule),
@@ -188,11 +214,23 @@ pub(crate) struct Node {
     pub(crate) is_up: bool,
     /// Its ring, as it believes.
     pub(crate) view: Set,
+    /// The number of that ring; only differences matter, and only while a promotion is noted with one.
+    pub(crate) ring_number: u8,
+    /// The membership that its CIB shows (`in_ccm`). The controller writes it some time after the ring has formed.
+    pub(crate) members: Set,
     /// Two nodes: it has seen the other since it started (`wait_for_all`).
     pub(crate) has_met_all: bool,
     pub(crate) cib: Replica,
+    /// A change that the agent gave up waiting for, and that may take effect yet.
+    pub(crate) late: Option<Change>,
     pub(crate) server: Server,
+    /// What is on disk: received and flushed.
     pub(crate) wal: Wal,
+    /// How much of that a standby has replayed.
+    pub(crate) replayed: u8,
+    /// This server has received something since it was started, and so knows how far what it received reaches. A
+    /// restarted one knows only what it has replayed.
+    pub(crate) has_received: bool,
     /// The contract as it is configured, and as every session shows it.
     pub(crate) configured: Rule,
     /// The contract that commits wait by. It follows the configured one some time later: each process
@@ -216,6 +254,20 @@ impl Node {
         matches!(self.server, Server::Standby(_))
     }
 
+    /// What `pg_last_wal_receive_lsn` and `pg_last_wal_replay_lsn` say, whichever is more.
+    pub(crate) fn end(&self) -> u8 {
+        if self.has_received {
+            self.wal.len()
+        } else {
+            self.replayed
+        }
+    }
+
+    /// It waits for more WAL than there is on its disk.
+    pub(crate) fn has_replayed_all(&self) -> bool {
+        self.replayed == self.wal.len()
+    }
+
     /// The server has gone; who waited for an answer gets none.
     pub(crate) fn stop_server(&mut self) {
         self.server = Server::Down;
@@ -224,8 +276,53 @@ impl Node {
         self.in_force = Rule::NOBODY;
     }
 
+    /// The numbers of rings that are still compared with.
+    pub(crate) fn noted_rings(&self) -> Vec<u8> {
+        let mut copy = *self;
+        let mut numbers = Vec::new();
+        copy.each_ring(|number| numbers.push(*number));
+        // The first is its own.
+        numbers.split_off(1)
+    }
+
+    /// Its own ring's number first, then those that are noted.
+    pub(crate) fn each_ring(&mut self, mut change: impl FnMut(&mut u8)) {
+        change(&mut self.ring_number);
+        if let Some((_, (_, number))) = &mut self.memory.r9.attempt {
+            change(number);
+        }
+        if let Some(((_, number), _)) = &mut self.memory.r9.outside {
+            change(number);
+        }
+        let decided_in = match &mut self.task {
+            Task::Ask { decided_in, .. }
+            | Task::Promote { decided_in, .. }
+            | Task::TakeOver { decided_in, .. } => decided_in,
+            Task::Confirm(of) | Task::Raise(of) | Task::Weigh(of) => &mut of.decided_in,
+            Task::Idle
+            | Task::Correct { .. }
+            | Task::Quit
+            | Task::Look { .. }
+            | Task::Outlive { .. }
+            | Task::State { .. }
+            | Task::Void { .. }
+            | Task::Attach
+            | Task::Apply { .. }
+            | Task::Server { .. }
+            | Task::Finish { .. } => return,
+        };
+        if let Some((_, number)) = decided_in {
+            change(number);
+        }
+    }
+
+    pub(crate) fn ring(&self) -> Ring {
+        (self.view.iter().next().expect("itself"), self.ring_number)
+    }
+
     /// A new ring.
-    pub(crate) fn join(&mut self, ring: Set) {
+    pub(crate) fn join(&mut self, ring: Set, number: u8) {
+        self.ring_number = number;
         self.view = ring;
         self.cib.heard = 0;
         self.memory.forget_ring();
@@ -235,8 +332,9 @@ impl Node {
                 ..
             }
             | Task::TakeOver { partition, .. }
-            | Task::Confirm { partition, .. }
-            | Task::Raise { partition, .. } => partition.holds = false,
+            | Task::Confirm(Announced { partition, .. })
+            | Task::Raise(Announced { partition, .. })
+            | Task::Weigh(Announced { partition, .. }) => partition.holds = false,
             Task::Idle
             | Task::Correct { .. }
             | Task::Quit

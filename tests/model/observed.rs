@@ -37,7 +37,10 @@ pub(crate) struct Observed {
     pub(crate) notes: [Note; MAX],
     pub(crate) lock: super::lock::Seen,
     pub(crate) seen: Content,
+    /// Members, by the CIB.
     pub(crate) present: Set,
+    /// Members, by corosync.
+    pub(crate) listed: Set,
     pub(crate) quorate: bool,
     pub(crate) requested: Set,
     /// Who may be promoted by each copy of the CIB that can be read.
@@ -125,11 +128,14 @@ impl Observed {
             standbys: self.peers().iter().map(standby).collect(),
             claim: self.seen.claim(),
             doubts: self.doubts(),
+            silent: BTreeSet::new(),
             lock: self.lock.fact(),
             partition: None,
             copies: BTreeMap::new(),
             revoked: self.peers().iter().filter_map(revocation).collect(),
             requested: self.requested.names().collect(),
+            // A preference, which the primary may learn late.
+            held: BTreeSet::new(),
             options: Options {
                 strict: false,
                 unsafe_relax: self.unsafe_relax,
@@ -148,8 +154,14 @@ impl Observed {
         Partition {
             quorate: self.quorate,
             ring: RING.to_owned(),
+            members: self
+                .peers()
+                .iter()
+                .map(|peer| (peer.standby(), self.listed.has(peer)))
+                .collect(),
             voters: self.count,
             one_vote_each: true,
+            waits_for_all: true,
             others_stop_without_quorum: self.count > 2,
             now: NOW,
             settle: Some(SETTLE),

@@ -32,7 +32,9 @@ pub(crate) fn all() -> Vec<Property<World>> {
     vec![
         Property::always(KEPT, |_: &World, state: &State| state.wrong.is_none()),
         Property::sometimes("a failover", |_: &World, s: &State| {
-            s.acked != 0 && s.latest != Id(0) && s.node(s.latest).is_primary()
+            let leader = s.node(s.latest);
+            // Of what was written before the promotion.
+            s.latest != Id(0) && leader.is_primary() && s.acked & leader.wal.inherited() != 0
         }),
         Property::sometimes("alone", |_: &World, s: &State| {
             let mut nodes = s.nodes.iter();

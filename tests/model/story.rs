@@ -10,8 +10,12 @@ use super::world::{Action, State};
 
 /// The steps, and what came of them.
 pub(crate) fn tell(path: Path<State, Action>) -> String {
+    steps(&path.into_vec())
+}
+
+/// The same of any steps; the last has no action.
+pub(crate) fn steps(steps: &[(State, Option<Action>)]) -> String {
     let mut lines = Vec::new();
-    let steps = path.into_vec();
     let after = steps.iter().skip(1).map(|(state, _)| state);
     for ((before, action), after) in steps.iter().zip(after) {
         if let Some(action) = action {
@@ -65,6 +69,7 @@ fn what(before: &State, action: Action, after: &State) -> String {
             "{id}: receives {:?}",
             bits(after.node(id).wal.set() & !before.node(id).wal.set())
         ),
+        Action::Replay(id) => format!("{id}: replays what is on its disk"),
         Action::TakeEffect(id) => format!("{id}: commits wait for {}", after.node(id).in_force),
         Action::Monitor(id) => format!(
             "{id}: monitor reads {} -> {}",
@@ -76,7 +81,14 @@ fn what(before: &State, action: Action, after: &State) -> String {
             content(&before.node(id).cib.content),
             task(&after.node(id).task)
         ),
+        Action::TimeOut(id) => {
+            let did = task(&before.node(id).task);
+            format!("{id}: {did}: nobody knows whether that was done, after the time for it")
+        }
+        Action::GiveUp(id) => format!("{id}: gives up: {}", task(&before.node(id).task)),
+        Action::Late(id) => format!("{id}: the change that timed out takes effect"),
         Action::Go(id) => go(before, id, after),
+        Action::Repair(id) => format!("{id}: its data are made anew from the primary's"),
         Action::Kill(id) => format!(
             "{id}: the agent is killed at: {}",
             task(&before.node(id).task)
@@ -118,11 +130,14 @@ fn what(before: &State, action: Action, after: &State) -> String {
             "corosync: ring {ring} forms; CIB of {winner}: {}",
             content(&after.node(winner).cib.content)
         ),
+        Action::Membership(id) => {
+            format!("{id}: the CIB shows the members {}", after.node(id).members)
+        }
         Action::Settle(id) => format!(
             "{id}: the ring {} has held for the settle time",
             after.node(id).view
         ),
-        Action::Crash(id) => format!("{id}: the server crashes"),
+        Action::Crash(nodes) => format!("the servers of {nodes} crash"),
         Action::PowerOff(id) => format!("{id}: the machine goes down"),
         Action::PowerOn(id) => format!("{id}: the machine starts"),
     }
@@ -194,8 +209,9 @@ fn task(task: &Task) -> String {
             "write the promotion record (quorate: {})",
             partition.quorate
         ),
-        Task::Confirm { .. } => "look for the record in the copies of a majority".to_owned(),
-        Task::Raise { .. } => "raise admin_epoch".to_owned(),
+        Task::Confirm(_) => "look for the record in the copies of a majority".to_owned(),
+        Task::Raise(_) => "raise admin_epoch".to_owned(),
+        Task::Weigh(_) => "look for the raised admin_epoch in the copies of a majority".to_owned(),
         Task::Server { method } => format!("promote the server, {method:?}"),
         Task::Finish { .. } => "complete the record".to_owned(),
     }

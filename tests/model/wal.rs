@@ -6,7 +6,7 @@ use expgsql::model::timeline::{Lineage, Relation, Switch, TimelineId, WalPositio
 /// Commits that one story may have.
 const LONGEST: usize = 4;
 /// Promotions that one story may have.
-const FORKS: usize = 3;
+const FORKS: usize = 4;
 
 /// A set of commits.
 pub(crate) type Commits = u8;
@@ -34,6 +34,12 @@ impl Wal {
         self.entries().iter().fold(0, |set, id| set | 1 << id)
     }
 
+    /// What was written before the present timeline began.
+    pub(crate) fn inherited(&self) -> Commits {
+        let end = usize::from(self.last_end().unwrap_or(0));
+        self.commits[..end].iter().fold(0, |set, id| set | 1 << id)
+    }
+
     fn entries(&self) -> &[u8] {
         &self.commits[..usize::from(self.len)]
     }
@@ -47,6 +53,17 @@ impl Wal {
     pub(crate) fn append(&mut self, commit: u8) {
         self.commits[usize::from(self.len)] = commit;
         self.len += 1;
+    }
+
+    /// What is not past `end`.
+    pub(crate) fn up_to(&self, end: u8) -> Self {
+        let mut first = Self {
+            len: end,
+            ..Self::default()
+        };
+        first.commits[..usize::from(end)].copy_from_slice(&self.commits[..usize::from(end)]);
+        first.adopt(self);
+        first
     }
 
     /// Begins a timeline, here.

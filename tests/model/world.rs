@@ -3,11 +3,11 @@
 use stateright::{Model, Property};
 
 use super::agent;
-use super::cib::{Condition, Content, Data, Record, Replica, Sync};
+use super::cib::{Change, Content, Data, Record, Replica, Sync};
 use super::lock::{Row, Seen};
 use super::mutations::Mutation;
 use super::network::{Cut, Network, Which};
-use super::node::{Memory, Node, Note, Server, Task};
+use super::node::{Memory, Node, Note, Notes, Server, Step, Task};
 use super::nodes::{Id, MAX, Set};
 use super::properties::{self, Wrong};
 use super::rule::Rule;
@@ -18,6 +18,8 @@ use expgsql::model::sync_names::{Method, SyncNames};
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) count: usize,
+    /// What has happened already where the search begins.
+    pub(crate) prologue: Vec<Action>,
     pub(crate) mutation: Mutation,
     pub(crate) commits: u8,
     pub(crate) promotions: u8,
@@ -34,6 +36,10 @@ pub(crate) struct World {
     pub(crate) lock: bool,
     /// Standbys that an operator wants to be eligible, too.
     pub(crate) requested: Set,
+    /// Whom Pacemaker may ask for a promotion.
+    pub(crate) asked: Set,
+    /// What has broken is mended: the network, and machines that are down.
+    pub(crate) heals: bool,
     /// That may be taken back.
     pub(crate) withdraws: bool,
 }
@@ -45,18 +51,44 @@ pub(crate) struct Hazards {
     pub(crate) cuts: Vec<(Which, Cut)>,
     /// Nodes that may lose the lock service, together.
     pub(crate) lock_cuts: Vec<Set>,
-    /// Servers that may crash.
-    pub(crate) crashes: Set,
+    /// Servers that may crash, together.
+    pub(crate) crashes: Vec<Set>,
+    /// Standbys that may be late to replay what is on their disks: reports run there, or `recovery_min_apply_delay` is set.
+    pub(crate) late: Set,
+    /// Standbys with a recovery target that is older than every commit: a promotion drops what is past it.
+    pub(crate) targets: Set,
     /// Machines that may go down.
     pub(crate) power: Set,
+    /// Changes of the CIB that the agent may give up waiting for, and that take effect later or never.
+    pub(crate) timeouts: Timeouts,
+    /// The others' copies of the CIB can't be read while a promotion is looked for in them.
+    pub(crate) blind: bool,
+    /// No node is left alone in a ring on the way to a larger one.
+    pub(crate) steady: bool,
+    /// Which ring followed which is known for rings of before the first note of one, too.
+    pub(crate) counts: bool,
+    /// Nodes that can't follow the primary are repaired (`on_divergence=rewind_or_rebuild`).
+    pub(crate) repairs: bool,
     /// Agents are killed between two steps.
     pub(crate) kills: bool,
     /// Servers are started again.
     pub(crate) restarts: bool,
     /// Standbys' monitors notice that they are outside (R9). Without it the grants stand, which is the worse.
     pub(crate) watches: bool,
+    /// The CIB's membership lags behind corosync's: a controller hangs.
+    pub(crate) lags: bool,
     /// A connection over a broken link is taken for a live one, for some time.
     pub(crate) lingering: bool,
+}
+
+/// Which changes of the CIB may time out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Timeouts {
+    #[default]
+    None,
+    /// A promotion's record, and its raise of admin_epoch.
+    Promotions,
+    All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,15 +108,19 @@ pub(crate) struct State {
     /// Whose promotion was completed last.
     pub(crate) latest: Id,
     pub(crate) wrong: Option<Wrong>,
+    /// Within a step: the change of the CIB that it makes times out.
+    pub(crate) times_out: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames)]
 pub(crate) enum Action {
     /// A client commits.
     Commit(Id),
     Connect(Id, Id),
     Disconnect(Id),
     Receive(Id),
+    /// A standby replays what is on its disk.
+    Replay(Id),
     /// The configured contract reaches every process.
     TakeEffect(Id),
     /// Pacemaker's monitor of a primary begins: it reads the CIB.
@@ -93,8 +129,16 @@ pub(crate) enum Action {
     Promote(Id),
     /// The agent's next step.
     Go(Id),
+    /// The same, and its change of the CIB times out.
+    TimeOut(Id),
+    /// A change that timed out takes effect.
+    Late(Id),
+    /// The agent has looked long enough for its promotion in others' copies.
+    GiveUp(Id),
     /// The agent is killed.
     Kill(Id),
+    /// What can't follow the primary is repaired.
+    Repair(Id),
     /// Pacemaker starts the server, as a standby.
     Start(Id),
     /// Pacemaker stops the server: no quorum, or another primary.
@@ -113,9 +157,11 @@ pub(crate) enum Action {
     Withdraw,
     /// A ring forms; the CIB of the second stays, where several differ.
     Form(Set, Id),
+    /// The CIB's membership catches up with the ring.
+    Membership(Id),
     /// A settle time with an unchanged ring.
     Settle(Id),
-    Crash(Id),
+    Crash(Set),
     PowerOff(Id),
     PowerOn(Id),
 }
@@ -127,6 +173,15 @@ impl World {
 
     pub(crate) fn everybody(&self) -> Set {
         Set::first(self.count)
+    }
+
+    /// What the CIB says of quorum, which lags like its membership.
+    pub(crate) fn is_quorate_in_cib(&self, node: &Node) -> bool {
+        if self.count == 2 {
+            node.has_met_all
+        } else {
+            node.members.len() * 2 > self.count
+        }
     }
 
     /// corosync's votequorum, with `two_node` and so `wait_for_all` for two.
@@ -195,16 +250,17 @@ impl State {
         self.is_intact(id) || members.all(|n| n.cib.heard == 0 && (!n.is_up || n.view == view))
     }
 
-    /// A change of the CIB, on condition that the record is still `expected`. The content afterwards
-    /// as the writer sees it, or that the condition failed.
-    pub(crate) fn write(
-        &mut self,
-        id: Id,
-        condition: Condition,
-        raise: u8,
-        change: impl Fn(&mut Content),
-    ) -> Option<Content> {
-        if !condition.holds(&self.node(id).cib.content) {
+    /// A change of the CIB: the content afterwards as the writer sees it. `None`: the condition failed, or nobody knows.
+    pub(crate) fn write(&mut self, id: Id, change: &Change) -> Option<Content> {
+        if self.times_out {
+            self.node_mut(id).late = Some(*change);
+            return None;
+        }
+        self.write_now(id, change)
+    }
+
+    pub(crate) fn write_now(&mut self, id: Id, change: &Change) -> Option<Content> {
+        if !change.condition.holds(&self.node(id).cib.content) {
             return None;
         }
         let is_broken = !self.is_intact(id);
@@ -214,8 +270,7 @@ impl State {
                 continue;
             }
             let cib = &mut self.node_mut(member).cib;
-            change(&mut cib.content);
-            cib.admin_epoch += raise;
+            change.apply(cib);
             cib.heard = u8::from(is_broken);
         }
         Some(self.node(id).cib.content)
@@ -230,9 +285,18 @@ impl State {
     }
 
     /// Only the differences of the admin_epochs matter; and what nobody will look at again is forgotten.
-    fn canonical(mut self, everybody: Set) -> Self {
+    fn canonical(mut self, world: &World) -> Self {
+        let everybody = world.everybody();
         for id in everybody.iter() {
             let node = self.node_mut(id);
+            if !world.hazards.lags {
+                node.members = node.view;
+            }
+            let is_prompt = !world.hazards.late.has(id) && !world.hazards.targets.has(id);
+            if is_prompt || node.is_primary() {
+                node.replayed = node.wal.len();
+            }
+            node.has_received |= node.has_replayed_all();
             let promotes = matches!(node.task, Task::Server { .. });
             if node.task == Task::Idle {
                 node.memory.lock = Seen::Unused;
@@ -243,10 +307,48 @@ impl State {
             }
         }
         let least = everybody.iter().map(|n| self.node(n).cib.admin_epoch).min();
+        let least = least.unwrap_or(0);
         for id in everybody.iter() {
-            self.node_mut(id).cib.admin_epoch -= least.unwrap_or(0);
+            let node = self.node_mut(id);
+            node.cib.admin_epoch -= least;
+            // A CIB that light there is no more.
+            let outside = node.memory.r9.outside;
+            node.memory.r9.outside =
+                outside.and_then(|(ring, weight)| Some((ring, weight.checked_sub(least)?)));
+            if let Task::Confirm(of) | Task::Raise(of) | Task::Weigh(of) = &mut node.task {
+                of.weight = of.weight.saturating_sub(least);
+            }
         }
+        self.count_rings_anew(everybody, world.hazards.counts);
         self
+    }
+
+    /// Of the numbers of rings only the order matters, and which follows another at once.
+    fn count_rings_anew(&mut self, everybody: Set, counts: bool) {
+        let noted = |id: Id| self.node(id).noted_rings();
+        let mut numbers: Vec<u8> = everybody.iter().flat_map(noted).collect();
+        if numbers.is_empty() && !counts {
+            for id in everybody.iter() {
+                self.node_mut(id).ring_number = 0;
+            }
+            return;
+        }
+        numbers.extend(everybody.iter().map(|n| self.node(n).ring_number));
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut anew = Vec::with_capacity(numbers.len());
+        for (place, number) in numbers.iter().enumerate() {
+            let before = place.checked_sub(1);
+            let next = before.map_or(0, |b| anew[b] + (number - numbers[b]).min(3));
+            anew.push(next);
+        }
+        let renumber = |number: &mut u8| {
+            let place = numbers.binary_search(number).expect("it is among them");
+            *number = anew[place];
+        };
+        for id in everybody.iter() {
+            self.node_mut(id).each_ring(renumber);
+        }
     }
 
     /// Answers every client that need not wait any longer. As early as possible is the worst case.
@@ -283,9 +385,13 @@ impl World {
             actions.extend(cuts.map(|(which, cut)| Action::Cut(*which, *cut)));
             let losses = self.hazards.lock_cuts.iter();
             actions.extend(losses.map(|nodes| Action::LoseLock(*nodes)));
+            let runs = |n: Id| state.node(n).server != Server::Down;
+            let crashes = self.hazards.crashes.iter();
+            let possible = crashes.filter(|nodes| nodes.iter().any(runs));
+            actions.extend(possible.map(|nodes| Action::Crash(*nodes)));
         }
         let is_whole = state.network == Network::whole(self.count);
-        if !is_whole || state.lock_reach != self.everybody() {
+        if self.heals && (!is_whole || state.lock_reach != self.everybody()) {
             actions.push(Action::Heal);
         }
         if self.withdraws && state.requested != Set::EMPTY {
@@ -303,7 +409,8 @@ impl World {
             let is_largest = !larger.any(|s| is_ring(&s));
             let mut members = set.iter();
             let has_formed = members.all(|n| state.node(n).view == set && state.is_intact(n));
-            let is_left = set.len() == 1 && set.iter().all(|n| !state.is_intact(n));
+            let is_left =
+                !self.hazards.steady && set.len() == 1 && set.iter().all(|n| !state.is_intact(n));
             if has_formed || !(is_largest || is_left) {
                 continue;
             }
@@ -335,28 +442,41 @@ impl World {
     fn node_actions(&self, state: &State, id: Id, actions: &mut Vec<Action>) {
         let node = state.node(id);
         if !node.is_up {
-            actions.push(Action::PowerOn(id));
+            if self.heals {
+                actions.push(Action::PowerOn(id));
+            }
             return;
         }
-        if state.faults < self.faults {
-            if self.hazards.power.has(id) {
-                actions.push(Action::PowerOff(id));
-            }
-            if self.hazards.crashes.has(id) && node.server != Server::Down {
-                actions.push(Action::Crash(id));
-            }
+        if state.faults < self.faults && self.hazards.power.has(id) {
+            actions.push(Action::PowerOff(id));
+        }
+        if node.members != node.view {
+            actions.push(Action::Membership(id));
+        }
+        if node.late.is_some() && state.can_write(id) {
+            actions.push(Action::Late(id));
         }
         let settles = node.memory.notes.contains(&Note::Made);
-        if settles && state.is_settled(id, self.everybody()) {
+        let is_early = self.mutation == Mutation::SettleTooShort;
+        if settles && (is_early || state.is_settled(id, self.everybody())) {
             actions.push(Action::Settle(id));
         }
         if node.task != Task::Idle {
             if agent::can_go(state, id) {
                 actions.push(Action::Go(id));
             }
+            if node.late.is_none() && self.may_time_out(&node.task) {
+                actions.push(Action::TimeOut(id));
+            }
+            if matches!(node.task, Task::Confirm(_) | Task::Weigh(_)) {
+                actions.push(Action::GiveUp(id));
+            }
             if self.hazards.kills {
                 actions.push(Action::Kill(id));
             }
+        }
+        if self.hazards.repairs && agent::repaired(self, state, id).is_some() {
+            actions.push(Action::Repair(id));
         }
         match node.server {
             Server::Down => {
@@ -387,6 +507,16 @@ impl World {
         }
     }
 
+    fn may_time_out(&self, task: &Task) -> bool {
+        match (self.hazards.timeouts, task) {
+            (Timeouts::None, _) => false,
+            (_, Task::TakeOver { .. } | Task::Raise(_)) => true,
+            (Timeouts::All, Task::Apply { step, .. }) => !matches!(step, Step::Contract(_)),
+            (Timeouts::All, Task::Correct { .. }) => true,
+            (Timeouts::All, _) | (Timeouts::Promotions, _) => false,
+        }
+    }
+
     fn standby_actions(&self, state: &State, id: Id, from: Option<Id>, actions: &mut Vec<Action>) {
         let node = state.node(id);
         match from {
@@ -398,6 +528,8 @@ impl World {
                     actions.push(Action::Receive(id));
                 }
             }
+            // The startup process begins to receive when it has replayed what is there.
+            None if !node.has_replayed_all() => {}
             None => {
                 let can_connect = |p: &Id| {
                     let primary = state.node(*p);
@@ -416,6 +548,9 @@ impl World {
                 actions.extend(primaries.map(|p| Action::Connect(id, p)));
             }
         }
+        if !node.has_replayed_all() && !self.hazards.targets.has(id) {
+            actions.push(Action::Replay(id));
+        }
         if node.task != Task::Idle {
             return;
         }
@@ -424,13 +559,11 @@ impl World {
             .iter()
             .any(|n| n != id && state.node(n).is_primary());
         let watched = agent::watch(self, state, id, has_primary);
-        let notes = self.hazards.watches && watched.1 != node.memory.distrust;
+        let notes = self.hazards.watches && watched.1 != node.memory.r9;
         if notes || watched.0 != Task::Idle {
             actions.push(Action::Watch(id));
         }
-        let epoch = node.cib.content.record.epoch;
-        let has_stated = node.follows.is_none() && node.stated.is_some_and(|s| s.epoch == epoch);
-        if !has_primary && !has_stated {
+        if !has_primary && agent::has_news(self, state, id) {
             actions.push(Action::State(id));
         }
         if agent::initial_contract(self, state, id) != node.configured {
@@ -453,11 +586,14 @@ impl World {
                 Task::Ask { .. }
                     | Task::Promote { .. }
                     | Task::TakeOver { .. }
-                    | Task::Raise { .. }
+                    | Task::Confirm(_)
+                    | Task::Raise(_)
+                    | Task::Weigh(_)
                     | Task::Server { .. }
             )
         };
-        self.is_quorate(state.node(id))
+        self.asked.has(id)
+            && self.is_quorate(state.node(id))
             && state.is_intact(id)
             && others.all(|n| !n.is_primary() && !is_promoting(&n.task))
     }
@@ -504,18 +640,23 @@ impl Model for World {
         let node = |id: Id| Node {
             is_up: id.index() < self.count,
             view: self.everybody(),
+            ring_number: 0,
+            members: self.everybody(),
             has_met_all: true,
             cib: Replica {
                 admin_epoch: 0,
                 heard: 0,
                 content,
             },
+            late: None,
             server: if id == first {
                 Server::Primary
             } else {
                 Server::Standby(Some(first))
             },
             wal: Wal::default(),
+            replayed: 0,
+            has_received: true,
             configured: Rule::NOBODY,
             in_force: Rule::NOBODY,
             pending: 0,
@@ -526,7 +667,7 @@ impl Model for World {
                 barrier: None,
                 detached: None,
                 seq: u8::from(id == first),
-                distrust: None,
+                r9: Notes::default(),
                 lock_epoch: u8::from(id == first),
                 lock: Seen::Unused,
             },
@@ -550,6 +691,7 @@ impl Model for World {
             promotions: 0,
             latest: first,
             wrong: None,
+            times_out: false,
         };
         for id in (0..MAX as u8).map(Id) {
             let contract = if id == first {
@@ -564,6 +706,15 @@ impl Model for World {
             }
             node.configured = contract;
             node.in_force = contract;
+        }
+        for action in &self.prologue {
+            let mut possible = Vec::new();
+            self.actions(&state, &mut possible);
+            assert!(
+                possible.contains(action),
+                "{action:?}: not one of {possible:?}"
+            );
+            state = self.next_state(&state, *action).expect("something happens");
         }
         vec![state]
     }
@@ -585,13 +736,14 @@ impl Model for World {
         if let Action::Monitor(id)
         | Action::Promote(id)
         | Action::Go(id)
+        | Action::TimeOut(id)
         | Action::Watch(id)
         | Action::State(id) = action
         {
             agent::run(self, &mut next, id);
         }
         next.acknowledge();
-        let next = next.canonical(self.everybody());
+        let next = next.canonical(self);
         (next != *state).then_some(next)
     }
 
@@ -614,6 +766,7 @@ impl World {
                 let history = state.node(primary).wal;
                 let node = state.node_mut(id);
                 node.server = Server::Standby(Some(primary));
+                node.has_received = true;
                 node.wal.adopt(&history);
             }
             Action::Disconnect(id) => state.node_mut(id).server = Server::Standby(None),
@@ -623,6 +776,10 @@ impl World {
                     state.node_mut(id).wal.receive(&history);
                 }
             }
+            Action::Replay(id) => {
+                let node = state.node_mut(id);
+                node.replayed = node.wal.len();
+            }
             Action::TakeEffect(id) => {
                 let node = state.node_mut(id);
                 node.in_force = node.configured;
@@ -630,14 +787,27 @@ impl World {
             Action::Monitor(id) => agent::monitor(self, state, id),
             Action::Promote(id) => {
                 state.promotions += 1;
-                let quorate = self.is_quorate(state.node(id));
+                let quorate = self.is_quorate_in_cib(state.node(id));
                 let node = state.node_mut(id);
+                let is_noted = node.memory.r9 != Notes::default();
                 node.task = Task::Ask {
                     seen: node.cib.content,
                     quorate,
+                    decided_in: is_noted.then(|| node.ring()),
                 };
             }
             Action::Go(id) => agent::go(self, state, id),
+            Action::TimeOut(id) => {
+                state.times_out = true;
+                agent::go(self, state, id);
+                state.times_out = false;
+            }
+            Action::Late(id) => {
+                if let Some(change) = state.node_mut(id).late.take() {
+                    state.write_now(id, &change);
+                }
+            }
+            Action::GiveUp(id) => agent::give_up(self, state, id),
             Action::Kill(id) => state.node_mut(id).task = Task::Idle,
             Action::Watch(id) => {
                 let node = state.node(id);
@@ -645,12 +815,12 @@ impl World {
                     .view
                     .iter()
                     .any(|n| n != id && state.node(n).is_primary());
-                let (task, distrust) = agent::watch(self, state, id, has_primary);
+                let (task, notes) = agent::watch(self, state, id, has_primary);
                 state.node_mut(id).task = task;
-                state.node_mut(id).memory.distrust = distrust;
+                state.node_mut(id).memory.r9 = notes;
             }
             Action::State(id) => {
-                let quorate = self.is_quorate(state.node(id));
+                let quorate = self.is_quorate_in_cib(state.node(id));
                 let node = state.node_mut(id);
                 node.task = Task::State {
                     seen: node.cib.content,
@@ -658,6 +828,12 @@ impl World {
                 };
             }
             Action::Start(id) => agent::start(self, state, id),
+            Action::Repair(id) => {
+                if let Some(wal) = agent::repaired(self, state, id) {
+                    state.node_mut(id).wal = wal;
+                    agent::start(self, state, id);
+                }
+            }
             Action::Stop(id) => state.stop_server(id),
             Action::Refresh(id) => {
                 let contract = agent::initial_contract(self, state, id);
@@ -683,13 +859,19 @@ impl World {
             }
             Action::Form(ring, winner) => {
                 let cib = state.node(winner).cib;
+                let numbers = ring.iter().map(|n| state.node(n).ring_number);
+                let number = numbers.max().unwrap_or(0) + 1;
                 for id in ring.iter() {
                     let everybody = self.everybody();
                     let node = state.node_mut(id);
                     node.cib = cib;
-                    node.join(ring);
+                    node.join(ring, number);
                     node.has_met_all |= ring == everybody;
                 }
+            }
+            Action::Membership(id) => {
+                let node = state.node_mut(id);
+                node.members = node.view;
             }
             Action::Settle(id) => {
                 for note in &mut state.node_mut(id).memory.notes {
@@ -698,9 +880,9 @@ impl World {
                     }
                 }
             }
-            Action::Crash(id) => {
+            Action::Crash(nodes) => {
                 state.faults += 1;
-                state.stop_server(id);
+                nodes.iter().for_each(|id| state.stop_server(id));
             }
             Action::PowerOff(id) => {
                 state.faults += 1;
@@ -712,12 +894,14 @@ impl World {
                 node.memory.barrier = None;
                 node.memory.detached = None;
                 node.stated = None;
+                node.late = None;
             }
             Action::PowerOn(id) => {
                 let node = state.node_mut(id);
                 node.is_up = true;
                 node.has_met_all = false;
-                node.join(Set::of([id]));
+                node.members = Set::of([id]);
+                node.join(Set::of([id]), node.ring_number + 1);
             }
         }
     }

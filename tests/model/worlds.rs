@@ -5,7 +5,7 @@ use expgsql::model::sync_names::Method;
 use super::mutations::Mutation;
 use super::network::{Cut, Which};
 use super::nodes::{Id, Set};
-use super::world::{Hazards, World};
+use super::world::{Action, Hazards, Timeouts, World};
 
 const FIRST: Id = Id(0);
 const SECOND: Id = Id(1);
@@ -15,6 +15,7 @@ const THIRD: Id = Id(2);
 fn small(method: Method, hazards: Hazards) -> World {
     World {
         count: 3,
+        prologue: Vec::new(),
         mutation: Mutation::None,
         commits: 1,
         promotions: 1,
@@ -24,6 +25,8 @@ fn small(method: Method, hazards: Hazards) -> World {
         fine: false,
         method,
         lock: false,
+        asked: Set::first(3),
+        heals: true,
         requested: Set::EMPTY,
         withdraws: false,
     }
@@ -49,6 +52,16 @@ pub(crate) fn pair_cut(method: Method) -> World {
     small(method, cut(Which::Both, Cut::Pair(FIRST, SECOND)))
 }
 
+/// The same, where node2 and the third have noticed already.
+pub(crate) fn pair_split(method: Method) -> World {
+    let mut world = pair_cut(method);
+    world.prologue = vec![
+        Action::Cut(Which::Both, Cut::Pair(FIRST, SECOND)),
+        Action::Form(Set::of([SECOND, THIRD]), SECOND),
+    ];
+    world
+}
+
 /// Commits are to wait for the third, too.
 pub(crate) fn requested(world: World) -> World {
     World {
@@ -60,17 +73,44 @@ pub(crate) fn requested(world: World) -> World {
 /// Its server does, and may be started again.
 pub(crate) fn primary_crashes(method: Method) -> World {
     let hazards = Hazards {
-        crashes: Set::of([FIRST]),
+        crashes: vec![Set::of([FIRST])],
         restarts: true,
         ..Hazards::default()
     };
     small(method, hazards)
 }
 
+/// All crash together, and the one that commits wait for is late to replay what it has.
+pub(crate) fn late_replay(method: Method) -> World {
+    let mut hazards = Hazards {
+        crashes: vec![Set::of([FIRST, SECOND])],
+        restarts: true,
+        late: Set::of([SECOND]),
+        ..Hazards::default()
+    };
+    if method == Method::Any {
+        hazards.crashes = vec![Set::of([FIRST, SECOND, THIRD])];
+    }
+    small(method, hazards)
+}
+
+/// The primary crashes; the one that commits wait for has a recovery target.
+pub(crate) fn recovery_target(method: Method) -> World {
+    let mut world = primary_crashes(method);
+    world.hazards.targets = Set::of([SECOND]);
+    world
+}
+
 /// No lock, no fencing, no third vote.
 pub(crate) fn two_nodes() -> World {
     let one = primary_cut_off(Method::First);
     World { count: 2, ..one }
+}
+
+/// The same, and the CIB says who is there later than corosync does.
+pub(crate) fn lagging(mut world: World) -> World {
+    world.hazards.lags = true;
+    world
 }
 
 /// Two nodes and a lock service: the link between them breaks, and either of them, or both, lose the service.
@@ -89,6 +129,66 @@ pub(crate) fn two_nodes_with_a_lock() -> World {
         faults: 2,
         ..small(Method::First, hazards)
     }
+}
+
+/// node1 and node2 lose each other, node2 is about to raise admin_epoch in the ring {2,3}, when corosync changes its mind:
+/// {1,3} goes on.
+pub(crate) fn changing_ring() -> World {
+    let pair = Cut::Pair(FIRST, SECOND);
+    let mut world = small(Method::First, cut(Which::Both, pair));
+    world.hazards.timeouts = Timeouts::Promotions;
+    world.prologue = vec![
+        Action::Cut(Which::Both, pair),
+        Action::Form(Set::of([SECOND, THIRD]), SECOND),
+        Action::Promote(SECOND),
+        Action::Go(SECOND),
+        Action::Form(Set::of([FIRST, THIRD]), FIRST),
+        Action::Monitor(FIRST),
+        Action::Go(FIRST),
+        Action::Go(FIRST),
+        Action::TakeEffect(FIRST),
+        Action::TimeOut(SECOND),
+    ];
+    world.promotions = 2;
+    world
+}
+
+/// The primary's machine goes down for good, and others' copies of the CIB may be slow to answer when the standby that
+/// commits wait for is promoted.
+pub(crate) fn slow_copies(method: Method) -> World {
+    let hazards = Hazards {
+        power: Set::of([FIRST]),
+        blind: true,
+        steady: true,
+        ..Hazards::default()
+    };
+    let one = small(method, hazards);
+    World {
+        heals: false,
+        asked: Set::of([SECOND]),
+        ..one
+    }
+}
+
+/// The same, whoever is asked.
+pub(crate) fn slow_copies_anybody(method: Method) -> World {
+    World {
+        asked: Set::first(3),
+        ..slow_copies(method)
+    }
+}
+
+/// The same, and a standby may be left alone for a moment.
+pub(crate) fn unsteady(method: Method) -> World {
+    let mut world = slow_copies_anybody(method);
+    world.hazards.steady = false;
+    world
+}
+
+/// The same while any change of the CIB may time out.
+pub(crate) fn timeouts(mut world: World) -> World {
+    world.hazards.timeouts = Timeouts::All;
+    world
 }
 
 /// What takes minutes.
@@ -113,6 +213,13 @@ pub(crate) fn large() -> Vec<(String, World)> {
             world
         };
         add("agents are killed", with(|h| h.kills = true));
+        add("changes time out", timeouts(one.clone()));
+        add("the CIB lags behind", lagging(one.clone()));
+        add("late replay", late_replay(method));
+        let mut repairs = primary_crashes(method);
+        repairs.hazards.repairs = true;
+        repairs.promotions = 2;
+        add("repairs, two promotions", repairs);
         add("connections linger", with(|h| h.lingering = true));
         add(
             "restarts and distrust",
@@ -172,6 +279,7 @@ pub(crate) fn large() -> Vec<(String, World)> {
             ends,
         ));
     }
+    worlds.push(("a ring that changes".to_owned(), changing_ring()));
     let lock = two_nodes_with_a_lock();
     let mut add = |name: &str, world: World| worlds.push((name.to_owned(), world));
     add(

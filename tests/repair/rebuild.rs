@@ -1,7 +1,7 @@
 //! pg_basebackup, and the copy's way into its place.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -99,8 +99,10 @@ fn a_node_with_its_wal_and_a_tablespace_elsewhere_is_rebuilt_in_place() {
 fn a_data_directory_that_is_missing_or_empty_is_filled_with_the_primarys_configuration() {
     let site = Site::new();
     let primary = Node::primary(&site, "primary", "");
-    let parent = site.make("roots");
-    nix::unistd::chown(&parent, Some(geteuid()), None).unwrap();
+    // Root's, and the way there as well: in a directory of the account's, root would make nothing.
+    let roots = tempfile::tempdir_in("/dev/shm").unwrap();
+    let parent = roots.path();
+    fs::set_permissions(parent, fs::Permissions::from_mode(0o755)).unwrap();
     for (name, is_there) in [("missing", false), ("empty", true)] {
         let mut node = Node::empty(&site, name);
         node.data = parent.join(name);

@@ -3,9 +3,10 @@
 use crate::decide::marks::{Grant, Marks, Seen, marks};
 use crate::model::claim::Claim;
 use crate::model::node_name::NodeName;
-use crate::model::status::NodeStatus;
+use crate::model::status::{NodeStatus, Score};
 use crate::model::sync_names::Method;
 use crate::pacemaker::change_set::ChangeSet;
+use crate::trial::point;
 
 use super::super::Step;
 use super::super::record::Board;
@@ -41,20 +42,27 @@ impl Round<'_> {
         }
         // The right to be promoted first, the score that makes use of it second.
         board.change(&board.as_it_was_read(change))?;
+        point!(MarksRecorded);
+        // What can't be told of one node is no reason to say nothing of the next.
+        let mut told = Ok(());
         for (node, marks) in all {
             if !board.view.node(&node).is_some_and(|n| n.in_membership) {
                 continue;
             }
-            board.set_score(&node, marks.score)?;
+            // A promotion would wait for its recovery in vain, and end it.
+            let recovers = board.status(&node) == Some(NodeStatus::Unknown);
+            let score = if recovers { Score::Never } else { marks.score };
+            told = told.and(board.set_score(&node, score));
             let says_it_is_down = matches!(
                 board.status(&node),
                 Some(NodeStatus::Stopped | NodeStatus::Unknown)
             );
             if let Some(status) = marks.status.filter(|_| !says_it_is_down) {
-                board.set_status(&node, status)?;
+                told = told.and(board.set_status(&node, status));
             }
         }
-        Ok(())
+        point!(MarksTold);
+        told
     }
 }
 

@@ -1,6 +1,7 @@
 //! The primary's care for its standbys: what commits wait for, who may be promoted, and what the
 //! cluster is told about each. Decided in `decide::contract` and `decide::marks`.
 
+mod barrier;
 mod marks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use crate::decide::contract::{
 use crate::decide::eligibility::Promise;
 use crate::decide::health::{Degradation, degradation, is_worth_telling};
 use crate::decide::marks::Grant;
+use crate::decide::silence;
 use crate::log::say;
 use crate::model::cluster_view::{ClusterProperty, NoQuorumPolicy, TransientAttribute};
 use crate::model::lsn::Lsn;
@@ -23,19 +25,21 @@ use crate::pacemaker::change_set::{ChangeSet, Weight};
 use crate::pacemaker::cib::Cib;
 use crate::pacemaker::{corosync, quorum};
 use crate::params::SyncMethod;
-use crate::postgres::process::{self, Running};
+use crate::postgres::process::Running;
 use crate::postgres::server;
 use crate::postgres::session::{Session, SqlError};
 use crate::postgres::views::{self, Sender};
 use crate::sys::{Deadline, boot_clock, poll_until};
 use crate::timing;
+use crate::trial::{is_out, point};
 
 use super::address;
 use super::context::Context;
+use super::lease::Lease;
 use super::lock::{Held, Lock};
 use super::ready::{self, Server};
 use super::record::Board;
-use super::state::{Barrier, State};
+use super::state::State;
 use super::{Step, failed, promotion_record, standby, statement};
 use marks::grant_of;
 
@@ -48,6 +52,8 @@ struct Round<'r> {
     state: State,
     in_force: SyncNames,
     senders: BTreeMap<StandbyName, Sender>,
+    /// Those of them that do not answer.
+    silent: BTreeSet<StandbyName>,
     lock: Option<&'r Lock<'r>>,
     held: Held,
 }
@@ -58,31 +64,50 @@ pub(super) fn settle(
     ctx: &Context<'_>,
     board: &mut Board<'_, '_>,
     server: &mut Server,
-    lock: Option<&Lock<'_>>,
+    lease: Lease<'_>,
     patience: Duration,
 ) -> Step<Settled> {
+    let (lock, renewal) = match lease {
+        Lease::None => (None, None),
+        Lease::Over(reason) => return Ok(Settled::StepDown(reason)),
+        Lease::Kept { lock, renewal } => (Some(lock), renewal),
+    };
     let boot = boot_clock().map_err(failed)?;
     let state = State::load(ctx, boot.boot_id());
+    let is_noted = state.is_ok();
     let mut round = Round {
         began_at: None,
         ctx,
         running: &server.running,
-        state,
+        state: state.clone().unwrap_or_default(),
         in_force: server.state.sync_names.clone(),
         senders: BTreeMap::new(),
-        lock,
+        silent: BTreeSet::new(),
+        lock: lock.as_deref(),
         held: Held::none(),
     };
-    if let Some(lock) = lock {
+    if let Some(lock) = &lock {
+        let renewal = match renewal {
+            Some(renewal) => *renewal,
+            None => lock
+                .adopt(board, server)
+                .or_else(|failure| lock.not_renewed(failure.text().to_owned()))?,
+        };
+        if let Some(reason) = lock.is_over_by(&renewal) {
+            return Ok(Settled::StepDown(reason));
+        }
         round.look(&mut server.session)?;
-        let streaming = round.streaming();
-        match lock.renew(board, server, &streaming)? {
+        match lock.judge(board, &renewal, &round.streaming())? {
             Ok(held) => round.held = held,
             Err(reason) => return Ok(Settled::StepDown(reason)),
         }
         // It wrote to the state file.
-        round.state = State::load(ctx, boot.boot_id());
+        if is_noted {
+            round.state = State::load(ctx, boot.boot_id())?;
+        }
     }
+    // The lock is renewed without the notes; nothing is granted or relaxed.
+    state?;
     let before = round.state.clone();
     let result = match ctx.promise() {
         Promise::Sync => round.settle_sync(board, &mut server.session, ctx.deadline.min(patience)),
@@ -127,14 +152,16 @@ impl Round<'_> {
             let has_granted = steps.iter().any(|s| matches!(s, ContractStep::Grant(_)));
             // Somebody may be connecting or catching up at this moment.
             let may_come =
-                || !self.streaming().is_empty() || !address.is_past() || address::is_here(self.ctx);
+                || !self.answering().is_empty() || !address.is_past() || address::is_here(self.ctx);
             let waits = self.awaits_standby(&facts) && !until.is_past() && may_come();
             let stays = is_moving || waits;
-            if has_granted || !stays {
-                self.write_marks(board)?;
-            }
-            if !stays || self.ctx.deadline.is_past() {
-                return self.outlive_statements(board);
+            let is_over = !stays || self.ctx.deadline.is_past();
+            if has_granted || is_over {
+                let marked = self.write_marks(board);
+                if is_over {
+                    return marked.and(self.outlive_statements(board));
+                }
+                marked?;
             }
             if !is_moving {
                 pause(timing::CONTRACT_POLL);
@@ -146,9 +173,9 @@ impl Round<'_> {
     /// recorded.
     fn settle_async(&mut self, board: &mut Board<'_, '_>, session: &mut Session) -> Step<()> {
         let stale = ClusterProperty::Sync.name(&self.ctx.resource);
-        board.change(&ChangeSet::default().property(stale, None))?;
+        let cleared = board.change(&ChangeSet::default().property(stale, None));
         self.look(session)?;
-        self.write_marks(board)
+        cleared.and(self.write_marks(board))
     }
 
     /// What people should know of.
@@ -169,7 +196,7 @@ impl Round<'_> {
         }
         let everybody = self.senders.keys().cloned().collect();
         let named = self.in_force.named(&everybody);
-        let connected = named.intersection(&self.streaming()).count();
+        let connected = named.intersection(&self.answering()).count();
         degradation(&self.in_force, connected)
     }
 
@@ -180,6 +207,36 @@ impl Round<'_> {
             .filter(streams)
             .map(|(n, _)| n.clone())
             .collect()
+    }
+
+    fn answering(&self) -> BTreeSet<StandbyName> {
+        let streaming = self.streaming();
+        streaming.difference(&self.silent).cloned().collect()
+    }
+
+    /// Notes who owes an answer, and since when it is the same.
+    fn listen(&mut self, now: Duration) {
+        let old = std::mem::take(&mut self.state.last_words);
+        self.silent.clear();
+        for name in self.streaming() {
+            let Some(sender) = self.senders.get(&name) else {
+                continue;
+            };
+            let owes = !contract::caught_up(sender.flushed, self.began_at);
+            let flushed = sender.flushed.map(|lsn| lsn.to_attribute());
+            let report = format!(
+                "{} {}",
+                sender.replied.as_deref().unwrap_or_default(),
+                flushed.unwrap_or_default()
+            );
+            let note = silence::note(old.get(&name), owes, &report, now);
+            if silence::is_silent(note.as_ref(), now) {
+                self.silent.insert(name.clone());
+            }
+            if let Some(note) = note {
+                self.state.last_words.insert(name, note);
+            }
+        }
     }
 
     fn look(&mut self, session: &mut Session) -> Step<()> {
@@ -202,6 +259,7 @@ impl Round<'_> {
     fn facts(&mut self, board: &Board<'_, '_>, session: &mut Session) -> Step<Facts> {
         self.in_force = views::sync_names(session).map_err(|e| ready::refused(&e))?;
         let barrier = self.barrier(session)?;
+        self.listen(boot_clock().map_err(failed)?.since_boot());
         let ctx = self.ctx;
         let mut standbys = BTreeMap::new();
         for node in ctx.peers(&board.view) {
@@ -219,7 +277,7 @@ impl Round<'_> {
                 keeps_up: contract::caught_up(s.flushed, began_at),
                 state: s.state,
                 sync: s.sync,
-                caught_up: contract::caught_up(s.flushed, barrier),
+                caught_up: contract::caught_up(s.flushed, barrier) || is_out!(GrantWithoutBarrier),
             });
             (name, Standby { place, link })
         };
@@ -227,12 +285,14 @@ impl Round<'_> {
             in_force: self.in_force.clone(),
             standbys: standbys.into_iter().map(standby).collect(),
             doubts: self.doubts(board)?,
+            silent: self.silent.clone(),
             claim: board.claim()?,
             lock: self.held.fact.clone(),
             partition: None,
             copies: BTreeMap::new(),
             revoked: self.state.revoked.clone(),
             requested: self.requested(board)?,
+            held: self.held_replay(board),
             options: Options {
                 strict: ctx.params.sync_strict,
                 unsafe_relax: ctx.params.unsafe_relax,
@@ -244,8 +304,12 @@ impl Round<'_> {
                 count: ctx.params.sync_num,
             },
         };
+        if is_out!(RelaxWithoutRevoking) {
+            self.forget_the_claim(board, &mut facts)?;
+        }
         // corosync is asked only where the answer depends on it: two processes fewer otherwise.
-        if contract::next(&facts).contains(&ContractStep::Hold(Hold::Unknown)) {
+        let is_asked = |steps: &[ContractStep]| steps.contains(&ContractStep::Hold(Hold::Unknown));
+        if !self.silent.is_empty() || is_asked(&contract::next(&facts)) {
             facts.partition = self.partition(board);
         }
         for name in contract::outdated(&facts) {
@@ -259,6 +323,25 @@ impl Round<'_> {
         Ok(facts)
     }
 
+    /// For a trial: whoever does not stream is taken to have been revoked long ago.
+    fn forget_the_claim(&mut self, board: &Board<'_, '_>, facts: &mut Facts) -> Step<()> {
+        let is_away = |(name, _): &(&StandbyName, &Standby)| !contract::is_streaming(facts, name);
+        let away = facts.standbys.iter().filter(is_away);
+        let away: Vec<StandbyName> = away.map(|(name, _)| name.clone()).collect();
+        facts.claim = facts.claim.without(&away.iter().cloned().collect());
+        facts.partition = self.partition(board);
+        let ring = facts.partition.as_ref().map(|p| p.ring.clone());
+        for name in away {
+            let note = Revocation {
+                at: Duration::ZERO,
+                ring: ring.clone().unwrap_or_default(),
+            };
+            facts.revoked.insert(name.clone(), note.clone());
+            self.state.revoked.insert(name, note);
+        }
+        Ok(())
+    }
+
     /// Standbys that an operator wants to be eligible, under the present promotion.
     fn requested(&self, board: &Board<'_, '_>) -> Step<BTreeSet<StandbyName>> {
         let record = self.ctx.record(&board.view)?;
@@ -268,6 +351,14 @@ impl Round<'_> {
         let peers = self.ctx.peers(&board.view).into_iter();
         let wanted = peers.filter(is_wanted);
         Ok(wanted.map(|node| node.lower().to_owned()).collect())
+    }
+
+    /// Standbys that would not replay all they have.
+    fn held_replay(&self, board: &Board<'_, '_>) -> BTreeSet<StandbyName> {
+        let is_held = |node: &NodeName| board.transient(node, TransientAttribute::Replay).is_some();
+        let peers = self.ctx.peers(&board.view).into_iter();
+        let held = peers.filter(is_held);
+        held.map(|node| node.lower().to_owned()).collect()
     }
 
     /// Members of a quorum whose data status is not that of one.
@@ -284,52 +375,6 @@ impl Round<'_> {
             }
         }
         Ok(doubts)
-    }
-
-    /// R2: where the WAL ended at a moment when the contract was in force.
-    fn barrier(&mut self, session: &mut Session) -> Step<Option<Lsn>> {
-        let contract = self.in_force.to_string();
-        if let Some(barrier) = self
-            .state
-            .barrier
-            .as_ref()
-            .filter(|b| b.contract == contract)
-        {
-            return Ok(barrier.position());
-        }
-        let is_counted = |s: &Sender| matches!(s.sync, SyncState::Sync | SyncState::Quorum);
-        let is_sync = self.senders.values().any(is_counted);
-        let rows = self.senders.iter().map(|(n, s)| (n, s.priority));
-        let is_read = contract::is_read_by_senders(&self.in_force, rows);
-        if !is_sync || !is_read || !self.checkpointer_has_read()? {
-            self.state.barrier = None;
-            return Ok(None);
-        }
-        let lsn = views::flushed(session).map_err(|e| ready::refused(&e))?;
-        self.state.barrier = Some(Barrier {
-            contract,
-            lsn: lsn.to_attribute(),
-        });
-        Ok(Some(lsn))
-    }
-
-    /// R2: whether the checkpointer has read the contract: whether commits wait at all is a flag that it sets, and
-    /// in the middle of a checkpoint that may take it seconds.
-    ///
-    /// The postmaster signals all its processes before it takes the connection that is made here. A process is
-    /// awake from the moment it is signalled, so one that is asleep now, and waits in a place where it has looked
-    /// at such signals, has read it. The two looks are in this order: asleep in the middle of reading, it
-    /// would not wait there.
-    fn checkpointer_has_read(&self) -> Step<bool> {
-        let refused = |e: SqlError| ready::refused(&e);
-        let mut session = self.ctx.connect(self.running).map_err(refused)?;
-        if views::sync_names(&mut session).map_err(refused)? != self.in_force {
-            return Ok(false);
-        }
-        let Some(pid) = views::checkpointer(&mut session).map_err(refused)? else {
-            return Ok(false);
-        };
-        Ok(process::is_asleep(pid) && views::checkpointer_idles(&mut session).map_err(refused)?)
     }
 
     /// Who may be promoted, as each node's own copy of the CIB has it.
@@ -359,13 +404,24 @@ impl Round<'_> {
         let membership = quorum::read(deadline)
             .inspect_err(|error| say!(WARN, "quorum", error = error))
             .ok()?;
-        let settle = self.ctx.params.settle_time.or_else(|| {
+        let at_once = is_out!(NoSettleTime).then_some(Duration::ZERO);
+        let settle = at_once.or(self.ctx.params.settle_time).or_else(|| {
             corosync::settle_time(deadline)
                 .inspect_err(|error| say!(WARN, "settle time", error = error))
                 .ok()
         });
+        let is_member = |node: NodeName| {
+            let view = board.view.node(&node)?;
+            if is_out!(MembersByTheCib) {
+                return Some((node.lower().to_owned(), view.in_membership));
+            }
+            Some((node.lower().to_owned(), membership.has(&view.id)?))
+        };
+        let peers = self.ctx.peers(&board.view).into_iter();
         Some(Partition {
             quorate: membership.quorate,
+            members: peers.filter_map(is_member).collect(),
+            waits_for_all: membership.waits_for_all,
             ring: membership.ring,
             voters: membership.expected_votes,
             one_vote_each: membership.one_vote_each,
@@ -424,6 +480,7 @@ impl Round<'_> {
         // R1 (a) first: once the row has it, no promotion elsewhere gets the lock.
         if let Some(lock) = self.lock {
             lock.set_eligible(&mut self.held, &left)?;
+            point!(RevokeLocked);
         }
         // The contract stays recorded as it was granted by: what is left was true of that.
         let mut record = match board.sync_record()? {
@@ -445,6 +502,7 @@ impl Round<'_> {
             change = change.raise_admin_epoch(Weight::Revocation);
         }
         board.change(&board.as_it_was_read(change))?;
+        point!(RevokeRecorded);
         let Some(partition) = &facts.partition else {
             return Ok(());
         };
@@ -479,6 +537,7 @@ impl Round<'_> {
         let record = self.next_record(board, eligible)?;
         if let Some(lock) = self.lock {
             lock.set_eligible(&mut self.held, &record.claim())?;
+            point!(GrantLocked);
         }
         let mut change = board.record_contract(ChangeSet::default(), &record);
         for name in names {
@@ -489,7 +548,9 @@ impl Round<'_> {
             let marks = self.marks(name, grant_of(&record.claim(), record.method, name));
             change = board.data_status(change, &node, marks.data);
         }
-        board.change(&board.as_it_was_read(change))
+        board.change(&board.as_it_was_read(change))?;
+        point!(GrantRecorded);
+        Ok(())
     }
 
     /// The record of the contract in force, with `eligible` as those who may be promoted by it.
@@ -529,10 +590,9 @@ impl Round<'_> {
         if !peers.any(|node| is_there(&node) && !streams(&node)) {
             return Ok(());
         }
-        if statement::all(board)?.is_empty() {
-            return Ok(());
+        if let Some(latest) = statement::to_outlive(board)? {
+            self.state.epoch = Some(promotion_record::begin_epoch(board, latest)?);
         }
-        self.state.epoch = Some(promotion_record::begin_epoch(board)?);
         Ok(())
     }
 
@@ -544,13 +604,17 @@ impl Round<'_> {
             to = names
         );
         standby::write_contract(self.ctx, names)?;
+        point!(ContractConf);
         server::reload(self.running).map_err(failed)?;
         self.state.barrier = None;
         let deadline = self.ctx.deadline.min(timing::CONTRACT_WAIT);
         let in_force = poll_until(deadline, timing::CONTRACT_POLL, || match views::sync_names(
             session,
         ) {
-            Ok(now) if now == *names => Some(Ok(())),
+            Ok(now) if now == *names => {
+                point!(ContractInForce);
+                Some(Ok(()))
+            }
             Ok(_) => None,
             Err(error) => Some(Err(ready::refused(&error))),
         });
@@ -562,11 +626,11 @@ impl Round<'_> {
     /// Somebody who streams is not granted yet, or a contract still leaves the choice to PostgreSQL:
     /// both are settled within moments after a promotion.
     fn awaits_standby(&self, facts: &Facts) -> bool {
-        let streams = |s: &Standby| s.link.is_some_and(|l| l.state == SenderState::Streaming);
         let Some(members) = facts.in_force.certain() else {
             return facts.claim.is_empty();
         };
-        let mut candidates = facts.standbys.iter().filter(|(_, s)| streams(s));
+        let streams = |(name, _): &(&StandbyName, &Standby)| contract::is_streaming(facts, name);
+        let mut candidates = facts.standbys.iter().filter(streams);
         candidates.any(|(name, s)| match s.place {
             Place::Node { .. } => {
                 !facts.claim.members.contains(name)

@@ -8,12 +8,14 @@ use crate::model::repair::Work;
 use crate::model::repl_info::ReplInfo;
 use crate::model::timeline::WalPosition;
 use crate::postgres::source::{Primary, SERVICE_FILE, Source, SourceError, service_text};
+use crate::postgres::wal::LocalEnd;
 use crate::postgres::{control, wal};
 use crate::timing;
+use crate::trial::is_out;
 
 use super::super::context::Context;
 use super::super::record::Board;
-use super::super::{Step, failed};
+use super::super::{Step, failed, promotion_record};
 use super::journal;
 
 /// What stands between this node and being a standby; `None`: nothing that is known.
@@ -22,7 +24,7 @@ pub(super) fn misfit(board: &Board<'_, '_>) -> Step<Option<Misfit>> {
     if journal::is_damaged(ctx)? {
         return Ok(Some(Misfit::Damaged));
     }
-    let Some(record) = others_record(board)? else {
+    let Some(record) = others_record(board)?.filter(|_| !is_out!(DivergedFollows)) else {
         return Ok(None);
     };
     // A base backup is made consistent by its own start; its control file is the primary's.
@@ -31,8 +33,15 @@ pub(super) fn misfit(board: &Board<'_, '_>) -> Step<Option<Misfit>> {
     }
     let programs = ctx.programs();
     let control = control::read(&programs, ctx.pgdata(), ctx.deadline).map_err(failed)?;
-    let local = wal::end(&programs, ctx.pgdata(), &control, ctx.deadline).map_err(failed)?;
-    say!(INFO, "local WAL", state = control.state, local = local);
+    let deadline = ctx.deadline.min(timing::WAL_END);
+    let local = wal::end(&programs, ctx.pgdata(), &control, deadline).map_err(failed)?;
+    say!(
+        INFO,
+        "local WAL",
+        state = control.state,
+        local = local.position,
+        exact = local.is_exact
+    );
     of_position(board, &record, &local, &control)
 }
 
@@ -43,14 +52,18 @@ pub(in crate::agent) fn of_standby(
     asks: bool,
 ) -> Step<Option<Misfit>> {
     let ctx = board.ctx;
-    let Some(record) = others_record(board)? else {
+    let Some(record) = others_record(board)?.filter(|_| !is_out!(DivergedFollows)) else {
         return Ok(None);
     };
     if !asks {
         return Ok(divergence::by_record(&ctx.me, Some(&record), local));
     }
     let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
-    of_position(board, &record, local, &control)
+    let local = LocalEnd {
+        position: local.clone(),
+        is_exact: true,
+    };
+    of_position(board, &record, &local, &control)
 }
 
 /// The recorded primary is what the others are held against.
@@ -62,11 +75,11 @@ fn others_record(board: &Board<'_, '_>) -> Step<Option<ReplInfo>> {
 fn of_position(
     board: &Board<'_, '_>,
     record: &ReplInfo,
-    local: &WalPosition,
+    local: &LocalEnd,
     control: &control::Control,
 ) -> Step<Option<Misfit>> {
     let ctx = board.ctx;
-    let by_record = divergence::by_record(&ctx.me, Some(record), local);
+    let by_record = divergence::by_record(&ctx.me, Some(record), &local.position);
     if by_record.is_some() || board.primary().is_none() {
         return Ok(by_record);
     }
@@ -118,9 +131,10 @@ fn ask(
     ctx: &Context<'_>,
     source: &Source,
     record: &ReplInfo,
-    local: &WalPosition,
+    end: &LocalEnd,
     control: &control::Control,
 ) -> Result<Option<Misfit>, Unknown> {
+    let local = &end.position;
     let deadline = ctx.deadline.min(timing::SOURCE);
     let identity = source.identify(deadline)?;
     if identity.system != control.system_identifier {
@@ -137,7 +151,8 @@ fn ask(
         )));
     }
     let misfit = divergence::by_history(local, &record.node, &theirs);
-    if misfit.is_some() || ctx.params.restore_command.is_some() {
+    // With more WAL than was found it may need less than it seems; once the server runs, the monitor looks again.
+    if misfit.is_some() || ctx.params.restore_command.is_some() || !end.is_exact {
         return Ok(misfit);
     }
     let has_wal = source.has_wal(
@@ -178,12 +193,29 @@ pub(in crate::agent) fn plan_for(
     misfit: &Misfit,
 ) -> Step<Result<Work, String>> {
     let ctx = board.ctx;
-    let is_claimed =
-        ctx.promise() == Promise::Sync && board.claim()?.members.contains(ctx.me.lower());
+    let is_claimed = is_claimed(board, Some(misfit))?;
     Ok(match plan(misfit, ctx.params.on_divergence, is_claimed) {
         Plan::Repair(work) => Ok(work),
         Plan::Refuse(why) => Err(refusal(misfit, why)),
     })
+}
+
+/// Whether the cluster counts on what would be thrown away here.
+pub(super) fn is_claimed(board: &Board<'_, '_>, misfit: Option<&Misfit>) -> Step<bool> {
+    let ctx = board.ctx;
+    let is_member = || Ok(board.claim()?.members.contains(ctx.me.lower()));
+    if ctx.promise() != Promise::Sync || !is_member()? {
+        return Ok(false);
+    }
+    if is_out!(ClaimedByName) {
+        return Ok(true);
+    }
+    let (Some(misfit), Some(record)) = (misfit, others_record(board)?) else {
+        return Ok(true);
+    };
+    let own = promotion_record::own_epoch(ctx)?;
+    Ok(repair::is_counted_on(misfit, true, Some(&record))
+        && !divergence::was_promoted_by_hand(misfit, &record, own))
 }
 
 /// Both positions, and the command that helps.

@@ -7,13 +7,15 @@ use std::time::UNIX_EPOCH;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::sys::signal::Signal;
+use nix::unistd::Uid;
 
 use crate::log::say;
 use crate::model::repair::Journal;
 use crate::postgres::owner::as_owner;
-use crate::postgres::{files, process};
-use crate::sys::{Deadline, poll_until};
+use crate::postgres::{files, reading};
+use crate::sys::{Deadline, Sent, poll_until, signal_if};
 use crate::timing;
 
 use super::super::context::Context;
@@ -23,18 +25,23 @@ const JOURNAL: &str = "expgsql.repair";
 const LOG: &str = "expgsql.repair.log";
 const LOCK: &str = "expgsql.repair.lock";
 
+/// Nobody needs a link there, and a pipe is not waited for.
+const FLAGS: i32 = O_NOFOLLOW | O_NONBLOCK;
+
 /// Held as long as this process repairs. The kernel takes it back when the process ends, in whatever way.
 pub(super) struct Held {
     _lock: Flock<File>,
 }
 
-/// Takes the lock; `Err` with the process that has it.
-pub(super) fn take(ctx: &Context<'_>) -> Step<Result<Held, i32>> {
+/// Takes the lock; `Err` with the process that has it, where that is known.
+pub(super) fn take(ctx: &Context<'_>) -> Step<Result<Held, Option<i32>>> {
     let path = ctx.tmp(LOCK);
     let open = || {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        options.mode(0o600).open(&path)
+        options.mode(0o600).custom_flags(FLAGS);
+        let file = options.open(&path)?;
+        reading::require_plain(&file).map(|_| file)
     };
     let at_path = |e: io::Error| failed(format!("{}: {e}", path.display()));
     let mut file = Some(
@@ -56,7 +63,7 @@ pub(super) fn take(ctx: &Context<'_>) -> Step<Result<Held, i32>> {
         }
     });
     let Some(lock) = taken.transpose()? else {
-        return Ok(Err(holder(ctx)?.unwrap_or_default()));
+        return Ok(Err(holder(ctx)?.and_then(|holder| holder.pid)));
     };
     let mut file: &File = &lock;
     file.rewind()
@@ -66,12 +73,25 @@ pub(super) fn take(ctx: &Context<'_>) -> Step<Result<Held, i32>> {
     Ok(Ok(Held { _lock: lock }))
 }
 
-/// The process that repairs this node's data now.
-pub(in crate::agent) fn holder(ctx: &Context<'_>) -> Step<Option<i32>> {
+/// Whoever has the lock: a repair of this node's data, as far as it can be told from the lock alone.
+#[derive(Debug)]
+pub(super) struct Holder {
+    file: File,
+    /// What the file says, which is the server's account to write. `None` for the moment between the taking of the
+    /// lock and the writing of the number, too.
+    pid: Option<i32>,
+}
+
+/// Who has the lock now; `None`: nobody, so that no repair goes on.
+pub(super) fn holder(ctx: &Context<'_>) -> Step<Option<Holder>> {
     let path = ctx.tmp(LOCK);
     let at_path = |e: io::Error| failed(format!("{}: {e}", path.display()));
-    let file = match File::open(&path) {
-        Ok(file) => file,
+    let open = || reading::open(&path, O_NOFOLLOW);
+    let opened = as_owner(&ctx.owner, open)
+        .map_err(io::Error::from)
+        .flatten();
+    let file = match opened {
+        Ok((file, _)) => file,
         Err(e)
             if matches!(
                 e.kind(),
@@ -84,43 +104,80 @@ pub(in crate::agent) fn holder(ctx: &Context<'_>) -> Step<Option<i32>> {
     };
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Ok(_free) => Ok(None),
-        Err((mut file, Errno::EWOULDBLOCK)) => {
+        Err((file, Errno::EWOULDBLOCK)) => {
             let mut text = String::new();
-            file.read_to_string(&mut text).map_err(at_path)?;
-            // Empty for the moment between taking the lock and writing the number.
-            Ok(Some(text.trim().parse().unwrap_or_default()))
+            (&file)
+                .take(32)
+                .read_to_string(&mut text)
+                .map_err(at_path)?;
+            let pid = text.trim().parse().ok().filter(|pid| *pid > 0);
+            Ok(Some(Holder { file, pid }))
         }
         Err((_, errno)) => Err(at_path(errno.into())),
     }
 }
 
+impl Holder {
+    /// Signals the process whose number is in the file if it is a repair: the same program, started by us or by the
+    /// server's account, and the one that has the lock.
+    fn signal(&self, ctx: &Context<'_>, signal: Signal) -> io::Result<Sent> {
+        let Some(pid) = self.pid else {
+            return Ok(Sent::Refused);
+        };
+        let own = std::env::current_exe()?;
+        let own = own.file_name().unwrap_or_default().to_string_lossy();
+        signal_if(pid, signal, |process| {
+            let user = process.real_user()?;
+            let is_ours = user == Some(Uid::current()) || user == Some(ctx.owner.uid);
+            Ok(is_ours && process.program()? == own && process.locks(&self.file)?)
+        })
+    }
+}
+
 /// Ends a repair: the programs it has started end with it. What is half done is found by the next start.
+///
+/// A lock that is held, and not by a repair, ends nothing and holds up nothing: the server's account could hold it for ever.
 pub(in crate::agent) fn end(ctx: &Context<'_>) -> Step<()> {
-    let mut is_first = true;
+    let mut was_told = false;
     let deadline = ctx.deadline.min(timing::REPAIR_END);
     let polite = Deadline::after(timing::REPAIR_END / 2);
+    let mut stranger = None;
     let ended = poll_until(deadline, timing::READY_POLL, || {
-        let pid = match holder(ctx) {
+        let holder = match holder(ctx) {
             Ok(None) => return Some(Ok(())),
-            Ok(Some(0)) => return None,
-            Ok(Some(pid)) => pid,
+            Ok(Some(holder)) => holder,
             Err(failure) => return Some(Err(failure)),
         };
-        if is_first {
-            say!(WARN, "ending a repair", pid = pid);
-        }
-        let signal = if polite.is_past() {
-            Signal::SIGKILL
-        } else {
-            Signal::SIGTERM
+        let signal = match (was_told, polite.is_past()) {
+            (_, true) => Signal::SIGKILL,
+            (false, false) => Signal::SIGTERM,
+            (true, false) => return None,
         };
-        if std::mem::take(&mut is_first) || signal == Signal::SIGKILL {
-            let sent = process::signal(pid, signal);
-            return sent
-                .err()
-                .map(|e| Err(failed(format!("process {pid}: {e}"))));
+        let pid = holder.pid.unwrap_or_default();
+        match holder.signal(ctx, signal) {
+            Ok(Sent::Sent) => {
+                if !was_told {
+                    say!(WARN, "ending a repair", pid = pid);
+                }
+                was_told = true;
+                stranger = None;
+                None
+            }
+            // Or it has taken the lock this moment, and not written its number yet.
+            Ok(Sent::Gone | Sent::Refused) => {
+                let since = *stranger.get_or_insert_with(|| Deadline::after(timing::REPAIR_LOCK));
+                since.is_past().then(|| {
+                    say!(
+                        WARN,
+                        "the lock of a repair is held by what is no repair, which is left alone",
+                        file = ctx.tmp(LOCK).display(),
+                        named = pid
+                    );
+                    Ok(())
+                })
+            }
+            Err(error) => Some(Err(failed(format!("process {pid}: {error}")))),
         }
-        None
     });
     ended.unwrap_or_else(|| Err(failed("a repair of the data directory does not end")))
 }
@@ -128,11 +185,13 @@ pub(in crate::agent) fn end(ctx: &Context<'_>) -> Step<()> {
 /// What is known of a repair that goes on, was interrupted or failed. `None`: there was none, or it is done.
 pub(in crate::agent) fn read(ctx: &Context<'_>) -> Step<Option<Journal>> {
     let path = ctx.tmp(JOURNAL);
-    match fs::read_to_string(&path) {
+    match reading::read_as(&ctx.owner, &path) {
         Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| {
             failed(format!(
-                "{}: {e}; whether the data are whole is not known: run 'expgsql cluster rebuild' on this node",
-                path.display()
+                "{} is damaged (line {}, column {}); whether the data are whole is not known: run 'expgsql cluster rebuild' on this node",
+                path.display(),
+                e.line(),
+                e.column()
             ))
         }),
         Err(e)
@@ -195,11 +254,13 @@ pub(super) fn open_log(ctx: &Context<'_>) -> Step<File> {
     const LONG: u64 = 1 << 20;
     let path = ctx.tmp(LOG);
     let open = || {
-        if fs::metadata(&path).is_ok_and(|file| file.len() > LONG) {
+        if fs::symlink_metadata(&path).is_ok_and(|file| file.len() > LONG) {
             files::remove(&path)?;
         }
         let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o600).open(&path)
+        options.append(true).create(true).mode(0o600);
+        let file = options.custom_flags(FLAGS).open(&path)?;
+        reading::require_plain(&file).map(|_| file)
     };
     as_owner(&ctx.owner, open)
         .map_err(io::Error::from)

@@ -8,6 +8,7 @@ mod gate;
 mod journal;
 mod work;
 
+use crate::decide::repair;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::repair::{Journal, Phase, Work};
@@ -18,9 +19,10 @@ use crate::postgres::process::Postmaster;
 use crate::postgres::replace::Swap;
 use crate::sys::{Command, poll_until};
 use crate::timing;
+use crate::trial::{is_out, point};
 
 use super::context::Context;
-use super::ready::{self, Server};
+use super::ready::{self, Server, Up};
 use super::record::Board;
 use super::{Step, failed, start};
 
@@ -34,17 +36,22 @@ const OWN: &str = "expgsql.own";
 
 /// Finishes what an interrupted repair left half done, so that the data directory is a whole one again.
 pub(super) fn tidy(ctx: &Context<'_>) -> Step<()> {
-    Swap::finish(ctx.pgdata(), &ctx.owner).map_err(failed)?;
+    if !is_out!(SwapUnfinished) {
+        Swap::finish(ctx.pgdata(), &ctx.owner).map_err(failed)?;
+    }
     own_entries::restore(ctx.pgdata(), &ctx.tmp(OWN), &ctx.owner).map_err(failed)
 }
 
 /// The server as a standby, where its data can follow the primary. `None`: they are being repaired, and the server
-/// starts when that is done.
+/// starts when that is done; or it replays its WAL. The monitor sees the end of both.
 pub(super) fn come_up(board: &Board<'_, '_>) -> Step<Option<Server>> {
     let Some(misfit) = gate::misfit(board)? else {
-        let server = start::start_as_standby(board)?;
+        let up = start::start_as_standby(board)?;
         clear_up(board.ctx)?;
-        return Ok(Some(server));
+        return Ok(match up {
+            Up::Answers(server) => Some(*server),
+            Up::Recovers | Up::Refuses(_) => None,
+        });
     };
     match gate::plan_for(board, &misfit)? {
         Ok(work) => {
@@ -77,17 +84,29 @@ fn clear_up(ctx: &Context<'_>) -> Step<()> {
     launch(ctx, Work::Rebuild)
 }
 
-/// A repair that was given up, or interrupted, is of no interest once the server runs.
+/// A repair that was given up, or interrupted, is of no interest once the server runs. What it has left on the disk is removed: the
+/// process that does so may have been killed, and the next start may be months away.
 pub(super) fn forget(board: &Board<'_, '_>) -> Step<()> {
     let ctx = board.ctx;
-    if board
+    let has_leftovers = Swap::has_leftovers(ctx.pgdata()).map_err(failed)?;
+    let is_told = board
         .transient(&ctx.me, TransientAttribute::Repair)
-        .is_none()
-        || goes_on(ctx)?
-    {
+        .is_some();
+    if !has_leftovers && !is_told {
         return Ok(());
     }
-    journal::remove(ctx)?;
+    let goes_on = goes_on(ctx)?;
+    let ended = journal::read(ctx)?.map(|journal| journal.phase);
+    if repair::is_to_clear_up(has_leftovers, goes_on, ended) {
+        return clear_up(ctx);
+    }
+    if !is_told || goes_on {
+        return Ok(());
+    }
+    // With something left, the note that it was given up stays: it is not tried again before the next start.
+    if !has_leftovers {
+        journal::remove(ctx)?;
+    }
     board.set_own(TransientAttribute::Repair, None)
 }
 
@@ -105,10 +124,13 @@ fn begin(board: &Board<'_, '_>, work: Work) -> Step<Option<Server>> {
     let mut journal = Journal::new(work);
     journal::carry_on(ctx, &mut journal)?;
     journal::write(ctx, &journal)?;
+    point!(RepairJournal);
     board.set_status(&ctx.me, NodeStatus::Stopped)?;
     board.set_score(&ctx.me, Score::Never)?;
     board.set_own(TransientAttribute::Repair, Some(&journal.to_string()))?;
+    point!(RepairTold);
     launch(ctx, work)?;
+    point!(RepairLaunched);
     attend(ctx)
 }
 

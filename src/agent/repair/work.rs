@@ -1,9 +1,9 @@
 //! The repair itself, step by step. Each step may be the last one this process takes.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::decide::divergence::is_recorded;
-use crate::decide::eligibility::Promise;
 use crate::decide::repair;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
@@ -21,12 +21,13 @@ use crate::postgres::rewind::{self, Rewind, RewindError};
 use crate::postgres::source::{Source, SourceError};
 use crate::sys::{Deadline, poll_until};
 use crate::timing;
+use crate::trial::point;
 
 use super::super::context::Context;
 use super::super::ready;
 use super::super::record::Board;
 use super::super::standby::{self, Follow};
-use super::super::{Step, failed, start, statement, stop};
+use super::super::{Step, failed, recovery, start, statement, stop};
 use super::{OWN, gate, journal};
 
 /// Who wants the repair.
@@ -116,9 +117,8 @@ fn run(
     let result = Context::new(env, params).and_then(|ctx| {
         standby::prepare_places(&ctx)?;
         let held = journal::take(&ctx)?.map_err(|pid| {
-            failed(format!(
-                "this node's data are being repaired already, by process {pid}"
-            ))
+            let by = pid.map_or_else(String::new, |pid| format!(", by process {pid}"));
+            failed(format!("this node's data are being repaired already{by}"))
         })?;
         let mut repair = Repair::new(&ctx, work, asked, tell)?;
         let outcome = repair.see_through();
@@ -352,7 +352,6 @@ impl<'a> Repair<'a> {
 
     /// Looks again, as time has passed since the repair was asked for.
     fn choose(&self, board: &Board<'_, '_>, has_data: bool) -> Result<Option<Work>, Trouble> {
-        let ctx = board.ctx;
         let misfit = if has_data { gate::misfit(board)? } else { None };
         match (self.asked, &misfit) {
             (Asked::ByStart, None) => Ok(None),
@@ -361,8 +360,7 @@ impl<'a> Repair<'a> {
                 Err(refusal) => Err(Trouble::Final(refusal)),
             },
             (Asked::ByHand, misfit) => {
-                let is_claimed = ctx.promise() == Promise::Sync
-                    && board.claim()?.members.contains(ctx.me.lower());
+                let is_claimed = gate::is_claimed(board, misfit.as_ref())?;
                 repair::by_hand(misfit.as_ref(), self.journal.work, is_claimed)
                     .map_err(|(misfit, why)| Trouble::Final(gate::refusal(misfit, why)))
             }
@@ -394,6 +392,7 @@ impl<'a> Repair<'a> {
             self.now(Phase::Recovering, None);
             let deadline = Deadline::after(timing::REPAIR_RECOVERY);
             rewind::recover(&programs, ctx.pgdata(), &p.config, deadline)?;
+            point!(RewindRecovered);
         }
         self.now(Phase::Checking, None);
         let save = ctx.tmp(OWN);
@@ -406,11 +405,15 @@ impl<'a> Repair<'a> {
             save: &save,
         };
         rewind.check(Deadline::after(timing::REPAIR_CHECKPOINT))?;
+        point!(RewindChecked);
         self.set_damaged(true)?;
+        point!(RewindDamaged);
         self.now(Phase::Copying, None);
         let rewound = rewind.run(&mut |progress| self.copied(progress));
+        point!(RewindRun);
         if !matches!(rewound, Err(RewindError::Damaged(_))) {
             self.set_damaged(false)?;
+            point!(RewindWhole);
         }
         Ok(rewound?)
     }
@@ -426,6 +429,7 @@ impl<'a> Repair<'a> {
         };
         self.now(Phase::Copying, None);
         let copy = backup.take(&mut |progress| self.copied(progress))?;
+        point!(RebuildCopied);
         // Meanwhile another may have been promoted; and the address may have led to a deposed primary.
         let record = self.record_once_it_can_be_read();
         let history = copy.lineage()?;
@@ -437,7 +441,9 @@ impl<'a> Repair<'a> {
         }
         self.now(Phase::Swapping, None);
         copy.swap_in().map_err(failed)?;
-        Ok(self.set_damaged(false)?)
+        self.set_damaged(false)?;
+        point!(RebuildSwapped);
+        Ok(())
     }
 
     /// A copy that took hours is not thrown away because the cluster is busy for a moment.
@@ -454,18 +460,27 @@ impl<'a> Repair<'a> {
         self.now(Phase::Starting, None);
         let ctx = self.context()?;
         let board = Board::read(&ctx).map_err(passing)?;
-        if ctx.postmaster()? == Postmaster::Stopped
-            && let Err(failure) = start::start_as_standby(&board)
+        let started = match ctx.postmaster()? {
+            Postmaster::Stopped => start::start_as_standby(&board).map(drop),
+            Postmaster::Running(_) => Ok(()),
+        };
+        if let Err(failure) = started
+            && !recovery::is_under_way(&ctx)?
         {
-            // It may have much to replay before it answers.
-            self.await_replay(failure)?;
+            return Err(failure.into());
         }
+        point!(RepairStarted);
+        // It may have much to replay before it answers.
+        self.await_replay()?;
         let ctx = self.context()?;
         let board = Board::read(&ctx).map_err(passing)?;
         let server = ready::wait(&ctx, "a standby", |state| state.in_recovery)?;
+        let server = start::check_what_is_in_force(&ctx, server)?;
         Swap::purge(ctx.pgdata(), &ctx.owner).map_err(failed)?;
         Swap::discard(ctx.pgdata(), &ctx.owner).map_err(failed)?;
+        point!(RepairPurged);
         journal::remove(&ctx)?;
+        point!(RepairForgotten);
         start::announce(&board, server)?;
         say!(
             INFO,
@@ -475,25 +490,19 @@ impl<'a> Repair<'a> {
         Ok(())
     }
 
-    fn await_replay(&self, failure: Outcome) -> Result<(), Trouble> {
-        let answered = poll_until(
-            Deadline::after(timing::REPAIR_PATIENCE),
-            timing::REPAIR_RETRY,
-            || {
-                let answers = self.context().and_then(|ctx| match ctx.postmaster()? {
-                    Postmaster::Stopped => Err(failed("the server ended")),
-                    Postmaster::Running(running) => Ok(ctx.connect(&running).is_ok()),
-                });
-                match answers {
-                    Ok(true) => Some(true),
-                    Ok(false) => None,
-                    Err(_) => Some(false),
-                }
-            },
-        );
-        if answered == Some(true) {
-            return Ok(());
-        }
-        Err(failure.into())
+    /// As long as that gets on; nobody waits for it, and a stop ends it.
+    fn await_replay(&self) -> Step<()> {
+        let mut noted = None;
+        let over = poll_until(Deadline::after(Duration::MAX), timing::REPAIR_RETRY, || {
+            let over = self
+                .context()
+                .and_then(|ctx| recovery::is_over(&ctx, &mut noted));
+            match over {
+                Ok(false) => None,
+                Ok(true) => Some(Ok(())),
+                Err(failure) => Some(Err(failure)),
+            }
+        });
+        over.unwrap_or(Ok(()))
     }
 }

@@ -2,8 +2,12 @@
 
 use std::io::{self, Write as _};
 
-use crate::cluster::{Failure, node};
-use crate::model::cluster_view::{ClusterView, parse_bool};
+use crate::agent::watched;
+use crate::cluster::{Failure, node, resource};
+use crate::model::cluster_view::{ClusterView, NodeView, parse_bool};
+use crate::pacemaker::resources;
+use crate::sys::Deadline;
+use crate::timing;
 
 use super::args::{NodeArgs, ResourceArgs};
 use super::scene::{self, Scene, is_in_maintenance, is_in_mode, node_named};
@@ -14,7 +18,7 @@ use super::tools::{self, Meta, NodeMode};
 /// # Errors
 /// [`Failure`].
 pub(super) fn of_cluster(is_on: bool) -> Result<(), Failure> {
-    let (_, view) = scene::cluster()?;
+    let (text, view) = scene::cluster()?;
     if is_in_maintenance(&view) == is_on {
         say(if is_on {
             "the cluster is in maintenance mode already"
@@ -22,6 +26,9 @@ pub(super) fn of_cluster(is_on: bool) -> Result<(), Failure> {
             "the cluster is not in maintenance mode"
         });
         return Ok(());
+    }
+    if !is_on {
+        watch_again(&text, &view, |_| true)?;
     }
     tools::set_maintenance_mode(is_on)?;
     confirm(|view| is_in_maintenance(view) == is_on)?;
@@ -38,7 +45,7 @@ pub(super) fn of_cluster(is_on: bool) -> Result<(), Failure> {
 /// # Errors
 /// [`Failure`]; an unknown node is [`crate::cluster::Exit::Refused`].
 pub(super) fn of_node(args: &NodeArgs, is_on: bool) -> Result<(), Failure> {
-    let (_, view) = scene::cluster()?;
+    let (text, view) = scene::cluster()?;
     let found = node_named(&view, &args.node)?;
     let name = &found.name;
     if is_in_mode(found, NodeMode::Maintenance) == is_on {
@@ -48,6 +55,9 @@ pub(super) fn of_node(args: &NodeArgs, is_on: bool) -> Result<(), Failure> {
             format!("{name} is not in maintenance mode")
         });
         return Ok(());
+    }
+    if !is_on {
+        watch_again(&text, &view, |node| node.name == *name)?;
     }
     tools::set_node_mode(name, NodeMode::Maintenance, is_on)?;
     confirm(|view| {
@@ -117,6 +127,20 @@ pub(super) fn of_resource(args: &ResourceArgs, is_managed: bool) -> Result<(), F
         )
     });
     Ok(())
+}
+
+/// Pacemaker would not watch a server again whose last monitor before the maintenance found it degraded: see
+/// [`crate::decide::unwatched`]. The other nodes' monitors see to that as well, where there are any.
+fn watch_again(
+    text: &str,
+    view: &ClusterView,
+    of: impl Fn(&NodeView) -> bool,
+) -> Result<(), Failure> {
+    let ours = resources::of_agent(text, resource::AGENT).map_err(Failure::plain)?;
+    let deadline = Deadline::after(timing::CLEANUP);
+    ours.iter().try_for_each(|resource| {
+        watched::begin_lost_monitors(view, &resource.name, &of, deadline).map_err(Failure::plain)
+    })
 }
 
 fn confirm(is_so: impl Fn(&ClusterView) -> bool) -> Result<(), Failure> {

@@ -63,12 +63,16 @@ pub(super) fn set_meta(resource: &str, meta: Meta, value: &str) -> Result<(), Fa
 
 /// Removes a meta attribute of `resource` itself. One that is not there is no error.
 pub(super) fn delete_meta(resource: &str, meta: Meta) -> Result<(), Failure> {
-    change(
-        Command::new("crm_resource")
-            .arg(format!("--resource={resource}"))
-            .args(["--meta", "--force"])
-            .arg(format!("--delete-parameter={}", meta.name())),
-    )
+    let command = Command::new("crm_resource")
+        .arg(format!("--resource={resource}"))
+        .args(["--meta", "--force"])
+        .arg(format!("--delete-parameter={}", meta.name()));
+    match command.run(Deadline::after(timing::CHANGE)) {
+        Ok(_) => Ok(()),
+        // From Pacemaker 3.0 on. The resource itself is there: its name was read from the CIB.
+        Err(error) if error.exit_code() == Some(exit_code::NO_SUCH) => Ok(()),
+        Err(error) => Err(failed(&error)),
+    }
 }
 
 /// `maintenance-mode`

@@ -307,7 +307,7 @@ fn local_misfit(here: &Here) -> Option<Misfit> {
     let deadline = Deadline::after(timing::CIB_READ);
     let control = control::read(&programs, &params.pgdata, deadline).ok()?;
     let local = wal::end(&programs, &params.pgdata, &control, deadline).ok()?;
-    by_record(&here.me, Some(&record), &local)
+    by_record(&here.me, Some(&record), &local.position)
 }
 
 fn hands_off(here: &Here) -> Option<HandsOff> {

@@ -4,17 +4,18 @@
 use std::time::Duration;
 
 use crate::agent;
-use crate::decide::distrust;
+use crate::decide::distrust::{self, Place};
 use crate::decide::eligibility::{Promise, is_complete};
 use crate::decide::observed::{
     Companion, FailCount, FailedAction, LockSeen, NodeSeen, Observed, Placement, Presence,
     Recorded, TargetRole, Votes, Wal,
 };
-use crate::decide::witness::Statement;
+use crate::decide::unwatched::lost_monitor;
+use crate::decide::witness::Said;
 use crate::distlock::Service;
 use crate::model::cluster_view::{
-    ClusterProperty, ClusterView, NodeKind, NodeView, OperationKind, PermanentAttribute, Quorum,
-    RecordedRole, ResourceName, TransientAttribute, parse_bool,
+    ClusterProperty, ClusterView, NoQuorumPolicy, NodeKind, NodeView, OperationKind,
+    PermanentAttribute, Quorum, RecordedRole, ResourceName, TransientAttribute, parse_bool,
 };
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
@@ -230,6 +231,10 @@ impl Picture<'_> {
                     .iter()
                     .any(|n| n.eq_ignore_ascii_case(node.name.as_str())),
             role: role(node, resource),
+            is_unwatched: node
+                .history
+                .get(resource.as_str())
+                .is_some_and(|history| lost_monitor(history).is_some()),
             role_since: changes.map(|op| op.last_change).max(),
             status: transient(TransientAttribute::Status).and_then(|text| text.parse().ok()),
             data: parsed(node.permanent(PermanentAttribute::DataStatus, resource)),
@@ -253,6 +258,7 @@ impl Picture<'_> {
                 .map(failed_action)
                 .collect(),
             repair: transient(TransientAttribute::Repair).map(str::to_owned),
+            held: transient(TransientAttribute::Replay).map(str::to_owned),
             degraded: transient(TransientAttribute::Degraded)
                 .map(|word| (word.to_owned(), told.map(|op| op.last_change).max())),
             report: report(node, resource),
@@ -395,6 +401,7 @@ fn deepen(seen: &mut Observed, params: Option<&Params>) {
             seen.votes = Some(Votes {
                 expected: membership.expected_votes,
                 one_each: membership.one_vote_each,
+                awaits_all: membership.awaits_all,
             });
         }
         Err(error) => seen.unread.push(error.to_string()),
@@ -402,6 +409,7 @@ fn deepen(seen: &mut Observed, params: Option<&Params>) {
     let Some(params) = params else {
         return;
     };
+    let params = &agent::own_dir::settled(params, seen.resource.as_str());
     let primary = seen.primary().cloned();
     let is_replica = |me: &NodeName| seen.nodes.get(me).is_some_and(|node| node.is_replica);
     if let Some(me) = seen.me.clone().filter(is_replica) {
@@ -469,7 +477,12 @@ fn take(
     let (record, sync) = (seen.record.clone(), seen.sync.clone());
     let is_primary = primary == Some(me);
     let note = agent::memory(&params.tmpdir);
-    let is_quorate = seen.quorum == Quorum::Yes;
+    let is_inside = distrust::is_inside(Place {
+        is_quorate: seen.quorum == Quorum::Yes,
+        quorum_decides: seen.no_quorum_policy != NoQuorumPolicy::Ignore,
+        has_row: params.enable_distlock && params.distlock_conninfo.is_some(),
+        nodes: seen.nodes.len(),
+    });
     let Some(node) = seen.nodes.get_mut(me) else {
         return;
     };
@@ -492,7 +505,7 @@ fn take(
         Ok(memory) => {
             let memory = memory.unwrap_or_default();
             if let Ok(sync) = &sync {
-                let note = distrust::note(is_quorate, memory.distrust, sync.as_ref());
+                let note = distrust::note(is_inside, memory.distrust, sync.as_ref());
                 node.distrusted = Some(distrust::is_distrusted(note, sync.as_ref()));
             }
             seen.hold = memory.hold;
@@ -520,8 +533,8 @@ fn statements(seen: &mut Observed) {
         let Some(node) = seen.nodes.get_mut(&node).filter(|node| node.is_member()) else {
             continue;
         };
-        match Statement::parse(&text) {
-            Ok((of, statement)) if of == epoch => node.statement = Some(statement),
+        match Said::parse(&text) {
+            Ok(said) if said.of == epoch => node.statement = Some(said.statement),
             // Of an earlier promotion, or taken back.
             Ok(_) => {}
             Err(_) if text.is_empty() => {}

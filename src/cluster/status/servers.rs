@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::model::node_name::NodeName;
 use crate::params::Params;
+use crate::postgres::entry::{Entrance, Guise};
 use crate::postgres::process::{Postmaster, postmaster};
 use crate::postgres::programs::Programs;
-use crate::postgres::session::{Session, SqlError, Target, monitoring_user};
+use crate::postgres::session::SqlError;
 use crate::postgres::source::{Primary, SERVICE_FILE, Source, service_text};
 use crate::postgres::views::{self, Replication, ServerState};
 use crate::sys::{Deadline, Owner};
@@ -46,7 +47,9 @@ pub(super) fn ask(params: &Params, me: &NodeName, primary: Option<&NodeName>) ->
     }
     let is_mine = primary == Some(me);
     match own(params, &owner, is_mine) {
-        Ok(Some((state, replication))) => {
+        Ok(Some((state, replication, detour))) => {
+            let detour = detour.map(|why| format!("{me}'s server: {why}"));
+            servers.unread.extend(detour);
             servers.own = Some(state);
             servers.replication = replication;
         }
@@ -62,28 +65,27 @@ pub(super) fn ask(params: &Params, me: &NodeName, primary: Option<&NodeName>) ->
     servers
 }
 
+/// Its state, how its standbys are, and why it was not asked in the way that is configured.
+type Answer = (ServerState, Option<Replication>, Option<String>);
+
 /// `None`: no server runs here, which Pacemaker has to say.
-fn own(
-    params: &Params,
-    owner: &Owner,
-    is_primary: bool,
-) -> Result<Option<(ServerState, Option<Replication>)>, String> {
+fn own(params: &Params, owner: &Owner, is_primary: bool) -> Result<Option<Answer>, String> {
     let running = match postmaster(&params.pgdata) {
         Ok(Postmaster::Running(running)) => running,
         Ok(Postmaster::Stopped) => return Ok(None),
         Err(error) => return Err(format!("{}: {error}", params.pgdata.display())),
     };
-    let (user, password) = monitoring_user(params);
-    let target = Target::of_server(params, &running, user, password);
     let words = |error: SqlError| error.to_string();
-    let mut session = Session::connect(&target, owner, LIMIT).map_err(words)?;
+    let entrance = Entrance::new(params, &running, owner, Guise::Monitor);
+    let entered = entrance.enter(LIMIT, LIMIT).map_err(words)?;
+    let (mut session, detour) = (entered.session, entered.detour);
     let state = views::server_state(&mut session).map_err(words)?;
     let replication = if is_primary && !state.in_recovery {
         Some(views::replication(&mut session).map_err(words)?)
     } else {
         None
     };
-    Ok(Some((state, replication)))
+    Ok(Some((state, replication, detour)))
 }
 
 fn of_primary(params: &Params, owner: &Owner, me: &NodeName) -> Result<Replication, String> {

@@ -24,6 +24,7 @@ use crate::timing;
 
 use super::command::{ApplyArgs, EraseArgs};
 use super::config::{Config, Template};
+use super::passfiles::PasswordFiles;
 use super::plan::{Names, Plan, Values};
 use super::progress::Progress;
 use super::tree::Tree;
@@ -189,9 +190,9 @@ fn know_nodes(view: &ClusterView, config: &Config) -> Result<(), Failure> {
 /// What the agent needs is there, on this node at least: without it every start would fail.
 fn know_files(config: &Config) -> Result<(), Failure> {
     let site = &config.site;
-    let has_password = site.passwords.replication.is_some() || !site.passwords.lock.is_empty();
-    let passfile = site.resolved.passfile.clone().filter(|_| has_password);
-    let files = std::iter::once(site.program().into()).chain(passfile);
+    let passwords = PasswordFiles::of(site);
+    let passfiles = passwords.iter().map(|file| file.path.clone().into());
+    let files = std::iter::once(site.program().into()).chain(passfiles);
     let missing: Vec<String> = files
         .filter(|path: &std::path::PathBuf| !path.exists())
         .map(|path| path.display().to_string())
@@ -315,7 +316,7 @@ fn upgrade_schema() -> Result<(), Failure> {
     let deadline = Deadline::after(timing::CIB_READ);
     Cib::live()
         .cibadmin(deadline)
-        .args(["--upgrade", "--force", "--sync-call"])
+        .args(["--upgrade", "--force"])
         .run(deadline)
         .map(drop)
         .map_err(|error| {

@@ -83,7 +83,7 @@ pub(super) fn apply(cib: &Tree, old: &Tree, new: &Tree) -> Result<(), Failure> {
     let deadline = Deadline::after(timing::CIB_READ);
     Cib::live()
         .cibadmin(deadline)
-        .args(["--patch", "--sync-call", "--xml-pipe"])
+        .args(["--patch", "--xml-pipe"])
         .stdin(diff.stdout)
         .run(deadline)
         .map(drop)

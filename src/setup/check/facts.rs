@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::setup::passfiles::PasswordFiles;
+
 /// What a node is asked. It goes there on standard input, because of the passwords.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Request {
@@ -13,8 +15,8 @@ pub(super) struct Request {
     pub(super) program: String,
     /// The agent's parameters.
     pub(super) params: Vec<(String, String)>,
-    /// What the password file is to hold; empty: there is none.
-    pub(super) passwords: String,
+    /// What the password files are to hold.
+    pub(super) passwords: PasswordFiles,
     /// The other nodes, to which it must be possible to connect.
     pub(super) others: Vec<String>,
     /// The virtual addresses.
@@ -28,6 +30,8 @@ pub(super) struct Facts {
     pub(super) cluster_name: Option<String>,
     pub(super) pacemaker: Option<String>,
     pub(super) corosync: Option<String>,
+    /// Of the running corosync; `None`: it does not run.
+    pub(super) quorum: Option<Quorum>,
     /// SHA-256 of the program in its place.
     pub(super) installed: Option<String>,
     /// Milliseconds since 1970.
@@ -49,6 +53,14 @@ pub(super) struct Facts {
     pub(super) lock: Option<Answer<bool>>,
     /// The attempt to connect to another node as a standby does.
     pub(super) replication: Vec<(String, Connection)>,
+}
+
+/// Who has a say in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Quorum {
+    pub(super) votes: usize,
+    /// wait_for_all.
+    pub(super) waits_for_all: bool,
 }
 
 /// Something, or why it is not known.

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::params::RepMode;
+use crate::decide::silence::is_too_patient;
+use crate::distlock::Conninfo;
+use crate::params::{RepMode, Secret};
 use crate::setup::config::Site;
 
 use super::facts::{Answer, Connection, Facts, Passfile};
@@ -39,6 +42,10 @@ pub(super) struct Seen {
     pub(super) facts: Facts,
     pub(super) ahead: i64,
 }
+
+/// The newest that the scenarios were run with (docs/platforms.md). A newer one is not refused.
+const PACEMAKER_TRIED: &str = "3.0";
+const POSTGRESQL_TRIED: &str = "18";
 
 /// Clocks that differ by more make logs hard to compare, and certificates fail.
 const CLOCKS: i64 = 2000;
@@ -79,6 +86,7 @@ pub(super) fn judge(site: &Site, seen: &[Seen], program: &str) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     for it in seen {
         of_cluster(&mut findings, it, program);
+        of_quorum(&mut findings, site, it);
         of_server(&mut findings, site, it);
         if let Answer::Known(settings) = &it.facts.settings {
             of_settings(&mut findings, site, &it.node, settings);
@@ -86,6 +94,7 @@ pub(super) fn judge(site: &Site, seen: &[Seen], program: &str) -> Vec<Finding> {
         of_network(&mut findings, site, it, seen);
     }
     of_all(&mut findings, seen);
+    of_lock(&mut findings, site);
     let mut all = findings.0;
     all.sort_by(|a, b| (a.severity, &a.node).cmp(&(b.severity, &b.node)));
     all
@@ -105,6 +114,21 @@ fn of_cluster(findings: &mut Findings, it: &Seen, program: &str) {
                 node,
                 format!("Pacemaker {version} is too old"),
                 "upgrade to 2.1 or newer",
+            );
+        }
+        (Some(_), Some(version)) if is_before(version, (3, 0)) => {
+            findings.error(
+                node,
+                format!("Corosync {version} is too old"),
+                "upgrade to 3.0 or newer: this program reads the membership as that version tells it",
+            );
+        }
+        (Some(version), Some(_)) if is_before(PACEMAKER_TRIED, numbers(version)) => {
+            untried(
+                findings,
+                node,
+                &format!("Pacemaker {version}"),
+                PACEMAKER_TRIED,
             );
         }
         (Some(_), Some(_)) => {}
@@ -168,14 +192,52 @@ fn of_cluster(findings: &mut Findings, it: &Seen, program: &str) {
     }
 }
 
+/// With two votes and no lock, fencing is all that can prove a lost standby harmless; and only where it stays so.
+fn of_quorum(findings: &mut Findings, site: &Site, it: &Seen) {
+    let resolved = &site.resolved;
+    let Some(quorum) = &it.facts.quorum else {
+        return;
+    };
+    let asks = resolved.rep_mode == RepMode::Sync && !resolved.enable_distlock;
+    if asks && quorum.votes < 3 && !quorum.waits_for_all {
+        findings.warning(
+            &it.node,
+            "wait_for_all is off, and there are two votes: the node that starts first acts alone, so that a lost standby was fenced \
+             proves nothing, and commits wait for it",
+            "remove wait_for_all: 0 from corosync.conf and restart the cluster; or use a lock service, a quorum device or a third node",
+        );
+    }
+}
+
+/// Whether a version is older; one that can't be understood is not.
 fn is_before(version: &str, least: (u32, u32)) -> bool {
+    let version = numbers(version);
+    version != (0, 0) && version < least
+}
+
+/// The first two numbers of a version; (0, 0): it has not two.
+fn numbers(version: &str) -> (u32, u32) {
     let mut parts = version
         .split('.')
         .map_while(|part| part.parse::<u32>().ok());
     match (parts.next(), parts.next()) {
-        (Some(major), Some(minor)) => (major, minor) < least,
-        _ => false,
+        (Some(major), Some(minor)) => (major, minor),
+        _ => (0, 0),
     }
+}
+
+fn untried(findings: &mut Findings, node: &str, what: &str, newest: &str) {
+    findings.warning(
+        node,
+        format!("{what} is newer than what this program was tried with, which is {newest} at most"),
+        "try it on a cluster that may fail, or ask for a newer expgsql",
+    );
+}
+
+/// The major version of what `postgres --version` answers.
+fn major(version: &str) -> Option<String> {
+    let version = version.split_whitespace().nth(2)?;
+    Some(version.chars().take_while(char::is_ascii_digit).collect())
 }
 
 fn of_server(findings: &mut Findings, site: &Site, it: &Seen) {
@@ -187,6 +249,11 @@ fn of_server(findings: &mut Findings, site: &Site, it: &Seen) {
             "install the server, or correct pgsql_pgctl or pgsql_pgdba",
         );
         return;
+    }
+    if let Some(version) = facts.postgres.known()
+        && major(version).and_then(|it| it.parse::<u32>().ok()) > POSTGRESQL_TRIED.parse().ok()
+    {
+        untried(findings, node, version, POSTGRESQL_TRIED);
     }
     for program in facts
         .missing_programs
@@ -259,8 +326,11 @@ fn of_settings(
             format!("max_wal_senders=10 {RESTART}"),
         );
     }
+    let is_sync = site.resolved.rep_mode == RepMode::Sync;
     let has_slots = site.resolved.replication_slot_name.is_some();
-    if has_slots && number("max_replication_slots").is_some_and(|slots| slots < nodes) {
+    // In sync mode each standby streams by a slot, whether that holds WAL or not.
+    if (has_slots || is_sync) && number("max_replication_slots").is_some_and(|slots| slots < nodes)
+    {
         findings.error(
             node,
             format!(
@@ -270,7 +340,6 @@ fn of_settings(
             format!("max_replication_slots=10 {RESTART}"),
         );
     }
-    let is_sync = site.resolved.rep_mode == RepMode::Sync;
     if is_sync && matches!(get("synchronous_commit"), "off" | "local") {
         findings.error(
             node,
@@ -279,6 +348,21 @@ fn of_settings(
                 get("synchronous_commit")
             ),
             "synchronous_commit=on in postgresql.conf, and reload",
+        );
+    }
+    let timeout = number("wal_sender_timeout").and_then(|ms| u64::try_from(ms).ok());
+    if is_sync
+        && timeout
+            .map(Duration::from_millis)
+            .is_some_and(is_too_patient)
+    {
+        findings.warning(
+            node,
+            format!(
+                "wal_sender_timeout={} ms (0: never): commits may wait so long for a standby that hangs",
+                get("wal_sender_timeout")
+            ),
+            "wal_sender_timeout=5s in postgresql.conf, and reload",
         );
     }
     if get("fsync") == "off" {
@@ -411,6 +495,21 @@ fn is_near(own: IpAddr, bits: u8, other: IpAddr) -> bool {
 }
 
 /// What must be the same everywhere.
+/// How the lock service is reached, wherever that is.
+fn of_lock(findings: &mut Findings, site: &Site) {
+    let conninfo = site.resolved.distlock_conninfo.as_ref();
+    let conninfo = conninfo.filter(|_| site.resolved.enable_distlock);
+    let is_open = |text: &Secret| Conninfo::parse(text.reveal()).is_ok_and(|it| !it.verifies());
+    if conninfo.is_some_and(is_open) {
+        findings.add(
+            Severity::Warning,
+            None,
+            "whoever answers in the lock service's place is believed (pgsql_distlock_conninfo)",
+            "add sslmode=verify-full sslrootcert=/etc/expgsql/lock-ca.crt, with the certificate that signed the service's",
+        );
+    }
+}
+
 fn of_all(findings: &mut Findings, seen: &[Seen]) {
     let mut differ =
         |what: &str, severity: Severity, values: Vec<(&str, Option<&str>)>, fix: &str| {
@@ -439,11 +538,8 @@ fn of_all(findings: &mut Findings, seen: &[Seen]) {
         }),
         "keep the one that has your data, and make the others anew: expgsql cluster rebuild there, or pg_basebackup",
     );
-    let major = |facts: &Facts| -> Option<String> {
-        let version = facts.postgres.known()?.split_whitespace().nth(2)?;
-        Some(version.chars().take_while(char::is_ascii_digit).collect())
-    };
-    let majors: BTreeSet<String> = seen.iter().filter_map(|it| major(&it.facts)).collect();
+    let of_server = |it: &Seen| major(it.facts.postgres.known()?);
+    let majors: BTreeSet<String> = seen.iter().filter_map(of_server).collect();
     let severity = if majors.len() > 1 {
         Severity::Error
     } else {
@@ -466,7 +562,7 @@ fn of_all(findings: &mut Findings, seen: &[Seen]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::check::facts::{Data, Interface};
+    use crate::setup::check::facts::{Data, Interface, Quorum};
     use crate::setup::config;
 
     const PROGRAM: &str = "sum";
@@ -492,6 +588,7 @@ mod tests {
             ("listen_addresses", "*"),
             ("port", "5432"),
             ("archive_mode", "off"),
+            ("wal_sender_timeout", "5000"),
         ];
         Facts {
             cluster_name: Some("a".to_owned()),
@@ -515,6 +612,10 @@ mod tests {
             taken: Vec::new(),
             lock: None,
             replication: Vec::new(),
+            quorum: Some(Quorum {
+                votes: 3,
+                waits_for_all: false,
+            }),
         }
     }
 
@@ -541,8 +642,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_newer_than_what_was_tried_is_told_and_not_refused() {
+        let of = |spoil: fn(&mut Facts)| -> Vec<(Severity, String)> {
+            let findings = found("", |facts, _| spoil(facts)).into_iter();
+            let on_node = findings.filter(|it| it.node.is_some());
+            on_node.map(|it| (it.severity, it.what)).collect()
+        };
+        let pacemaker = of(|f| f.pacemaker = Some("3.1.0".to_owned()));
+        let server = of(|f| f.postgres = Answer::Known("postgres (PostgreSQL) 19beta1".to_owned()));
+        for (findings, what) in [(pacemaker, "Pacemaker 3.1.0"), (server, "19beta1")] {
+            let [(Severity::Warning, said)] = &findings[..] else {
+                panic!("{findings:?}");
+            };
+            assert!(said.contains(what) && said.contains("newer"), "{said}");
+        }
+        let newest = |f: &mut Facts| {
+            f.pacemaker = Some("3.0.2".to_owned());
+            f.postgres = Answer::Known("postgres (PostgreSQL) 18.6 (Debian 18.6-3)".to_owned());
+        };
+        assert_eq!(of(newest), []);
+    }
+
+    #[test]
     fn good_nodes_give_no_finding() {
         assert_eq!(found("vip_nic=eth0\n", |_, _| {}), []);
+    }
+
+    #[test]
+    fn two_votes_are_enough_where_a_node_waits_or_a_lock_decides() {
+        let two = |f: &mut Facts, waits_for_all| {
+            f.quorum = Some(Quorum {
+                votes: 2,
+                waits_for_all,
+            });
+        };
+        assert_eq!(found("", |f, _| two(f, true)), []);
+        assert_eq!(found("pgsql_rep_mode=async\n", |f, _| two(f, false)), []);
     }
 
     type Spoil = fn(&mut Facts, &mut i64);
@@ -563,6 +698,35 @@ mod tests {
                 |f, _| f.pacemaker = Some("2.0.5".to_owned()),
                 Error,
                 "too old",
+            ),
+            (
+                "",
+                |f, _| f.corosync = Some("2.4.3".to_owned()),
+                Error,
+                "Corosync 2.4.3 is too old",
+            ),
+            (
+                "",
+                |f, _| set(f, "wal_sender_timeout", "60000"),
+                Warning,
+                "wal_sender_timeout=60000",
+            ),
+            (
+                "",
+                |f, _| set(f, "wal_sender_timeout", "0"),
+                Warning,
+                "wal_sender_timeout=0",
+            ),
+            (
+                "",
+                |f, _| {
+                    f.quorum = Some(Quorum {
+                        votes: 2,
+                        waits_for_all: false,
+                    });
+                },
+                Warning,
+                "wait_for_all is off",
             ),
             ("", |f, _| f.cluster_name = None, Error, "does not run"),
             (
@@ -762,6 +926,27 @@ mod tests {
             set(f, "wal_log_hints", "on");
         });
         assert_eq!(findings, []);
+    }
+
+    #[test]
+    fn a_lock_service_that_nobody_verifies_is_warned_of() {
+        for (conninfo, is_verified) in [
+            ("host=lock user=u", false),
+            ("host=lock user=u sslmode=require", false),
+            ("host=lock user=u sslmode=require sslrootcert=/ca", true),
+            ("host=lock user=u sslmode=verify-full", true),
+            ("host=/run/postgresql user=u", true),
+        ] {
+            let more =
+                format!("pgsql_enable_distlock=true\npgsql_distlock_conninfo='{conninfo}'\n");
+            let findings = found(&more, |f, _| f.lock = Some(Answer::Known(true)));
+            let about_it = findings.iter().filter(|it| it.what.contains("is believed"));
+            assert_eq!(
+                about_it.count() == 0,
+                is_verified,
+                "{conninfo}: {findings:?}"
+            );
+        }
     }
 
     #[test]

@@ -14,8 +14,10 @@ use crate::timing;
 
 use super::command::CheckArgs;
 use super::config::{Config, Site};
-use super::install::{PUT, chosen, passfile, script, sum};
+use super::install::{chosen, script, sum};
+use super::passfiles::PasswordFiles;
 use super::progress::Progress;
+use super::put::PUT;
 use super::remote::{CALL, COPY, Host, RemoteError};
 use facts::{Facts, Request};
 use judge::{Finding, Seen, Severity};
@@ -124,7 +126,7 @@ fn ask(
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.clone()))
             .collect(),
-        passwords: passfile(site).unwrap_or_default(),
+        passwords: PasswordFiles::of(site),
         others,
         addresses: std::iter::once(site.writer)
             .chain(site.reader)

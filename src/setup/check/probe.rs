@@ -1,10 +1,10 @@
 //! Gathers the [`Facts`] of the node this runs on. Nothing is changed, and nothing is judged.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write as _;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::net::UdpSocket;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,14 +13,16 @@ use tempfile::NamedTempFile;
 
 use crate::distlock::{LockError, Service};
 use crate::ocf::Vars;
+use crate::pacemaker::quorum;
 use crate::params::{Params, Resolved};
 use crate::postgres::control;
 use crate::postgres::programs::Programs;
 use crate::setup::install::sum;
+use crate::setup::passfiles::{PasswordFile, PasswordFiles};
 use crate::setup::plan::RESOURCE;
 use crate::sys::{Command, Deadline, Owner, RunError, poll_until};
 
-use super::facts::{Answer, Connection, Data, Facts, Interface, Passfile, Request};
+use super::facts::{Answer, Connection, Data, Facts, Interface, Passfile, Quorum, Request};
 
 /// One program.
 const STEP: Duration = Duration::from_secs(10);
@@ -30,7 +32,7 @@ const NEIGHBOUR: Duration = Duration::from_secs(2);
 const NEIGHBOUR_POLL: Duration = Duration::from_millis(100);
 
 /// Settings that are judged.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "wal_level",
     "hot_standby",
     "max_wal_senders",
@@ -44,6 +46,7 @@ const SETTINGS: [&str; 13] = [
     "port",
     "archive_mode",
     "wal_log_hints",
+    "wal_sender_timeout",
 ];
 
 /// What pg_ctl needs beside it.
@@ -66,16 +69,21 @@ pub(super) fn gather(request: &Request) -> Facts {
         .iter()
         .map(|(name, value)| (format!("OCF_RESKEY_{name}"), value.clone()));
     let Resolved { params, .. } = Params::resolve(&Vars::new(vars));
-    let secrets = passwords(&request.passwords);
+    let secrets = temporary(request.passwords.replication.as_ref());
+    let lock_secrets = temporary(request.passwords.lock.as_ref());
     let mut facts = Facts {
         cluster_name: first_line(Command::new("crm_node").arg("--name")),
         pacemaker: version(Command::new("pacemakerd").arg("--version")),
         corosync: version(Command::new("corosync").arg("-v")),
         installed: fs::read(&request.program).ok().map(|bytes| sum(&bytes)),
+        quorum: quorum::read(deadline()).ok().map(|seen| Quorum {
+            votes: seen.expected_votes,
+            waits_for_all: seen.waits_for_all,
+        }),
         clock: clock(),
-        passfile: passfile(request, &params),
+        passfile: passfiles(&request.passwords),
         interfaces: interfaces(),
-        lock: lock(&params, secrets.as_ref()),
+        lock: lock(&params, lock_secrets.as_ref()),
         ..Facts::default()
     };
     facts.taken = taken(&request.addresses, &facts.interfaces);
@@ -90,11 +98,11 @@ pub(super) fn gather(request: &Request) -> Facts {
 }
 
 /// A password file for this process and its children.
-fn passwords(text: &str) -> Option<NamedTempFile> {
+fn temporary(like: Option<&PasswordFile>) -> Option<NamedTempFile> {
     let mut file = NamedTempFile::new().ok()?;
-    file.write_all(text.as_bytes()).ok()?;
+    file.write_all(like?.content.as_bytes()).ok()?;
     file.flush().ok()?;
-    (!text.is_empty()).then_some(file)
+    Some(file)
 }
 
 fn first_line(command: Command) -> Option<String> {
@@ -273,20 +281,36 @@ fn judged(result: Result<(), RunError>) -> Connection {
     }
 }
 
-fn passfile(request: &Request, params: &Params) -> Passfile {
-    let Some(path) = params
-        .passfile
-        .as_deref()
-        .filter(|_| !request.passwords.is_empty())
-    else {
-        return Passfile::NotNeeded;
-    };
-    let about = match fs::metadata(path) {
-        Ok(about) => about,
+/// What is wrong with one of them, or missing.
+fn passfiles(wanted: &PasswordFiles) -> Passfile {
+    let all: Vec<Passfile> = wanted.iter().map(passfile).collect();
+    let find = |is_it: fn(&Passfile) -> bool| all.iter().find(|it| is_it(it)).cloned();
+    find(|it| matches!(it, Passfile::Bad(_)))
+        .or_else(|| find(|it| *it == Passfile::Missing))
+        .or_else(|| all.first().cloned())
+        .unwrap_or_default()
+}
+
+fn passfile(wanted: &PasswordFile) -> Passfile {
+    let path = Path::new(&wanted.path);
+    let unreadable =
+        |error: std::io::Error| Passfile::Bad(format!("{} can't be read: {error}", path.display()));
+    // Its directory may be the server's owner's: a link is not followed there, and a pipe not waited for.
+    let mut options = File::options();
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let file = match options.read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Passfile::Missing,
-        Err(error) => return Passfile::Bad(format!("{} can't be read: {error}", path.display())),
+        Err(error) => return unreadable(error),
     };
-    let owner = Owner::lookup(&params.pgdba).ok();
+    let about = match file.metadata() {
+        Ok(about) => about,
+        Err(error) => return unreadable(error),
+    };
+    if !about.is_file() {
+        return Passfile::Bad(format!("{} is not a file", path.display()));
+    }
+    let owner = Owner::lookup(&wanted.owner).ok();
     if about.mode() & 0o077 != 0 {
         return Passfile::Bad(format!(
             "{} may be read by others (mode {:03o})",
@@ -298,16 +322,18 @@ fn passfile(request: &Request, params: &Params) -> Passfile {
         return Passfile::Bad(format!(
             "{} does not belong to {}",
             path.display(),
-            params.pgdba
+            wanted.owner
         ));
     }
-    match fs::read_to_string(path) {
-        Ok(text) if text == request.passwords => Passfile::Good,
+    let mut content = Vec::new();
+    let most = wanted.content.len() as u64 + 1;
+    match file.take(most).read_to_end(&mut content) {
+        Ok(_) if content == wanted.content.as_bytes() => Passfile::Good,
         Ok(_) => Passfile::Bad(format!(
             "{} has other passwords than config.ini",
             path.display()
         )),
-        Err(error) => Passfile::Bad(format!("{} can't be read: {error}", path.display())),
+        Err(error) => unreadable(error),
     }
 }
 

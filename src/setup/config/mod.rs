@@ -8,8 +8,7 @@ mod reader;
 mod secrets;
 mod site;
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 pub(crate) use keys::PARAM_PREFIX;
@@ -19,6 +18,7 @@ pub use site::Shape;
 pub(crate) use site::{Site, Template, Tuning};
 
 use crate::cluster::{Exit, Failure};
+use crate::sys::trusted_file::{self, Directories, TrustError};
 
 /// What is looked for where `--config` names nothing: in the directory one is in, as the older scripts did, else here.
 const NAME: &str = "config.ini";
@@ -36,28 +36,35 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads the file that is named, or the usual one.
+    /// Reads the file that is named, or the usual one, and says which. It says what root runs on every node, so that nobody
+    /// else may have written it.
     ///
     /// # Errors
     /// [`Exit::Usage`] with each thing that is wrong with it, one a line.
     pub(crate) fn read(named: Option<&Path>) -> Result<Self, Failure> {
         let path = match named {
             Some(path) => path.to_owned(),
-            None if Path::new(NAME).exists() => PathBuf::from(NAME),
+            // A link that leads nowhere, too, is something that somebody has put there.
+            None if Path::new(NAME).symlink_metadata().is_ok() => PathBuf::from(NAME),
             None => PathBuf::from(USUAL),
         };
         let bad = |what: String| Failure::new(Exit::Usage, what);
-        let unreadable = |error: std::io::Error| {
-            let hint = if named.is_none() {
-                format!("; there is no {NAME} here either: name it with --config")
-            } else {
-                String::new()
-            };
-            bad(format!("{} can't be read: {error}{hint}", path.display()))
+        let directories = match named {
+            Some(_) => Directories::Named,
+            None => Directories::Trusted,
         };
-        let mode = fs::metadata(&path).map_err(unreadable)?.mode();
-        let bytes = fs::read(&path).map_err(unreadable)?;
-        let text = String::from_utf8(bytes).map_err(|_| {
+        let file = trusted_file::read(&path, directories).map_err(|error| {
+            let is_found = named.is_some() || !matches!(error, TrustError::Unreadable { .. });
+            let hint = if is_found {
+                String::new()
+            } else {
+                format!("; there is no {NAME} here either: name it with --config")
+            };
+            bad(format!("{error}{hint}"))
+        })?;
+        // Not to standard output, which may be for another program.
+        let _ = writeln!(io::stderr(), "using {}", file.path.display());
+        let text = String::from_utf8(file.content).map_err(|_| {
             bad(format!(
                 "{} is not UTF-8 text; save it as such",
                 path.display()
@@ -70,11 +77,11 @@ impl Config {
                 .collect();
             bad(lines.join("\n"))
         })?;
-        if site.passwords.in_file && mode & 0o077 != 0 {
+        if site.passwords.in_file && file.mode & 0o077 != 0 {
             return Err(bad(format!(
                 "{0} has a password in it and may be read by others (mode {1:03o}): chmod 600 {0}",
                 path.display(),
-                mode & 0o777
+                file.mode & 0o777
             )));
         }
         Ok(Self { path, site, values })

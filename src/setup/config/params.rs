@@ -76,7 +76,7 @@ impl Reader<'_> {
                 "on_divergence" if mode == "sync" => {
                     given.or_else(|| Some("rewind_or_rebuild".to_owned()))
                 }
-                "passfile" if passwords.replication.is_some() || !passwords.lock.is_empty() => {
+                "passfile" if passwords.replication.is_some() => {
                     given.or_else(|| Some(PASSFILE.to_owned()))
                 }
                 _ => given,

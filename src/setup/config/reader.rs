@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use strum::IntoEnumIterator as _;
 
+use crate::decide::lease_length::{given_up_early, too_short};
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::node_name::NodeName;
+use crate::params::Params;
 use crate::setup::plan::{CLONE, READER, RESOURCE, WRITER};
 
 use super::ini::Entry;
@@ -43,6 +45,8 @@ impl Site {
         passwords.in_file =
             reader.holds_secret() || passwords.replication.is_some() || !passwords.lock.is_empty();
         let resolved = reader.resolve(&params);
+        let tuning = reader.tuning();
+        reader.lease(&resolved, &tuning);
         let site = Self {
             shape: shape?,
             template,
@@ -60,7 +64,7 @@ impl Site {
             resolved,
             stonith_enabled: reader.boolean("stonith_enabled"),
             no_quorum_policy: reader.policy(),
-            tuning: reader.tuning(),
+            tuning,
             passwords,
         };
         Some(site)
@@ -304,6 +308,26 @@ impl Reader<'_> {
         policy
     }
 
+    /// The lock's times against the monitor that renews it, and against the promotion that waits for it.
+    fn lease(&mut self, params: &Params, tuning: &Tuning) {
+        if !params.enable_distlock {
+            return;
+        }
+        let (ttl, timeout) = (params.distlock_ttl, params.distlock_timeout);
+        let blamed = |reader: &Self, keys: [&'static str; 2]| {
+            let set = keys.into_iter().find(|key| reader.text(key).is_some());
+            set.unwrap_or(keys[0])
+        };
+        if let Some(why) = too_short(ttl, tuning.promoted_monitor_interval) {
+            let key = blamed(self, ["pgsql_distlock_ttl", "promoted_monitor_interval"]);
+            self.wrong(key, format!("does not fit the others: {why}"));
+        }
+        if let Some(why) = given_up_early(ttl, timeout) {
+            let key = blamed(self, ["pgsql_distlock_timeout", "pgsql_distlock_ttl"]);
+            self.wrong(key, format!("does not fit the others: {why}"));
+        }
+    }
+
     fn tuning(&mut self) -> Tuning {
         let usual = Tuning::default();
         let number = |reader: &Self, key: &str, otherwise: u32| {
@@ -464,7 +488,10 @@ mod tests {
             param(&dual, "distlock_lockservice_deadcheck_nodelist"),
             Some("a b")
         );
-        assert_eq!(param(&dual, "passfile"), Some(PASSFILE));
+        // The lock's password is in a file of root's, which no parameter names.
+        assert_eq!(param(&dual, "passfile"), None);
+        let with_password = site(&format!("{MULTI}pgsql_reppassword=p\n"));
+        assert_eq!(param(&with_password, "passfile"), Some(PASSFILE));
         assert_eq!(param(&dual, "on_divergence"), Some("rewind_or_rebuild"));
         let multi = site(MULTI);
         assert_eq!((multi.shape, multi.reader.is_some()), (Shape::Multi, true));
@@ -538,6 +565,24 @@ pgsql_distlock_lockname=pgsql_cls1
         let more = |line: &str| format!("{MULTI}{line}\n");
         for (text, line, key, part) in [
             (dual("node2=b\n", ""), None, "node2", "is not set"),
+            (
+                format!("{DUAL}promoted_monitor_interval=5\n"),
+                Some(8),
+                "promoted_monitor_interval",
+                "runs out where one renewal is missed",
+            ),
+            (
+                format!("{DUAL}pgsql_distlock_ttl=6\n"),
+                Some(8),
+                "pgsql_distlock_ttl",
+                "renewed only every 3 s",
+            ),
+            (
+                format!("{DUAL}pgsql_distlock_ttl=12\n"),
+                Some(8),
+                "pgsql_distlock_ttl",
+                "gives up before",
+            ),
             (
                 dual("node2=b", "node2=A"),
                 Some(2),

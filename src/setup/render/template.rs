@@ -7,6 +7,7 @@ use std::path::Path;
 use super::Format;
 use crate::cluster::{Exit, Failure};
 use crate::setup::config::{Config, PARAM_PREFIX};
+use crate::sys::trusted_file::{self, Directories};
 
 /// What names stand for.
 pub(crate) type Names = BTreeMap<String, String>;
@@ -48,9 +49,12 @@ fn is_secret(key: &str) -> bool {
 /// [`Exit::Usage`]: the file can't be read, or has a name without a value; the line and the name are said.
 pub(crate) fn render(path: &Path, names: &Names) -> Result<String, Failure> {
     let bad = |what: String| Failure::new(Exit::Usage, what);
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    // What is made of it is run by root.
+    let file = trusted_file::read(path, Directories::Named)
+        .map_err(|error| bad(format!("the template: {error}; or correct pcs_template")))?;
+    let text = String::from_utf8(file.content).map_err(|_| {
         bad(format!(
-            "the template {} can't be read: {error}; correct pcs_template",
+            "the template {} is not UTF-8 text; save it as such",
             path.display()
         ))
     })?;

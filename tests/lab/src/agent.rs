@@ -11,6 +11,7 @@ use crate::host::Node;
 use crate::network::WRITER_ADDRESS;
 use crate::postgres::{LOG, Layout, REPLICATION_USER, TMPDIR};
 use crate::spec::{Agent, Spec};
+use crate::trial;
 
 pub(crate) const DIRECTORY: &str = "/usr/lib/ocf/resource.d/heartbeat";
 
@@ -19,9 +20,12 @@ pub(crate) fn lay_out(node: &Node, agent: &Agent) -> Result<()> {
     let dir = node.disk("usr").join("lib/ocf/resource.d/heartbeat");
     std::fs::create_dir_all(&dir).map_err(Error::io(format!("create {}", dir.display())))?;
     match agent {
-        Agent::Expgsql { binary } => copy(binary, &dir.join("expgsql")),
+        Agent::Expgsql { binary } => {
+            copy(binary, &dir.join("expgsql"))?;
+            trial::lay_out(node)
+        }
         Agent::StockPgsql => {
-            let path = Path::new(DIRECTORY).join("pgsql");
+            let path = node.root().at(DIRECTORY).join("pgsql");
             let script = std::fs::read_to_string(&path)
                 .map_err(Error::io(format!("read {}", path.display())))?;
             let ours = dir.join("pgsql");

@@ -15,32 +15,59 @@ struct Message {
     executable: Option<PathBuf>,
 }
 
-/// Builds expgsql, optimised, and tells where the executable is. Cargo's own progress goes to stderr.
+/// Builds expgsql, optimised, and tells where the executable is; where a negative control is asked for, the trial's agent. Cargo's
+/// own progress goes to stderr.
 ///
 /// # Errors
 /// [`Error::Failed`] when it does not compile, [`Error::Io`] when there is no cargo.
 pub fn build_expgsql() -> Result<PathBuf> {
+    if crate::trial::control().is_some() {
+        return build_trial();
+    }
     note("building expgsql");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let args = [
-        "build",
-        "--release",
-        "--package",
-        "expgsql",
-        "--bin",
-        "expgsql",
-        "--message-format=json-render-diagnostics",
-    ];
-    let output = Command::new(cargo)
-        .args(args)
-        .current_dir(workspace())
-        .stdin(Stdio::null())
+    build(&["--release", "--bin", "expgsql"])
+}
+
+/// Builds the agent as tests take it apart (feature `trial`): the program that is shipped has nothing of that.
+///
+/// # Errors
+/// As [`build_expgsql`].
+pub fn build_trial() -> Result<PathBuf> {
+    note("building expgsql for a trial");
+    build(&["--features", "trial", "--bin", "expgsql-trial"])
+}
+
+/// cargo, on these sources.
+pub fn cargo() -> Command {
+    program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// A program that may run cargo on these sources. What a cargo that runs this program has told it of its package is not handed
+/// on: build scripts look at it, so that one and the same crate would be built anew each time.
+fn program(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(workspace()).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let is_of_package =
+            |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(is_of_package) {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+fn build(options: &[&str]) -> Result<PathBuf> {
+    let output = cargo()
+        .args(["build", "--package", "expgsql"])
+        .arg("--message-format=json-render-diagnostics")
+        .args(options)
         .stderr(Stdio::inherit())
         .output()
         .map_err(Error::io("start cargo"))?;
     if !output.status.success() {
         return Err(Error::Failed {
-            command: "cargo build --package expgsql".into(),
+            command: format!("cargo build {}", options.join(" ")),
             status: output.status.to_string(),
             output: "its messages are above".into(),
         });
@@ -61,13 +88,20 @@ pub enum Package {
     Rpm,
 }
 
-/// Makes a package and tells where it is. What it needs besides the sources is installed: cargo-deb by cargo, rpmbuild by
-/// [`crate::packages::install`].
+/// A package that was made: its file name and its content. The file itself is replaced as soon as somebody else makes one.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub name: String,
+    pub content: Vec<u8>,
+}
+
+/// Makes a package. What it needs besides the sources is installed: cargo-deb by cargo, rpmbuild by
+/// [`crate::packages::install`]. One process of this machine makes packages at a time.
 ///
 /// # Errors
 /// [`Error::Failed`] from make, [`Error::Io`] where there is no make; [`Error::Other`]: not one package was made, but
 /// none or several.
-pub fn make_package(kind: Package) -> Result<PathBuf> {
+pub fn make_package(kind: Package) -> Result<Made> {
     let name = match kind {
         Package::Deb => "deb",
         Package::Rpm => "rpm",
@@ -79,12 +113,11 @@ pub fn make_package(kind: Package) -> Result<PathBuf> {
         Package::Deb => (target.join("debian"), "deb"),
         Package::Rpm => (target.join("rpm"), "rpm"),
     };
+    let _alone = crate::place::lock("packages")?;
     // One of an older version would be taken for the one that is made now.
     crate::place::remove(&dir)?;
-    let output = Command::new("make")
+    let output = program("make")
         .args(["--silent", name])
-        .current_dir(workspace())
-        .stdin(Stdio::null())
         .output()
         .map_err(Error::io("start make"))?;
     if !output.status.success() {
@@ -97,10 +130,15 @@ pub fn make_package(kind: Package) -> Result<PathBuf> {
     let mut found = Vec::new();
     files(&dir, &mut found)?;
     found.retain(|path| path.extension().is_some_and(|e| e == extension));
-    match found.as_slice() {
-        [one] => Ok(one.clone()),
-        others => Err(Error::Other(format!("make {name} made {others:?}"))),
-    }
+    let [one] = found.as_slice() else {
+        return Err(Error::Other(format!("make {name} made {found:?}")));
+    };
+    let content = std::fs::read(one).map_err(Error::io(format!("read {}", one.display())))?;
+    let name = one.file_name().unwrap_or_default();
+    Ok(Made {
+        name: name.to_string_lossy().into_owned(),
+        content,
+    })
 }
 
 fn workspace() -> PathBuf {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use lab::{Agent, ConfigStyle, RepMode};
+use lab::{Agent, ConfigStyle, RepMode, Suite};
 
 /// A PostgreSQL cluster under Pacemaker, on this machine, to break and to watch.
 #[derive(Debug, Parser)]
@@ -90,6 +90,23 @@ pub(crate) enum Command {
         #[arg(long, default_value = "monitor")]
         action: String,
     },
+    /// Runs the negative controls: agents that lack one rule, each with the scenario that should notice.
+    Controls {
+        /// Which; all when none is named.
+        names: Vec<String>,
+        /// Leaves the scenarios out that are run with the whole agent first.
+        #[arg(long)]
+        no_baseline: bool,
+    },
+    /// Runs the core scenarios on several Debian suites, and prints a table of versions and outcomes.
+    Matrix {
+        /// Which suites; all when none is named.
+        #[arg(value_enum)]
+        suites: Vec<Suite>,
+        /// Another scenario than the core ones, by its whole name; may be repeated.
+        #[arg(long = "scenario")]
+        scenarios: Vec<String>,
+    },
     /// Lists the labs that are up.
     List,
     /// Ends a cluster and removes its disks.
@@ -117,6 +134,9 @@ pub(crate) struct Make {
     /// Replication mode.
     #[arg(long, value_enum, default_value_t = RepMode::Sync)]
     pub(crate) mode: RepMode,
+    /// Debian suite of the hosts; the machine's own when not given. Another one's root is made once, and kept.
+    #[arg(long, value_enum)]
+    pub(crate) suite: Option<Suite>,
     /// Executable of expgsql; built from the sources when not given.
     #[arg(long)]
     pub(crate) binary: Option<PathBuf>,
@@ -178,6 +198,9 @@ impl Make {
             .mode(self.mode)
             .style(self.config)
             .token(std::time::Duration::from_millis(self.token));
+        if let Some(suite) = self.suite {
+            builder = builder.suite(suite);
+        }
         if self.lock_service {
             builder = builder.lock_service();
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::debian::{self, Root, Suite};
 use crate::error::{Error, Result};
 use crate::host::Node;
 use crate::network::Switch;
@@ -16,7 +17,7 @@ use crate::process::{Cmd, ProcessId};
 use crate::progress::note;
 use crate::spec::{Agent, RepMode, Spec};
 use crate::state::State;
-use crate::{agent, corosync, packages, place, poll, postgres, resources, ssh, status};
+use crate::{agent, corosync, fencing, packages, place, poll, postgres, resources, ssh, status};
 
 /// Name of the host beside the cluster: the application's.
 pub const CLIENT: &str = "client";
@@ -59,6 +60,12 @@ impl Builder {
         self
     }
 
+    /// The Debian suite of the hosts. Default: what [`debian::SUITE_VARIABLE`] says, else the machine's own.
+    pub fn suite(mut self, suite: Suite) -> Self {
+        self.spec.suite = Some(suite);
+        self
+    }
+
     /// Replication mode. Default: sync.
     pub fn mode(mut self, mode: RepMode) -> Self {
         self.spec.mode = mode;
@@ -91,6 +98,12 @@ impl Builder {
         self
     }
 
+    /// How long PostgreSQL's start, and its promotion, may take. Default: 60 s.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.spec.start_timeout = timeout;
+        self
+    }
+
     /// Failures of PostgreSQL on a node after which Pacemaker takes it elsewhere. Default: 3.
     pub fn migration_threshold(mut self, failures: u32) -> Self {
         self.spec.migration_threshold = failures;
@@ -104,9 +117,28 @@ impl Builder {
         self
     }
 
+    /// Adds a fence device and enables fencing (see [`crate::fencing`]); a partition without quorum stops.
+    pub fn fencing(mut self) -> Self {
+        self.spec.fencing = true;
+        self
+    }
+
+    /// corosync's `wait_for_all` of two nodes. Default: on, as corosync has it.
+    pub fn wait_for_all(mut self, on: bool) -> Self {
+        self.spec.wait_for_all = on;
+        self
+    }
+
     /// Adds a third host with the lock service, and tells the agent of it (see [`crate::lock`]).
     pub fn lock_service(mut self) -> Self {
         self.spec.lock_service = true;
+        self
+    }
+
+    /// Adds a quorum device, on a third host, which is called [`LOCK`] as well (see [`crate::Cluster::start_quorum_device`]); a
+    /// partition without quorum stops.
+    pub fn quorum_device(mut self) -> Self {
+        self.spec.quorum_device = true;
         self
     }
 
@@ -125,7 +157,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::NotRoot`], [`Error::AlreadyUp`], or what kept a host from booting.
-    pub fn boot(self) -> Result<Cluster> {
+    pub fn boot(mut self) -> Result<Cluster> {
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
@@ -135,8 +167,12 @@ impl Builder {
                 self.spec.nodes
             )));
         }
+        if self.spec.suite.is_none() {
+            self.spec.suite = Suite::asked_for()?;
+        }
         packages::install()?;
         place::sweep()?;
+        debian::prepare(self.spec.suite, &place::base()?)?;
         let name = self.name.unwrap_or_else(unused_name);
         let dir = place::of(&name)?;
         // create_dir, not create_dir_all: of two that start under one name, one is told.
@@ -199,7 +235,8 @@ impl Cluster {
         let (lifeline, hold) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
             .map_err(Error::sys("make a pipe"))
             .map_err(undo)?;
-        let layout = Layout::find(spec.style).map_err(undo)?;
+        let root = Root::of(spec.suite, &place::base().map_err(undo)?);
+        let layout = Layout::find_in(&root, spec.style).map_err(undo)?;
         let reader = lifeline
             .try_clone()
             .map_err(Error::io("duplicate a file descriptor"))
@@ -209,7 +246,7 @@ impl Cluster {
             nodes,
             client,
             lock,
-        } = hosts(&spec, &dir, &BTreeMap::new());
+        } = hosts(&spec, &dir, &root, &BTreeMap::new());
         let state = State {
             name,
             spec,
@@ -236,7 +273,7 @@ impl Cluster {
     fn boot_all(&self) -> Result<()> {
         let spec = self.spec();
         let base = place::base()?;
-        let template = postgres::template(&base, &self.layout)?;
+        let template = postgres::template(&base, self.client.root(), &self.layout)?;
         let (config, key) = (corosync::config(&spec, &self.nodes), corosync::key()?);
         let names: String = self
             .hosts()
@@ -257,10 +294,16 @@ impl Cluster {
         for node in &self.nodes {
             corosync::lay_out(node, &config, &key)?;
             agent::lay_out(node, &spec.agent)?;
+            if spec.fencing {
+                fencing::lay_out(node)?;
+            }
         }
         self.hosts().try_for_each(|host| self.boot_host(host))?;
         self.nodes.iter().try_for_each(corosync::prepare)?;
-        if self.lock.is_some() {
+        if spec.quorum_device {
+            self.start_quorum_device()?;
+        }
+        if spec.lock_service {
             self.start_lock_service()?;
             self.init_lock_service()?;
         }
@@ -290,7 +333,9 @@ impl Cluster {
     /// [`Error::Timeout`] with what the first node saw.
     pub fn form(&self) -> Result<()> {
         note("starting corosync and pacemaker");
-        self.nodes.iter().try_for_each(corosync::start)?;
+        self.nodes
+            .iter()
+            .try_for_each(|node| self.start_node(node))?;
         let all = self.nodes.len();
         poll::until(FORM, poll::SLOW, || {
             let seen = status::of(&self.nodes[0]).map_err(|error| error.to_string())?;
@@ -355,12 +400,13 @@ impl Cluster {
         let lifeline = std::fs::File::open(&path)
             .map_err(Error::io(format!("open {path}")))?
             .into();
+        let root = Root::of(state.spec.suite, &place::base()?);
         let Hosts {
             nodes,
             client,
             lock,
-        } = hosts(&state.spec, &dir, &state.hosts);
-        let layout = Layout::find(state.spec.style)?;
+        } = hosts(&state.spec, &dir, &root, &state.hosts);
+        let layout = Layout::find_in(&root, state.spec.style)?;
         Ok(Self {
             dir,
             nodes,
@@ -425,6 +471,18 @@ impl Cluster {
         poll::until(Duration::from_secs(10), Duration::from_millis(100), || {
             place::remove(&self.dir)
         })
+    }
+
+    /// Notes that the cluster is another one now than it was built as.
+    pub(crate) fn respecify(&self, change: impl FnOnce(&mut Spec)) -> Result<()> {
+        change(
+            &mut self
+                .state
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .spec,
+        );
+        self.save()
     }
 
     fn save(&self) -> Result<()> {
@@ -514,8 +572,13 @@ struct Hosts {
     lock: Option<Node>,
 }
 
-fn hosts(spec: &Spec, dir: &std::path::Path, init: &BTreeMap<String, ProcessId>) -> Hosts {
-    let host = |name: &str, number: u8| Node::new(name, number, dir, init.get(name).copied());
+fn hosts(
+    spec: &Spec,
+    dir: &std::path::Path,
+    root: &Root,
+    init: &BTreeMap<String, ProcessId>,
+) -> Hosts {
+    let host = |name: &str, number: u8| Node::new(name, number, dir, root, init.get(name).copied());
     let nodes = spec
         .node_names()
         .iter()
@@ -525,7 +588,7 @@ fn hosts(spec: &Spec, dir: &std::path::Path, init: &BTreeMap<String, ProcessId>)
     Hosts {
         nodes,
         client: host(CLIENT, 200),
-        lock: spec.lock_service.then(|| host(LOCK, 201)),
+        lock: (spec.lock_service || spec.quorum_device).then(|| host(LOCK, 201)),
     }
 }
 

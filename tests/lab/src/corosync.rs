@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::host::Node;
-use crate::poll;
 use crate::process::Cmd;
+use crate::progress::note;
 use crate::spec::Spec;
+use crate::{poll, quorum_device};
 
 /// Pacemaker's log, in which the agents' lines are too.
 pub const LOG: &str = "/var/log/pacemaker/pacemaker.log";
@@ -25,11 +27,12 @@ pub(crate) fn config(spec: &Spec, nodes: &[Node]) -> String {
             )
         })
         .collect();
-    // Without wait_for_all=0 a two-node cluster would never start on one node after both lost power.
-    let two_node = if spec.nodes == 2 {
-        "  two_node: 1\n  wait_for_all: 0\n"
-    } else {
-        ""
+    // As `pcs cluster setup` writes it: with two_node corosync has a node that starts wait for the other, unless told not to.
+    let of_quorum = match (spec.nodes, spec.wait_for_all) {
+        _ if spec.quorum_device => quorum_device::config(),
+        (2, true) => "  two_node: 1\n".to_owned(),
+        (2, false) => "  two_node: 1\n  wait_for_all: 0\n".to_owned(),
+        _ => String::new(),
     };
     format!(
         "totem {{
@@ -44,7 +47,7 @@ nodelist {{
 {list}}}
 quorum {{
   provider: corosync_votequorum
-{two_node}}}
+{of_quorum}}}
 logging {{
   to_logfile: yes
   logfile: /var/log/corosync/corosync.log
@@ -95,23 +98,76 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
     )
 }
 
-/// Starts both daemons and waits for corosync.
-pub(crate) fn start(node: &Node) -> Result<()> {
-    node.daemon("corosync -f", "/var/log/corosync/out.log")?;
+/// What systemd does for Pacemaker's unit of Debian's package: `Restart=on-failure`, `RestartSec=1s`, `SuccessExitStatus=100`
+/// (what pacemakerd ends with where it is not to be started again), `KillMode=process` (the other daemons live on without
+/// pacemakerd), and `Requires=corosync.service`: with Pacemaker corosync is started, too. corosync's own unit restarts nothing: one
+/// that died stays away until somebody starts it. Not done: giving up after five starts within 25 s.
+const SERVICE: &str = r#"#!/bin/sh
+is_up() { corosync-cfgtool -s >/dev/null 2>&1; }
+while :; do
+    if ! is_up; then
+        setsid corosync -f >>/var/log/corosync/out.log 2>&1 </dev/null &
+        started=$!
+        until is_up; do
+            kill -0 $started 2>/dev/null || break
+            sleep 0.1
+        done
+    fi
+    env PCMK_logfile="$1" PCMK_debug=no pacemakerd -f >>/var/log/pacemaker/out.log 2>&1 </dev/null
+    case $? in
+    # An end in order: 0, 100, and the signals that systemd takes for one (HUP, INT, PIPE, TERM).
+    0 | 100 | 129 | 130 | 141 | 143) exit 0 ;;
+    esac
+    sleep 1
+done
+"#;
+
+/// Where [`SERVICE`] is, inside the node.
+const SERVICE_FILE: &str = "/run/lab-service";
+
+/// Starts both daemons, as two services that are looked after, and waits for corosync.
+fn start(node: &Node) -> Result<()> {
+    node.write_file(SERVICE_FILE, SERVICE, "root:root", "700")?;
+    node.daemon(
+        &format!("{SERVICE_FILE} {LOG}"),
+        "/var/log/pacemaker/service.log",
+    )?;
+    wait(node)
+}
+
+impl Cluster {
+    /// Starts everything that makes a node one of the cluster's.
+    pub(crate) fn start_node(&self, node: &Node) -> Result<()> {
+        start(node)?;
+        if self.spec().quorum_device {
+            quorum_device::ask(node)?;
+        }
+        Ok(())
+    }
+
+    /// Starts corosync alone, as `systemctl start corosync` does, on a node where it died. Pacemaker finds it.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when it does not come up.
+    pub fn start_corosync(&self, node: &Node) -> Result<()> {
+        note(format!("starting corosync on {}", node.name()));
+        node.daemon("corosync -f", "/var/log/corosync/out.log")?;
+        wait(node)
+    }
+}
+
+fn wait(node: &Node) -> Result<()> {
     let limit = Duration::from_secs(30);
     poll::until(limit, Duration::from_millis(50), || {
         node.run(&["corosync-cfgtool", "-s"])
             .and_then(crate::process::Output::ok)
     })
+    .map(drop)
     .map_err(|error| Error::Timeout {
         what: format!("corosync on {}", node.name()),
         limit,
         seen: error.to_string(),
         evidence: node.tail("/var/log/corosync/out.log", 20)
             + &node.tail("/var/log/corosync/corosync.log", 20),
-    })?;
-    node.daemon(
-        &format!("env PCMK_logfile={LOG} PCMK_debug=no pacemakerd -f"),
-        "/var/log/pacemaker/out.log",
-    )
+    })
 }

@@ -1,7 +1,6 @@
 //! Breaking things, and mending them.
 
 use crate::cluster::Cluster;
-use crate::corosync;
 use crate::error::{Error, Result};
 use crate::host::Node;
 use crate::network::Cut;
@@ -63,7 +62,7 @@ impl Cluster {
             "SIGSTOP to Pacemaker's controller on {}",
             node.name()
         ));
-        Self::signal_controller(node, "-STOP")
+        Self::signal_daemon(node, "controld", "-STOP")
     }
 
     /// SIGCONT to a controller that was stopped.
@@ -75,13 +74,15 @@ impl Cluster {
             "SIGCONT to Pacemaker's controller on {}",
             node.name()
         ));
-        Self::signal_controller(node, "-CONT")
+        Self::signal_daemon(node, "controld", "-CONT")
     }
 
     /// By name: a node has process ids of its own.
-    fn signal_controller(node: &Node, signal: &str) -> Result<()> {
-        let both = "(^|/)pacemaker(d|-controld)( |$)";
-        node.run(&["pkill", signal, "--full", both])?.ok().map(drop)
+    pub(crate) fn signal_daemon(node: &Node, daemon: &str, signal: &str) -> Result<()> {
+        let both = format!("(^|/)pacemaker(d|-{daemon})( |$)");
+        node.run(&["pkill", signal, "--full", &both])?
+            .ok()
+            .map(drop)
     }
 
     fn signal_all(&self, node: &Node, signal: &str) -> Result<()> {
@@ -144,6 +145,18 @@ impl Cluster {
     /// # Errors
     /// What kept it from booting.
     pub fn power_on(&self, node: &Node) -> Result<()> {
+        self.power_on_after(node, |_| Ok(()))
+    }
+
+    /// The same, with something done on the host before any service of it runs.
+    ///
+    /// # Errors
+    /// What kept it from booting, or what `prepare` gives.
+    pub fn power_on_after(
+        &self,
+        node: &Node,
+        prepare: impl FnOnce(&Node) -> Result<()>,
+    ) -> Result<()> {
         if node.is_on() {
             return Ok(());
         }
@@ -151,10 +164,12 @@ impl Cluster {
         // Reaps the parent of a pid 1 that died by another hand.
         node.kill()?;
         self.boot_host(node)?;
+        prepare(node)?;
         match node.name() {
             crate::cluster::CLIENT => Ok(()),
+            crate::cluster::LOCK if self.spec().quorum_device => self.start_quorum_device(),
             crate::cluster::LOCK => self.start_lock_service(),
-            _ => corosync::start(node),
+            _ => self.start_node(node),
         }
     }
 

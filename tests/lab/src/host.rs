@@ -4,15 +4,21 @@
 //! gone, the lab process above all, however it ended, `cat` sees the end of the stream, exits, and the kernel
 //! kills everything else in the pid namespace. SIGCHLD is ignored in it, so orphans need no reaping; a dead postmaster
 //! left as a zombie would count as running for every agent that asks `kill -0`.
+//!
+//! Each boot has a boot id of its own, and its boot and monotonic clocks begin at nought, as those of a machine do that was
+//! switched on: what was noted before a power failure is of another boot, with times that may be later than now.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
+
+use crate::debian::Root;
 use crate::error::{Error, Result};
 use crate::network::Switch;
 use crate::poll;
@@ -38,7 +44,24 @@ pub struct Node {
     mac: String,
     /// Its disk: the upper directories of its overlays.
     dir: PathBuf,
-    power: Mutex<Power>,
+    /// What is below them.
+    root: Root,
+    power: Arc<Mutex<Power>>,
+}
+
+/// Where a host's pid 1 is, whoever asks and whenever.
+#[derive(Clone, Debug)]
+pub(crate) struct Outlook(Arc<Mutex<Power>>);
+
+impl Outlook {
+    /// The pid of its pid 1 as seen from the lab machine; `None`: it is off.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        let power = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        power
+            .init
+            .filter(|init| init.is_alive())
+            .map(|init| init.pid)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,15 +71,29 @@ struct Power {
     parent: Option<Child>,
 }
 
+/// What has to be added to one of this machine's clocks so that it begins anew: `unshare` takes whole seconds, and the kernel
+/// lets no clock begin before nought.
+fn back_to_nought(clock: ClockId) -> Result<String> {
+    let now = clock_gettime(clock).map_err(Error::sys("read a clock"))?;
+    Ok((-now.tv_sec()).to_string())
+}
+
 impl Node {
     /// A host that is off; `number` gives its address and its card's.
-    pub(crate) fn new(name: &str, number: u8, lab: &Path, init: Option<ProcessId>) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        number: u8,
+        lab: &Path,
+        root: &Root,
+        init: Option<ProcessId>,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             address: format!("{}.{number}", crate::network::NET),
             mac: format!("02:00:0a:4d:00:{number:02x}"),
             dir: lab.join(name),
-            power: Mutex::new(Power { init, parent: None }),
+            root: root.clone(),
+            power: Arc::new(Mutex::new(Power { init, parent: None })),
         }
     }
 
@@ -65,9 +102,18 @@ impl Node {
         &self.name
     }
 
+    /// Where its directories come from.
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
     /// Its address on the lab's network.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    pub(crate) fn outlook(&self) -> Outlook {
+        Outlook(Arc::clone(&self.power))
     }
 
     /// Makes the empty disk.
@@ -106,8 +152,17 @@ impl Node {
         let again = log
             .try_clone()
             .map_err(Error::io("duplicate a file descriptor"))?;
+        let (boottime, monotonic) = (
+            back_to_nought(ClockId::CLOCK_BOOTTIME)?,
+            back_to_nought(ClockId::CLOCK_MONOTONIC)?,
+        );
         let argv = [
             "unshare",
+            "--time",
+            "--boottime",
+            &boottime,
+            "--monotonic",
+            &monotonic,
             "--mount",
             "--uts",
             "--ipc",
@@ -119,7 +174,7 @@ impl Node {
             "--",
             "sh",
             "-c",
-            &self.boot_script(),
+            &self.boot_script()?,
         ];
         let mut command = Cmd::new(&argv).to_command();
         // A process group of its own: Ctrl-C is for the lab, which then ends its hosts in order.
@@ -169,13 +224,16 @@ impl Node {
         Ok(())
     }
 
-    fn boot_script(&self) -> String {
+    fn boot_script(&self) -> Result<String> {
         // Paths are relative to the disk: once /var or /tmp is mounted over, an absolute path would lead into the overlay.
-        let overlays: String = OVERLAYS
-            .iter()
-            .map(|(disk, at)| format!("mount -t overlay overlay -o lowerdir={at},upperdir={disk}/up,workdir={disk}/work {at}\n"))
-            .collect();
-        format!(
+        let mut overlays = String::new();
+        for (disk, at) in OVERLAYS {
+            let lower = self.root.lower(at, &self.dir)?;
+            overlays += &format!(
+                "mount -t overlay overlay -o lowerdir={lower},upperdir={disk}/up,workdir={disk}/work {at}\n"
+            );
+        }
+        Ok(format!(
             "set -e
 hostname {name}
 {overlays}
@@ -184,6 +242,9 @@ mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs -o mode=1777 tmpfs /tmp
+cat /proc/sys/kernel/random/uuid >/run/boot_id
+chmod 444 /run/boot_id
+mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
 mkdir -p /run/lock /run/user /run/resource-agents
 mkdir -p /etc/ssh /root/.ssh
 mount --bind {ssh}/{etc} /etc/ssh
@@ -199,7 +260,7 @@ exec env --ignore-signal=CHLD cat >/dev/null 2>&1
             ssh = crate::ssh::DISK,
             etc = crate::ssh::ETC,
             root = crate::ssh::ROOT,
-        )
+        ))
     }
 
     /// Its pid 1, as seen from the lab machine.
@@ -231,6 +292,27 @@ exec env --ignore-signal=CHLD cat >/dev/null 2>&1
         Ok(())
     }
 
+    /// Which boot this is: what the kernel calls it in the host.
+    ///
+    /// # Errors
+    /// As [`Node::read_file`].
+    pub fn boot_id(&self) -> Result<String> {
+        self.read_file("/proc/sys/kernel/random/boot_id")
+    }
+
+    /// Time since the boot, by the host's own clock.
+    ///
+    /// # Errors
+    /// As [`Node::read_file`].
+    pub fn uptime(&self) -> Result<Duration> {
+        let text = self.read_file("/proc/uptime")?;
+        let seconds = text.split_whitespace().next().unwrap_or_default();
+        seconds
+            .parse()
+            .map(Duration::from_secs_f64)
+            .map_err(|_| Error::Other(format!("/proc/uptime says {text:?}")))
+    }
+
     /// The words that go before a command line to run it inside the host.
     ///
     /// # Errors
@@ -238,7 +320,8 @@ exec env --ignore-signal=CHLD cat >/dev/null 2>&1
     pub fn entry(&self, user: Option<&str>) -> Result<Vec<String>> {
         let pid = self.init()?.pid.to_string();
         let mut argv = vec![
-            "nsenter", "--target", &pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--",
+            "nsenter", "--target", &pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--time",
+            "--",
         ];
         if let Some(user) = user {
             argv.extend(["runuser", "-u", user, "--"]);

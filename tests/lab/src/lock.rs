@@ -68,6 +68,16 @@ impl Cluster {
             .map(drop)
     }
 
+    /// How long the lock is held for from each renewal on, in seconds.
+    ///
+    /// # Errors
+    /// Those of [`crate::Postgres::sql`].
+    pub fn lease_length(&self) -> Result<String> {
+        self.postgres(self.lock()?).sql(&format!(
+            "select extract(epoch from expired_time)::int from distlock where lockname = '{LOCK_NAME}'"
+        ))
+    }
+
     /// The lock's row: `owner|epoch|eligible|reports|expired`.
     ///
     /// # Errors

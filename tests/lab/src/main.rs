@@ -1,7 +1,10 @@
 //! `cargo lab`: a cluster to break and to watch.
 
 mod cli;
+mod controls;
 mod demo;
+mod matrix;
+mod one_scenario;
 mod watch;
 
 use std::os::unix::process::CommandExt;
@@ -57,6 +60,8 @@ fn run(command: Command) -> Result<ExitCode> {
                 cost.status
             );
         }
+        Command::Controls { names, no_baseline } => return controls::run(&names, !no_baseline),
+        Command::Matrix { suites, scenarios } => return matrix::run(&suites, &scenarios),
         Command::List => lab::labs()?.iter().for_each(|line| println!("{line}")),
         Command::Down { lab } => Cluster::attach(&lab.name)?.down()?,
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::cluster::Cluster;
@@ -146,34 +146,46 @@ fn count_processes(mut command: Command) -> Result<u32> {
                 "the traced command did not end in {LIMIT:?}"
             )));
         }
-        // __WNOTHREAD: children of other threads of this program are theirs to wait for.
-        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
-        match waitpid(None, Some(flags)) {
-            Ok(WaitStatus::StillAlive) => crate::poll::rest(Duration::from_micros(200)),
-            Ok(WaitStatus::PtraceEvent(pid, _, event)) => {
-                processes += u32::from(is_new_process(pid, event));
-                let _ = ptrace::cont(pid, None);
+        match next_change() {
+            Ok(None) => crate::poll::rest(Duration::from_micros(200)),
+            Ok(Some((pid, status))) if nix::libc::WIFSTOPPED(status) => {
+                let event = status >> 16;
+                processes += u32::from(event != 0 && is_new_process(pid, event));
+                let signal = nix::libc::WSTOPSIG(status);
+                // A new tracee reports a SIGSTOP, ptrace's own, not to be delivered.
+                let is_own =
+                    event != 0 || signal == nix::libc::SIGSTOP || signal == nix::libc::SIGTRAP;
+                go_on(pid, if is_own { 0 } else { signal });
             }
-            // A new tracee reports a SIGSTOP, ptrace's own, not to be delivered.
-            Ok(WaitStatus::Stopped(pid, Signal::SIGSTOP | Signal::SIGTRAP)) => {
-                let _ = ptrace::cont(pid, None);
-            }
-            Ok(WaitStatus::Stopped(pid, signal)) => {
-                let _ = ptrace::cont(pid, signal);
-            }
-            Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) if pid == root => {
-                return Ok(processes);
-            }
-            Ok(
-                WaitStatus::Exited(..)
-                | WaitStatus::Signaled(..)
-                | WaitStatus::Continued(_)
-                | WaitStatus::PtraceSyscall(_),
-            ) => {}
+            Ok(Some((pid, _))) if pid == root => return Ok(processes),
+            Ok(Some(_)) => {}
             Err(Errno::ECHILD) => return Ok(processes),
             Err(errno) => return Err(Error::sys("wait for the traced command")(errno)),
         }
     }
+}
+
+/// What happened next to a child of this thread (children of other threads are theirs to wait for), and its raw wait
+/// status; `None`: nothing yet.
+///
+/// The status stays raw: [`nix::sys::wait::waitpid`] answers EINVAL to a signal that it has no name for, such as the C
+/// library's real-time signals between the threads of one process, and with that the event is gone.
+fn next_change() -> nix::Result<Option<(Pid, i32)>> {
+    let flags = nix::libc::__WALL | nix::libc::__WNOTHREAD | nix::libc::WNOHANG;
+    let mut status = 0;
+    // SAFETY: the pointer is to a live local of the type that waitpid fills.
+    let pid = unsafe { nix::libc::waitpid(-1, &raw mut status, flags) };
+    match Errno::result(pid)? {
+        0 => Ok(None),
+        pid => Ok(Some((Pid::from_raw(pid), status))),
+    }
+}
+
+/// Lets a stopped tracee go on, with a signal or with none (0). One that died meanwhile is no error.
+fn go_on(tracee: Pid, signal: i32) {
+    let (nothing, signal) = (std::ptr::null_mut::<nix::libc::c_void>(), i64::from(signal));
+    // SAFETY: PTRACE_CONT reads no memory; the signal's number is its last argument.
+    unsafe { nix::libc::ptrace(nix::libc::PTRACE_CONT, tracee.as_raw(), nothing, signal) };
 }
 
 /// Whether a ptrace event tells of a new process; a clone may be a thread.
@@ -252,9 +264,22 @@ impl Cluster {
     /// # Errors
     /// As [`Node::run`].
     pub fn call_agent(&self, node: &Node, action: &str) -> Result<crate::process::Output> {
+        self.call_agent_with(node, action, &[])
+    }
+
+    /// The same with more in its environment, or with other values.
+    ///
+    /// # Errors
+    /// As [`Node::run`].
+    pub fn call_agent_with(
+        &self,
+        node: &Node,
+        action: &str,
+        more: &[(String, String)],
+    ) -> Result<crate::process::Output> {
         let mut command = node.command(&[self.agent_path(), action.to_owned()])?;
-        for (name, value) in self.agent_environment(node)? {
-            command = command.env(&name, &value);
+        for (name, value) in self.agent_environment(node)?.iter().chain(more) {
+            command = command.env(name, value);
         }
         command.run()
     }
@@ -272,5 +297,28 @@ impl Cluster {
 
     fn agent_path(&self) -> String {
         format!("{}/{}", agent::DIRECTORY, self.spec().agent.ocf_name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(line: &str) -> u32 {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]);
+        count_processes(command).expect("counted")
+    }
+
+    #[test]
+    fn every_process_is_counted_once() {
+        assert_eq!(shell("exit 0"), 1);
+        assert_eq!(shell("(exit 0); (exit 0); exit 0"), 3);
+    }
+
+    #[test]
+    fn a_signal_without_a_name_is_passed_on() {
+        assert_eq!(shell("kill -40 $$"), 1);
+        assert_eq!(shell("sh -c 'kill -40 $$'; exit 0"), 2);
     }
 }

@@ -155,10 +155,53 @@ impl Cluster {
                 None => return Err(format!("PostgreSQL on {name} does not answer")),
             }
         }
-        if writable.len() == 1 {
-            Ok(())
-        } else {
-            Err(format!("these take writes: {writable:?}"))
+        let [primary] = writable[..] else {
+            return Err(format!("these take writes: {writable:?}"));
+        };
+        if expect.attributes {
+            self.check_streams(primary, &expect.nodes)?;
+        }
+        if matches!(self.spec().agent, Agent::Expgsql { .. }) {
+            self.check_watched(primary, &expect.nodes)?;
+        }
+        Ok(())
+    }
+
+    /// Pacemaker watches every server: its monitor is in the node's history, not only the note of an earlier result.
+    fn check_watched(&self, primary: &str, nodes: &[String]) -> std::result::Result<(), String> {
+        let monitors = format!(
+            "/cib/status/node_state/lrm/lrm_resources/lrm_resource/lrm_rsc_op[starts-with(@id,'{RESOURCE}_monitor_')][@interval!='0']"
+        );
+        let query = self
+            .node(primary)
+            .and_then(|node| {
+                node.run(&["cibadmin", "--query", "--xpath", &monitors])?
+                    .ok()
+            })
+            .map_err(|error| error.to_string())?;
+        let unwatched = nodes
+            .iter()
+            .find(|name| !query.contains(&format!("on_node=\"{name}\"")));
+        unwatched.map_or(Ok(()), |name| {
+            Err(format!("nobody watches the server on {name}"))
+        })
+    }
+
+    /// Every other server streams from the primary's: the attributes may be older than a break by a monitor's interval.
+    fn check_streams(&self, primary: &str, nodes: &[String]) -> std::result::Result<(), String> {
+        let streams = self
+            .node(primary)
+            .and_then(|node| {
+                self.postgres(node).sql(
+                    "select application_name from pg_stat_replication where state = 'streaming'",
+                )
+            })
+            .map_err(|error| error.to_string())?;
+        let streams: Vec<&str> = streams.lines().collect();
+        let mut standbys = nodes.iter().filter(|node| *node != primary);
+        match standbys.find(|node| !streams.contains(&node.as_str())) {
+            Some(away) => Err(format!("{away} does not stream from {primary}")),
+            None => Ok(()),
         }
     }
 
@@ -289,6 +332,12 @@ impl Expectation {
         if self.attributes && !["HS:sync", "HS:quorum", "HS:potential", "HS:async"].contains(&state)
         {
             return Err(format!("pgsql-status of {node} is {state:?}"));
+        }
+        let data = status
+            .attribute(node, "pgsql-data-status")
+            .unwrap_or_default();
+        if self.attributes && !data.starts_with("STREAMING|") {
+            return Err(format!("pgsql-data-status of {node} is {data:?}"));
         }
         Ok(())
     }

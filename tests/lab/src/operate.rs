@@ -9,6 +9,9 @@ use crate::process::Output;
 use crate::progress::note;
 use crate::spec::Agent;
 
+/// More than a reload and a monitor take.
+const RELOAD: Duration = Duration::from_secs(60);
+
 impl Cluster {
     /// Takes a node out of service, or puts it back: Pacemaker's standby mode. It keeps its vote.
     ///
@@ -111,12 +114,27 @@ impl Cluster {
     pub fn set_parameter(&self, name: &str, value: &str) -> Result<()> {
         note(format!("{name}={value}"));
         let parameter = format!("--set-parameter={name}");
-        let value = format!("--parameter-value={value}");
+        let to = format!("--parameter-value={value}");
         let whom = ["crm_resource", "--resource", crate::resources::RESOURCE];
-        self.primary()?
-            .run(&[&whom[..], &[parameter.as_str(), value.as_str()]].concat())?
-            .ok()
-            .map(drop)
+        let primary = self.primary()?;
+        primary
+            .run(&[&whom[..], &[parameter.as_str(), to.as_str()]].concat())?
+            .ok()?;
+        self.respecify(|spec| spec.params.push((name.to_owned(), value.to_owned())))
+    }
+
+    /// Waits until the primary is shown after a parameter was changed: from a reload to the next monitor Pacemaker 2.1 takes
+    /// a promoted instance for an unpromoted one.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`].
+    pub fn await_reload(&self) -> Result<()> {
+        for node in self.nodes().iter().filter(|node| node.is_on()).take(1) {
+            node.run(&["crm_resource", "--wait", "--timeout=20s"])?;
+        }
+        self.eventually("the primary is shown again", RELOAD, |lab| {
+            lab.primary().map(drop).map_err(|error| error.to_string())
+        })
     }
 
     /// Has Pacemaker leave everything as it is, or watch over it again: `maintenance-mode`.

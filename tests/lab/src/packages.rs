@@ -11,9 +11,11 @@ use crate::progress::note;
 pub const SWITCH_VARIABLE: &str = "EXPGSQL_LAB";
 
 /// Package and a file that only it brings.
-const NEEDED: [(&str, &str); 16] = [
+const NEEDED: [(&str, &str); 18] = [
     ("pacemaker", "/usr/sbin/pacemakerd"),
     ("corosync", "/usr/sbin/corosync"),
+    ("corosync-qnetd", "/usr/bin/corosync-qnetd"),
+    ("corosync-qdevice", "/usr/sbin/corosync-qdevice"),
     ("pacemaker-cli-utils", "/usr/sbin/crm_mon"),
     (
         "resource-agents",
@@ -60,11 +62,12 @@ pub fn available() -> Result<()> {
 /// # Errors
 /// [`Error::Failed`] from apt; [`Error::Other`] where there is no apt.
 pub fn install() -> Result<()> {
-    let missing: Vec<&str> = NEEDED
-        .iter()
-        .filter(|(_, file)| !Path::new(file).exists())
-        .map(|(package, _)| *package)
-        .collect();
+    if missing().is_empty() {
+        return Ok(());
+    }
+    // Another test program may be at it.
+    let _alone = crate::place::lock("install")?;
+    let missing = missing();
     if missing.is_empty() {
         return Ok(());
     }
@@ -76,12 +79,6 @@ pub fn install() -> Result<()> {
     }
     note(format!("installing {}", missing.join(" ")));
     let _services_stay_down = NoServices::begin()?;
-    let apt = |args: &[&str]| {
-        Cmd::new(&[&["apt-get", "-q"], args].concat())
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .limit(INSTALL)
-            .ok()
-    };
     apt(&["update"])?;
     apt(&[
         &["install", "-y", "--no-install-recommends"],
@@ -89,6 +86,36 @@ pub fn install() -> Result<()> {
     ]
     .concat())?;
     Ok(())
+}
+
+/// Installs one more package, for what not every lab needs; `file` is what only it brings.
+pub(crate) fn install_also(package: &str, file: &str) -> Result<()> {
+    if Path::new(file).exists() {
+        return Ok(());
+    }
+    let _alone = crate::place::lock("install")?;
+    note(format!("installing {package}"));
+    let _services_stay_down = NoServices::begin()?;
+    apt(&["update"])?;
+    apt(&["install", "-y", "--no-install-recommends", package]).map(drop)
+}
+
+/// The packages of [`NEEDED`].
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    NEEDED.iter().map(|(package, _)| *package)
+}
+
+fn apt(args: &[&str]) -> Result<String> {
+    Cmd::new(&[&["apt-get", "-q"], args].concat())
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .limit(INSTALL)
+        .ok()
+}
+
+fn missing() -> Vec<&'static str> {
+    let is_there = |file: &str| Path::new(file).exists();
+    let missing = NEEDED.iter().filter(|(_, file)| !is_there(file));
+    missing.map(|(package, _)| *package).collect()
 }
 
 /// While this lives, packages can't start services (Debian's policy-rc.d). A policy that is there already is kept.

@@ -1,5 +1,6 @@
 //! Where a lab keeps its disks, and what earlier labs left behind.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,18 @@ pub(crate) fn base() -> Result<PathBuf> {
     std::fs::set_permissions(&base, std::fs::Permissions::from_mode(0o755))
         .map_err(Error::io(format!("open up {}", base.display())))?;
     Ok(base)
+}
+
+/// Waits until no other process of this machine holds the lock of this name, and holds it as long as the file lives.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn lock(name: &str) -> Result<File> {
+    let path = base()?.join(format!("{name}.lock"));
+    let file = File::create(&path).map_err(Error::io(format!("create {}", path.display())))?;
+    file.lock()
+        .map_err(Error::io(format!("lock {}", path.display())))?;
+    Ok(file)
 }
 
 fn is_real_disk(dir: &Path) -> bool {
@@ -91,6 +104,7 @@ pub fn labs() -> Result<Vec<String>> {
 /// Removes the labs whose owner died and that were not kept. Their processes ended with the owner; the disks may
 /// be left, if the machine went down or the cleaner was killed too.
 pub(crate) fn sweep() -> Result<()> {
+    let _alone = lock("sweep")?;
     for state in all()? {
         if !state.is_alive() {
             note(format!("removing what lab {} left behind", state.name));

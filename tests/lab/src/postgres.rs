@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use crate::debian::Root;
 use crate::error::{Error, Result};
 use crate::host::Node;
 use crate::poll;
@@ -46,13 +47,19 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The newest PostgreSQL installed, in this style.
+    /// The newest PostgreSQL installed on this machine, in this style.
     ///
     /// # Errors
     /// [`Error::Other`] when there is none.
     pub fn find(style: ConfigStyle) -> Result<Self> {
-        let installed = std::fs::read_dir("/usr/lib/postgresql")
-            .map_err(Error::io("list /usr/lib/postgresql"))?;
+        Self::find_in(&Root::own(), style)
+    }
+
+    /// The newest PostgreSQL in a root.
+    pub(crate) fn find_in(root: &Root, style: ConfigStyle) -> Result<Self> {
+        let dir = root.at("/usr/lib/postgresql");
+        let installed =
+            std::fs::read_dir(&dir).map_err(Error::io(format!("list {}", dir.display())))?;
         let version = installed
             .flatten()
             .filter(|entry| entry.path().join("bin/postgres").exists())
@@ -90,8 +97,12 @@ impl Layout {
 
 /// The data directory all hosts get a copy of, so that they have one system identifier, as standbys made by
 /// pg_basebackup would. Made once per PostgreSQL version and kept beside the labs.
-pub(crate) fn template(base: &Path, layout: &Layout) -> Result<PathBuf> {
-    let done = base.join(format!(".template-{}-{TEMPLATE_VERSION}", layout.version));
+pub(crate) fn template(base: &Path, root: &Root, layout: &Layout) -> Result<PathBuf> {
+    let done = base.join(format!(
+        ".template-{}-{TEMPLATE_VERSION}{}",
+        layout.version,
+        root.tag()
+    ));
     let lock = std::fs::File::create(base.join(".template.lock"))
         .map_err(Error::io("create the template's lock"))?;
     // Two labs may start at once; the second waits for the first one's initdb.
@@ -107,7 +118,11 @@ pub(crate) fn template(base: &Path, layout: &Layout) -> Result<PathBuf> {
     std::fs::set_permissions(&making, std::fs::Permissions::from_mode(0o700))
         .map_err(Error::io("close the template"))?;
     let dir = making.display().to_string();
-    Cmd::new(&["chown", "postgres:postgres", &dir]).ok()?;
+    Cmd::new(&["chown", &root.owner("postgres")?, &dir]).ok()?;
+    let as_postgres = |argv: &[&str]| {
+        let prefix = ["runuser", "-u", "postgres", "--"];
+        root.command(base, &[&prefix, argv].concat())
+    };
     as_postgres(&[
         &layout.program("initdb"),
         "-D",
@@ -134,14 +149,6 @@ pub(crate) fn template(base: &Path, layout: &Layout) -> Result<PathBuf> {
     Ok(done)
 }
 
-fn as_postgres(argv: &[&str]) -> Cmd {
-    Cmd::new(argv).behind(
-        ["runuser", "-u", "postgres", "--"]
-            .map(str::to_owned)
-            .to_vec(),
-    )
-}
-
 /// Lays a copy of the template, with this host's settings, on the disk of a host that is off.
 pub(crate) fn lay_out(node: &Node, layout: &Layout, template: &Path, spec: &Spec) -> Result<()> {
     let on_disk = |path: &Path| -> Result<PathBuf> {
@@ -162,10 +169,11 @@ pub(crate) fn lay_out(node: &Node, layout: &Layout, template: &Path, spec: &Spec
     );
     let tmpdir = on_disk(Path::new(TMPDIR))?;
     let show = |path: &Path| path.display().to_string();
+    let owner = node.root().owner("postgres")?;
     let make = r#"set -e
 umask 022
 mkdir -p "$(dirname "$2")" "$4"
-chown postgres:postgres "$(dirname "$2")" "$4"
+chown "$5" "$(dirname "$2")" "$4"
 cp -a --reflink=auto "$1" "$2"
 mkdir -p "$(dirname "$3")"
 "#;
@@ -178,13 +186,12 @@ mkdir -p "$(dirname "$3")"
         &show(&data),
         &show(&config),
         &show(&tmpdir),
+        &owner,
     ])
     .ok()?;
     let write = |path: &Path, text: String| -> Result<()> {
         std::fs::write(path, text).map_err(Error::io(format!("write {}", path.display())))?;
-        Cmd::new(&["chown", "postgres:postgres", &show(path)])
-            .ok()
-            .map(drop)
+        Cmd::new(&["chown", &owner, &show(path)]).ok().map(drop)
     };
     write(&config, settings(node, layout, spec))?;
     write(&hba, access())?;

@@ -1,16 +1,21 @@
 //! The Pacemaker configuration, in the shape pha4pgsql's templates have: `pgsql` in the clone `msPostgresql`,
 //! `vip-master` with the promoted instance, `vip-slave` with an unpromoted one.
 
+use std::time::Duration;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use crate::agent;
 use crate::error::{Error, Result};
 use crate::host::Node;
 use crate::network::{READER_ADDRESS, WRITER_ADDRESS};
 use crate::postgres::Layout;
 use crate::process::Cmd;
 use crate::spec::{Agent, Spec};
+use crate::{agent, fencing};
+
+/// The interval of the primary's monitor.
+pub const MONITOR: Duration = Duration::from_secs(3);
 
 /// The PostgreSQL resource.
 pub const RESOURCE: &str = "pgsql";
@@ -34,9 +39,13 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
     };
 
     // Two votes can't outvote each other's loss: corosync's two_node gives each half quorum, and the agent has to cope.
-    let policy = if spec.nodes <= 2 { "ignore" } else { "stop" };
+    let policy = if spec.nodes <= 2 && !spec.fencing && !spec.quorum_device {
+        "ignore"
+    } else {
+        "stop"
+    };
     let mut properties = vec![
-        ("stonith-enabled".to_owned(), "false".to_owned()),
+        ("stonith-enabled".to_owned(), spec.fencing.to_string()),
         ("no-quorum-policy".to_owned(), policy.to_owned()),
     ];
     for (name, value) in &spec.properties {
@@ -55,17 +64,29 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
         vec![],
     );
 
+    if spec.fencing {
+        let device = fencing::TYPE;
+        pcs(
+            &format!(
+                "stonith create {device} {device} pcmk_host_check=none op monitor interval=60s"
+            ),
+            vec![],
+        );
+    }
     let params = agent::parameters(spec, layout)
         .into_iter()
         .map(|(name, value)| format!("{name}={value}"));
     // With demote on-fail=stop one failed demote takes the whole anonymous clone down; on-fail=restart is the default.
-    let operations = "op start interval=0s timeout=60s on-fail=restart
+    let (start, monitor) = (spec.start_timeout.as_secs(), MONITOR.as_secs());
+    let operations = format!(
+        "op start interval=0s timeout={start}s on-fail=restart
         op monitor interval=4s timeout=60s on-fail=restart
-        op monitor interval=3s timeout=60s on-fail=restart role=Promoted
-        op promote interval=0s timeout=60s on-fail=restart
+        op monitor interval={monitor}s timeout=60s on-fail=restart role=Promoted
+        op promote interval=0s timeout={start}s on-fail=restart
         op demote interval=0s timeout=60s
         op stop interval=0s timeout=60s on-fail=block
-        op notify interval=0s timeout=60s";
+        op notify interval=0s timeout=60s"
+    );
     let operations = operations.split_whitespace().map(str::to_owned);
     pcs(
         &format!(
@@ -155,6 +176,7 @@ pub(crate) fn build(node: &Node, spec: &Spec, layout: &Layout, base: &Path) -> R
     let commands = commands(spec, layout);
     let mut hasher = DefaultHasher::new();
     commands.hash(&mut hasher);
+    node.root().tag().hash(&mut hasher);
     if let Agent::Expgsql { binary } = &spec.agent {
         // pcs sees nothing else of the agent: a rebuilt one with the same metadata gives the same result.
         let metadata = Cmd::new(&[&binary.display().to_string(), "meta-data"]).run()?;

@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 use crate::host::Node;
 use crate::network::WRITER_ADDRESS;
 use crate::poll;
+use crate::reads::ReadWatch;
+use crate::servers::ServerWatch;
 use crate::streams::StreamWatch;
 
 /// Rest between two commits: some hundred a second, and cores left for the cluster.
@@ -132,20 +134,6 @@ impl Score {
             .filter(|seq| !present.contains(seq))
             .collect()
     }
-
-    /// Acknowledged numbers that are missing on the primary: lost commits.
-    ///
-    /// # Errors
-    /// No primary, or it does not answer.
-    pub fn lost(&self, cluster: &Cluster) -> Result<Vec<u64>> {
-        let rows = cluster
-            .postgres(cluster.primary()?)
-            .sql(&format!("select seq from {}", self.table))?;
-        let present: std::result::Result<BTreeSet<u64>, _> = rows.lines().map(str::parse).collect();
-        Ok(self.missing(
-            &present.map_err(|error| Error::Other(format!("table {}: {error}", self.table)))?,
-        ))
-    }
 }
 
 /// The running client. Dropping it stops it.
@@ -221,6 +209,22 @@ impl ScoreClient {
     /// The client host is off.
     pub fn watch_streams(&self, cluster: &Cluster) -> Result<StreamWatch> {
         StreamWatch::begin(cluster, self.shared.start)
+    }
+
+    /// Starts to watch what every server is, by this client's clock.
+    ///
+    /// # Errors
+    /// No thread for it.
+    pub fn watch_servers(&self, cluster: &Cluster) -> Result<ServerWatch> {
+        ServerWatch::begin(cluster, self.shared.start)
+    }
+
+    /// Starts to read through the reader's address, by this client's clock.
+    ///
+    /// # Errors
+    /// The client host is off.
+    pub fn watch_reads(&self, cluster: &Cluster) -> Result<ReadWatch> {
+        ReadWatch::begin(cluster, self.shared.start)
     }
 
     fn wait_first(&self, cluster: &Cluster) -> Result<()> {
@@ -371,13 +375,34 @@ async fn one_connection(
     outcome
 }
 
+/// Rows of the sums: so many commits in a row touch different ones, so that one that still waits for a standby does not
+/// hold the next one up.
+const SUMS: u32 = 16;
+
+/// The client's tables: a row for each commit, and sums that each commit updates in the same transaction.
+fn schema(table: &str) -> String {
+    format!(
+        "create table if not exists {table}(seq bigint primary key, node text not null, at timestamptz not null default clock_timestamp());
+         create table if not exists {table}_sums(id int primary key, commits bigint not null) with (fillfactor = 20);
+         insert into {table}_sums select id, 0 from generate_series(0, {SUMS} - 1) id on conflict do nothing"
+    )
+}
+
+/// One commit: an insert and an update. $1: its number, $2: the node that the client writes to.
+fn commit(table: &str) -> String {
+    format!(
+        "with row as (insert into {table}(seq, node) values ($1, $2))
+         update {table}_sums set commits = commits + 1 where id = $1 % {SUMS}"
+    )
+}
+
 async fn commits(
     shared: &Shared,
     client: &Client,
     next: &mut u64,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let hello = async {
-        client.batch_execute(&format!("create table if not exists {}(seq bigint primary key, node text not null, at timestamptz not null default clock_timestamp())", shared.table)).await?;
+        client.batch_execute(&schema(&shared.table)).await?;
         // The file, not cluster_name: a rebuilt standby has the primary's settings.
         client
             .query_one(
@@ -388,21 +413,14 @@ async fn commits(
     };
     let node: String = tokio::time::timeout(COMMIT, hello).await??.get(0);
     let node: Arc<str> = node.into();
-    let insert = tokio::time::timeout(
-        COMMIT,
-        client.prepare(&format!(
-            "insert into {}(seq, node) values ($1, $2)",
-            shared.table
-        )),
-    )
-    .await??;
+    let commit = tokio::time::timeout(COMMIT, client.prepare(&commit(&shared.table))).await??;
     loop {
         // A number is used once: one whose commit got no answer may be there.
         let seq = *next;
         *next += 1;
         let number = i64::try_from(seq)?;
         shared.score().unknown.push(seq);
-        tokio::time::timeout(COMMIT, client.execute(&insert, &[&number, &&*node]))
+        tokio::time::timeout(COMMIT, client.execute(&commit, &[&number, &&*node]))
             .await
             .map_err(|_| format!("no answer to commit {seq} in {COMMIT:?}"))??;
         {

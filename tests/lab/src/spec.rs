@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::debian::Suite;
 use crate::postgres::ConfigStyle;
 
 /// Replication mode of the resource: the agents' `rep_mode` parameter.
@@ -78,15 +79,38 @@ pub struct Spec {
     pub properties: Vec<(String, String)>,
     /// Lines appended to postgresql.conf.
     pub settings: Vec<String>,
-    /// Whether there is a host `lock` with the lock service, and the agent is told of it.
+    /// Whether the host beside the cluster has the lock service, and the agent is told of it.
     #[serde(default)]
     pub lock_service: bool,
+    /// Whether that host has a quorum device, and each node asks it.
+    #[serde(default)]
+    pub quorum_device: bool,
+    /// Whether there is a fence device, and fencing is enabled.
+    #[serde(default)]
+    pub fencing: bool,
+    /// Of two nodes, one that starts waits for the other: corosync's default.
+    #[serde(default = "wait_for_all")]
+    pub wait_for_all: bool,
     /// Failures of the PostgreSQL resource on a node after which it has to leave that node.
     #[serde(default = "migration_threshold")]
     pub migration_threshold: u32,
+    /// How long PostgreSQL's start, and its promotion, may take.
+    #[serde(default = "start_timeout")]
+    pub start_timeout: Duration,
     /// After this time without another one failures are forgotten; `None`: never.
     #[serde(default)]
     pub failure_timeout: Option<Duration>,
+    /// The Debian suite that the hosts have; `None`: the machine's own.
+    #[serde(default)]
+    pub suite: Option<Suite>,
+}
+
+fn start_timeout() -> Duration {
+    Duration::from_secs(60)
+}
+
+fn wait_for_all() -> bool {
+    true
 }
 
 fn migration_threshold() -> u32 {
@@ -105,13 +129,25 @@ impl Default for Spec {
             properties: Vec::new(),
             settings: Vec::new(),
             lock_service: false,
+            quorum_device: false,
+            fencing: false,
+            wait_for_all: wait_for_all(),
             migration_threshold: migration_threshold(),
+            start_timeout: start_timeout(),
             failure_timeout: None,
+            suite: None,
         }
     }
 }
 
 impl Spec {
+    /// An agent parameter as it was set last.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        let mut latest = self.params.iter().rev();
+        let set = latest.find(|(set, _)| set == name);
+        set.map(|(_, value)| value.as_str())
+    }
+
     /// Names of the cluster nodes: node1, node2, …
     pub fn node_names(&self) -> Vec<String> {
         (1..=self.nodes).map(|i| format!("node{i}")).collect()

@@ -1,10 +1,10 @@
-//! Runs scenarios as a test program of its own (`harness = false`): one after the other, each with its time, and a
-//! closing line that also says how many were left out. Libtest can't do that: there a skipped scenario looks like a
-//! passed one.
+//! Runs scenarios as a test program of its own (`harness = false`), each with its time, and a closing line that also says
+//! how many were left out. Libtest can't do that: there a skipped scenario looks like a passed one. Here they run one
+//! after the other; beside each other: [`crate::pool`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::packages;
@@ -50,14 +50,14 @@ impl Tally {
 
 /// The words on the command line, as `cargo test` passes them on.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Arguments {
-    list: bool,
+pub(crate) struct Arguments {
+    pub(crate) list: bool,
     exact: bool,
     filters: Vec<String>,
 }
 
 impl Arguments {
-    fn parse(words: impl Iterator<Item = String>) -> Self {
+    pub(crate) fn parse(words: impl Iterator<Item = String>) -> Self {
         let mut arguments = Self::default();
         let mut words = words;
         while let Some(word) = words.next() {
@@ -73,7 +73,7 @@ impl Arguments {
         arguments
     }
 
-    fn selects(&self, name: &str) -> bool {
+    pub(crate) fn selects(&self, name: &str) -> bool {
         let matches = |filter: &String| {
             if self.exact {
                 filter == name
@@ -83,65 +83,114 @@ impl Arguments {
         };
         self.filters.is_empty() || self.filters.iter().any(matches)
     }
+
+    /// Prints the names of those that are selected, as libtest does.
+    pub(crate) fn listed(&self, scenarios: &[Scenario]) -> ExitCode {
+        let selected = scenarios.iter().filter(|s| self.selects(s.name));
+        selected.for_each(|scenario| println!("{}: test", scenario.name));
+        ExitCode::SUCCESS
+    }
 }
 
-/// Runs the scenarios that the command line selects (filters as with libtest; `--exact`, `--list`).
+/// Runs the scenarios that the command line selects one after the other (filters as with libtest; `--exact`, `--list`).
 ///
 /// With `EXPGSQL_LAB=skip` every one is left out, and the closing line says so; without root every one fails.
 pub fn suite(scenarios: &[Scenario]) -> ExitCode {
     let arguments = Arguments::parse(std::env::args().skip(1));
-    let chosen: Vec<&Scenario> = scenarios
-        .iter()
-        .filter(|s| arguments.selects(s.name))
-        .collect();
     if arguments.list {
-        chosen
-            .iter()
-            .for_each(|scenario| println!("{}: test", scenario.name));
-        return ExitCode::SUCCESS;
+        return arguments.listed(scenarios);
     }
-    let mut tally = Tally {
-        filtered: scenarios.len() - chosen.len(),
-        ..Tally::default()
-    };
-    let mut failures = Vec::new();
-    for scenario in chosen {
+    let mut report = Report::new();
+    for scenario in scenarios {
+        if arguments.selects(scenario.name) {
+            report.run(scenario);
+        } else {
+            report.tally.filtered += 1;
+        }
+    }
+    report.close()
+}
+
+/// How a scenario ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Passed,
+    /// And why.
+    LeftOut(String),
+    /// And why, with the evidence.
+    Failed(String),
+}
+
+/// What a run has come to so far.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    tally: Tally,
+    failures: Vec<(&'static str, String)>,
+}
+
+impl Report {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn filtered(&mut self, count: usize) {
+        self.tally.filtered += count;
+    }
+
+    /// Runs a scenario in this process, and prints how it ended.
+    pub(crate) fn run(&mut self, scenario: &Scenario) -> Outcome {
         println!("scenario {} ...", scenario.name);
         let start = Instant::now();
-        match attempt(scenario) {
-            Ok(()) => {
-                tally.passed += 1;
-                println!(
-                    "scenario {} ... ok, {:.1} s",
-                    scenario.name,
-                    start.elapsed().as_secs_f64()
-                );
-            }
-            Err(Failure::LeftOut(why)) => {
-                tally.left_out += 1;
-                println!("scenario {} ... left out: {why}", scenario.name);
-            }
-            Err(Failure::Failed(why)) => {
-                tally.failed += 1;
-                println!(
-                    "scenario {} ... FAILED, {:.1} s\n{why}",
-                    scenario.name,
-                    start.elapsed().as_secs_f64()
-                );
-                failures.push((scenario.name, why));
+        let outcome = attempt(scenario);
+        println!("{}", closing_line(scenario.name, &outcome, start.elapsed()));
+        self.count(scenario.name, outcome.clone());
+        outcome
+    }
+
+    pub(crate) fn count(&mut self, name: &'static str, outcome: Outcome) {
+        match outcome {
+            Outcome::Passed => self.tally.passed += 1,
+            Outcome::LeftOut(_) => self.tally.left_out += 1,
+            Outcome::Failed(why) => {
+                self.tally.failed += 1;
+                self.failures.push((name, why));
             }
         }
     }
-    // Once more at the end, and shorter: the evidence is long, and what reads the output may keep only its end.
-    for (name, why) in &failures {
-        println!("failed: {name}: {}", digest(why, DIGESTS / failures.len()));
+
+    /// The failures once more at the end, and shorter: the evidence is long, and what reads the output may keep only its
+    /// end. Then the tally.
+    pub(crate) fn close(self) -> ExitCode {
+        for (name, why) in &self.failures {
+            let budget = DIGESTS / self.failures.len();
+            println!("failed: {name}: {}", digest(why, budget));
+        }
+        println!("{}", self.tally.line());
+        if self.failures.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
-    println!("{}", tally.line());
-    if tally.failed > 0 {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
+}
+
+/// The line that says how a scenario ended, and for a failure the evidence below it.
+fn closing_line(name: &str, outcome: &Outcome, took: Duration) -> String {
+    let took = took.as_secs_f64();
+    match outcome {
+        Outcome::Passed => format!("scenario {name} ... ok, {took:.1} s"),
+        Outcome::LeftOut(why) => format!("scenario {name} ... left out: {why}"),
+        Outcome::Failed(why) => format!("scenario {name} ... FAILED, {took:.1} s\n{why}"),
     }
+}
+
+/// Why a scenario failed, from what its process printed: what is below the closing line; all of it where there is none.
+pub(crate) fn reason_in(printed: &str, name: &str) -> String {
+    let failed = format!("scenario {name} ... FAILED");
+    let below = printed
+        .split_once(&failed)
+        .and_then(|(_, rest)| rest.split_once('\n'));
+    below.map_or(printed, |(_, why)| why).trim().to_owned()
 }
 
 /// What the digests of all failures may have together, in characters.
@@ -182,25 +231,20 @@ fn digest(why: &str, budget: usize) -> String {
     parts.concat().join("\n")
 }
 
-enum Failure {
-    LeftOut(String),
-    Failed(String),
-}
-
-fn attempt(scenario: &Scenario) -> Result<(), Failure> {
+fn attempt(scenario: &Scenario) -> Outcome {
     let outcome =
         packages::available().and_then(|()| match catch_unwind(AssertUnwindSafe(scenario.run)) {
             Ok(result) => result,
             // The panic hook has printed message and place.
             Err(_) => Err(Error::Other("it panicked, see above".into())),
         });
-    outcome.map_err(|error| {
-        if matches!(error, Error::Skipped | Error::LeftOut(_)) {
-            Failure::LeftOut(error.to_string())
-        } else {
-            Failure::Failed(error.to_string())
+    match outcome {
+        Ok(()) => Outcome::Passed,
+        Err(error) if matches!(error, Error::Skipped | Error::LeftOut(_)) => {
+            Outcome::LeftOut(error.to_string())
         }
-    })
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -271,6 +315,18 @@ mod tests {
     fn a_digest_of_one_line_is_that_line_cut() {
         assert_eq!(digest(&"x".repeat(2000), 9000), "x".repeat(LINE));
         assert_eq!(digest("", 9000), "");
+    }
+
+    #[test]
+    fn the_reason_of_a_failure_is_what_is_below_its_closing_line() {
+        let took = Duration::from_secs(2);
+        let failed = Outcome::Failed("step two: not seen\n--- node1\nlog".into());
+        let printed = format!("  story\n{}\nend", closing_line("a::b", &failed, took));
+        assert_eq!(
+            reason_in(&printed, "a::b"),
+            "step two: not seen\n--- node1\nlog\nend"
+        );
+        assert_eq!(reason_in("  story\nkilled\n", "a::b"), "story\nkilled");
     }
 
     #[test]

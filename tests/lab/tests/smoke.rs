@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use lab::{Cluster, Error, Result, scenarios};
 
@@ -10,6 +11,7 @@ fn main() -> ExitCode {
         hosts_have_their_own_names_files_and_processes,
         a_cut_stops_one_way_or_both_and_healing_ends_it,
         a_power_cycle_keeps_the_disk_and_nothing_else,
+        each_power_on_is_another_boot,
         a_kept_lab_is_found_by_name_and_ended,
         hosts_run_commands_on_each_other_by_ssh,
         the_lock_service_can_be_cut_off_frozen_and_stopped,
@@ -83,7 +85,7 @@ fn a_power_cycle_keeps_the_disk_and_nothing_else() -> Result<()> {
     lab.power_off(client)?;
     assert!(!client.is_on());
     assert!(matches!(client.run(&["true"]), Err(Error::PoweredOff(_))));
-    sleeper.wait(std::time::Duration::from_secs(5))?;
+    sleeper.wait(Duration::from_secs(5))?;
     lab.power_on(client)?;
     assert_eq!(client.read_file("/var/kept")?, "on disk");
     assert!(!client.run(&["test", "-e", "/run/gone"])?.success());
@@ -94,6 +96,39 @@ fn a_power_cycle_keeps_the_disk_and_nothing_else() -> Result<()> {
             .is_ok(),
         "the cable is plugged in again"
     );
+    Ok(())
+}
+
+fn each_power_on_is_another_boot() -> Result<()> {
+    let lab = two_hosts()?;
+    let (machine, beside) = (lab.client(), &lab.nodes()[0]);
+    let (first, other) = (machine.boot_id()?, beside.boot_id()?);
+    assert_ne!(first, other, "two machines have one boot");
+    let before = machine.uptime()?;
+    lab.postgres(machine).start()?;
+    lab.postgres(machine).stop()?;
+    lab.postgres(machine).start()?;
+    assert_eq!(
+        machine.boot_id()?,
+        first,
+        "a program was started, no machine"
+    );
+    // Longer than a boot takes, so that the second one's clock can't have caught up.
+    lab.eventually("the clock goes on", Duration::from_secs(60), |_| {
+        let now = machine.uptime().map_err(|error| error.to_string())?;
+        if now >= before + Duration::from_secs(5) {
+            Ok(())
+        } else {
+            Err(format!("{before:?}, then {now:?}"))
+        }
+    })?;
+    let old = machine.uptime()?;
+    lab.power_off(machine)?;
+    lab.power_on(machine)?;
+    let new = machine.uptime()?;
+    assert_ne!(machine.boot_id()?, first, "the boot id outlived the power");
+    assert!(new < old, "the clock went on: {old:?}, then {new:?}");
+    assert_eq!(beside.boot_id()?, other, "the other machine had power");
     Ok(())
 }
 

@@ -1,0 +1,112 @@
+//! How far a standby's WAL reaches, and whether it will all be replayed. Decided in `decide::replay`.
+
+use std::collections::BTreeMap;
+
+use crate::decide::replay::{Obstacle, obstacle, too_small};
+use crate::log::say;
+use crate::model::cluster_view::TransientAttribute;
+use crate::model::timeline::WalPosition;
+use crate::postgres::{control, views, wal};
+use crate::sys::{Deadline, poll_until};
+use crate::timing;
+use crate::trial::is_out;
+
+use super::context::Context;
+use super::ready::{self, Server};
+use super::record::Board;
+use super::{Step, failed};
+
+/// The end of a server's WAL, with the history it lies on. `None`: a standby that still receives, or one that was restarted and whose
+/// end can't be told before it has replayed it.
+pub(super) fn end(ctx: &Context<'_>, server: &Server) -> Step<Option<WalPosition>> {
+    let state = &server.state;
+    let end = match (state.end, state.replayed) {
+        (Some(end), _) => Some(end),
+        (None, Some(replayed)) if is_out!(StateWhileReplaying) => Some(replayed),
+        (None, Some(replayed)) if state.receiver.is_none() => {
+            let deadline = ctx.deadline.min(timing::WAL_END);
+            let read = wal::end_behind(
+                &ctx.programs(),
+                ctx.pgdata(),
+                state.timeline,
+                replayed,
+                deadline,
+            );
+            read.unwrap_or_else(|error| {
+                say!(INFO, "the end of WAL is not known yet", reason = error);
+                None
+            })
+        }
+        (None, _) => None,
+    };
+    let Some(end) = end else { return Ok(None) };
+    let lineage = wal::lineage(ctx.pgdata(), state.timeline).map_err(failed)?;
+    Ok(Some(WalPosition { lineage, end }))
+}
+
+/// The same of a server that was just started: where the end can't be found, it is given until `deadline` to replay what it has.
+pub(super) fn await_end(
+    ctx: &Context<'_>,
+    server: &mut Server,
+    deadline: Deadline,
+) -> Step<Option<WalPosition>> {
+    // A replay that is delayed may take hours.
+    let found = end(ctx, server)?;
+    if found.is_some() {
+        return Ok(found);
+    }
+    let known = poll_until(deadline, timing::READY_POLL, || {
+        if server.state.end.is_none() {
+            match views::server_state(&mut server.session) {
+                Ok(state) => server.state = state,
+                Err(error) => return Some(Err(ready::refused(&error))),
+            }
+        }
+        server.state.end.map(|_| Ok(()))
+    });
+    known.transpose()?;
+    end(ctx, server)
+}
+
+/// What keeps this standby from replaying all it has. The control file is read only where replay is paused.
+pub(super) fn held(ctx: &Context<'_>, server: &mut Server) -> Step<Option<Obstacle>> {
+    let replay = &server.state.replay;
+    if is_out!(TargetUnseen) && replay.target.is_some() {
+        return Ok(None);
+    }
+    if !server.state.in_recovery || !replay.is_paused || replay.target.is_some() {
+        return Ok(obstacle(replay, None));
+    }
+    let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
+    let here: BTreeMap<String, u64> =
+        views::settings(&mut server.session, control.needed().map(|(name, _)| name))
+            .map_err(|e| ready::refused(&e))?;
+    let small = too_small(control.needed(), |name| here.get(name).copied());
+    Ok(obstacle(&server.state.replay, small.into_iter().next()))
+}
+
+/// Resumes a replay that somebody has paused: without a primary, this server may be the one that has everything. What else
+/// keeps it from replaying is the answer.
+pub(super) fn make_way(ctx: &Context<'_>, server: &mut Server) -> Step<Option<Obstacle>> {
+    let held = held(ctx, server)?;
+    if held != Some(Obstacle::Paused) {
+        return Ok(held);
+    }
+    say!(
+        WARN,
+        "replay was paused by hand: it is resumed, since there is no primary"
+    );
+    let mut session = ctx
+        .connect_as_owner(&server.running)
+        .map_err(|e| ready::refused(&e))?;
+    session
+        .execute("SELECT pg_wal_replay_resume()")
+        .map_err(|e| ready::refused(&e))?;
+    server.state = views::server_state(&mut server.session).map_err(|e| ready::refused(&e))?;
+    Ok(None)
+}
+
+/// Tells the others what keeps this standby from replaying, or that nothing does.
+pub(super) fn publish(board: &Board<'_, '_>, held: Option<&Obstacle>) -> Step<()> {
+    board.set_own(TransientAttribute::Replay, held.map(Obstacle::word))
+}

@@ -1,0 +1,202 @@
+//! Whether a standby will replay all the WAL that it has. What it has flushed counts for a promotion only where it will be
+//! there afterwards.
+
+use std::fmt;
+
+/// What a standby's server says about its replay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// The recovery target in force, by the setting's name: `recovery_target_time`, say.
+    pub target: Option<String>,
+    /// Replay is paused, or about to be, for whatever reason.
+    pub is_paused: bool,
+}
+
+/// A setting that a standby must have at least as large as the primary had it when it wrote the WAL.
+///
+/// Source: "Administrator's Overview" in the manual's chapter on hot standby.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooSmall {
+    pub name: String,
+    pub here: u64,
+    pub needed: u64,
+}
+
+/// What keeps a standby from replaying all it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Replay ends at a recovery target. A promotion drops the WAL behind it, whatever was acknowledged in there.
+    Target(String),
+    /// The server waits for a restart with a larger setting. It can't be promoted until then, and to resume the replay ends it.
+    TooSmall(TooSmall),
+    /// Somebody called `pg_wal_replay_pause()`.
+    Paused,
+}
+
+impl Obstacle {
+    /// In one word, for `RSC-replay`.
+    #[must_use]
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Target(name) => name,
+            Self::TooSmall(setting) => &setting.name,
+            Self::Paused => PAUSED,
+        }
+    }
+}
+
+const PAUSED: &str = "paused";
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Target(name) => write!(
+                f,
+                "{name} is set: a promotion would drop all WAL behind that point; remove it and restart this server"
+            ),
+            Self::TooSmall(TooSmall { name, here, needed }) => write!(
+                f,
+                "replay is paused until this server is restarted: {name}={here} here, {needed} on the primary"
+            ),
+            Self::Paused => {
+                f.write_str("replay is paused: run SELECT pg_wal_replay_resume() on this server")
+            }
+        }
+    }
+}
+
+/// The sentence for what a node's attribute says, in which a word stands for the obstacle.
+#[must_use]
+pub fn in_words(word: &str) -> String {
+    match word {
+        PAUSED => "its replay is paused".to_owned(),
+        target if target.starts_with("recovery_target") => {
+            format!("{target} is set there: a promotion would drop the WAL behind that point")
+        }
+        setting => format!("its replay is paused: {setting} is smaller there than on the primary"),
+    }
+}
+
+/// What an operator types against it.
+#[must_use]
+pub fn remedy(word: &str) -> String {
+    match word {
+        PAUSED => "SELECT pg_wal_replay_resume() on that server".to_owned(),
+        target if target.starts_with("recovery_target") => {
+            format!("remove {target} from that server's configuration, and restart the server")
+        }
+        setting => format!("set {setting} there as on the primary, and restart the server"),
+    }
+}
+
+/// The first obstacle in the way of a standby. `too_small`: looked for only where replay is paused.
+#[must_use]
+pub fn obstacle(replay: &Replay, too_small: Option<TooSmall>) -> Option<Obstacle> {
+    match (&replay.target, too_small) {
+        (Some(name), _) => Some(Obstacle::Target(name.clone())),
+        (None, _) if !replay.is_paused => None,
+        (None, Some(setting)) => Some(Obstacle::TooSmall(setting)),
+        (None, None) => Some(Obstacle::Paused),
+    }
+}
+
+/// Which settings are smaller here than what the WAL needs. `here` gives the value of a setting; `None`: it is not known, and
+/// then nothing is said of it.
+#[must_use]
+pub fn too_small<'a>(
+    needed: impl IntoIterator<Item = (&'a str, u64)>,
+    here: impl Fn(&str) -> Option<u64>,
+) -> Vec<TooSmall> {
+    let one = |(name, needed): (&str, u64)| {
+        let here = here(name).filter(|here| *here < needed)?;
+        Some(TooSmall {
+            name: name.to_owned(),
+            here,
+            needed,
+        })
+    };
+    needed.into_iter().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting() -> TooSmall {
+        TooSmall {
+            name: "max_connections".to_owned(),
+            here: 50,
+            needed: 100,
+        }
+    }
+
+    #[test]
+    fn a_standby_is_free_only_where_nothing_is_in_the_way() {
+        let replay = |target: Option<&str>, is_paused| Replay {
+            target: target.map(str::to_owned),
+            is_paused,
+        };
+        let target = || Obstacle::Target("recovery_target_xid".to_owned());
+        for (seen, small, expected) in [
+            (replay(None, false), None, None),
+            // Settings of another node's are no obstacle before replay has met them.
+            (replay(None, false), Some(setting()), None),
+            (replay(None, true), None, Some(Obstacle::Paused)),
+            (
+                replay(None, true),
+                Some(setting()),
+                Some(Obstacle::TooSmall(setting())),
+            ),
+            // Before it is reached, and when it is: it pauses there.
+            (
+                replay(Some("recovery_target_xid"), false),
+                None,
+                Some(target()),
+            ),
+            (
+                replay(Some("recovery_target_xid"), true),
+                None,
+                Some(target()),
+            ),
+            (
+                replay(Some("recovery_target_xid"), true),
+                Some(setting()),
+                Some(target()),
+            ),
+        ] {
+            assert_eq!(obstacle(&seen, small), expected, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_setting_is_too_small_only_where_both_values_are_known() {
+        let needed = [("max_connections", 100), ("max_wal_senders", 10)];
+        let here = |connections: Option<u64>| {
+            move |name: &str| {
+                if name == "max_connections" {
+                    connections
+                } else {
+                    Some(10)
+                }
+            }
+        };
+        assert_eq!(too_small(needed, here(Some(50))), [setting()]);
+        assert_eq!(too_small(needed, here(Some(100))), []);
+        assert_eq!(too_small(needed, here(Some(500))), []);
+        assert_eq!(too_small(needed, here(None)), []);
+    }
+
+    #[test]
+    fn each_obstacle_has_words_and_a_remedy() {
+        for obstacle in [
+            Obstacle::Target("recovery_target_time".to_owned()),
+            Obstacle::TooSmall(setting()),
+            Obstacle::Paused,
+        ] {
+            let word = obstacle.word();
+            assert!(!word.contains(' '), "{word}");
+            assert!(word == PAUSED || in_words(word).contains(word), "{word}");
+            assert!(!remedy(word).is_empty());
+        }
+    }
+}

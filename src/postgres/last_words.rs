@@ -1,0 +1,219 @@
+//! Why a server has ended, in its own words: the last line of its logs that says so.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::postgres::owner::as_owner;
+use crate::postgres::reading;
+use crate::sys::Owner;
+
+/// So much of the end of a log is looked at; bytes.
+const MOST: u64 = 64 * 1024;
+
+/// A message is not quoted further than this; bytes.
+const LONGEST: usize = 300;
+
+/// Before a server has read its settings it says no more than so many lines.
+const MOST_BEFORE: usize = 5;
+
+/// The server names its logs there once its collector runs. Source: PostgreSQL, "Database File Layout".
+const CURRENT: &str = "current_logfiles";
+
+/// How a log was before a start.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    file: PathBuf,
+    length: u64,
+    at: SystemTime,
+}
+
+impl Mark {
+    /// What comes after now is this start's.
+    #[must_use]
+    pub fn now(file: &Path, owner: &Owner) -> Self {
+        // A pipe, or a device, is no place to look at again.
+        let length = as_owner(owner, || {
+            reading::open(file, 0).ok().map(|(_, about)| about.len())
+        });
+        Self {
+            file: file.to_owned(),
+            length: length.ok().flatten().unwrap_or_default(),
+            at: now(),
+        }
+    }
+
+    /// Whether the server's own output can be looked at.
+    #[must_use]
+    pub fn keeps_output(&self, owner: &Owner) -> bool {
+        as_owner(owner, || reading::open(&self.file, 0).is_ok()).unwrap_or(false)
+    }
+
+    /// What the server has said last since then that ends one. `None`: nothing of that kind was found.
+    #[must_use]
+    pub fn last_words(&self, pgdata: &Path, owner: &Owner) -> Option<String> {
+        let read = || {
+            let own = tail(&self.file, self.length, None).ok();
+            let collected = self.collected(pgdata).into_iter();
+            let collected = collected.filter_map(|file| tail(&file, 0, Some(self.at)).ok());
+            // The collector's are the later ones.
+            let mut all: Vec<String> = collected.collect();
+            all.extend(own);
+            all.iter().find_map(|text| fatal(text))
+        };
+        as_owner(owner, read).ok().flatten()
+    }
+
+    fn collected(&self, pgdata: &Path) -> Vec<PathBuf> {
+        let text = reading::read_bytes(&pgdata.join(CURRENT)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let names = text.lines().filter_map(|line| line.split_once(' '));
+        names.map(|(_, name)| pgdata.join(name)).collect()
+    }
+}
+
+/// To be held against the times of files, which are of this clock. Where it jumps, a log is not found, or an older one is.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the times of files are of the wall clock"
+)]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// The end of a file, from `from` on, where it was written to after `since`.
+fn tail(file: &Path, from: u64, since: Option<SystemTime>) -> io::Result<String> {
+    let (mut file, about): (File, _) = reading::open(file, 0)?;
+    if since.is_some_and(|since| about.modified().is_ok_and(|at| at < since)) {
+        return Ok(String::new());
+    }
+    let from = from.max(about.len().saturating_sub(MOST));
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The last message of a severity that ends a server or one of its processes. The words are PostgreSQL's own in all languages but
+/// a few, which have others.
+fn fatal(text: &str) -> Option<String> {
+    const SEVERITIES: [&str; 6] = [
+        "FATAL",
+        "PANIC",
+        "致命错误",
+        "致命的エラー",
+        "ВАЖНО",
+        "ПАНИКА",
+    ];
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let message = |line: &str| {
+        let severity = |word: &&str| {
+            let at = line.find(&format!("{word}:  "))?;
+            Some(line[at + word.len() + 1..].trim().to_owned())
+        };
+        let plain = SEVERITIES.iter().find_map(severity);
+        plain.or_else(|| SEVERITIES.iter().find_map(|word| structured(line, word)))
+    };
+    // Those that only a client has got are no reasons.
+    let is_for_client =
+        |line: &str| line.contains("57P03") || line.contains("the database system is");
+    let place = lines
+        .iter()
+        .rposition(|line| message(line).is_some() && !is_for_client(line))?;
+    let mut words = message(lines[place])?;
+    // Of wrong settings a line before says which.
+    let is_early = place <= MOST_BEFORE;
+    let before = lines[..place].iter().rev().filter(|_| is_early);
+    let cause = before.copied().find_map(cause);
+    if let Some(cause) = cause {
+        words = format!("{cause}; {words}");
+    }
+    let end = (0..=words.len().min(LONGEST)).rfind(|at| words.is_char_boundary(*at));
+    words.truncate(end.unwrap_or_default());
+    Some(words)
+}
+
+/// What a line in front of the last words says, where that may be why.
+fn cause(line: &str) -> Option<&str> {
+    const OTHERS: [&str; 7] = [
+        "HINT:",
+        "DETAIL:",
+        "CONTEXT:",
+        "starting PostgreSQL",
+        "listening on",
+        "database system",
+        "redirecting log output",
+    ];
+    let (_, words) = line.split_once(":  ")?;
+    (!OTHERS.iter().any(|other| line.contains(other))).then(|| words.trim())
+}
+
+/// The message of a line of csvlog or jsonlog.
+fn structured(line: &str, severity: &str) -> Option<String> {
+    if let Ok(json) = serde_json::from_str::<serde_json::Value>(line) {
+        let field = |name: &str| Some(json.get(name)?.as_str()?.to_owned());
+        return (field("error_severity")? == severity).then(|| field("message"))?;
+    }
+    // `...,FATAL,XX000,"message",...`
+    let (_, rest) = line.split_once(&format!(",{severity},"))?;
+    let (_state, rest) = rest.split_once(',')?;
+    let rest = rest.strip_prefix('"')?;
+    let end = rest.find("\",")?;
+    Some(rest[..end].replace("\"\"", "\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_fatal_line_counts_in_every_form() {
+        for (text, expected) in [
+            ("", None),
+            ("2026-01-01 [7] LOG:  ready\n", None),
+            (
+                "2026-01-01 [7] FATAL:  could not map memory\n2026-01-01 [7] HINT:  less\n2026-01-01 [7] LOG:  database system is shut down\n",
+                Some("could not map memory"),
+            ),
+            (
+                "x LOG:  99 is outside the valid range\nx HINT:  none\nx FATAL:  configuration file \"p\" contains errors\n",
+                Some("99 is outside the valid range; configuration file \"p\" contains errors"),
+            ),
+            // What a client was told while it was starting.
+            (
+                "a LOG:  starting PostgreSQL 15\na LOG:  listening on x\na LOG:  3\na LOG:  4\na LOG:  5\na LOG:  6\na PANIC:  no checkpoint record\na FATAL:  the database system is starting up\na LOG:  5\n",
+                Some("no checkpoint record"),
+            ),
+            (
+                "2026-01-01,,,7,,1,,1,,0,FATAL,58P01,\"could not open \"\"x\"\"\",,,\n",
+                Some("could not open \"x\""),
+            ),
+            (
+                "{\"error_severity\":\"FATAL\",\"state_code\":\"58P01\",\"message\":\"could not open\"}\n",
+                Some("could not open"),
+            ),
+            ("t [7] 致命错误:  不能\n", Some("不能")),
+        ] {
+            assert_eq!(fatal(text).as_deref(), expected, "{text}");
+        }
+        let long = fatal(&format!("FATAL:  {}", "ü".repeat(400))).unwrap();
+        assert!(long.len() <= LONGEST);
+    }
+
+    #[test]
+    fn only_what_came_after_the_mark_is_read_and_only_plain_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("log");
+        std::fs::write(&file, "FATAL:  old\n").unwrap();
+        assert_eq!(tail(&file, 12, None).unwrap(), "");
+        assert_eq!(tail(&file, 0, None).unwrap(), "FATAL:  old\n");
+        let later = now() + std::time::Duration::from_secs(60);
+        assert_eq!(tail(&file, 0, Some(later)).unwrap(), "");
+        assert!(tail(Path::new("/dev/null"), 0, None).is_err());
+        assert!(tail(dir.path(), 0, None).is_err());
+    }
+}

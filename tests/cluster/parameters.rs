@@ -1,0 +1,175 @@
+//! What a parameter says is done: each is changed while the cluster runs, and what follows changes with it.
+
+use std::time::Duration;
+
+use lab::resources::RESOURCE;
+use lab::{Allowed, Cluster, Node, RepMode, Result};
+
+use super::stage::{LIMIT, Stage, expect, wrong};
+use super::status::shows;
+
+/// Longer than what the agent takes for certain by itself (7.6 s with the lab's token).
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// The length of a lease, in seconds, that is not the default.
+const TTL: &str = "30";
+
+/// What is written while a standby can't receive it.
+const BACKLOG_MB: u64 = 8;
+
+pub(crate) fn what_a_parameter_says_is_done() -> Result<()> {
+    let stage = Stage::set(RepMode::Sync, |builder| builder)?;
+    stage.step(
+        "sync_strict: alone, it lets commits wait",
+        Allowed::nothing().restarts(2).waiting(),
+        sync_strict,
+    )?;
+    // Last: what is certain only after so long would hold up every other step.
+    stage.step(
+        "settle_time: the primary goes on alone after that time",
+        Allowed::nothing().restarts(2).waiting(),
+        settle_time,
+    )
+}
+
+pub(crate) fn what_a_parameter_says_is_done_in_async_mode() -> Result<()> {
+    let stage = Stage::set(RepMode::Async, |builder| builder)?;
+    stage.step(
+        "maxlag: who is further behind may not be promoted",
+        Allowed::nothing(),
+        maxlag,
+    )
+}
+
+pub(crate) fn what_a_parameter_of_the_lock_says_is_done() -> Result<()> {
+    let stage = Stage::set(RepMode::Sync, |builder| builder.nodes(2).lock_service())?;
+    stage.step(
+        "distlock_ttl: how long a lease is",
+        Allowed::nothing(),
+        |stage| {
+            let before = stage.lab.lease_length()?;
+            expect(before != TTL, || {
+                format!("a lease is {before} s long already")
+            })?;
+            stage.lab.set_parameter("distlock_ttl", TTL)?;
+            stage
+                .lab
+                .eventually("a lease is as long as it was told", LIMIT, |lab| {
+                    let length = lab.lease_length().map_err(|error| error.to_string())?;
+                    if length == TTL {
+                        Ok(())
+                    } else {
+                        Err(format!("{length} s"))
+                    }
+                })
+        },
+    )
+}
+
+/// Whom commits wait for, as the primary's server says.
+fn contract(lab: &Cluster, primary: &Node) -> std::result::Result<String, String> {
+    lab.postgres(primary)
+        .sql("show synchronous_standby_names")
+        .map_err(|error| error.to_string())
+}
+
+/// Both standbys leave: the primary may go on alone once it is certain that everybody has seen it.
+fn settle_time(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    lab.set_parameter("settle_time", &SETTLE.as_secs().to_string())?;
+    lab.await_reload()?;
+    let names: Vec<String> = lab
+        .standbys()?
+        .iter()
+        .map(|n| n.name().to_owned())
+        .collect();
+    let (primary, begin) = (lab.primary()?, stage.client.now());
+    for name in &names {
+        lab.set_standby_mode(lab.node(name)?, true)?;
+    }
+    lab.eventually("commits wait for nobody", LIMIT, |lab| {
+        match contract(lab, primary)?.as_str() {
+            "" => Ok(()),
+            waits => Err(format!("commits wait for {waits}")),
+        }
+    })?;
+    stage.writes_go_on()?;
+    let pause = stage.client.score().longest_gap_since(begin);
+    expect(pause >= SETTLE, || {
+        format!("writes paused for {pause:?}, with settle_time={SETTLE:?}")
+    })?;
+    for name in &names {
+        lab.set_standby_mode(lab.node(name)?, false)?;
+    }
+    Ok(())
+}
+
+fn sync_strict(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let primary = lab.primary()?;
+    let names: Vec<String> = lab
+        .standbys()?
+        .iter()
+        .map(|n| n.name().to_owned())
+        .collect();
+    lab.set_parameter("sync_strict", "true")?;
+    lab.await_reload()?;
+    for name in &names {
+        lab.set_standby_mode(lab.node(name)?, true)?;
+    }
+    // It says so after fifteen seconds of waiting: it had all the time to go on alone.
+    shows(lab, primary, "degraded", "commits-wait")?;
+    lab.set_parameter("sync_strict", "false")?;
+    lab.eventually(
+        "without it, it goes on alone",
+        LIMIT,
+        |lab| match contract(lab, primary)?.as_str() {
+            "" => Ok(()),
+            waits => Err(format!("commits wait for {waits}")),
+        },
+    )?;
+    stage.writes_go_on()?;
+    for name in &names {
+        lab.set_standby_mode(lab.node(name)?, false)?;
+    }
+    Ok(())
+}
+
+fn maxlag(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let primary = lab.primary()?;
+    let standbys = lab.standbys()?;
+    let late = standbys
+        .first()
+        .ok_or_else(|| wrong("there is no standby"))?;
+    let may_be_promoted = |lab: &Cluster| {
+        let status = lab.status().map_err(|error| error.to_string())?;
+        let score = status.attribute(late.name(), &format!("master-{RESOURCE}"));
+        let score = score.unwrap_or("nothing").to_owned();
+        Ok::<_, String>((score == "100", score))
+    };
+    lab.set_parameter("maxlag", "1MB")?;
+    lab.throttle_replication(late, 64)?;
+    lab.postgres(primary).sql(&format!(
+        "create table maxlag as select repeat('x', 1000) from generate_series(1, {BACKLOG_MB} * 1000)"
+    ))?;
+    lab.eventually(
+        "it may not be promoted any more",
+        LIMIT,
+        |lab| match may_be_promoted(lab)? {
+            (false, _) => Ok(()),
+            (true, score) => Err(format!("its score is {score}")),
+        },
+    )?;
+    // It is as far behind as before, and that is allowed now.
+    lab.set_parameter("maxlag", "1GB")?;
+    lab.eventually(
+        "with another limit it may be",
+        LIMIT,
+        |lab| match may_be_promoted(lab)? {
+            (true, _) => Ok(()),
+            (false, score) => Err(format!("its score is {score}")),
+        },
+    )?;
+    lab.clear_weather(late)
+}

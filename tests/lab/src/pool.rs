@@ -1,0 +1,188 @@
+//! Runs scenarios beside each other: most of a scenario is waiting for Corosync and Pacemaker. Each is a process of its own,
+//! the test program once more with one scenario's name, so that what it prints is kept together, and a lab ends with its
+//! process however that ends. Scenarios that compare times run at the end, alone.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::error::{Error, Result};
+use crate::suite::{Arguments, Outcome, Report, Scenario, reason_in};
+use crate::{packages, poll};
+
+/// How many labs at a time.
+const LABS_VARIABLE: &str = "EXPGSQL_LABS";
+/// Set for the process of one scenario.
+const MEMBER_VARIABLE: &str = "EXPGSQL_LAB_MEMBER";
+/// What the process of a scenario that was left out exits with.
+const LEFT_OUT: u8 = 77;
+/// A scenario that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(1800);
+
+/// Runs the scenarios that the command line selects (filters as with libtest; `--exact`, `--list`): as many of `beside` at a
+/// time as `EXPGSQL_LABS` says (by default one more than there are cores), then those of `alone` one after the other. A single one runs in this process, and what it prints appears at once.
+///
+/// With `EXPGSQL_LAB=skip` every one is left out, and the closing line says so; without root every one fails.
+pub fn pool(beside: &[Scenario], alone: &[Scenario]) -> ExitCode {
+    let arguments = Arguments::parse(std::env::args().skip(1));
+    let all = [beside, alone].concat();
+    if arguments.list {
+        return arguments.listed(&all);
+    }
+    let chosen: Vec<&Scenario> = all.iter().filter(|s| arguments.selects(s.name)).collect();
+    if std::env::var_os(MEMBER_VARIABLE).is_some() {
+        return member(&chosen);
+    }
+    let mut report = Report::new();
+    report.filtered(all.len() - chosen.len());
+    if chosen.len() < 2 || packages::available().is_err() {
+        for scenario in chosen {
+            report.run(scenario);
+        }
+        return report.close();
+    }
+    if let Err(error) = packages::install() {
+        eprintln!("lab: {error}");
+        return ExitCode::FAILURE;
+    }
+    let selects = |scenario: &&Scenario| arguments.selects(scenario.name);
+    let queue: Mutex<VecDeque<&Scenario>> = Mutex::new(beside.iter().filter(selects).collect());
+    let report = Mutex::new(report);
+    let next = || lock(&queue).pop_front();
+    std::thread::scope(|scope| {
+        for _ in 0..labs() {
+            scope.spawn(|| {
+                while let Some(scenario) = next() {
+                    in_its_process(scenario, &report);
+                }
+            });
+        }
+    });
+    for scenario in alone.iter().filter(selects) {
+        in_its_process(scenario, &report);
+    }
+    report
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .close()
+}
+
+fn lock<T>(what: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn labs() -> usize {
+    let told = std::env::var(LABS_VARIABLE)
+        .ok()
+        .and_then(|v| v.parse().ok());
+    let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    told.unwrap_or_else(|| cores() + 1).max(1)
+}
+
+/// The process of one scenario.
+fn member(chosen: &[&Scenario]) -> ExitCode {
+    // A lab is not to outlive the run that it belongs to.
+    if let Err(errno) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
+        eprintln!("lab: follow the run in its end: {errno}");
+        return ExitCode::FAILURE;
+    }
+    let [scenario] = chosen else {
+        eprintln!("lab: {} scenarios for one process", chosen.len());
+        return ExitCode::FAILURE;
+    };
+    match Report::new().run(scenario) {
+        Outcome::Passed => ExitCode::SUCCESS,
+        Outcome::LeftOut(_) => ExitCode::from(LEFT_OUT),
+        Outcome::Failed(_) => ExitCode::FAILURE,
+    }
+}
+
+fn in_its_process(scenario: &Scenario, report: &Mutex<Report>) {
+    println!("scenario {} begins", scenario.name);
+    let (outcome, printed) = match run(scenario.name) {
+        Ok((status, printed)) => (outcome(scenario.name, status, &printed), printed),
+        Err(error) => (Outcome::Failed(error.to_string()), String::new()),
+    };
+    // Printed under the lock: two stories are not to be mixed.
+    let mut report = lock(report);
+    print!("{printed}");
+    if let Outcome::Failed(why) = &outcome
+        && !printed.contains("... FAILED")
+    {
+        println!("scenario {} ... FAILED\n{why}", scenario.name);
+    }
+    report.count(scenario.name, outcome);
+}
+
+fn outcome(name: &str, status: ExitStatus, printed: &str) -> Outcome {
+    match status.code() {
+        Some(0) => Outcome::Passed,
+        Some(code) if code == i32::from(LEFT_OUT) => Outcome::LeftOut(String::new()),
+        Some(_) => Outcome::Failed(reason_in(printed, name)),
+        None => Outcome::Failed(format!(
+            "its process ended by signal {}\n{}",
+            status.signal().unwrap_or_default(),
+            reason_in(printed, name)
+        )),
+    }
+}
+
+/// Runs the scenario of this name in a process of its own, and gives how that ended and what it printed.
+fn run(name: &str) -> Result<(ExitStatus, String)> {
+    let program = std::env::current_exe().map_err(Error::io("find the test program"))?;
+    // A file and no pipe: what a scenario started may hold on to it after its end.
+    let mut printed = unnamed_file()?;
+    let duplicate = || printed.try_clone().map_err(Error::io("duplicate a file"));
+    let mut child = Command::new(program)
+        .args(["--exact", name])
+        .env(MEMBER_VARIABLE, "1")
+        .stdin(Stdio::null())
+        .stdout(duplicate()?)
+        .stderr(duplicate()?)
+        .spawn()
+        .map_err(Error::io("start the process of a scenario"))?;
+    let status = end_of(&mut child)?;
+    let mut text = Vec::new();
+    printed
+        .rewind()
+        .and_then(|()| printed.read_to_end(&mut text))
+        .map_err(Error::io("read what a scenario printed"))?;
+    Ok((status, String::from_utf8_lossy(&text).into_owned()))
+}
+
+fn end_of(child: &mut Child) -> Result<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().map_err(Error::io("wait for a scenario"))? {
+            return Ok(status);
+        }
+        if start.elapsed() > LIMIT {
+            child.kill().map_err(Error::io("end a scenario"))?;
+            return child.wait().map_err(Error::io("wait for a scenario"));
+        }
+        poll::rest(Duration::from_millis(100));
+    }
+}
+
+/// A file without a name, which is gone with its last user.
+fn unnamed_file() -> Result<File> {
+    let path = crate::place::base()?.join(format!(
+        "printed-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    let file = File::options()
+        .read(true)
+        .append(true)
+        .create_new(true)
+        .open(&path)
+        .map_err(Error::io(format!("create {}", path.display())))?;
+    std::fs::remove_file(&path).map_err(Error::io(format!("remove {}", path.display())))?;
+    Ok(file)
+}

@@ -1,0 +1,127 @@
+//! `expgsql setup` reads what root is to do only where nobody else can have written it, and says which file that is.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use nix::sys::stat::Mode;
+use nix::unistd::{Uid, chown, mkfifo};
+
+const CONFIG: &str = "node1=a\nnode2=b\nwriter_vip=192.0.2.9\npgsql_pgctl=/zq7x/pg_ctl\npgsql_pgdata=/data\npgsql_repuser=r\n\
+                      pgsql_enable_distlock=false\n";
+
+fn render(dir: &Path, more: &[&str]) -> Output {
+    Command::new("timeout")
+        .arg("20")
+        .arg(env!("CARGO_BIN_EXE_expgsql"))
+        .arg("setup")
+        .args(more)
+        .arg("render")
+        .current_dir(dir)
+        .output()
+        .expect("it runs")
+}
+
+fn stranger(path: &Path) {
+    chown(path, Some(Uid::from_raw(65534)), None).expect("the test runs as root");
+}
+
+type Prepare = fn(&Path, &Path);
+
+#[test]
+fn a_file_of_the_current_directory_is_used_only_if_nobody_else_wrote_it() {
+    let cases: [(&str, Prepare, &str); 8] = [
+        ("one's own", |_, _| {}, ""),
+        (
+            "in a directory of a stranger",
+            |dir, _| stranger(dir),
+            "belongs to",
+        ),
+        ("of a stranger", |_, file| stranger(file), "is not used"),
+        (
+            "for all to write",
+            |_, file| fs::set_permissions(file, Permissions::from_mode(0o666)).unwrap(),
+            "can be written by others",
+        ),
+        (
+            "a link",
+            |dir, file| {
+                fs::rename(file, dir.join("other")).unwrap();
+                symlink("other", file).unwrap();
+            },
+            "is a symbolic link",
+        ),
+        (
+            "a link that leads nowhere",
+            |_, file| {
+                fs::remove_file(file).unwrap();
+                symlink("nowhere", file).unwrap();
+            },
+            "is a symbolic link",
+        ),
+        (
+            "a pipe",
+            |_, file| {
+                fs::remove_file(file).unwrap();
+                mkfifo(file, Mode::S_IRWXU).unwrap();
+            },
+            "is not a file",
+        ),
+        (
+            "a directory",
+            |_, file| {
+                fs::remove_file(file).unwrap();
+                fs::create_dir(file).unwrap();
+            },
+            "is not a file",
+        ),
+    ];
+    for (what, prepare, part) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.ini");
+        fs::write(&file, CONFIG).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        prepare(dir.path(), &file);
+        let output = render(dir.path(), &[]);
+        let (said, printed) = (
+            String::from_utf8_lossy(&output.stderr),
+            String::from_utf8_lossy(&output.stdout),
+        );
+        if part.is_empty() {
+            assert_eq!(output.status.code(), Some(0), "{what}: {said}");
+            let path = fs::canonicalize(&file).unwrap();
+            assert!(
+                said.contains(&format!("using {}", path.display())),
+                "{said}"
+            );
+            assert!(printed.contains("zq7x"), "{printed}");
+        } else {
+            assert_eq!(output.status.code(), Some(2), "{what}: {said}");
+            assert!(
+                said.contains(part) && said.contains("config.ini"),
+                "{what}: {said}"
+            );
+            assert!(
+                !said.contains("zq7x") && printed.is_empty(),
+                "{what}: {said}{printed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_template_of_ones_own_is_nobody_elses() {
+    let dir = tempfile::tempdir().unwrap();
+    let template = dir.path().join("mine.pcs");
+    let text = format!("{CONFIG}pcs_template=./mine.pcs\n");
+    fs::write(dir.path().join("config.ini"), text).unwrap();
+    fs::write(&template, "pcs resource create ${node1}\n").unwrap();
+    let output = render(dir.path(), &["--config", "config.ini"]);
+    assert_eq!(output.stdout, b"pcs resource create a\n", "{output:?}");
+    stranger(&template);
+    let output = render(dir.path(), &["--config", "config.ini"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("mine.pcs belongs to"), "{said}");
+}

@@ -6,7 +6,7 @@ use lab::{Ack, Allowed, Node, RepMode, Result, ScoreClient, Whose};
 
 use super::machines::most_important_standby;
 use super::stage::{
-    GONE, LIMIT, ON_DIVERGENCE, Stage, cut_off, expect, watching_for_two_writable, wrong,
+    GONE, LIMIT, ON_DIVERGENCE, Stage, cut_off, expect, promised, watching_for_two_writable, wrong,
 };
 
 /// The agent's default for `distlock_ttl`.
@@ -222,7 +222,7 @@ fn cannot_renew(stage: &Stage) -> Result<()> {
         })?;
         Ok(cut)
     })?;
-    expect(two.is_empty(), || format!("both took writes: {two:?}"))?;
+    promised(two.is_empty(), || format!("both took writes: {two:?}"))?;
     let acks = acks();
     let last = acks.iter().rfind(|ack| *ack.node == *old.name());
     let first = acks.iter().find(|ack| *ack.node == *other.name());

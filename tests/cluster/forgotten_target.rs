@@ -4,7 +4,7 @@
 use lab::{Allowed, Cluster, Node, RepMode, Result, Status, Whose};
 
 use super::machines::most_important_standby;
-use super::stage::{LIMIT, ON_DIVERGENCE, Stage, expect, refusals, wrong};
+use super::stage::{LIMIT, ON_DIVERGENCE, Stage, expect, promised, refusals, wrong};
 
 const TARGET: &str = "forgotten";
 
@@ -64,7 +64,7 @@ fn only_one_left(stage: &Stage) -> Result<()> {
     }
     stage.recovers()?;
     let lost = stage.client.score().lost(lab)?.len();
-    expect(lost == 0, || {
+    promised(lost == 0, || {
         format!("{lost} acknowledged commits are lost")
     })?;
     expect(is_refused, || {

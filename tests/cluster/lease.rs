@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lab::{Allowed, RepMode, Result, Whose};
 
-use super::stage::{GONE, LIMIT, ON_DIVERGENCE, Stage, expect, watching_for_two_writable, wrong};
+use super::stage::{GONE, LIMIT, ON_DIVERGENCE, Stage, promised, watching_for_two_writable, wrong};
 
 /// The agent's default for `distlock_ttl`.
 const LEASE: Duration = Duration::from_secs(9);
@@ -62,7 +62,7 @@ fn cib_hangs(stage: &Stage) -> Result<()> {
             }
         })
     })?;
-    expect(two.is_empty(), || format!("both took writes: {two:?}"))?;
+    promised(two.is_empty(), || format!("both took writes: {two:?}"))?;
     // Nothing else wakes its daemon up.
     lab.power_off(old)?;
     lab.heal()?;

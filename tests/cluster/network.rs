@@ -7,7 +7,9 @@ use lab::{Ack, Allowed, Builder, Node, RepMode, Result};
 
 use super::machines::most_important_standby;
 use super::split;
-use super::stage::{LIMIT, ON_DIVERGENCE, Stage, cut_off, expect, watching_for_two_writable};
+use super::stage::{
+    LIMIT, ON_DIVERGENCE, Stage, cut_off, expect, promised, watching_for_two_writable,
+};
 
 /// PostgreSQL's default for `wal_sender_timeout`.
 const SENDER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -96,7 +98,7 @@ fn partition(stage: &Stage) -> Result<()> {
         stage.lab.heal()?;
         stage.recovers()
     })?;
-    expect(later.is_empty(), || {
+    promised(later.is_empty(), || {
         format!("two servers took writes after the network was whole again: {later:?}")
     })?;
     let score = stage.client.score();
@@ -106,7 +108,7 @@ fn partition(stage: &Stage) -> Result<()> {
         "nobody else acknowledged anything".into()
     })?;
     let again = after.find(|ack| *ack.node == *old.name());
-    expect(again.is_none(), || {
+    promised(again.is_none(), || {
         format!("{} acknowledged after another had: {again:?}", old.name())
     })
 }

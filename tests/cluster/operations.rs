@@ -5,7 +5,9 @@ use lab::resources::{CLONE, READER, RESOURCE, WRITER};
 use lab::{Allowed, Cluster, Node, RepMode, Result, Whose};
 
 use super::commands::{PROGRAM, cluster, ends, indented};
-use super::stage::{GONE, LIMIT, Stage, expect, refusals, watching_for_two_writable, wrong};
+use super::stage::{
+    GONE, LIMIT, Stage, expect, promised, refusals, watching_for_two_writable, wrong,
+};
 
 /// Every command, with arguments that are right.
 fn all(node: &str) -> Vec<Vec<&str>> {
@@ -734,7 +736,7 @@ fn reset(stage: &Stage, is_quorate: bool) -> Result<()> {
             }
         })
     })?;
-    expect(both.is_empty(), || format!("both take writes: {both:?}"))?;
+    promised(both.is_empty(), || format!("both take writes: {both:?}"))?;
     expect(now.promoted() == [new.name()], || now.to_string())?;
     if is_quorate {
         let lost = stage.client.score().lost(lab)?.len();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use lab::resources::RESOURCE;
 use lab::{Ack, Agent, Allowed, Cluster, Error, Node, RepMode, Result, Score, ScoreClient};
 
-use super::stage::{LIMIT, Stage, cut_off, expect, taken_over_from, wrong};
+use super::stage::{LIMIT, Stage, cut_off, expect, promised, taken_over_from, wrong};
 
 const ROUNDS_VARIABLE: &str = "EXPGSQL_ROUNDS";
 const ROUNDS: u32 = 2;
@@ -86,10 +86,10 @@ pub(crate) fn repeatedly(stage: &Stage) -> Result<()> {
         stage.step(&format!("split {round}"), cut_off(), |stage| {
             let split = split(&stage.lab, &stage.client, round, |_| stage.recovers())?;
             table.row(&split);
-            expect(split.lost == 0, || {
+            promised(split.lost == 0, || {
                 format!("{} acknowledged commits are lost", split.lost)
             })?;
-            expect(split.too_late.is_empty(), || {
+            promised(split.too_late.is_empty(), || {
                 format!(
                     "{} acknowledged after {} had: {:?}",
                     split.old, split.new, split.too_late

@@ -61,6 +61,15 @@ pub(crate) fn expect(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<
     }
 }
 
+/// Demands what nothing may break, a busy machine neither: no acknowledged commit is lost, no two servers take writes.
+pub(crate) fn promised(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<()> {
+    if is_so {
+        Ok(())
+    } else {
+        Err(Error::Promise(otherwise()))
+    }
+}
+
 /// For so long two servers may take writes, as docs/safety.md says: the old one has not stopped yet.
 const MOMENT: Duration = Duration::from_secs(10);
 
@@ -205,6 +214,9 @@ impl Stage {
     /// What happened since `begin`, where it is allowed.
     fn judge(&self, allowed: &Allowed, begin: Duration) -> Result<Seen> {
         let seen = self.seen(begin)?;
+        promised(!allowed.two_took_writes(&seen), || {
+            format!("two took writes:\n{seen}")
+        })?;
         allowed
             .judge(&seen, self.detection())
             .map_err(|why| wrong(format!("not allowed here:\n{why}")))?;
@@ -255,10 +267,12 @@ impl Stage {
             return wrong(format!("step {name:?}: {error}"));
         }
         let evidence = self.lab.evidence();
-        wrong(format!(
-            "step {name:?}: {error}\n{}\n{evidence}",
-            self.picture()
-        ))
+        let text = format!("step {name:?}: {error}\n{}\n{evidence}", self.picture());
+        if matches!(error, Error::Promise(_)) {
+            Error::Promise(text)
+        } else {
+            wrong(text)
+        }
     }
 
     /// What commits wait for, in a word.
@@ -301,17 +315,17 @@ impl Stage {
         let new: Vec<u64> = all.difference(&self.lost.borrow()).copied().collect();
         let is_async = self.mode == RepMode::Async;
         let may_lose = allowed.may_lose() || (is_async && allowed.may_promote());
-        expect(may_lose || new.is_empty(), || {
+        promised(may_lose || new.is_empty(), || {
             format!("{} acknowledged commits are lost: {new:?}", new.len())
         })?;
         let hole = score.hole(&all);
-        expect(hole.is_none(), || {
+        promised(hole.is_none(), || {
             format!(
                 "commit {hole:?} is there, and an earlier one of the same primary is lost: {new:?}"
             )
         })?;
         let gone = score.gone(&self.present.borrow(), &present);
-        expect(may_lose || gone.is_empty(), || {
+        promised(may_lose || gone.is_empty(), || {
             format!("commits that had no answer were there, and are gone: {gone:?}")
         })?;
         self.lost.borrow_mut().extend(&new);
@@ -331,6 +345,7 @@ impl Stage {
         };
         self.lab
             .eventually("every standby has the primary's data", LIMIT, same)
+            .map_err(|error| Error::Promise(error.to_string()))
     }
 
     fn picture(&self) -> String {

@@ -223,7 +223,7 @@ impl Allowed {
             ));
         }
         wrong.extend(self.unexpected(seen));
-        let both = seen.both.iter().filter(|both| both.time > self.both);
+        let both = self.too_long(seen);
         wrong.extend(both.map(|both| {
             let ((one, other), time) = (&both.nodes, both.time.as_secs_f64());
             format!("{one} and {other} took writes at once for {time:.1} s")
@@ -242,6 +242,15 @@ impl Allowed {
         } else {
             Err(wrong.join("\n"))
         }
+    }
+
+    /// Whether two servers took writes at once for longer than is allowed.
+    pub fn two_took_writes(&self, seen: &Seen) -> bool {
+        self.too_long(seen).next().is_some()
+    }
+
+    fn too_long<'a>(&'a self, seen: &'a Seen) -> impl Iterator<Item = &'a Both> {
+        seen.both.iter().filter(|both| both.time > self.both)
     }
 
     /// The failures that nobody expected, and those that came too often.

@@ -92,6 +92,9 @@ pub enum Error {
         "a lab named {0:?} is up already: `cargo lab down --name {0}` ends it, another --name goes beside it"
     )]
     AlreadyUp(String),
+    /// Acknowledged commits are lost, two servers took writes, or a standby has other data: no accident of a busy machine.
+    #[error("{0}")]
+    Promise(String),
     /// Something the lab can't read or can't do here.
     #[error("{0}")]
     Other(String),

@@ -22,11 +22,20 @@ const LABS_VARIABLE: &str = "EXPGSQL_LABS";
 const MEMBER_VARIABLE: &str = "EXPGSQL_LAB_MEMBER";
 /// What the process of a scenario that was left out exits with.
 const LEFT_OUT: u8 = 77;
+/// And of one in which a promise was broken.
+const BROKEN: u8 = 78;
+/// `0`: no scenario is tried a second time.
+const SECOND_VARIABLE: &str = "EXPGSQL_SECOND_TRY";
+/// More scenarios than these do not fail because the machine was busy.
+const SECOND_TRIES: usize = 4;
 /// A scenario that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(1800);
 
 /// Runs the scenarios that the command line selects (filters as with libtest; `--exact`, `--list`): as many of `beside` at a
 /// time as `EXPGSQL_LABS` says (by default one more than there are cores), then those of `alone` one after the other. A single one runs in this process, and what it prints appears at once.
+///
+/// Labs beside each other take each other's time. So a few that failed are tried once more at the end, alone: what they failed
+/// in is printed at the end all the same, and the closing line counts them. A broken promise ([`Error::Promise`]) is final.
 ///
 /// With `EXPGSQL_LAB=skip` every one is left out, and the closing line says so; without root every one fails.
 pub fn pool(beside: &[Scenario], alone: &[Scenario]) -> ExitCode {
@@ -53,24 +62,55 @@ pub fn pool(beside: &[Scenario], alone: &[Scenario]) -> ExitCode {
     }
     let selects = |scenario: &&Scenario| arguments.selects(scenario.name);
     let queue: Mutex<VecDeque<&Scenario>> = Mutex::new(beside.iter().filter(selects).collect());
-    let report = Mutex::new(report);
+    let results = Mutex::new(Results {
+        report,
+        failed: Vec::new(),
+    });
     let next = || lock(&queue).pop_front();
     std::thread::scope(|scope| {
         for _ in 0..labs() {
             scope.spawn(|| {
                 while let Some(scenario) = next() {
-                    in_its_process(scenario, &report);
+                    in_its_process(scenario, &results);
                 }
             });
         }
     });
     for scenario in alone.iter().filter(selects) {
-        in_its_process(scenario, &report);
+        in_its_process(scenario, &results);
+    }
+    let results = results.into_inner();
+    let Results { report, failed } = results.unwrap_or_else(PoisonError::into_inner);
+    again(report, failed).close()
+}
+
+/// What the scenarios came to.
+struct Results {
+    report: Report,
+    /// Those that may be tried a second time, and why they failed.
+    failed: Vec<(&'static str, String)>,
+}
+
+/// Tries those a second time, alone, that failed beside others.
+fn again(mut report: Report, failed: Vec<(&'static str, String)>) -> Report {
+    if !may_try_again(failed.len(), std::env::var(SECOND_VARIABLE).ok().as_deref()) {
+        for (name, why) in failed {
+            report.count(name, Outcome::Failed(why));
+        }
+        return report;
+    }
+    for (name, first) in failed {
+        println!("scenario {name} failed beside others, and is tried a second time, alone");
+        let (outcome, printed) = ended(name);
+        print!("{printed}");
+        match outcome {
+            Outcome::Passed => report.passed_at_the_second_try(name, first),
+            Outcome::LeftOut(_) | Outcome::Failed(_) | Outcome::Broken(_) => {
+                report.count(name, outcome);
+            }
+        }
     }
     report
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .close()
 }
 
 fn lock<T>(what: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -100,30 +140,48 @@ fn member(chosen: &[&Scenario]) -> ExitCode {
         Outcome::Passed => ExitCode::SUCCESS,
         Outcome::LeftOut(_) => ExitCode::from(LEFT_OUT),
         Outcome::Failed(_) => ExitCode::FAILURE,
+        Outcome::Broken(_) => ExitCode::from(BROKEN),
     }
 }
 
-fn in_its_process(scenario: &Scenario, report: &Mutex<Report>) {
+fn in_its_process(scenario: &Scenario, results: &Mutex<Results>) {
     println!("scenario {} begins", scenario.name);
-    let (outcome, printed) = match run(scenario.name) {
-        Ok((status, printed)) => (outcome(scenario.name, status, &printed), printed),
+    let (outcome, printed) = ended(scenario.name);
+    // Printed under the lock: two stories are not to be mixed.
+    let mut results = lock(results);
+    print!("{printed}");
+    match outcome {
+        Outcome::Failed(why) => results.failed.push((scenario.name, why)),
+        Outcome::Passed | Outcome::LeftOut(_) | Outcome::Broken(_) => {
+            results.report.count(scenario.name, outcome);
+        }
+    }
+}
+
+fn may_try_again(failed: usize, told: Option<&str>) -> bool {
+    told != Some("0") && failed <= SECOND_TRIES
+}
+
+/// Runs a scenario to its end, and gives what it printed, with a closing line in any case.
+fn ended(name: &str) -> (Outcome, String) {
+    let (outcome, mut printed) = match run(name) {
+        Ok((status, printed)) => (outcome(name, status, &printed), printed),
         Err(error) => (Outcome::Failed(error.to_string()), String::new()),
     };
-    // Printed under the lock: two stories are not to be mixed.
-    let mut report = lock(report);
-    print!("{printed}");
-    if let Outcome::Failed(why) = &outcome
+    if let Outcome::Failed(why) | Outcome::Broken(why) = &outcome
         && !printed.contains("... FAILED")
     {
-        println!("scenario {} ... FAILED\n{why}", scenario.name);
+        let line = format!("scenario {name} ... FAILED\n{why}\n");
+        printed.push_str(&line);
     }
-    report.count(scenario.name, outcome);
+    (outcome, printed)
 }
 
 fn outcome(name: &str, status: ExitStatus, printed: &str) -> Outcome {
     match status.code() {
         Some(0) => Outcome::Passed,
         Some(code) if code == i32::from(LEFT_OUT) => Outcome::LeftOut(String::new()),
+        Some(code) if code == i32::from(BROKEN) => Outcome::Broken(reason_in(printed, name)),
         Some(_) => Outcome::Failed(reason_in(printed, name)),
         None => Outcome::Failed(format!(
             "its process ended by signal {}\n{}",
@@ -185,4 +243,29 @@ fn unnamed_file() -> Result<File> {
         .map_err(Error::io(format!("create {}", path.display())))?;
     std::fs::remove_file(&path).map_err(Error::io(format!("remove {}", path.display())))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_that_failed_are_tried_again_and_many_are_not() {
+        assert!(may_try_again(SECOND_TRIES, None));
+        assert!(may_try_again(1, Some("1")));
+        assert!(!may_try_again(1, Some("0")));
+        assert!(!may_try_again(SECOND_TRIES + 1, None));
+    }
+
+    #[test]
+    fn how_a_process_ended_says_whether_it_may_be_tried_again() {
+        let ended = |code: i32| {
+            let printed = "scenario a::b ... FAILED, 1.0 s\nwhy\n";
+            outcome("a::b", ExitStatus::from_raw(code << 8), printed)
+        };
+        assert_eq!(ended(0), Outcome::Passed);
+        assert_eq!(ended(i32::from(LEFT_OUT)), Outcome::LeftOut(String::new()));
+        assert_eq!(ended(i32::from(BROKEN)), Outcome::Broken("why".into()));
+        assert_eq!(ended(1), Outcome::Failed("why".into()));
+    }
 }

@@ -28,6 +28,8 @@ macro_rules! scenarios {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
     passed: usize,
+    /// Of those that passed.
+    at_the_second_try: usize,
     failed: usize,
     left_out: usize,
     filtered: usize,
@@ -37,13 +39,19 @@ impl Tally {
     fn line(self) -> String {
         let Self {
             passed,
+            at_the_second_try,
             failed,
             left_out,
             filtered,
         } = self;
         let result = if failed > 0 { "FAILED" } else { "ok" };
+        let second = if at_the_second_try > 0 {
+            format!(" ({at_the_second_try} at the second try, see above)")
+        } else {
+            String::new()
+        };
         format!(
-            "scenarios: {result}. {passed} passed; {failed} failed; {left_out} left out; {filtered} filtered out"
+            "scenarios: {result}. {passed} passed{second}; {failed} failed; {left_out} left out; {filtered} filtered out"
         )
     }
 }
@@ -119,6 +127,8 @@ pub(crate) enum Outcome {
     LeftOut(String),
     /// And why, with the evidence.
     Failed(String),
+    /// The same; a second try would not excuse it: see [`Error::Promise`].
+    Broken(String),
 }
 
 /// What a run has come to so far.
@@ -126,6 +136,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Report {
     tally: Tally,
     failures: Vec<(&'static str, String)>,
+    /// Why those failed at first that passed at the second try.
+    unstable: Vec<(&'static str, String)>,
 }
 
 impl Report {
@@ -151,18 +163,31 @@ impl Report {
         match outcome {
             Outcome::Passed => self.tally.passed += 1,
             Outcome::LeftOut(_) => self.tally.left_out += 1,
-            Outcome::Failed(why) => {
+            Outcome::Failed(why) | Outcome::Broken(why) => {
                 self.tally.failed += 1;
                 self.failures.push((name, why));
             }
         }
     }
 
+    /// A scenario passed alone that had failed beside others, and why it had.
+    pub(crate) fn passed_at_the_second_try(&mut self, name: &'static str, why: String) {
+        self.tally.passed += 1;
+        self.tally.at_the_second_try += 1;
+        self.unstable.push((name, why));
+    }
+
     /// The failures once more at the end, and shorter: the evidence is long, and what reads the output may keep only its
     /// end. Then the tally.
     pub(crate) fn close(self) -> ExitCode {
+        let budget = DIGESTS / (self.failures.len() + self.unstable.len()).max(1);
+        for (name, why) in &self.unstable {
+            println!(
+                "passed at the second try: {name}; the first: {}",
+                digest(why, budget)
+            );
+        }
         for (name, why) in &self.failures {
-            let budget = DIGESTS / self.failures.len();
             println!("failed: {name}: {}", digest(why, budget));
         }
         println!("{}", self.tally.line());
@@ -180,7 +205,9 @@ fn closing_line(name: &str, outcome: &Outcome, took: Duration) -> String {
     match outcome {
         Outcome::Passed => format!("scenario {name} ... ok, {took:.1} s"),
         Outcome::LeftOut(why) => format!("scenario {name} ... left out: {why}"),
-        Outcome::Failed(why) => format!("scenario {name} ... FAILED, {took:.1} s\n{why}"),
+        Outcome::Failed(why) | Outcome::Broken(why) => {
+            format!("scenario {name} ... FAILED, {took:.1} s\n{why}")
+        }
     }
 }
 
@@ -243,6 +270,7 @@ fn attempt(scenario: &Scenario) -> Outcome {
         Err(error) if matches!(error, Error::Skipped | Error::LeftOut(_)) => {
             Outcome::LeftOut(error.to_string())
         }
+        Err(error @ Error::Promise(_)) => Outcome::Broken(error.to_string()),
         Err(error) => Outcome::Failed(error.to_string()),
     }
 }
@@ -340,6 +368,33 @@ mod tests {
         assert_eq!(
             line,
             "scenarios: ok. 2 passed; 0 failed; 3 left out; 0 filtered out"
+        );
+    }
+
+    #[test]
+    fn the_closing_line_tells_what_passed_at_the_second_try() {
+        let mut report = Report::new();
+        report.passed_at_the_second_try("a::b", "too late".into());
+        report.count("a::c", Outcome::Passed);
+        assert_eq!(
+            report.tally.line(),
+            "scenarios: ok. 2 passed (1 at the second try, see above); 0 failed; 0 left out; 0 filtered out"
+        );
+    }
+
+    #[test]
+    fn a_broken_promise_is_a_failure_of_its_own() {
+        let scenario = |run| attempt(&Scenario { name: "a::b", run });
+        if packages::available().is_err() {
+            return;
+        }
+        assert_eq!(
+            scenario(|| Err(Error::Promise("3 acknowledged commits are lost".into()))),
+            Outcome::Broken("3 acknowledged commits are lost".into())
+        );
+        assert_eq!(
+            scenario(|| Err(Error::Other("not yet healthy".into()))),
+            Outcome::Failed("not yet healthy".into())
         );
     }
 }

@@ -20,6 +20,9 @@ pub const CIB_READ: Duration = Duration::from_secs(10);
 /// the whole of it.
 pub const CIB_COPY: Duration = Duration::from_secs(1);
 
+/// How often the others' copies are looked at until they have a change.
+pub const CIB_COPY_POLL: Duration = Duration::from_millis(50);
+
 /// How often a starting or promoting server is asked whether it is ready.
 pub const READY_POLL: Duration = Duration::from_millis(40);
 

@@ -509,11 +509,19 @@ pub struct ClusterView {
 /// See [`ClusterView::knows_degraded`]; of a feature set such as `3.16.1`.
 #[must_use]
 pub fn knows_degraded(feature_set: &str) -> bool {
-    let numbers = feature_set.split('.');
-    let mut parts = numbers.map_while(|part| part.parse::<u32>().ok());
-    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    version >= (3, 10)
+    version(feature_set) >= (3, 10, 0)
 }
+
+/// The numbers of a feature set; what is no number, and all behind it, counts as 0.
+fn version(feature_set: &str) -> (u32, u32, u32) {
+    let numbers = feature_set.split('.');
+    let mut parts = numbers.map_while(|part| part.parse().ok());
+    let mut next = || parts.next().unwrap_or(0);
+    (next(), next(), next())
+}
+
+/// The transient attribute in which each node's controller says what feature set it has, from 2.1.5 on.
+const NODE_FEATURE_SET: &str = "#feature-set";
 
 impl ClusterView {
     /// A CIB with neither nodes nor properties, to be filled.
@@ -544,6 +552,16 @@ impl ClusterView {
     #[must_use]
     pub fn knows_degraded(&self) -> bool {
         self.feature_set.as_deref().is_some_and(knows_degraded)
+    }
+
+    /// Whether every member's CIB daemon takes a change of the outermost element under conditions: up to 3.0.0, whose feature set
+    /// is 3.20.0 (see [`crate::pacemaker::patch`]). Each daemon carries a change out by itself, so the newest member counts.
+    #[must_use]
+    pub fn takes_a_path_to_the_root(&self) -> bool {
+        let members = self.members();
+        let own = members.filter_map(|node| node.transient.get(NODE_FEATURE_SET));
+        let mut all = own.chain(self.feature_set.as_deref());
+        all.all(|set| version(set) < (3, 20, 1))
     }
 
     /// A node by name.
@@ -789,6 +807,43 @@ mod tests {
             let mut view = view(&[]);
             view.feature_set = text.map(str::to_owned);
             assert_eq!(view.knows_degraded(), known, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_newest_member_says_which_changes_arrive() {
+        for (oldest, newest, expected) in [
+            (Some("3.16.1"), None, true),
+            (Some("3.16.1"), Some("3.16.1"), true),
+            (Some("3.20.0"), Some("3.20.0"), true),
+            (Some("3.20.0"), Some("3.20.1"), false),
+            (Some("3.16.1"), Some("4.0"), false),
+            (Some("3.20.1"), None, false),
+            (None, None, true),
+        ] {
+            let mut view = view(&[]);
+            view.feature_set = oldest.map(str::to_owned);
+            for (name, set) in [("node1", oldest), ("node2", newest)] {
+                let name = NodeName::new(name).unwrap();
+                let mut node = NodeView::new(name.clone(), "1", NodeKind::Member);
+                node.in_membership = true;
+                if let Some(set) = set {
+                    node.transient.add(
+                        NODE_FEATURE_SET,
+                        NvPair {
+                            id: "i".into(),
+                            set_id: "s".into(),
+                            value: set.into(),
+                        },
+                    );
+                }
+                view.nodes.insert(name, node);
+            }
+            assert_eq!(
+                view.takes_a_path_to_the_root(),
+                expected,
+                "{oldest:?} {newest:?}"
+            );
         }
     }
 

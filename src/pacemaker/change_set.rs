@@ -1,19 +1,20 @@
 //! Changes of permanent node attributes and cluster properties: all in one step, checked afterwards, and if need be only
 //! under a condition. What a confirmed change proves is in [`crate::pacemaker::attributes`].
 //!
-//! Two forms, the same on every version of Pacemaker: `cibadmin --modify` with the conditions in a path to `/cib/configuration`, and,
-//! where the admin_epoch is raised as well, a patch against the CIB's exact version ([`crate::pacemaker::patch`] says why).
+//! `cibadmin --modify` with the conditions in a path to `/cib/configuration`, and to `/cib` where the admin_epoch is raised as well. A
+//! member with Pacemaker 3.0.1 or newer refuses the latter; then it is a patch against the coordinator's copy ([`crate::pacemaker::patch`]).
 
 use std::fmt;
 
 use crate::log::say;
-use crate::model::cluster_view::{CibVersion, ClusterView, NvPair, NvPairs};
+use crate::model::cluster_view::{CibVersion, ClusterView, NodeView, NvPair, NvPairs};
 use crate::model::node_name::NodeName;
 use crate::pacemaker::attributes::{WriteError, refuse_bad_text};
 use crate::pacemaker::cib::{Cib, exit_code, parse};
 use crate::pacemaker::patch;
 use crate::pacemaker::xml::{Element, xpath_literal};
-use crate::sys::{Command, Deadline};
+use crate::sys::{Command, Deadline, poll_until};
+use crate::timing;
 use crate::trial::is_out;
 
 /// The set our cluster properties are in, where they are not in another already.
@@ -223,22 +224,30 @@ impl ChangeSet {
         if rest.is_empty() {
             return Ok(None);
         }
-        let mut is_guarded = false;
-        if let Some(weight) = rest.raise_admin_epoch {
-            rest.raise(weight, cib, view, deadline)?;
-            is_guarded = true;
-        } else if let Some(xml) = rest.to_xml(view)? {
-            let path = format!("/cib/configuration{}", rest.predicates(view)?);
-            // Without --allow-create a pair that does not exist yet is an error.
-            let modify = cib
-                .cibadmin(deadline)
-                .args(["--modify", "--allow-create", "--xml-pipe"]);
-            rest.run(
-                modify.arg(format!("--xpath={path}")).stdin(xml),
-                cib,
-                deadline,
-            )?;
-            is_guarded = true;
+        let mut is_guarded = true;
+        // Without --allow-create a pair that does not exist yet is an error.
+        let modify = |path: String, xml: Vec<u8>| {
+            let command = cib.cibadmin(deadline);
+            let command = command.args(["--modify", "--allow-create", "--xml-pipe"]);
+            let command = command.arg(format!("--xpath={path}")).stdin(xml);
+            rest.run(command, cib, deadline)
+        };
+        match (rest.raise_admin_epoch, rest.configuration(view)?) {
+            (Some(weight), configuration) if view.takes_a_path_to_the_root() => {
+                let raised = view.version.admin_epoch + weight.steps();
+                let mut outermost = Element::new("cib").with("admin_epoch", &raised.to_string());
+                if !configuration.is_empty() {
+                    outermost.merge(configuration);
+                }
+                let path = format!("/cib[configuration{}]", rest.predicates(view)?);
+                modify(path, outermost.to_bytes())?;
+            }
+            (Some(weight), _) => rest.raise(weight, cib, view, deadline)?,
+            (None, configuration) if configuration.is_empty() => is_guarded = false,
+            (None, configuration) => {
+                let path = format!("/cib/configuration{}", rest.predicates(view)?);
+                modify(path, configuration.to_bytes())?;
+            }
         }
         let guard = if is_guarded {
             String::new()
@@ -262,10 +271,11 @@ impl ChangeSet {
         Ok(Some(after))
     }
 
-    /// Sets the values and raises the admin_epoch in one step, if all is as it should be.
+    /// Sets the values and raises the admin_epoch in one step, if all is as it should be, by a patch of the coordinator's copy.
     ///
     /// The patch fits one version of the CIB only, so each change that comes in between, of the status as well, takes
-    /// another look and another try.
+    /// another look and another try. A member whose copy has another version refuses it, and the daemons tell nobody: so it is
+    /// done when every member's copy has been read and has it.
     fn raise(
         &self,
         weight: Weight,
@@ -278,7 +288,8 @@ impl ChangeSet {
             if refusals > 0 && deadline.is_past() {
                 return Err(WriteError::Restless(refusals));
             }
-            let text = cib.read_text(deadline).map_err(WriteError::NotRead)?;
+            let text = cib.coordinators_text(before, deadline);
+            let text = text.map_err(WriteError::NotRead)?;
             let now = parse(&text).map_err(WriteError::NotRead)?;
             if let Some((version, error)) = refused
                 && version == now.version
@@ -302,7 +313,8 @@ impl ChangeSet {
                         times = refusals
                     );
                 }
-                return Ok(());
+                let raised = now.version.admin_epoch + weight.steps();
+                return self.is_everywhere(raised, cib, deadline);
             };
             let error = WriteError::from_run(error, limit);
             if !matches!(error, WriteError::Superseded | WriteError::Failed(_)) {
@@ -312,6 +324,48 @@ impl ChangeSet {
             refused = Some((now.version, error));
         }
         Err(WriteError::Restless(MOST_TRIES))
+    }
+
+    /// Waits until every member's own copy says the same of what was changed, under this admin_epoch or one that somebody has made
+    /// of it since. A copy that was behind is brought up to the coordinator's within moments.
+    fn is_everywhere(&self, raised: u64, cib: &Cib, deadline: Deadline) -> Result<(), WriteError> {
+        if cib.is_file() {
+            return Ok(());
+        }
+        let mut last = None;
+        let is_there = poll_until(deadline, timing::CIB_COPY_POLL, || {
+            let copies = cib.read(deadline).and_then(|now| {
+                // Anew each time: a member may have left.
+                let copy =
+                    |node: &NodeView| cib.read_at(&node.name, deadline.min(timing::CIB_COPY));
+                now.members().map(copy).collect::<Result<Vec<_>, _>>()
+            });
+            last = match copies {
+                Ok(copies) => self.odd_one(raised, &copies),
+                Err(error) => Some(error.to_string()),
+            };
+            last.is_none().then_some(())
+        });
+        is_there.ok_or_else(|| WriteError::NotConfirmed {
+            what: format!("admin_epoch {raised} in every member's copy"),
+            found: last.unwrap_or_default(),
+        })
+    }
+
+    /// A copy that lacks what was changed, in words.
+    fn odd_one(&self, raised: u64, copies: &[ClusterView]) -> Option<String> {
+        let seen = |copy: &ClusterView| {
+            let properties = self.properties.iter();
+            let properties = properties.map(|change| copy.properties.pair(&change.name).cloned());
+            let permanent = self.permanent.iter();
+            let permanent = permanent.map(|change| permanent_pair(copy, change).cloned());
+            let values: Vec<Option<NvPair>> = properties.chain(permanent).collect();
+            (copy.version.admin_epoch, values)
+        };
+        let first = seen(copies.first()?);
+        let is_odd = |copy: &&ClusterView| copy.version.admin_epoch < raised || seen(copy) != first;
+        let odd = copies.iter().find(is_odd)?;
+        Some(format!("a copy with {}", odd.version))
     }
 
     /// Runs cibadmin, and finds out which condition it was that failed.
@@ -396,6 +450,11 @@ impl ChangeSet {
     /// # Errors
     /// [`WriteError::UnknownNode`], [`WriteError::BadValue`].
     pub fn to_xml(&self, view: &ClusterView) -> Result<Option<Vec<u8>>, WriteError> {
+        let configuration = self.configuration(view)?;
+        Ok((!configuration.is_empty()).then(|| configuration.to_bytes()))
+    }
+
+    fn configuration(&self, view: &ClusterView) -> Result<Element, WriteError> {
         let mut configuration = Element::new("configuration");
         for write in self.writes(view)? {
             let set = Element::new(write.place.set_tag())
@@ -409,7 +468,7 @@ impl ChangeSet {
                 }
             });
         }
-        Ok((!configuration.is_empty()).then(|| configuration.to_bytes()))
+        Ok(configuration)
     }
 
     /// The pairs to be written.
@@ -590,6 +649,15 @@ mod tests {
         String::from_utf8(changes.to_xml(&parse(ONLINE).unwrap()).unwrap().unwrap()).unwrap()
     }
 
+    /// One of the members has a Pacemaker that takes patches only.
+    fn newer() -> String {
+        let old = r##"name="#feature-set" value="3.16.1""##;
+        let new = r##"name="#feature-set" value="3.20.1""##;
+        let text = ONLINE.replacen(old, new, 1);
+        assert!(!parse(&text).unwrap().takes_a_path_to_the_root());
+        text
+    }
+
     /// A CIB file of its own, changed by the real cibadmin.
     struct OnFile {
         cib: Cib,
@@ -706,50 +774,54 @@ mod tests {
 
     #[test]
     fn raising_the_epoch_alone_touches_nothing_else() {
-        let file = OnFile::new(ONLINE);
-        let before = file.text();
-        file.apply(&ChangeSet::default().raise_admin_epoch(Weight::Promotion))
-            .unwrap();
-        let is_counter = |line: &str| line.starts_with("<cib ");
-        let rest = |text: &str| {
-            let lines = text.lines().filter(|line| !is_counter(line));
-            lines.map(str::to_owned).collect::<Vec<_>>()
-        };
-        let after = file.text();
-        assert_eq!(rest(&after), rest(&before));
-        let kept = [
-            "crm_feature_set=\"3.16.1\"",
-            "validate-with=\"pacemaker-3.9\"",
-            "have-quorum=\"1\"",
-            "dc-uuid=\"1\"",
-            "admin_epoch=\"111\"",
-        ];
-        let outermost = after.lines().find(|line| is_counter(line)).unwrap();
-        for attribute in kept {
-            assert!(outermost.contains(attribute), "{attribute}: {outermost}");
+        for text in [ONLINE, &newer()] {
+            let file = OnFile::new(text);
+            let before = file.text();
+            file.apply(&ChangeSet::default().raise_admin_epoch(Weight::Promotion))
+                .unwrap();
+            let is_counter = |line: &str| line.starts_with("<cib ");
+            let rest = |text: &str| {
+                let lines = text.lines().filter(|line| !is_counter(line));
+                lines.map(str::to_owned).collect::<Vec<_>>()
+            };
+            let after = file.text();
+            assert_eq!(rest(&after), rest(&before));
+            let kept = [
+                "crm_feature_set=\"3.16.1\"",
+                "validate-with=\"pacemaker-3.9\"",
+                "have-quorum=\"1\"",
+                "dc-uuid=\"1\"",
+                "admin_epoch=\"111\"",
+            ];
+            let outermost = after.lines().find(|line| is_counter(line)).unwrap();
+            for attribute in kept {
+                assert!(outermost.contains(attribute), "{attribute}: {outermost}");
+            }
         }
     }
 
     #[test]
     fn whoever_comes_in_between_makes_it_look_again() {
-        let file = OnFile::new(ONLINE);
-        let stale = file.view();
-        // The status and the configuration have changed since, not what the condition is about.
-        file.apply(&ChangeSet::default().property("somebody-s", Some("1")))
-            .unwrap();
-        let change = ChangeSet::default()
-            .permanent(&node("node2"), DATA_STATUS, Some("DISCONNECT"))
-            .raise_admin_epoch(Weight::Revocation)
-            .only_if(Condition::Property {
-                name: REPL_INFO.to_owned(),
-                is: Some("node2|2|0000000004000000".to_owned()),
-            });
-        let after = change
-            .apply(&file.cib, &stale, file.deadline)
-            .unwrap()
-            .unwrap();
-        assert_eq!(after.property("somebody-s"), Some("1"));
-        assert_eq!(after.version.admin_epoch, stale.version.admin_epoch + 1);
+        for text in [ONLINE, &newer()] {
+            let file = OnFile::new(text);
+            let stale = file.view();
+            // The status and the configuration have changed since, not what the condition is about.
+            file.apply(&ChangeSet::default().property("somebody-s", Some("1")))
+                .unwrap();
+            let change = ChangeSet::default()
+                .permanent(&node("node2"), DATA_STATUS, Some("DISCONNECT"))
+                .raise_admin_epoch(Weight::Revocation)
+                .only_if(Condition::Property {
+                    name: REPL_INFO.to_owned(),
+                    is: Some("node2|2|0000000004000000".to_owned()),
+                });
+            let after = change
+                .apply(&file.cib, &stale, file.deadline)
+                .unwrap()
+                .unwrap();
+            assert_eq!(after.property("somebody-s"), Some("1"));
+            assert_eq!(after.version.admin_epoch, stale.version.admin_epoch + 1);
+        }
     }
 
     #[test]
@@ -781,7 +853,7 @@ mod tests {
     #[test]
     fn what_pacemaker_refuses_for_good_is_not_tried_for_ever() {
         // Two names that get the same id, which no schema lets through.
-        let file = OnFile::new(ONLINE);
+        let file = OnFile::new(&newer());
         let change = ChangeSet::default()
             .property("a:b", Some("x"))
             .property("a;b", Some("y"))
@@ -789,6 +861,31 @@ mod tests {
         let error = file.apply(&change).unwrap_err();
         assert!(!error.leaves_it_open(), "{error}");
         assert!(matches!(error, WriteError::Failed(_)), "{error}");
+    }
+
+    #[test]
+    fn a_change_is_everywhere_when_all_copies_say_the_same() {
+        let copy = |admin_epoch: u64, value: &str| {
+            let text = ONLINE.replace("node2|2|0000000004000000", value);
+            let mut copy = parse(&text).unwrap();
+            copy.version.admin_epoch = admin_epoch;
+            copy
+        };
+        let change = ChangeSet::default().property(REPL_INFO, Some("new"));
+        for (copies, is_there) in [
+            ([(12, "new"), (12, "new"), (12, "new")], true),
+            // Somebody has gone on from there.
+            ([(13, "newer"), (13, "newer"), (13, "newer")], true),
+            // One is on its way.
+            ([(13, "newer"), (12, "new"), (13, "newer")], false),
+            ([(12, "new"), (11, "old"), (12, "new")], false),
+            ([(11, "old"), (11, "old"), (11, "old")], false),
+            // Refused there, and another change came after it.
+            ([(12, "new"), (12, "old"), (12, "new")], false),
+        ] {
+            let views = copies.map(|(admin_epoch, value)| copy(admin_epoch, value));
+            assert_eq!(change.odd_one(12, &views).is_none(), is_there, "{copies:?}");
+        }
     }
 
     #[test]
@@ -815,29 +912,31 @@ mod tests {
 
     #[test]
     fn a_whole_change_set_arrives_in_one_step() {
-        let file = OnFile::new(ONLINE);
-        let before = file.view();
-        let changes = ChangeSet::default()
-            .property(REPL_INFO, Some("node1|3|0000000005000000"))
-            .property("pgsql_SYNC", Some("7|1|node1|a<&\"'>b"))
-            .permanent(&node("NODE2"), DATA_STATUS, Some("DISCONNECT"))
-            .permanent(&node("node2"), "new", Some(""))
-            .raise_admin_epoch(Weight::Revocation);
-        let after = file.apply(&changes).unwrap().unwrap();
-        assert_eq!(after, file.view());
-        assert_eq!(after.version.admin_epoch, before.version.admin_epoch + 1);
-        assert!(after.version > before.version);
-        assert_eq!(after.property(REPL_INFO), Some("node1|3|0000000005000000"));
-        assert_eq!(after.property("pgsql_SYNC"), Some("7|1|node1|a<&\"'>b"));
-        let node2 = after.node(&node("node2")).unwrap();
-        assert_eq!(node2.permanent.get(DATA_STATUS), Some("DISCONNECT"));
-        assert_eq!(node2.permanent.pair("new").unwrap().value, "");
-        assert_eq!(after.nodes.len(), 2);
-        assert_eq!(
-            after.properties.iter().count(),
-            before.properties.iter().count() + 1,
-            "no pair is doubled"
-        );
+        for text in [ONLINE, &newer()] {
+            let file = OnFile::new(text);
+            let before = file.view();
+            let changes = ChangeSet::default()
+                .property(REPL_INFO, Some("node1|3|0000000005000000"))
+                .property("pgsql_SYNC", Some("7|1|node1|a<&\"'>b"))
+                .permanent(&node("NODE2"), DATA_STATUS, Some("DISCONNECT"))
+                .permanent(&node("node2"), "new", Some(""))
+                .raise_admin_epoch(Weight::Revocation);
+            let after = file.apply(&changes).unwrap().unwrap();
+            assert_eq!(after, file.view());
+            assert_eq!(after.version.admin_epoch, before.version.admin_epoch + 1);
+            assert!(after.version > before.version);
+            assert_eq!(after.property(REPL_INFO), Some("node1|3|0000000005000000"));
+            assert_eq!(after.property("pgsql_SYNC"), Some("7|1|node1|a<&\"'>b"));
+            let node2 = after.node(&node("node2")).unwrap();
+            assert_eq!(node2.permanent.get(DATA_STATUS), Some("DISCONNECT"));
+            assert_eq!(node2.permanent.pair("new").unwrap().value, "");
+            assert_eq!(after.nodes.len(), 2);
+            assert_eq!(
+                after.properties.iter().count(),
+                before.properties.iter().count() + 1,
+                "no pair is doubled"
+            );
+        }
     }
 
     #[test]
@@ -922,56 +1021,58 @@ mod tests {
 
     #[test]
     fn a_condition_is_checked_in_the_same_step() {
-        let file = OnFile::new(ONLINE);
-        let resource = ResourceName::new("pgsql").unwrap();
-        let name = ClusterProperty::ReplInfo.name(&resource);
-        let condition = |is: Option<&str>| Condition::Property {
-            name: name.clone(),
-            is: is.map(str::to_owned),
-        };
-        let revoke = ChangeSet::default()
-            .permanent(&node("node2"), DATA_STATUS, Some("DISCONNECT"))
-            .raise_admin_epoch(Weight::Revocation);
+        for text in [ONLINE, &newer()] {
+            let file = OnFile::new(text);
+            let resource = ResourceName::new("pgsql").unwrap();
+            let name = ClusterProperty::ReplInfo.name(&resource);
+            let condition = |is: Option<&str>| Condition::Property {
+                name: name.clone(),
+                is: is.map(str::to_owned),
+            };
+            let revoke = ChangeSet::default()
+                .permanent(&node("node2"), DATA_STATUS, Some("DISCONNECT"))
+                .raise_admin_epoch(Weight::Revocation);
 
-        let stale = file.view();
-        for wrong in [
-            condition(Some("node1|1|0")),
-            condition(None),
-            condition(Some("both ' and x")),
-        ] {
-            let error = file.apply(&revoke.clone().only_if(wrong)).unwrap_err();
+            let stale = file.view();
+            for wrong in [
+                condition(Some("node1|1|0")),
+                condition(None),
+                condition(Some("both ' and x")),
+            ] {
+                let error = file.apply(&revoke.clone().only_if(wrong)).unwrap_err();
+                assert!(
+                    matches!(error, WriteError::ConditionFailed { .. }),
+                    "{error}"
+                );
+            }
+            assert_eq!(file.view(), stale, "nothing was changed");
+
+            let data_status = |is: &str| Condition::Permanent {
+                node: node("node2"),
+                name: DATA_STATUS.to_owned(),
+                is: Some(is.to_owned()),
+            };
+            let right = revoke
+                .clone()
+                .only_if(condition(Some("node2|2|0000000004000000")));
+            let error = file
+                .apply(&right.clone().only_if(data_status("LATEST")))
+                .unwrap_err();
+            let expected = "attribute pgsql-data-status of node2 is \"LATEST\"";
             assert!(
-                matches!(error, WriteError::ConditionFailed { .. }),
+                matches!(&error, WriteError::ConditionFailed { condition, view }
+                if condition == expected && **view == stale),
                 "{error}"
             );
+            let absent = Condition::Permanent {
+                node: node("node1"),
+                name: "voided".to_owned(),
+                is: None,
+            };
+            file.apply(&right.only_if(data_status("STREAMING|SYNC")).only_if(absent))
+                .unwrap()
+                .unwrap();
         }
-        assert_eq!(file.view(), stale, "nothing was changed");
-
-        let data_status = |is: &str| Condition::Permanent {
-            node: node("node2"),
-            name: DATA_STATUS.to_owned(),
-            is: Some(is.to_owned()),
-        };
-        let right = revoke
-            .clone()
-            .only_if(condition(Some("node2|2|0000000004000000")));
-        let error = file
-            .apply(&right.clone().only_if(data_status("LATEST")))
-            .unwrap_err();
-        let expected = "attribute pgsql-data-status of node2 is \"LATEST\"";
-        assert!(
-            matches!(&error, WriteError::ConditionFailed { condition, view }
-                if condition == expected && **view == stale),
-            "{error}"
-        );
-        let absent = Condition::Permanent {
-            node: node("node1"),
-            name: "voided".to_owned(),
-            is: None,
-        };
-        file.apply(&right.only_if(data_status("STREAMING|SYNC")).only_if(absent))
-            .unwrap()
-            .unwrap();
     }
 
     #[test]
@@ -1011,11 +1112,14 @@ mod tests {
 
     #[test]
     fn a_second_writer_who_raised_the_epoch_is_noticed() {
-        let file = OnFile::new(ONLINE);
-        let stale = file.view();
-        let raise = ChangeSet::default().raise_admin_epoch(Weight::Revocation);
-        file.apply(&raise).unwrap();
-        let result = raise.apply(&file.cib, &stale, file.deadline);
-        assert!(matches!(result, Err(WriteError::Superseded)), "{result:?}");
+        for text in [ONLINE.to_owned(), newer()] {
+            let file = OnFile::new(&text);
+            let stale = file.view();
+            let raise = ChangeSet::default().raise_admin_epoch(Weight::Promotion);
+            file.apply(&raise).unwrap();
+            let less = ChangeSet::default().raise_admin_epoch(Weight::Revocation);
+            let result = less.apply(&file.cib, &stale, file.deadline);
+            assert!(matches!(result, Err(WriteError::Superseded)), "{result:?}");
+        }
     }
 }

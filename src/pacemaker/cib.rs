@@ -118,6 +118,23 @@ impl Cib {
         self.text(None, deadline)
     }
 
+    /// The coordinator's copy, which any other is brought to; where there is none, this node's.
+    ///
+    /// # Errors
+    /// See [`CibError`].
+    pub(crate) fn coordinators_text(
+        &self,
+        view: &ClusterView,
+        deadline: Deadline,
+    ) -> Result<String, CibError> {
+        self.text(view.dc.as_ref().filter(|_| !self.is_file()), deadline)
+    }
+
+    /// Whether this is a file, which no daemon has.
+    pub(crate) fn is_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Reads `node`'s own copy: what that node would go by, were it alone from now on. A daemon that hangs or is gone
     /// gives no answer until the deadline (tried with 2.1.5: `--node` is answered by that node's daemon, not by this
     /// one).

@@ -1,6 +1,7 @@
-//! The patch that raises the admin_epoch and sets values, all of it or nothing, on one version of the CIB only.
+//! The patch that raises the admin_epoch and sets values, all of it or nothing, on one version of the CIB only: for a cluster in which a
+//! member has Pacemaker 3.0.1 or newer.
 //!
-//! The admin_epoch is an attribute of the outermost element. `cibadmin --modify` with an `--xpath` that has the conditions in it could set
+//! The admin_epoch is an attribute of the outermost element. `cibadmin --modify` with an `--xpath` that has the conditions in it sets
 //! it up to Pacemaker 3.0.0. From 3.0.1 on the CIB daemon drops an input that is a `cib` element wherever a path is given, and the
 //! change ends with 105, "No such device or address" (source: `daemons/based/based_callbacks.c`, `prepare_input`, where
 //! `pcmk_find_cib_element` finds nothing any more for what is no section's name; `lib/cib/cib_file.c` mirrors it). Without a
@@ -14,16 +15,18 @@
 //!
 //! Why this is a compare-and-set of everything, and so of the conditions:
 //! - Every change of the CIB raises the version, one of the status its last number. All of them take the same way through corosync's order
-//!   of messages, so members of a partition that the controllers have let join have the same version at the same place in it. What was
-//!   looked at when the patch was made is therefore what it is applied to.
+//!   of messages, so what the coordinator's copy was when the patch was made is what that copy is when it is applied there.
+//! - Another member's copy may have another version, though: one that has just joined can lack a change of the status that was under
+//!   way while it was given the partition's copy (seen on 2.1.5 on a loaded machine: a patch made from such a node's own copy was applied there, refused by both
+//!   others as older than what they had, and reported as done; the epoch it began was known to nobody else, and nobody followed). A
+//!   copy that is behind the coordinator's is brought up to it as soon as it meets the patch. So the patch is made from the
+//!   coordinator's copy, and counts when every member's copy has been read and has it (`change_set.rs`, `is_everywhere`).
 //! - The patch has to set all attributes of the outermost element, `have-quorum` and `dc-uuid` too. They are those of that same version,
 //!   so nothing of what the controller has written there is put back. (For the same reason the last number may not be left out of the
 //!   patch, which would spare the other tries: these two change without the second number.)
 //! - A write that was held up while the partition re-formed finds another version, and is refused, where the other form looked at
 //!   its conditions alone.
-//! - A node whose copy differs, as one that has just joined and was not given the partition's yet, refuses it as well, and gets the
-//!   partition's copy like every other change that it has missed; which is then the heavier one. A copy with the very
-//!   same three numbers and other contents would take it. That needs two partitions with as many changes of the
+//! - A copy with the very same three numbers and other contents would take it. That needs two partitions with as many changes of the
 //!   configuration since they parted, and of the status since the last of those, and none that was raised in between; then both copies are
 //!   equally heavy, and if the wrong one is kept, the rightful primary corrects the record (R5).
 //!

@@ -87,6 +87,8 @@ fn goes_on(stage: &Stage, node: &Node, daemon: Daemon) -> Result<()> {
         nodes.map(|node| lab.postgres(node).postmaster()).collect()
     };
     let before = servers();
+    // An earlier step's, which nobody has cleaned up.
+    let known = lab.status()?.failures;
     let killed = lab.kill_daemon(node, daemon)?;
     is_back(stage, node, daemon, killed)?;
     settled(stage, node)?;
@@ -107,9 +109,10 @@ fn goes_on(stage: &Stage, node: &Node, daemon: Daemon) -> Result<()> {
     expect(may_move || before == after, || {
         format!("postmasters {before:?} became {after:?}")
     })?;
-    let status = lab.status()?;
-    expect(moved || status.failures.is_empty(), || {
-        format!("failures were counted: {:?}", status.failures)
+    let mut failures = lab.status()?.failures;
+    failures.retain(|failure| !known.contains(failure));
+    expect(moved || failures.is_empty(), || {
+        format!("failures were counted: {failures:?}")
     })
 }
 

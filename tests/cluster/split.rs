@@ -27,7 +27,7 @@ pub(crate) fn repeated_splits_lose_nothing_with_quorum_commit() -> Result<()> {
     stage.step(
         "cut off, it says nothing of the others' scores",
         // As long as its controller hangs nobody stops it.
-        Allowed::failover().both_writable(Duration::from_secs(15)),
+        cut_off().both_writable(Duration::from_secs(15)),
         scores_of_the_others,
     )
 }

@@ -64,6 +64,9 @@ pub enum BaseBackupError {
         "the primary runs PostgreSQL {copy} and this node has {own}: install the same major version"
     )]
     OtherVersion { copy: u32, own: u32 },
+    /// The primary removed WAL that belongs to the copy before it was sent: a busy primary that keeps little of it.
+    #[error("{0}")]
+    WalRemoved(String),
     /// pg_basebackup's words.
     #[error("{0}")]
     Failed(String),
@@ -85,6 +88,7 @@ impl BaseBackupError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Source(error) => error.is_passing(),
+            Self::WalRemoved(_) => true,
             Self::OtherCluster { .. }
             | Self::Running(_)
             | Self::Space { .. }
@@ -397,6 +401,9 @@ impl<'a> BaseBackup<'a> {
             .source
             .why_failed("BASE_BACKUP", words, Deadline::after(QUESTION))
         {
+            SourceError::Unexpected { got, .. } if names_a_wal_file(&got) => {
+                BaseBackupError::WalRemoved(got)
+            }
             SourceError::Unexpected { got, .. } => BaseBackupError::Failed(got),
             error @ (SourceError::Unreachable(_)
             | SourceError::Denied(_)
@@ -612,9 +619,38 @@ fn io_error(path: &Path, source: io::Error) -> SwapError {
     }
 }
 
+/// Whether an error is about one WAL file, such as "requested WAL segment 000000020000000000000003 has already been removed", in whatever
+/// language: its number alone tells.
+fn names_a_wal_file(words: &str) -> bool {
+    words
+        .split(|c: char| !c.is_ascii_hexdigit())
+        .any(|word| word.len() == 24)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wal_file_that_is_gone_is_told_from_other_errors() {
+        for (words, expected) in [
+            (
+                "pg_basebackup: error: unexpected termination of replication stream: ERROR:  requested WAL segment 000000020000000000000003 has already been removed",
+                true,
+            ),
+            (
+                "FEHLER:  angefordertes WAL-Segment 000000020000000000000003 wurde schon entfernt",
+                true,
+            ),
+            (
+                "pg_basebackup: error: could not get COPY data stream: server closed the connection unexpectedly",
+                false,
+            ),
+            ("backup label 0000000200000000000000031 is odd", false),
+        ] {
+            assert_eq!(names_a_wal_file(words), expected, "{words}");
+        }
+    }
 
     fn unit(dir: &str, kind: Kind) -> Unit {
         Unit {

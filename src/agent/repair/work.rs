@@ -128,6 +128,9 @@ fn run(
     result.unwrap_or_else(|failure| failure)
 }
 
+/// How many copies a primary may outrun by removing WAL. A large one takes hours, and loads the primary.
+const MOST_OUTRUN: u32 = 3;
+
 struct Repair<'a> {
     env: &'a OcfEnv,
     params: &'a Params,
@@ -138,6 +141,8 @@ struct Repair<'a> {
     attribute: Deadline,
     /// The data can follow the primary; what is left is to start the server.
     is_repaired: bool,
+    /// Copies that lacked WAL which the primary had removed meanwhile.
+    outrun: u32,
 }
 
 impl<'a> Repair<'a> {
@@ -157,6 +162,7 @@ impl<'a> Repair<'a> {
             tell,
             attribute: Deadline::after(timing::REPAIR_ATTRIBUTE),
             is_repaired: false,
+            outrun: 0,
         })
     }
 
@@ -428,7 +434,19 @@ impl<'a> Repair<'a> {
             database: &ctx.params.pgdb,
         };
         self.now(Phase::Copying, None);
-        let copy = backup.take(&mut |progress| self.copied(progress))?;
+        let copy = match backup.take(&mut |progress| self.copied(progress)) {
+            Err(BaseBackupError::WalRemoved(why)) => {
+                self.outrun += 1;
+                return Err(if self.outrun < MOST_OUTRUN {
+                    Trouble::Passing(why)
+                } else {
+                    Trouble::Final(format!(
+                        "{why}, {MOST_OUTRUN} times: let the primary keep more WAL (wal_keep_size, max_slot_wal_keep_size)"
+                    ))
+                });
+            }
+            copy => copy?,
+        };
         point!(RebuildCopied);
         // Meanwhile another may have been promoted; and the address may have led to a deposed primary.
         let record = self.record_once_it_can_be_read();

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::poll;
 
 /// Limit of a command that names none.
-pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
+pub const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 
 /// How a command ended and what it wrote.
 #[derive(Clone, Debug)]

@@ -67,9 +67,6 @@ pub(super) fn look_after(
     lease: Lease<'_>,
     troubles: &mut Troubles,
 ) -> Option<Settled> {
-    let latest = board.data_status(ChangeSet::default(), &ctx.me, DataStatus::Latest);
-    let changed = board.change(&latest);
-    troubles.note("its data status", changed);
     troubles.note("its promotion score", board.set_primarys_score());
     troubles.note("its status", board.set_status(&ctx.me, NodeStatus::Primary));
     troubles.note("its baseline", board.set_baseline(lineage));
@@ -78,6 +75,7 @@ pub(super) fn look_after(
         monitor::receiver_status(board, server),
     );
     if ctx.env.is_probe() {
+        note_data_status(board, troubles);
         return Some(Settled::Well);
     }
     let peers = ctx.peers(&board.view);
@@ -89,7 +87,19 @@ pub(super) fn look_after(
     }
     troubles.note("replication slots", made.map_err(Unmade::outcome));
     let settled = contract::settle(ctx, board, server, lease, timing::FIRST_STANDBY);
-    troubles.note("the contract with the standbys", settled)
+    let settled = troubles.note("the contract with the standbys", settled);
+    if !matches!(settled, Some(Settled::StepDown(_))) {
+        note_data_status(board, troubles);
+    }
+    settled
+}
+
+/// Last, since after a promotion the address comes up meanwhile: see `promotion_record::leaves_statuses`.
+fn note_data_status(board: &mut Board<'_, '_>, troubles: &mut Troubles) {
+    let me = &board.ctx.me;
+    let latest = board.data_status(ChangeSet::default(), me, DataStatus::Latest);
+    let changed = board.change(&latest);
+    troubles.note("its data status", changed);
 }
 
 /// A primary's answer, and what is told besides. `board`: `None` where the CIB can't be read.

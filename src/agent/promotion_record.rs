@@ -6,7 +6,7 @@ use crate::decide::eligibility::{Promise, left_at_promotion};
 use crate::decide::promote::{Method, next_epoch};
 use crate::decide::right::{Right, Seat, right, right_in};
 use crate::log::say;
-use crate::model::cluster_view::{ClusterProperty, PermanentAttribute};
+use crate::model::cluster_view::ClusterProperty;
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::{Origin, ReplInfo};
 use crate::model::status::{DataStatus, Score};
@@ -108,9 +108,11 @@ pub(super) fn take_over(
     let revoked: Vec<_> = peers.iter().filter(|n| !is_kept(n)).collect();
     let property = ClusterProperty::ReplInfo.name(&ctx.resource);
     let mut change = ChangeSet::default().property(&property, Some(&record.to_string()));
-    change = board.data_status(change, &ctx.me, DataStatus::Latest);
-    for peer in &revoked {
-        change = board.data_status(change, peer, DataStatus::Disconnected);
+    if !leaves_statuses(board, method)? {
+        change = board.data_status(change, &ctx.me, DataStatus::Latest);
+        for peer in &revoked {
+            change = board.data_status(change, peer, DataStatus::Disconnected);
+        }
     }
     // A restart takes its standbys along. At a promotion the contract of the primary before stays where
     // it is, and says nothing under the new record; only where the promotion does not take place, it says by
@@ -150,6 +152,19 @@ pub(super) fn take_over(
         }
     }
     remember(ctx, record, &revoked, &membership.ring)
+}
+
+/// Whether a promotion leaves the data statuses to the monitors that follow. They only narrow what the contract says that is
+/// recorded (`decide::eligibility::claim`), and under the new record that says nothing until the next one is written, with the
+/// statuses it goes by in the same change. Without a contract they are all that is known, and go with the record.
+///
+/// From Pacemaker 2.1.7 on each change that cibadmin makes to a node has the controllers elect their coordinator anew, and what
+/// was to follow the promotion, the address first, waits for seconds (source: `daemons/controld/controld_cib.c`,
+/// `do_cib_updated`; `cib__client_triggers_refresh`).
+fn leaves_statuses(board: &Board<'_, '_>, method: Method) -> Step<bool> {
+    let has_contract = board.sync_record()?.is_some();
+    let is_sync = board.ctx.promise() == Promise::Sync;
+    Ok(is_sync && method == Method::NewTimeline && has_contract)
 }
 
 /// The record in the copies of a majority, and, with quorum, in a CIB that wins a merge (`heavy`; in it, the ring in which
@@ -309,11 +324,9 @@ pub(super) fn correct_record(board: &mut Board<'_, '_>, lineage: &Lineage) -> St
     };
     let property = ClusterProperty::ReplInfo.name(&ctx.resource);
     let mut change = ChangeSet::default().property(&property, Some(&corrected.to_string()));
-    change = change.permanent(
-        &ctx.me,
-        PermanentAttribute::DataStatus.name(&ctx.resource),
-        Some(&DataStatus::Latest.to_string()),
-    );
+    if !leaves_statuses(board, Method::NewTimeline)? {
+        change = board.data_status(change, &ctx.me, DataStatus::Latest);
+    }
     // Not over a promotion that came in between.
     board.change(&board.as_it_was_read(change))
 }

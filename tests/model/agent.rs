@@ -389,8 +389,6 @@ pub(crate) fn monitor(world: &World, state: &mut State, id: Id) {
         _ if held.is_none() => Task::Quit,
         Right::Lost { .. } => Task::Quit,
         Right::Correct(_) => correction(&node, id, &seen).map_or(look, correct),
-        // look_after: the own data status.
-        Right::Keep if seen.data[id.index()] != Data::Latest => correct(seen.record),
         Right::Keep => look,
     };
     state.node_mut(id).task = task;
@@ -400,8 +398,7 @@ pub(crate) fn monitor(world: &World, state: &mut State, id: Id) {
 fn correction(node: &Node, id: Id, seen: &Content) -> Option<Record> {
     let epoch = seen.record.epoch.max(node.memory.epoch);
     let record = Record::of(id, &node.wal, epoch);
-    let is_so = record == seen.record && seen.data[id.index()] == Data::Latest;
-    (!is_so).then_some(record)
+    (record != seen.record).then_some(record)
 }
 
 /// agent/promote.rs, `try_promote` up to the verdict.
@@ -545,10 +542,7 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
             Task::Idle
         }
         Task::Correct { record, .. } => {
-            let change = Change::on(Condition::None)
-                .record(record)
-                .data(id, Data::Latest);
-            let seen = state.write(id, &change);
+            let seen = state.write(id, &Change::on(Condition::None).record(record));
             seen.map_or(Task::Idle, |seen| looking(world, state, id, seen))
         }
         Task::Look {
@@ -606,8 +600,7 @@ pub(crate) fn go(world: &World, state: &mut State, id: Id) {
         Task::Server { method } => promote_server(world, state, id, method),
         Task::Finish { seen } => {
             if let Some(record) = correction(state.node(id), id, &seen) {
-                let change = Change::on(Condition::None).record(record);
-                state.write(id, &change.data(id, Data::Latest));
+                state.write(id, &Change::on(Condition::None).record(record));
             }
             let node = state.node_mut(id);
             node.stated = None;
@@ -674,14 +667,17 @@ fn take_over(
         Method::NewTimeline => 0,
     };
     let condition = world.mutation.promotion_condition(seen);
-    let change = Change::on(condition)
-        .raise(raise)
-        .record(record)
-        .sync(sync)
-        .data(id, Data::Latest);
-    let change = revoked
-        .iter()
-        .fold(change, |change, peer| change.data(peer, Data::Other));
+    let change = Change::on(condition).raise(raise).record(record).sync(sync);
+    // A promotion leaves the data statuses as they are, and here nothing but a revocation and a grant ever corrects them: they
+    // stand longer than they really do.
+    let change = match method {
+        Method::SameTimeline => revoked
+            .iter()
+            .fold(change.data(id, Data::Latest), |change, peer| {
+                change.data(peer, Data::Other)
+            }),
+        Method::NewTimeline => change,
+    };
     let weight = node_weight(state, id);
     let written = state.write(id, &change);
     // Not confirmed, it is looked for all the same.

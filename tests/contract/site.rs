@@ -228,6 +228,11 @@ impl Agent<'_> {
         self
     }
 
+    /// The directory of the server's programs.
+    pub(crate) fn programs(&self) -> String {
+        self.site.lab.layout().bin.display().to_string()
+    }
+
     /// Parameters as ocf-tester takes them.
     pub(crate) fn tester_options(&self) -> Vec<String> {
         let params = self

@@ -10,6 +10,7 @@ use crate::decide::silence::is_too_patient;
 use crate::log::say;
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::repair::OnDivergence;
+use crate::model::version::OLDEST;
 use crate::ocf::{OcfCode, Outcome};
 use crate::pacemaker::quorum;
 use crate::params::{RepMode, SyncMethod};
@@ -19,9 +20,6 @@ use super::context::Context;
 use super::lock::Lock;
 use super::slots::UNLIMITED_SLOTS;
 use super::{Step, failed, places, settings, statement};
-
-/// The oldest PostgreSQL that has standby.signal, and so the settings in postgresql.conf.
-const OLDEST: u32 = 12;
 
 /// Every check; the first that fails is the reason.
 pub(super) fn validate(ctx: &Context<'_>) -> Step<()> {

@@ -233,10 +233,10 @@ impl Node {
                 "mount -t overlay overlay -o lowerdir={lower},upperdir={disk}/up,workdir={disk}/work {at}\n"
             );
         }
-        // The script is in the host's directory, BASE/LAB/HOST, and stays there when something is mounted over BASE.
+        // The script is in BASE/LAB/HOST, and stays there when something is mounted over BASE: a path that is looked up anew is not.
         let server = self.root.server().map_or_else(String::new, |(it, base)| {
             let (base, server) = (base.display(), it.directory());
-            format!("mkdir -p {base}/{server}\nmount --bind ../../{server} {base}/{server}\n")
+            format!("mkdir -p {base}/{server}\nmount --no-canonicalize --bind ../../{server} {base}/{server}\n")
         });
         Ok(format!(
             "set -e

@@ -256,8 +256,9 @@ fn program_version(ctx: &Context<'_>, data: u32) -> Step<()> {
     if program == data {
         return Ok(());
     }
+    // The paths come last: of a reason little more than a line is shown.
     Err(installed(format!(
-        "pgctl={pgctl} is of PostgreSQL {program}, pgdata={} of {data}: correct one of the two",
+        "the programs are of PostgreSQL {program} and the data of {data}: correct pgctl={pgctl} or pgdata={}",
         ctx.pgdata().display()
     )))
 }

@@ -570,6 +570,8 @@ mod tests {
             "postgresql.auto.conf",
             "pg_hba.conf",
             "pg_hba.conf.bak",
+            // 19's.
+            "pg_hosts.conf",
             "pg_ident.conf",
             "pg_log",
             "log",

@@ -13,6 +13,8 @@ pub(crate) const AGENT: &str = "/usr/lib/ocf/resource.d/heartbeat/expgsql";
 pub(crate) const DATA: &str = "/var/lib/pgsql/data";
 pub(crate) const CONFIG: &str = "/var/lib/pgsql/data/postgresql.conf";
 pub(crate) const TMPDIR: &str = lab::postgres::TMPDIR;
+/// The directory of the server's socket, for psql: where one looks by itself is its builder's choice.
+pub(crate) const SOCKET: &str = "/run/postgresql";
 pub(crate) const LOG: &str = lab::postgres::LOG;
 
 /// Time for something that takes a second on an idle machine.

@@ -103,6 +103,18 @@ impl Layout {
         }
     }
 
+    /// Whether the server was built with TLS: it names the library.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it can't be read.
+    pub fn has_tls(&self) -> Result<bool> {
+        let path = self.bin.join("postgres");
+        let program =
+            std::fs::read(&path).map_err(Error::io(format!("read {}", path.display())))?;
+        const LIBRARY: &[u8] = b"libssl.so";
+        Ok(program.windows(LIBRARY.len()).any(|part| part == LIBRARY))
+    }
+
     /// Path of one of PostgreSQL's programs.
     pub fn program(&self, name: &str) -> String {
         self.bin.join(name).display().to_string()

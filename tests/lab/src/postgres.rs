@@ -273,6 +273,8 @@ fn settings(node: &Node, layout: &Layout, spec: &Spec) -> String {
         // Nothing in the lab needs the statistics of minutes, and five clusters share two cores.
         "autovacuum = off".to_owned(),
         "jit = off".to_owned(),
+        // The default since 14.
+        "password_encryption = 'scram-sha-256'".to_owned(),
     ];
     if layout.config.parent() != Some(&layout.data) {
         lines.push(format!("data_directory = '{}'", layout.data.display()));

@@ -5,7 +5,8 @@
 #   make uninstall
 #   make deb                  target/debian/expgsql_*.deb
 #   make rpm                  target/rpm/*.rpm (needs rpmbuild)
-#   make portable             target/portable/expgsql, which runs with glibc 2.28 and newer: RHEL 8, Debian 10 (needs python3's venv)
+#   make portable             target/portable/expgsql, which runs with glibc 2.28 and newer: RHEL 8, Debian 10 (needs python3's venv);
+#                             PROGRAM=target/portable/expgsql behind any of the above has it installed, or packaged
 #   make deny                 licences and sources of the crates, by deny.toml; make advisories: what is known against them (needs github.com)
 
 PREFIX ?= /usr
@@ -26,6 +27,8 @@ CARGO_DENY_VERSION := 0.18.9
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 PAGES := $(TARGET)/package
+# What is installed as the program.
+PROGRAM ?= $(TARGET)/release/expgsql
 # Named in Cargo.toml, too, hence not elsewhere.
 ROOT := target/package-root
 CARGO_DEB := $(TARGET)/tools/bin/cargo-deb
@@ -41,7 +44,7 @@ all:
 
 # Needs `make` before it; by itself it builds nothing, so that it can run as root after a build by somebody else.
 install:
-	install -D -m 755 $(TARGET)/release/expgsql $(DESTDIR)$(OCF)/expgsql
+	install -D -m 755 $(PROGRAM) $(DESTDIR)$(OCF)/expgsql
 	install -d $(DESTDIR)$(SBIN)
 	ln -sf $(OCF)/expgsql $(DESTDIR)$(SBIN)/expgsql
 	for name in $$(cat $(PAGES)/links); do ln -sf $(OCF)/expgsql $(DESTDIR)$(SBIN)/$$name || exit 1; done

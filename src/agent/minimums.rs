@@ -4,20 +4,23 @@
 
 use crate::decide::replay::too_small;
 use crate::log::say;
+use crate::model::version::default_max_locks;
 use crate::postgres::config::{Contents, Setting};
 use crate::postgres::control;
 
 use super::context::Context;
 use super::{Step, failed, settings};
 
-/// PostgreSQL's defaults, in all versions from 12 on.
-const DEFAULTS: [(&str, u64); 5] = [
-    ("max_connections", 100),
-    ("max_worker_processes", 8),
-    ("max_wal_senders", 10),
-    ("max_prepared_transactions", 0),
-    ("max_locks_per_transaction", 64),
-];
+/// PostgreSQL's defaults, of a major version from 12 on.
+const fn defaults(major: u32) -> [(&'static str, u64); 5] {
+    [
+        ("max_connections", 100),
+        ("max_worker_processes", 8),
+        ("max_wal_senders", 10),
+        ("max_prepared_transactions", 0),
+        ("max_locks_per_transaction", default_max_locks(major)),
+    ]
+}
 
 /// The last line that sets `name`: what ALTER SYSTEM has written comes after the other files.
 fn last<'a>((files, auto): &'a (Contents, Contents), name: &str) -> Option<&'a Setting> {
@@ -30,11 +33,12 @@ fn last<'a>((files, auto): &'a (Contents, Contents), name: &str) -> Option<&'a S
 pub(super) fn options(ctx: &Context<'_>) -> Step<Vec<String>> {
     let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
     let configured = settings::all(ctx)?;
+    let defaults = defaults(ctx.data_version().unwrap_or_default());
     let here = |name: &str| match (settings::option(ctx, name), last(&configured, name)) {
         (Some(value), _) => Some(value),
         // What is no plain number is left to the server.
         (None, Some(setting)) => setting.value.parse().ok(),
-        (None, None) => DEFAULTS.iter().find(|(n, _)| *n == name).map(|(_, v)| *v),
+        (None, None) => defaults.iter().find(|(n, _)| *n == name).map(|(_, v)| *v),
     };
     let mut options = Vec::new();
     for setting in too_small(control.needed(), here) {

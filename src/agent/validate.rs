@@ -10,6 +10,7 @@ use crate::decide::silence::is_too_patient;
 use crate::log::say;
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::repair::OnDivergence;
+use crate::model::version::OLDEST;
 use crate::ocf::{OcfCode, Outcome};
 use crate::pacemaker::quorum;
 use crate::params::{RepMode, SyncMethod};
@@ -19,9 +20,6 @@ use super::context::Context;
 use super::lock::Lock;
 use super::slots::UNLIMITED_SLOTS;
 use super::{Step, failed, places, settings, statement};
-
-/// The oldest PostgreSQL that has standby.signal, and so the settings in postgresql.conf.
-const OLDEST: u32 = 12;
 
 /// Every check; the first that fails is the reason.
 pub(super) fn validate(ctx: &Context<'_>) -> Step<()> {
@@ -258,8 +256,9 @@ fn program_version(ctx: &Context<'_>, data: u32) -> Step<()> {
     if program == data {
         return Ok(());
     }
+    // The paths come last: of a reason little more than a line is shown.
     Err(installed(format!(
-        "pgctl={pgctl} is of PostgreSQL {program}, pgdata={} of {data}: correct one of the two",
+        "the programs are of PostgreSQL {program} and the data of {data}: correct pgctl={pgctl} or pgdata={}",
         ctx.pgdata().display()
     )))
 }

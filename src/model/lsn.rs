@@ -85,6 +85,8 @@ mod tests {
         }
         assert_eq!(Lsn::new(0x1_0500_0060).to_string(), "1/5000060");
         assert_eq!(Lsn::new(0x1_0500_0060).to_attribute(), "0000000105000060");
+        // As PostgreSQL 19 prints it.
+        assert_eq!("1/05000060".parse(), Ok(Lsn::new(0x1_0500_0060)));
     }
 
     #[test]

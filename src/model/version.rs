@@ -1,5 +1,17 @@
 //! The version of a PostgreSQL server.
 
+/// The oldest major version that the agent runs: the first with standby.signal, and so the settings in postgresql.conf.
+pub const OLDEST: u32 = 12;
+
+/// The first that says of each MD5 password which is set that a later one will know none.
+pub const DEPRECATES_MD5: u32 = 18;
+
+/// What `max_locks_per_transaction` is where nobody sets it. (Release notes of 19.)
+#[must_use]
+pub const fn default_max_locks(major: u32) -> u64 {
+    if major < 19 { 64 } else { 128 }
+}
+
 /// Major and minor number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {

@@ -157,7 +157,8 @@ fn parse(text: &str) -> Result<Control, ControlError> {
             .filter(|size| *size > 0)
             .ok_or(ControlError::Missing("Bytes per WAL segment"))?,
         wal_log_hints: field("wal_log_hints setting")? == "on",
-        checksums: field("Data page checksum version")? != "0",
+        // 19 tells by other numbers than 1 that they are being switched on, or off: not every page has one then.
+        checksums: field("Data page checksum version")? == "1",
         needed: NEEDED
             .map(|(label, _)| {
                 field(label)?
@@ -205,6 +206,21 @@ max_locks_per_xact setting:           64
         assert_eq!((timeline.get(), lsn.to_string().as_str()), (3, "0/6000148"));
         assert_eq!(control.wal_segment_size, 16 << 20);
         assert!(control.wal_log_hints && !control.checksums);
+        for (version, all_pages_have_one) in [("0", false), ("1", true), ("2", false), ("3", false)]
+        {
+            let printed = PRINTED.replace(
+                "version:           0",
+                &format!("version:           {version}"),
+            );
+            assert_eq!(
+                parse(&printed).unwrap().checksums,
+                all_pages_have_one,
+                "{version}"
+            );
+        }
+        // As 19 writes positions.
+        let wide = PRINTED.replace("0/6000148", "0/06000148");
+        assert_eq!(parse(&wide).unwrap(), parse(PRINTED).unwrap());
         let needed: Vec<_> = control.needed().collect();
         assert_eq!(needed[0], ("max_connections", 100));
         assert_eq!(needed[3], ("max_prepared_transactions", 0));

@@ -8,6 +8,7 @@ pub mod conninfo;
 pub mod control;
 pub mod entry;
 pub mod files;
+mod held_wal;
 pub mod last_words;
 pub mod meter;
 pub mod mounts;

@@ -14,6 +14,7 @@ use nix::unistd::{Gid, Uid, geteuid};
 use serde::{Deserialize, Serialize};
 
 use crate::postgres::files;
+use crate::postgres::held_wal;
 use crate::postgres::mounts::Mounts;
 use crate::postgres::owner::as_owner;
 use crate::postgres::reading;
@@ -166,11 +167,13 @@ pub(super) fn save_some(
 }
 
 /// Puts back what [`save`] has moved, in the place of what the source brought; own entries that only the source has are
-/// removed. Nothing to do where nothing is saved.
+/// removed; the second names of WAL files go. Nothing to do where nothing is saved.
 ///
 /// # Errors
 /// See [`OwnError`]; a repeated call continues.
 pub fn restore(pgdata: &Path, from: &Path, owner: &Owner) -> Result<(), OwnError> {
+    // What is left of them costs room, and goes before the next rewind at the latest.
+    let _left = as_owner(owner, || held_wal::remove(pgdata, from));
     let place = Place {
         pgdata,
         to: from,
@@ -567,6 +570,8 @@ mod tests {
             "postgresql.auto.conf",
             "pg_hba.conf",
             "pg_hba.conf.bak",
+            // 19's.
+            "pg_hosts.conf",
             "pg_ident.conf",
             "pg_log",
             "log",

@@ -6,10 +6,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::log::say;
 use crate::model::progress::Progress;
 use crate::postgres::config;
 use crate::postgres::control;
 use crate::postgres::files;
+use crate::postgres::held_wal;
 use crate::postgres::meter::Meter;
 use crate::postgres::own_entries;
 use crate::postgres::owner::as_owner;
@@ -17,6 +19,7 @@ use crate::postgres::process::{self, Postmaster};
 use crate::postgres::programs::Programs;
 use crate::postgres::server;
 use crate::postgres::source::{Source, SourceError, one_line};
+use crate::postgres::wal;
 use crate::sys::{Deadline, RunError};
 use crate::timing;
 
@@ -233,8 +236,18 @@ impl Rewind<'_> {
         let owner = self.programs.owner();
         let set_aside = own_entries::save(self.pgdata, self.save, owner)
             .map_err(impossible)
-            .and_then(|()| self.write_config());
-        let mut ended = set_aside.and_then(|()| self.pg_rewind(&[], on_progress));
+            .and_then(|()| self.write_config())
+            .and_then(|()| act(self.programs, || held_wal::hold(self.pgdata, self.save)));
+        let mut ended = set_aside.and_then(|held| {
+            if held.is_none() {
+                say!(
+                    WARN,
+                    "the WAL has no second name while pg_rewind works: neither tmpdir nor the directory of pgdata is on its file system"
+                );
+            }
+            self.pg_rewind(&[], on_progress)?;
+            held.map_or(Ok(()), |held| self.give_wal_back(&held))
+        });
         if ended.is_ok() {
             ended = self.become_standby();
         }
@@ -247,6 +260,32 @@ impl Rewind<'_> {
                 Err(failed) => impossible(format!("{failed}; {error}")),
             }),
         }
+    }
+
+    /// What it starts from, where pg_rewind has removed it.
+    fn give_wal_back(&self, held: &Path) -> Result<(), RewindError> {
+        let damaged = |error: String| RewindError::Damaged(format!("its WAL: {error}"));
+        let deadline = Deadline::after(timing::REPAIR_CHECKPOINT);
+        let control = control::read(self.programs, self.pgdata, deadline);
+        let control = control.map_err(|error| damaged(error.to_string()))?;
+        // Up to there it has to replay, on the primary's timeline.
+        let timeline = control.min_recovery.map_or(control.timeline, |(it, _)| it);
+        let given = as_owner(self.programs.owner(), || {
+            let lineage = wal::lineage(self.pgdata, timeline).map_err(io::Error::other)?;
+            held_wal::give_back(self.pgdata, held, &lineage, control.wal_segment_size)
+        });
+        let count = given
+            .map_err(io::Error::from)
+            .and_then(|result| result)
+            .map_err(|error| damaged(error.to_string()))?;
+        if count > 0 {
+            say!(
+                INFO,
+                "pg_rewind had removed WAL that the node starts from: it is back",
+                files = count
+            );
+        }
+        Ok(())
     }
 
     fn become_standby(&self) -> Result<(), RewindError> {
@@ -451,6 +490,9 @@ mod tests {
     fn the_words_of_pg_rewind_are_understood() {
         let mut heard = Heard::default();
         for line in [
+            // What 19's servers tell whoever logs in with such a password is not why it failed.
+            "WARNING:  authenticated with an MD5-encrypted password",
+            "DETAIL:  MD5 password support is deprecated and will be removed in a future release of PostgreSQL.",
             "pg_rewind: connected to server",
             "pg_rewind: servers diverged at WAL location 0/3000000 on timeline 1",
             "pg_rewind: error: could not find previous WAL record at 0/3000000",

@@ -689,15 +689,23 @@ fn is_lost(words: &str) -> bool {
     .any(|part| words.contains(part))
 }
 
-/// `ERROR:  58P01: could not open file …`
+/// `ERROR:  58P01: could not open file …`, which warnings may come before: 19 warns whoever logs in with an MD5 password.
 fn refusal(words: &str) -> Option<Refusal> {
-    let line = words.lines().find(|line| !line.trim().is_empty())?;
-    let (_, rest) = line.split_once(":  ")?;
-    let (state, message) = rest.split_once(": ")?;
-    let is_state = state.len() == 5 && state.bytes().all(|b| b.is_ascii_alphanumeric());
-    is_state.then(|| Refusal {
-        state: state.to_owned(),
-        message: message.trim().to_owned(),
+    words.lines().find_map(|line| {
+        let (_, rest) = line.split_once(":  ")?;
+        let (state, message) = rest.split_once(": ")?;
+        let is_state = state.len() == 5
+            && state
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+        // Source: PostgreSQL, "PostgreSQL Error Codes": these classes are success and warnings.
+        let is_error = !["00", "01", "02"]
+            .iter()
+            .any(|class| state.starts_with(class));
+        (is_state && is_error).then(|| Refusal {
+            state: state.to_owned(),
+            message: message.trim().to_owned(),
+        })
     })
 }
 
@@ -779,6 +787,17 @@ mod tests {
             ("58P01", "could not open")
         );
         assert_eq!(refusal("FEHLER:  42501: nein").unwrap().state, "42501");
+        for warning in [
+            "WARNING:  authenticated with an MD5-encrypted password\nDETAIL:  MD5 password support is deprecated.\n",
+            "WARNING:  01000: authenticated with an MD5-encrypted password\nLOCATION:  x, y.c:1\n",
+        ] {
+            let found = refusal(&format!("{warning}ERROR:  42501: no\n")).unwrap();
+            assert_eq!(
+                (found.state.as_str(), found.message.as_str()),
+                ("42501", "no")
+            );
+            assert!(refusal(warning).is_none());
+        }
         assert!(refusal("psql: error: connection to server failed").is_none());
         assert!(refusal("").is_none());
     }

@@ -305,6 +305,11 @@ mod tests {
                 "pg_waldump: error: error in WAL record at 0/5000060: record with incorrect prev-link 0/1 at 0/5000098\n",
                 Some("0/5000098"),
             ),
+            // 19's.
+            (
+                "pg_waldump: error: error in WAL record at 0/05000060: invalid record length at 0/05000098: expected at least 24, got 0\n",
+                Some("0/5000098"),
+            ),
             (
                 "pg_waldump: error: error in WAL record at 0/5000060: something else\n",
                 Some("0/5000060"),

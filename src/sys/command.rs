@@ -203,10 +203,12 @@ impl Command {
         } else {
             output.stderr_text()
         };
-        // One line: it may become part of an exit reason, which is one.
+        // One line: it may become part of an exit reason, which is one, and short. Its own name is said already.
+        let own = format!("{}: ", self.name());
         let lines: Vec<&str> = words
             .lines()
             .map(str::trim)
+            .map(|line| line.strip_prefix(&own).unwrap_or(line))
             .filter(|line| !line.is_empty())
             .collect();
         let stderr = lines.join("; ");
@@ -649,6 +651,14 @@ mod tests {
         let error = run(&["sh", "-c", "echo why >&2; echo not >&2; exit 7"], soon()).unwrap_err();
         assert_eq!(error.exit_code(), Some(7));
         assert!(error.to_string().ends_with("why; not"), "{error}");
+        let script = "echo 'sh: unrecognized option' >&2; exit 1";
+        let error = run(&["sh", "-c", script], soon()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("(exit status: 1): unrecognized option"),
+            "{error}"
+        );
         let error = run(&["sh", "-c", "kill -9 $$"], soon()).unwrap_err();
         assert!(matches!(error, RunError::Failed { status, .. } if status.signal() == Some(9)));
     }

@@ -1,7 +1,8 @@
 //! What happens to a server while its machine lives.
 
+use expgsql::model::version::Version;
 use lab::resources::RESOURCE;
-use lab::{Allowed, RepMode, Result, Whose};
+use lab::{Allowed, Error, RepMode, Result, Whose};
 
 use super::stage::{GONE, LIMIT, ON_DIVERGENCE, Stage, expect};
 
@@ -23,23 +24,29 @@ fn story(mode: RepMode) -> Result<()> {
         Allowed::nothing(),
         elected,
     )?;
+    let is_in_place = restarts_in_place(&stage, mode)?;
+    let promotions = usize::from(!is_in_place);
     stage.step(
-        "kill -9 once: restarted in place",
+        "kill -9 once: it comes back on the same node",
         Allowed::nothing()
             .restarts(2)
+            .promotions(promotions)
             .failing(Whose::Anybodys, "monitor", GONE, 1),
-        killed_once,
+        |stage| killed_once(stage, is_in_place),
     )?;
     stage.step("switchover there", Allowed::switchover(), switchover)?;
     stage.step("and back again", Allowed::switchover(), switchover)?;
     stage.step(
-        "a hung postmaster is found, and started anew in place",
-        Allowed::nothing().restarts(2).failing(
-            Whose::Anybodys,
-            "monitor",
-            "the postmaster is stopped by a signal",
-            1,
-        ),
+        "a hung postmaster is found, and started anew on the same node",
+        Allowed::nothing()
+            .restarts(2)
+            .promotions(promotions)
+            .failing(
+                Whose::Anybodys,
+                "monitor",
+                "the postmaster is stopped by a signal",
+                1,
+            ),
         hung,
     )?;
     stage.step(
@@ -63,7 +70,18 @@ fn elected(stage: &Stage) -> Result<()> {
     })
 }
 
-fn killed_once(stage: &Stage) -> Result<()> {
+/// A server from before May 2025 acknowledges for a moment without waiting when it was started as a primary: where commits wait for
+/// standbys it is promoted instead, to a timeline of its own.
+fn restarts_in_place(stage: &Stage, mode: RepMode) -> Result<bool> {
+    let server = stage.lab.postgres(stage.lab.primary()?);
+    let number = server.sql("show server_version_num")?;
+    let number = number
+        .parse()
+        .map_err(|_| Error::Other(format!("server_version_num is {number:?}")))?;
+    Ok(mode == RepMode::Async || Version::of(number).waits_from_the_start())
+}
+
+fn killed_once(stage: &Stage, is_in_place: bool) -> Result<()> {
     let primary = stage.lab.primary()?;
     let timeline = stage.timeline(primary)?;
     kill_and_see_it_restarted(stage, 1)?;
@@ -73,8 +91,8 @@ fn killed_once(stage: &Stage) -> Result<()> {
         format!("the primary moved to {}", now.name())
     })?;
     let timeline_now = stage.timeline(now)?;
-    expect(timeline == timeline_now, || {
-        format!("timeline {timeline} became {timeline_now}")
+    expect((timeline == timeline_now) == is_in_place, || {
+        format!("timeline {timeline} became {timeline_now}; in place: {is_in_place}")
     })?;
     stage.forgive(primary)
 }

@@ -14,6 +14,9 @@ fn validates(site: &Site, params: &[(&str, &str)], code: i32) -> crate::site::An
 pub(crate) fn what_a_rewind_needs_is_missed_before_it_is_needed() -> Result<()> {
     let site = Site::fresh()?;
     let config = format!("{DATA}/postgresql.conf");
+    // With checksums, which are 18's default, nothing else is needed. Refused where there are none.
+    site.postgres()
+        .program("pg_checksums", &["--disable", "-D", DATA])?;
     site.sh(&format!("sed -i '/wal_log_hints/d' {config}"))?;
     start_and_stop(&site);
     for policy in ["rewind", "rewind_or_rebuild"] {

@@ -2,7 +2,7 @@
 
 use lab::{Process, Result};
 
-use crate::site::{Agent, CONFIG, DATA, SOON, Site};
+use crate::site::{Agent, CONFIG, DATA, SOCKET, SOON, Site};
 
 /// The server's main process, by which a restart is seen.
 #[track_caller]
@@ -19,7 +19,8 @@ fn crowd(site: &Site, user: &str, sessions: usize) -> Result<Vec<Process>> {
         "postgres",
         "--",
         &psql,
-        "-X",
+        "-Xh",
+        SOCKET,
         "-U",
         user,
         "-d",
@@ -138,7 +139,7 @@ pub(crate) fn a_refused_agent_leaves_the_server_alone() -> Result<()> {
     owner.gives("monitor", 0);
     let psql = site.lab().layout().program("psql");
     let reset = "alter role postgres reset session_preload_libraries";
-    let argv = [&psql, "-X", "-d", "postgres", "-c", reset];
+    let argv = [&psql, "-Xh", SOCKET, "-d", "postgres", "-c", reset];
     let unarmed = site.host().as_user("postgres", &argv)?;
     unarmed
         .env("PGOPTIONS", "-c session_preload_libraries=")
@@ -187,7 +188,9 @@ pub(crate) fn a_server_that_is_full_is_left_alone() -> Result<()> {
         let clients = crowd(&site, user, sessions)?;
         site.lab().eventually("it is full", SOON, |_| {
             let psql = site.lab().layout().program("psql");
-            let argv = [&psql, "-XU", user, "-d", "postgres", "-c", "select 1"];
+            let argv = [
+                &psql, "-Xh", SOCKET, "-U", user, "-d", "postgres", "-c", "select 1",
+            ];
             let tried = site.host().as_user("postgres", &argv);
             let tried = tried.and_then(|command| command.run());
             match tried.map_err(|e| e.to_string())?.stderr.as_str() {
@@ -211,8 +214,6 @@ pub(crate) fn a_server_that_is_full_is_left_alone() -> Result<()> {
 /// What logins wait for is held by a session: the server is well.
 pub(crate) fn a_login_that_waits_for_a_lock_is_no_hung_server() -> Result<()> {
     let site = Site::fresh()?;
-    // So that a session ends with its client.
-    site.configure("client_connection_check_interval = 100")?;
     let agent = site.agent().param("query_timeout", "4");
     agent.gives("start", 0);
     let pid = postmaster(&site);
@@ -227,7 +228,8 @@ pub(crate) fn a_login_that_waits_for_a_lock_is_no_hung_server() -> Result<()> {
         "postgres",
         "--",
         &psql,
-        "-X",
+        "-Xh",
+        SOCKET,
         "-d",
         "postgres",
         "-c",
@@ -262,12 +264,13 @@ pub(crate) fn a_login_that_waits_for_a_lock_is_no_hung_server() -> Result<()> {
     let psql = site.lab().layout().program("psql");
     let hold = "begin; lock table pg_authid; select pg_sleep(600)";
     let argv = [
-        "runuser", "-u", "postgres", "--", &psql, "-X", "-d", "postgres", "-c", hold,
+        "runuser", "-u", "postgres", "--", &psql, "-Xh", SOCKET, "-d", "postgres", "-c", hold,
     ];
     let session = site.host().spawn("holder", &argv)?;
     site.lab().eventually("the lock is held", SOON, |_| {
         let argv = [
-            "timeout", "1", &psql, "-X", "-U", "postgres", "-d", "postgres", "-c", "select 1",
+            "timeout", "1", &psql, "-Xh", SOCKET, "-U", "postgres", "-d", "postgres", "-c",
+            "select 1",
         ];
         let tried = site.host().as_user("postgres", &argv);
         let tried = tried.and_then(|c| c.run()).map_err(|e| e.to_string())?;
@@ -284,6 +287,12 @@ pub(crate) fn a_login_that_waits_for_a_lock_is_no_hung_server() -> Result<()> {
     let waiting: u32 = waiting.trim().parse().unwrap_or(99);
     assert!(waiting <= 3, "{waiting} logins wait");
     drop(session);
+    // A session that sleeps does not notice that its client is gone; nobody can log in to end it.
+    site.sh(
+        r#"for it in /proc/[0-9]*; do
+    if tr '\0' ' ' <"$it/cmdline" | grep -q '^postgres: postgres postgres .local. SELECT'; then kill "${it#/proc/}"; fi
+done 2>/dev/null; true"#,
+    )?;
     site.lab().eventually("it is as before", SOON, |_| {
         let answer = agent.call("monitor").map_err(|e| e.to_string())?;
         (answer.code() == 0 && !answer.stderr().contains("ocf-exit-reason"))
@@ -320,7 +329,11 @@ pub(crate) fn a_server_that_refuses_to_start_says_why() -> Result<()> {
             &["checkpoint record"],
         ),
     ];
+    let has_tls = site.lab().layout().has_tls()?;
     for (lines, prepare, says) in wrong {
+        if lines.starts_with("ssl") && !has_tls {
+            continue;
+        }
         for logging in ["", collected, csv] {
             for log in [Some(crate::site::LOG), None] {
                 // With each, once thrown away and once kept.
@@ -456,67 +469,32 @@ pub(crate) fn lines_that_are_restored_away_are_put_back() -> Result<()> {
     Ok(())
 }
 
-/// Where psql gets in on the same machine, the agent does.
-pub(crate) fn every_way_in_that_psql_has_is_one() -> Result<()> {
+/// The agent gets in, and has nothing to say of it.
+#[track_caller]
+fn well(agent: &Agent<'_>, what: &str) {
+    let answer = agent.gives("monitor", 0);
+    assert!(
+        !answer.stderr().contains("ocf-exit-reason"),
+        "{what}: {answer}"
+    );
+    agent.gives("start", 0);
+}
+
+/// The same where the server insists on TLS, or on none.
+pub(crate) fn ways_in_by_tls_are_ways_in() -> Result<()> {
     let site = Site::fresh()?;
     let owner = site.agent();
     owner.gives("start", 0);
-    let pid = postmaster(&site);
     let sql = |text: &str| site.postgres().sql(text);
-    sql("create role watcher login password 'pass:wo\\rd' in role pg_monitor")?;
+    if !site.lab().layout().has_tls()? {
+        return Err(lab::Error::LeftOut(
+            "this PostgreSQL was built without TLS".into(),
+        ));
+    }
     sql("create role mapped login in role pg_monitor")?;
-    let watcher = owner.clone().param("monitor_user", "watcher");
-    let well = |agent: &Agent<'_>, what: &str| {
-        let answer = agent.gives("monitor", 0);
-        assert!(
-            !answer.stderr().contains("ocf-exit-reason"),
-            "{what}: {answer}"
-        );
-        agent.gives("start", 0);
-    };
-    // The password is in the owner's password file.
-    set_hba(
-        &site,
-        "local all watcher scram-sha-256\nhost all watcher all scram-sha-256\nlocal all all trust\n",
-    )?;
     let home = site.sh("getent passwd postgres | cut -d: -f6")?;
     let home = home.trim();
-    let pgpass = format!("{home}/.pgpass");
     site.sh(&format!("mkdir -p {home} && chown postgres {home}"))?;
-    site.lab()
-        .eventually("the password is asked for", SOON, |_| {
-            let answer = watcher.call("monitor").map_err(|e| e.to_string())?;
-            answer
-                .stderr()
-                .contains("password")
-                .then_some(())
-                .ok_or_else(|| format!("{answer}"))
-        })?;
-    let line = "*:5432:*:watcher:pass\\:wo\\\\rd\n";
-    site.host().write_file(&pgpass, line, "postgres", "600")?;
-    well(&watcher, "~/.pgpass");
-    well(
-        &watcher.clone().param("pghost", "127.0.0.1"),
-        "~/.pgpass by TCP",
-    );
-    // One that others may read is not used, and that is the reason.
-    site.sh(&format!("chmod 644 {pgpass}"))?;
-    watcher.gives("monitor", 0);
-    let said = watcher.gives("monitor", 0);
-    assert!(said.stderr().contains("chmod 600"), "{said}");
-    site.sh(&format!("rm {pgpass} && mkfifo {pgpass}"))?;
-    let said = watcher.gives("monitor", 0);
-    assert!(said.stderr().contains(".pgpass"), "{said}");
-    site.sh(&format!("rm {pgpass}"))?;
-    // The resource's own.
-    let passfile = format!("{}/pass", crate::site::TMPDIR);
-    site.sh(&format!(
-        "install -d -o postgres -m 700 {}",
-        crate::site::TMPDIR
-    ))?;
-    site.host().write_file(&passfile, line, "postgres", "600")?;
-    well(&watcher.clone().param("passfile", &passfile), "passfile");
-
     // TLS only, and a client certificate.
     let certificates = r#"
 cd /var/lib/pgsql/data
@@ -568,6 +546,61 @@ chmod 600 server.key; chown postgres server.key server.crt root.crt
         &owner.clone().param("pghost", "127.0.0.1"),
         "without TLS only",
     );
+    Ok(())
+}
+
+/// Where psql gets in on the same machine, the agent does.
+pub(crate) fn every_way_in_that_psql_has_is_one() -> Result<()> {
+    let site = Site::fresh()?;
+    let owner = site.agent();
+    owner.gives("start", 0);
+    let pid = postmaster(&site);
+    site.postgres()
+        .sql("create role watcher login password 'pass:wo\\rd' in role pg_monitor")?;
+    let watcher = owner.clone().param("monitor_user", "watcher");
+    // The password is in the owner's password file.
+    set_hba(
+        &site,
+        "local all watcher scram-sha-256\nhost all watcher all scram-sha-256\nlocal all all trust\n",
+    )?;
+    let home = site.sh("getent passwd postgres | cut -d: -f6")?;
+    let home = home.trim();
+    let pgpass = format!("{home}/.pgpass");
+    site.sh(&format!("mkdir -p {home} && chown postgres {home}"))?;
+    site.lab()
+        .eventually("the password is asked for", SOON, |_| {
+            let answer = watcher.call("monitor").map_err(|e| e.to_string())?;
+            answer
+                .stderr()
+                .contains("password")
+                .then_some(())
+                .ok_or_else(|| format!("{answer}"))
+        })?;
+    let line = "*:5432:*:watcher:pass\\:wo\\\\rd\n";
+    site.host().write_file(&pgpass, line, "postgres", "600")?;
+    well(&watcher, "~/.pgpass");
+    well(
+        &watcher.clone().param("pghost", "127.0.0.1"),
+        "~/.pgpass by TCP",
+    );
+    // One that others may read is not used, and that is the reason.
+    site.sh(&format!("chmod 644 {pgpass}"))?;
+    watcher.gives("monitor", 0);
+    let said = watcher.gives("monitor", 0);
+    assert!(said.stderr().contains("chmod 600"), "{said}");
+    site.sh(&format!("rm {pgpass} && mkfifo {pgpass}"))?;
+    let said = watcher.gives("monitor", 0);
+    assert!(said.stderr().contains(".pgpass"), "{said}");
+    site.sh(&format!("rm {pgpass}"))?;
+    // The resource's own.
+    let passfile = format!("{}/pass", crate::site::TMPDIR);
+    site.sh(&format!(
+        "install -d -o postgres -m 700 {}",
+        crate::site::TMPDIR
+    ))?;
+    site.host().write_file(&passfile, line, "postgres", "600")?;
+    well(&watcher.clone().param("passfile", &passfile), "passfile");
+
     // An address that is not this machine's any more, and nobody's.
     set_hba(&site, "local all all trust\nhost all all all trust\n")?;
     for gone in ["192.0.2.1", "no-such-host.invalid"] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lab::{Process, Result};
 
-use crate::site::{AGENT, Agent, Answer, DATA, SOON, Site, TMPDIR};
+use crate::site::{AGENT, Agent, Answer, DATA, SOCKET, SOON, Site, TMPDIR};
 
 const LOCK: &str = "/var/lib/pgsql/tmp/expgsql.repair.lock";
 const SECRET: &str = "/root/hostile-secret";
@@ -177,7 +177,8 @@ pub(crate) fn the_owner_of_the_database_sets_nothing_for_the_agent() -> Result<(
         let psql = site.lab().layout().program("psql");
         let argv = [
             &psql,
-            "-XAtq",
+            "-XAtqh",
+            SOCKET,
             "-v",
             "ON_ERROR_STOP=1",
             "-d",

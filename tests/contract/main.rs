@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         field::a_configuration_in_another_encoding_is_served,
         field::lines_that_are_restored_away_are_put_back,
         field::every_way_in_that_psql_has_is_one,
+        field::ways_in_by_tls_are_ways_in,
         field::two_resources_on_a_node_keep_their_files_apart,
         field::a_follower_that_nobody_can_ask_is_still_a_follower,
         secrets::no_secret_is_shown_to_others,

@@ -9,14 +9,16 @@ use crate::site::{AGENT, Agent, Answer, Site};
 /// Runs `argv` where neither PostgreSQL nor its account nor Pacemaker's programs exist.
 fn on_a_bare_host(agent: &Agent<'_>, argv: &[&str]) -> Result<Answer> {
     let bare = r#"
-mount -t tmpfs tmpfs /usr/lib/postgresql
+mount -t tmpfs tmpfs "$1"
+shift
 mount -t tmpfs tmpfs /var/lib/pgsql
 sed /^postgres:/d /etc/passwd >/tmp/passwd
 mount --bind /tmp/passwd /etc/passwd
 mount -t tmpfs tmpfs /usr/sbin
 exec "$@"
 "#;
-    agent.run(&[&["unshare", "--mount", "sh", "-ec", bare, "sh"], argv].concat())
+    let bin = agent.programs();
+    agent.run(&[&["unshare", "--mount", "sh", "-ec", bare, "sh", &bin], argv].concat())
 }
 
 pub(crate) fn describing_actions_need_neither_cluster_nor_postgresql() -> Result<()> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lab::Result;
 
-use crate::site::{AGENT, CONFIG, DATA, LOG, SOON, Site, TMPDIR};
+use crate::site::{AGENT, CONFIG, DATA, LOG, SOCKET, SOON, Site, TMPDIR};
 
 /// Smallest query_timeout, so that a hung server is found soon.
 const AT_ONCE: (&str, &str) = ("query_timeout", "1");
@@ -105,10 +105,13 @@ pub(crate) fn a_frozen_backend_does_not_outlast_the_stop() -> Result<()> {
 }
 
 /// A client in a transaction that does not end by itself.
-fn sleeper(site: &Site) -> [String; 7] {
+fn sleeper(site: &Site) -> [String; 9] {
     let psql = site.lab().layout().program("psql");
     let sql = "begin; create table unfinished(); select pg_sleep(600)";
-    ["runuser", "-u", "postgres", "--", &psql, "-c", sql].map(str::to_owned)
+    let argv = [
+        "runuser", "-u", "postgres", "--", &psql, "-h", SOCKET, "-c", sql,
+    ];
+    argv.map(str::to_owned)
 }
 
 /// Waits for the backend of [`sleeper`] and gives its number.

@@ -13,6 +13,8 @@ pub(crate) const AGENT: &str = "/usr/lib/ocf/resource.d/heartbeat/expgsql";
 pub(crate) const DATA: &str = "/var/lib/pgsql/data";
 pub(crate) const CONFIG: &str = "/var/lib/pgsql/data/postgresql.conf";
 pub(crate) const TMPDIR: &str = lab::postgres::TMPDIR;
+/// The directory of the server's socket, for psql: where one looks by itself is its builder's choice.
+pub(crate) const SOCKET: &str = "/run/postgresql";
 pub(crate) const LOG: &str = lab::postgres::LOG;
 
 /// Time for something that takes a second on an idle machine.
@@ -226,6 +228,11 @@ impl Agent<'_> {
     pub(crate) fn run_by(mut self, user: &'static str) -> Self {
         self.user = Some(user);
         self
+    }
+
+    /// The directory of the server's programs.
+    pub(crate) fn programs(&self) -> String {
+        self.site.lab.layout().bin.display().to_string()
     }
 
     /// Parameters as ocf-tester takes them.

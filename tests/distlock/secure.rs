@@ -9,6 +9,7 @@ use std::process::Command;
 
 use expgsql::distlock::{LockError, Service};
 use expgsql::params::Secret;
+use lab::{ConfigStyle, Layout};
 use tempfile::TempDir;
 
 use crate::server::{Server, done, give, service, soon};
@@ -20,7 +21,13 @@ const BY_CERTIFICATE: &str = "hostssl all agent 127.0.0.1/32 cert";
 struct Papers(TempDir);
 
 impl Papers {
-    fn new() -> Self {
+    /// `None`: the server that is tested with was built without TLS.
+    fn new() -> Option<Self> {
+        let layout = Layout::find(ConfigStyle::DataDirectory).unwrap();
+        if !layout.has_tls().unwrap() {
+            eprintln!("left out: this PostgreSQL was built without TLS");
+            return None;
+        }
         let papers = Self(tempfile::tempdir().unwrap());
         for authority in ["ca", "other"] {
             papers.openssl(&format!(
@@ -33,7 +40,7 @@ impl Papers {
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout self.key -out self.crt",
         );
         papers.signed("elsewhere", "DNS:elsewhere.example");
-        papers
+        Some(papers)
     }
 
     fn signed(&self, name: &str, alt: &str) {
@@ -97,7 +104,9 @@ fn ask(server: &Server, host: &str, more: &str) -> Result<(), LockError> {
 
 #[test]
 fn the_chain_and_the_host_name_are_verified() {
-    let papers = Papers::new();
+    let Some(papers) = Papers::new() else {
+        return;
+    };
     let server = papers.server("server", BY_CERTIFICATE);
     let root = |name: &str| format!("sslrootcert={}", papers.file(name).display());
     let (ca, other) = (root("ca.crt"), root("other.crt"));
@@ -163,7 +172,9 @@ fn the_chain_and_the_host_name_are_verified() {
 
 #[test]
 fn a_self_signed_certificate_is_its_own_authority() {
-    let papers = Papers::new();
+    let Some(papers) = Papers::new() else {
+        return;
+    };
     let server = papers.server("self", BY_CERTIFICATE);
     let own = format!(
         "sslmode=verify-full sslrootcert={}",
@@ -245,7 +256,9 @@ fn asking(papers: &Papers, method: &str) -> Server {
 
 #[test]
 fn a_password_in_clear_text_is_for_a_server_that_has_proved_itself() {
-    let papers = Papers::new();
+    let Some(papers) = Papers::new() else {
+        return;
+    };
     let ca = format!(
         "sslmode=verify-full sslrootcert={}",
         papers.file("ca.crt").display()

@@ -53,7 +53,7 @@ impl Server {
             .port();
         let own = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nfsync = off\n\
-             max_connections = 20\nshared_buffers = 1MB\n{config}\n",
+             max_connections = 20\nshared_buffers = 1MB\npassword_encryption = 'scram-sha-256'\n{config}\n",
             dir.path().display()
         );
         append(&data.join("postgresql.conf"), &own);
@@ -118,7 +118,14 @@ impl Server {
 
     pub(crate) fn sql_at(&self, database: &str, role: &str, sql: &str) -> Result<String, String> {
         let mut command = self.psql_at(database, role);
-        let output = command.args(["-c", sql]).output().unwrap();
+        // Not as -c, of which psql printed only what the last statement gave, until 14.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut psql = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut input = psql.stdin.take().unwrap();
+        // One that could not log in does not read it.
+        let _gone = input.write_all(sql.as_bytes());
+        drop(input);
+        let output = psql.wait_with_output().unwrap();
         if output.status.success() {
             return Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned());
         }
@@ -198,7 +205,7 @@ impl Server {
 
 /// A data directory to copy, made once for all runs; `dir` is one that the server's account may write to.
 fn template(layout: &Layout, dir: &Path) -> PathBuf {
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("locks-{}", layout.version));
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("locks-{}", layout.key));
     if !kept.exists() {
         let new = dir.join("template");
         let options = ["-N", "-A", "trust", "-U", "postgres", "-D"];

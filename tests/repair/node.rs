@@ -74,7 +74,7 @@ pub(crate) struct Node {
 /// Small WAL files, so that a little work fills several, and nothing kept that is not needed.
 const CONFIG: &str = "listen_addresses = '127.0.0.1'\nfsync = off\nmax_connections = 20\nshared_buffers = 1MB\n\
                       wal_log_hints = on\nwal_keep_size = 0\nmin_wal_size = 2MB\nmax_wal_size = 4MB\n\
-                      restart_after_crash = off\n";
+                      restart_after_crash = off\npassword_encryption = 'scram-sha-256'\n";
 
 impl Node {
     fn bare(dir: PathBuf) -> Self {
@@ -395,19 +395,16 @@ pub(crate) fn assert_follows(node: &mut Node, primary: &Node) {
 
 /// A data directory to copy, made once for all runs; `dir` is one that the server's account may write to.
 fn template(layout: &Layout, dir: &Path) -> PathBuf {
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("repair-{}", layout.version));
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("repair-{}", layout.key));
     if !kept.exists() {
         let new = dir.join("template");
         let mut initdb = as_postgres(&layout.program("initdb"));
-        initdb.args([
-            "-N",
-            "-A",
-            "trust",
-            "-U",
-            "postgres",
-            "--wal-segsize=1",
-            "-D",
-        ]);
+        initdb.args(["-N", "-A", "trust", "-U", "postgres", "--wal-segsize=1"]);
+        if layout.version >= 18 {
+            // Its default is on, and then nothing needs wal_log_hints.
+            initdb.arg("--no-data-checksums");
+        }
+        initdb.arg("-D");
         done(initdb.arg(&new).stdout(Stdio::null()));
         // Beside its place first: a rename is all or nothing.
         let name = dir.file_name().expect("a name").to_string_lossy();

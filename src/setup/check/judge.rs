@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::decide::silence::is_too_patient;
 use crate::distlock::Conninfo;
+use crate::model::version::{DEPRECATES_MD5, OLDEST};
 use crate::params::{RepMode, Secret};
 use crate::setup::config::Site;
 
@@ -43,9 +44,85 @@ pub(super) struct Seen {
     pub(super) ahead: i64,
 }
 
-/// The newest that the scenarios were run with (docs/platforms.md). A newer one is not refused.
-const PACEMAKER_TRIED: &str = "3.0";
-const POSTGRESQL_TRIED: &str = "18";
+/// Which versions of something the program runs with.
+struct Range {
+    what: &'static str,
+    oldest: (u32, u32),
+    /// What else there is to say where it is older.
+    more: &'static str,
+    /// The newest that the tests were run with (docs/platforms.md). A newer one is not refused.
+    tried: (u32, u32),
+    /// Where the second number changes nothing that matters here.
+    is_major: bool,
+}
+
+const PACEMAKER: Range = Range {
+    what: "Pacemaker",
+    oldest: (2, 1),
+    more: "",
+    tried: (3, 0),
+    is_major: false,
+};
+
+const COROSYNC: Range = Range {
+    what: "Corosync",
+    oldest: (3, 0),
+    more: ": this program reads the membership as that version tells it",
+    tried: (3, 1),
+    is_major: false,
+};
+
+const POSTGRESQL: Range = Range {
+    what: "PostgreSQL",
+    oldest: (OLDEST, 0),
+    more: ", by pg_upgrade",
+    tried: (18, 0),
+    is_major: true,
+};
+
+impl Range {
+    fn judge(&self, findings: &mut Findings, node: &str, version: &str) {
+        // One that can't be understood is neither too old nor too new.
+        let Some((major, minor)) = numbers(version) else {
+            return;
+        };
+        let what = self.what;
+        let number = (major, if self.is_major { 0 } else { minor });
+        let show = |(major, minor): (u32, u32)| {
+            if self.is_major {
+                major.to_string()
+            } else {
+                format!("{major}.{minor}")
+            }
+        };
+        if number < self.oldest {
+            findings.error(
+                node,
+                format!("{what} {version} is too old"),
+                format!("upgrade to {} or newer{}", show(self.oldest), self.more),
+            );
+        } else if number > self.tried {
+            findings.warning(
+                node,
+                format!(
+                    "{what} {version} is untested: it is newer than what this program was tried with, which is {} at most",
+                    show(self.tried)
+                ),
+                "try it on a cluster that may fail, or ask for a newer expgsql",
+            );
+        }
+    }
+}
+
+/// The first two numbers of a version, as `3.1.7` or `19beta1`.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.').map(|part| {
+        let end = part.find(|c: char| !c.is_ascii_digit());
+        part[..end.unwrap_or(part.len())].parse::<u32>().ok()
+    });
+    let major = numbers.next()??;
+    Some((major, numbers.next().flatten().unwrap_or_default()))
+}
 
 /// Clocks that differ by more make logs hard to compare, and certificates fail.
 const CLOCKS: i64 = 2000;
@@ -109,29 +186,10 @@ fn of_cluster(findings: &mut Findings, it: &Seen, program: &str) {
             "install pacemaker, corosync and resource-agents",
         ),
         (_, None) => findings.error(node, "Corosync is not installed", "install corosync"),
-        (Some(version), Some(_)) if is_before(version, (2, 1)) => {
-            findings.error(
-                node,
-                format!("Pacemaker {version} is too old"),
-                "upgrade to 2.1 or newer",
-            );
+        (Some(pacemaker), Some(corosync)) => {
+            PACEMAKER.judge(findings, node, pacemaker);
+            COROSYNC.judge(findings, node, corosync);
         }
-        (Some(_), Some(version)) if is_before(version, (3, 0)) => {
-            findings.error(
-                node,
-                format!("Corosync {version} is too old"),
-                "upgrade to 3.0 or newer: this program reads the membership as that version tells it",
-            );
-        }
-        (Some(version), Some(_)) if is_before(PACEMAKER_TRIED, numbers(version)) => {
-            untried(
-                findings,
-                node,
-                &format!("Pacemaker {version}"),
-                PACEMAKER_TRIED,
-            );
-        }
-        (Some(_), Some(_)) => {}
     }
     match &facts.cluster_name {
         None if facts.pacemaker.is_some() => findings.error(
@@ -209,35 +267,14 @@ fn of_quorum(findings: &mut Findings, site: &Site, it: &Seen) {
     }
 }
 
-/// Whether a version is older; one that can't be understood is not.
-fn is_before(version: &str, least: (u32, u32)) -> bool {
-    let version = numbers(version);
-    version != (0, 0) && version < least
+/// What `postgres --version` answers: `postgres (PostgreSQL) 15.18 (Debian …)`.
+fn of_postgres(answer: &str) -> Option<&str> {
+    answer.split_whitespace().nth(2)
 }
 
-/// The first two numbers of a version; (0, 0): it has not two.
-fn numbers(version: &str) -> (u32, u32) {
-    let mut parts = version
-        .split('.')
-        .map_while(|part| part.parse::<u32>().ok());
-    match (parts.next(), parts.next()) {
-        (Some(major), Some(minor)) => (major, minor),
-        _ => (0, 0),
-    }
-}
-
-fn untried(findings: &mut Findings, node: &str, what: &str, newest: &str) {
-    findings.warning(
-        node,
-        format!("{what} is newer than what this program was tried with, which is {newest} at most"),
-        "try it on a cluster that may fail, or ask for a newer expgsql",
-    );
-}
-
-/// The major version of what `postgres --version` answers.
-fn major(version: &str) -> Option<String> {
-    let version = version.split_whitespace().nth(2)?;
-    Some(version.chars().take_while(char::is_ascii_digit).collect())
+/// The major version in that.
+fn major(answer: &str) -> Option<u32> {
+    numbers(of_postgres(answer)?).map(|(major, _)| major)
 }
 
 fn of_server(findings: &mut Findings, site: &Site, it: &Seen) {
@@ -250,10 +287,19 @@ fn of_server(findings: &mut Findings, site: &Site, it: &Seen) {
         );
         return;
     }
-    if let Some(version) = facts.postgres.known()
-        && major(version).and_then(|it| it.parse::<u32>().ok()) > POSTGRESQL_TRIED.parse().ok()
-    {
-        untried(findings, node, version, POSTGRESQL_TRIED);
+    let answer = facts.postgres.known();
+    if let Some(version) = answer.and_then(|answer| of_postgres(answer)) {
+        POSTGRESQL.judge(findings, node, version);
+    }
+    let number = answer.and_then(|answer| major(answer));
+    let settings = facts.settings.known();
+    let encryption = settings.and_then(|all| all.get("password_encryption"));
+    if encryption.is_some_and(|it| it == "md5") && number >= Some(DEPRECATES_MD5) {
+        findings.warning(
+            node,
+            "password_encryption=md5: a later PostgreSQL will know no such passwords",
+            "password_encryption=scram-sha-256 in postgresql.conf, reload, and set the passwords anew",
+        );
     }
     for program in facts
         .missing_programs
@@ -539,7 +585,7 @@ fn of_all(findings: &mut Findings, seen: &[Seen]) {
         "keep the one that has your data, and make the others anew: expgsql cluster rebuild there, or pg_basebackup",
     );
     let of_server = |it: &Seen| major(it.facts.postgres.known()?);
-    let majors: BTreeSet<String> = seen.iter().filter_map(of_server).collect();
+    let majors: BTreeSet<u32> = seen.iter().filter_map(of_server).collect();
     let severity = if majors.len() > 1 {
         Severity::Error
     } else {
@@ -642,25 +688,115 @@ mod tests {
     }
 
     #[test]
-    fn what_is_newer_than_what_was_tried_is_told_and_not_refused() {
-        let of = |spoil: fn(&mut Facts)| -> Vec<(Severity, String)> {
-            let findings = found("", |facts, _| spoil(facts)).into_iter();
-            let on_node = findings.filter(|it| it.node.is_some());
-            on_node.map(|it| (it.severity, it.what)).collect()
+    fn a_version_is_right_or_too_old_or_untested() {
+        use Severity::{Error, Warning};
+        let set_pacemaker: fn(&mut Facts, &str) = |f, it| f.pacemaker = Some(it.to_owned());
+        let set_corosync: fn(&mut Facts, &str) = |f, it| f.corosync = Some(it.to_owned());
+        let set_server: fn(&mut Facts, &str) = |f, it| {
+            f.postgres = Answer::Known(format!("postgres (PostgreSQL) {it} (Debian {it}-1)"));
         };
-        let pacemaker = of(|f| f.pacemaker = Some("3.1.0".to_owned()));
-        let server = of(|f| f.postgres = Answer::Known("postgres (PostgreSQL) 19beta1".to_owned()));
-        for (findings, what) in [(pacemaker, "Pacemaker 3.1.0"), (server, "19beta1")] {
-            let [(Severity::Warning, said)] = &findings[..] else {
-                panic!("{findings:?}");
-            };
-            assert!(said.contains(what) && said.contains("newer"), "{said}");
+        let cases = [
+            (
+                set_pacemaker,
+                "2.0.5",
+                Some((Error, "Pacemaker 2.0.5 is too old", "2.1")),
+            ),
+            (set_pacemaker, "2.1.0", None),
+            (set_pacemaker, "3.0.3", None),
+            (
+                set_pacemaker,
+                "3.1.0",
+                Some((Warning, "Pacemaker 3.1.0 is untested", "3.0")),
+            ),
+            (
+                set_pacemaker,
+                "4.0.0-rc1",
+                Some((Warning, "Pacemaker 4.0.0-rc1 is untested", "3.0")),
+            ),
+            (
+                set_corosync,
+                "2.4.6",
+                Some((
+                    Error,
+                    "Corosync 2.4.6 is too old",
+                    "3.0 or newer: this program",
+                )),
+            ),
+            (set_corosync, "3.0.0", None),
+            (set_corosync, "3.1.10", None),
+            (
+                set_corosync,
+                "3.2.0",
+                Some((Warning, "Corosync 3.2.0 is untested", "3.1")),
+            ),
+            (
+                set_server,
+                "11.22",
+                Some((
+                    Error,
+                    "PostgreSQL 11.22 is too old",
+                    "12 or newer, by pg_upgrade",
+                )),
+            ),
+            (set_server, "12.22", None),
+            (set_server, "18.6", None),
+            (
+                set_server,
+                "19beta1",
+                Some((Warning, "PostgreSQL 19beta1 is untested", "18 at most")),
+            ),
+            (
+                set_server,
+                "19.0",
+                Some((Warning, "PostgreSQL 19.0 is untested", "18 at most")),
+            ),
+            // What nobody understands is neither.
+            (set_pacemaker, "unknown", None),
+            (set_server, "devel", None),
+        ];
+        for (set, version, expected) in cases {
+            let findings = found("", |facts, _| set(facts, version)).into_iter();
+            let on_node: Vec<Finding> = findings.filter(|it| it.node.is_some()).collect();
+            match (&on_node[..], expected) {
+                ([], None) => {}
+                ([it], Some((severity, what, more))) => {
+                    assert_eq!(it.severity, severity, "{version}: {it:?}");
+                    assert!(it.what.starts_with(what), "{version}: {it:?}");
+                    assert!(
+                        format!("{} {}", it.what, it.fix).contains(more),
+                        "{version}: {it:?}"
+                    );
+                }
+                (findings, _) => panic!("{version}: {findings:?}"),
+            }
         }
-        let newest = |f: &mut Facts| {
-            f.pacemaker = Some("3.0.2".to_owned());
-            f.postgres = Answer::Known("postgres (PostgreSQL) 18.6 (Debian 18.6-3)".to_owned());
+    }
+
+    #[test]
+    fn two_that_are_too_old_are_two_findings() {
+        let findings = found("", |facts, _| {
+            facts.pacemaker = Some("2.0.1".to_owned());
+            facts.corosync = Some("2.4.6".to_owned());
+        });
+        let errors = findings.iter().filter(|it| it.severity == Severity::Error);
+        assert_eq!(errors.count(), 2, "{findings:?}");
+    }
+
+    #[test]
+    fn md5_passwords_are_told_of_where_the_server_tells_of_them() {
+        let told = |version: &str, encryption: &str| {
+            let findings = found("", |facts, _| {
+                facts.postgres = Answer::Known(format!("postgres (PostgreSQL) {version}"));
+                set(facts, "password_encryption", encryption);
+            });
+            findings
+                .iter()
+                .any(|it| it.what.contains("password_encryption"))
         };
-        assert_eq!(of(newest), []);
+        assert!(told("18.6", "md5"));
+        assert!(!told("18.6", "scram-sha-256"));
+        // Its default there.
+        assert!(!told("13.16", "md5"));
     }
 
     #[test]

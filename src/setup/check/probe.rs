@@ -32,7 +32,7 @@ const NEIGHBOUR: Duration = Duration::from_secs(2);
 const NEIGHBOUR_POLL: Duration = Duration::from_millis(100);
 
 /// Settings that are judged.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 15] = [
     "wal_level",
     "hot_standby",
     "max_wal_senders",
@@ -47,6 +47,7 @@ const SETTINGS: [&str; 14] = [
     "archive_mode",
     "wal_log_hints",
     "wal_sender_timeout",
+    "password_encryption",
 ];
 
 /// What pg_ctl needs beside it.

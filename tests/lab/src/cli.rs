@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use lab::{Agent, ConfigStyle, RepMode, Suite};
+use lab::{Agent, ConfigStyle, OtherServer, RepMode, Suite};
 
 /// A PostgreSQL cluster under Pacemaker, on this machine, to break and to watch.
 #[derive(Debug, Parser)]
@@ -106,6 +106,13 @@ pub(crate) enum Command {
         /// Another scenario than the core ones, by its whole name; may be repeated.
         #[arg(long = "scenario")]
         scenarios: Vec<String>,
+    },
+    /// Runs the tests of what the agent does by itself with several versions of PostgreSQL, and prints a table of outcomes. No
+    /// cluster is made.
+    Versions {
+        /// Which; all and the machine's own when none is named. They are unpacked once, beside the labs.
+        #[arg(value_enum)]
+        servers: Vec<OtherServer>,
     },
     /// Lists the labs that are up.
     List,

@@ -12,6 +12,7 @@ use crate::debian::{self, Root, Suite};
 use crate::error::{Error, Result};
 use crate::host::Node;
 use crate::network::Switch;
+use crate::other_server::{self, OtherServer};
 use crate::postgres::{ConfigStyle, Layout, Postgres};
 use crate::process::{Cmd, ProcessId};
 use crate::progress::note;
@@ -170,9 +171,16 @@ impl Builder {
         if self.spec.suite.is_none() {
             self.spec.suite = Suite::asked_for()?;
         }
+        if self.spec.server.is_none() {
+            self.spec.server = OtherServer::asked_for()?;
+        }
         packages::install()?;
         place::sweep()?;
-        debian::prepare(self.spec.suite, &place::base()?)?;
+        let base = place::base()?;
+        debian::prepare(self.spec.suite, &base)?;
+        if let Some(server) = self.spec.server {
+            other_server::prepare(server, &base)?;
+        }
         let name = self.name.unwrap_or_else(unused_name);
         let dir = place::of(&name)?;
         // create_dir, not create_dir_all: of two that start under one name, one is told.
@@ -235,7 +243,8 @@ impl Cluster {
         let (lifeline, hold) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
             .map_err(Error::sys("make a pipe"))
             .map_err(undo)?;
-        let root = Root::of(spec.suite, &place::base().map_err(undo)?);
+        let base = place::base().map_err(undo)?;
+        let root = Root::of(spec.suite, &base).with_server(spec.server, &base);
         let layout = Layout::find_in(&root, spec.style).map_err(undo)?;
         let reader = lifeline
             .try_clone()
@@ -400,7 +409,8 @@ impl Cluster {
         let lifeline = std::fs::File::open(&path)
             .map_err(Error::io(format!("open {path}")))?
             .into();
-        let root = Root::of(state.spec.suite, &place::base()?);
+        let base = place::base()?;
+        let root = Root::of(state.spec.suite, &base).with_server(state.spec.server, &base);
         let Hosts {
             nodes,
             client,

@@ -9,6 +9,7 @@ use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::other_server::OtherServer;
 use crate::packages;
 use crate::process::Cmd;
 use crate::progress::note;
@@ -115,12 +116,29 @@ impl Suite {
 pub(crate) struct Root {
     /// `None`: the machine's own.
     path: Option<PathBuf>,
+    /// A PostgreSQL that is in none, and the directory of the labs, below which it is.
+    server: Option<(OtherServer, PathBuf)>,
 }
 
 impl Root {
     /// The machine's own.
     pub(crate) const fn own() -> Self {
-        Self { path: None }
+        Self {
+            path: None,
+            server: None,
+        }
+    }
+
+    /// The same with another PostgreSQL in place of what it has itself.
+    pub(crate) fn with_server(mut self, server: Option<OtherServer>, base: &Path) -> Self {
+        self.server = server.map(|server| (server, base.to_owned()));
+        self
+    }
+
+    /// A PostgreSQL that is not in it, and the directory below which it is.
+    pub(crate) fn server(&self) -> Option<(OtherServer, &Path)> {
+        let (server, base) = self.server.as_ref()?;
+        Some((*server, base))
     }
 
     /// That of a suite, whether it was made yet or not.
@@ -128,7 +146,7 @@ impl Root {
         let path = suite
             .filter(|suite| !suite.is_the_machine_s())
             .map(|suite| base.join(directory(suite)));
-        Self { path }
+        Self { path, server: None }
     }
 
     /// A place in it, as the lab machine sees it; `at` is absolute.
@@ -210,9 +228,13 @@ exec chroot "$root" "$@""#;
     /// What tells this root from another in the name of a file that is kept.
     pub(crate) fn tag(&self) -> String {
         let name = self.path.as_deref().and_then(Path::file_name);
-        name.map_or_else(String::new, |name| {
-            format!("-{}", name.to_string_lossy().trim_start_matches('.'))
-        })
+        let root = name.map(|name| name.to_string_lossy().into_owned());
+        let server = self.server().map(|(server, _)| server.directory());
+        [root, server]
+            .into_iter()
+            .flatten()
+            .map(|name| format!("-{}", name.trim_start_matches('.')))
+            .collect()
     }
 }
 
@@ -315,14 +337,14 @@ fn bootstrap(suite: Suite, into: &Path) -> Result<()> {
 }
 
 /// What went wrong first: apt's and mmdebstrap's complaints begin with `E:`, and later ones come of the first.
-fn complaint(said: &str) -> &str {
+pub(crate) fn complaint(said: &str) -> &str {
     let first = said.lines().find_map(|line| line.strip_prefix("E: "));
     let told = first.or_else(|| said.lines().next_back());
     told.unwrap_or("no word").trim()
 }
 
 /// Where this machine gets Debian from; none: mmdebstrap knows one.
-fn mirror() -> Option<String> {
+pub(crate) fn mirror() -> Option<String> {
     let format = "$(LABEL)|$(COMPONENT)|$(REPO_URI)";
     let argv = [
         "apt-get",
@@ -400,6 +422,7 @@ mod tests {
         std::fs::write(dir.join("etc/passwd"), passwd).unwrap();
         let root = Root {
             path: Some(dir.clone()),
+            server: None,
         };
         let (found, none) = (root.owner("postgres"), root.owner("hacluster"));
         std::fs::remove_dir_all(dir).unwrap();

@@ -233,6 +233,11 @@ impl Node {
                 "mount -t overlay overlay -o lowerdir={lower},upperdir={disk}/up,workdir={disk}/work {at}\n"
             );
         }
+        // The script is in BASE/LAB/HOST, and stays there when something is mounted over BASE: a path that is looked up anew is not.
+        let server = self.root.server().map_or_else(String::new, |(it, base)| {
+            let (base, server) = (base.display(), it.directory());
+            format!("mkdir -p {base}/{server}\nmount --no-canonicalize --bind ../../{server} {base}/{server}\n")
+        });
         Ok(format!(
             "set -e
 hostname {name}
@@ -242,7 +247,7 @@ mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs -o mode=1777 tmpfs /tmp
-cat /proc/sys/kernel/random/uuid >/run/boot_id
+{server}cat /proc/sys/kernel/random/uuid >/run/boot_id
 chmod 444 /run/boot_id
 mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
 mkdir -p /run/lock /run/user /run/resource-agents

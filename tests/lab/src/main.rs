@@ -5,6 +5,7 @@ mod controls;
 mod demo;
 mod matrix;
 mod one_scenario;
+mod versions;
 mod watch;
 
 use std::os::unix::process::CommandExt;
@@ -62,6 +63,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Controls { names, no_baseline } => return controls::run(&names, !no_baseline),
         Command::Matrix { suites, scenarios } => return matrix::run(&suites, &scenarios),
+        Command::Versions { servers } => return versions::run(&servers),
         Command::List => lab::labs()?.iter().for_each(|line| println!("{line}")),
         Command::Down { lab } => Cluster::attach(&lab.name)?.down()?,
     }

@@ -1,4 +1,5 @@
-//! One scenario of the cluster suite, run by `cargo test` with something else about it; what it prints is kept in a file.
+//! One scenario of the cluster suite, or another program of tests, run by `cargo test` with something else about it; what it prints
+//! is kept in a file.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -18,17 +19,32 @@ pub(crate) struct Ended {
 /// Runs a scenario with an environment variable set. Its log is `label.SCENARIO.log` below `target/FOLDER`.
 ///
 /// # Errors
-/// [`Error::Io`] when the log can't be written or cargo not be started.
+/// As [`test`].
 pub(crate) fn run(
     folder: &str,
     label: &str,
     scenario: &str,
+    variable: (&str, &str),
+) -> Result<Ended> {
+    let label = format!("{label}.{}", scenario.replace("::", "."));
+    let args = ["--test", "cluster", "--", "--exact", scenario];
+    test(folder, &label, &args, variable)
+}
+
+/// Runs `cargo test` for the program with an environment variable set. Its log is `label.log` below `target/FOLDER`.
+///
+/// # Errors
+/// [`Error::Io`] when the log can't be written or cargo not be started.
+pub(crate) fn test(
+    folder: &str,
+    label: &str,
+    args: &[&str],
     (name, value): (&str, &str),
 ) -> Result<Ended> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../target")
         .join(folder);
-    let log = dir.join(format!("{label}.{}.log", scenario.replace("::", ".")));
+    let log = dir.join(format!("{label}.log"));
     let at_log = |source| Error::Io {
         what: format!("write {}", log.display()),
         source,
@@ -38,8 +54,8 @@ pub(crate) fn run(
     let again = file.try_clone().map_err(at_log)?;
     let start = Instant::now();
     let status = lab::cargo()
-        .args(["test", "--package", "expgsql", "--test", "cluster", "--"])
-        .args(["--exact", scenario])
+        .args(["test", "--package", "expgsql"])
+        .args(args)
         .env(name, value)
         .stdout(file)
         .stderr(again)

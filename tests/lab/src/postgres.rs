@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::debian::Root;
 use crate::error::{Error, Result};
 use crate::host::Node;
+use crate::other_server::OtherServer;
 use crate::poll;
 use crate::process::{Cmd, Output};
 use crate::progress::note;
@@ -44,19 +45,31 @@ pub struct Layout {
     pub data: PathBuf,
     /// postgresql.conf.
     pub config: PathBuf,
+    /// What tells these programs from others in the name of a file that is kept.
+    pub key: String,
 }
 
 impl Layout {
-    /// The newest PostgreSQL installed on this machine, in this style.
+    /// The PostgreSQL that the environment asks for (see [`crate::SERVER_VARIABLE`]), else the newest that is installed on this
+    /// machine, in this style.
     ///
     /// # Errors
     /// [`Error::Other`] when there is none.
     pub fn find(style: ConfigStyle) -> Result<Self> {
-        Self::find_in(&Root::own(), style)
+        let Some(server) = OtherServer::asked_for()? else {
+            return Self::find_in(&Root::own(), style);
+        };
+        let base = crate::place::base()?;
+        crate::other_server::prepare(server, &base)?;
+        Self::find_in(&Root::own().with_server(Some(server), &base), style)
     }
 
-    /// The newest PostgreSQL in a root.
+    /// The PostgreSQL that goes with a root: another one, else the newest in it.
     pub(crate) fn find_in(root: &Root, style: ConfigStyle) -> Result<Self> {
+        if let Some((server, base)) = root.server() {
+            let key = server.directory().trim_start_matches('.').to_owned();
+            return Ok(Self::with(server.major(), server.bin(base), style, key));
+        }
         let dir = root.at("/usr/lib/postgresql");
         let installed =
             std::fs::read_dir(&dir).map_err(Error::io(format!("list {}", dir.display())))?;
@@ -67,6 +80,10 @@ impl Layout {
             .max()
             .ok_or_else(|| Error::Other("no PostgreSQL server in /usr/lib/postgresql".into()))?;
         let bin = PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"));
+        Ok(Self::with(version, bin, style, version.to_string()))
+    }
+
+    fn with(version: u32, bin: PathBuf, style: ConfigStyle, key: String) -> Self {
         let (data, config) = match style {
             ConfigStyle::DataDirectory => (
                 "/var/lib/pgsql/data".into(),
@@ -77,12 +94,25 @@ impl Layout {
                 PathBuf::from(format!("/etc/postgresql/{version}/lab/postgresql.conf")),
             ),
         };
-        Ok(Self {
+        Self {
             bin,
             version,
             data,
             config,
-        })
+            key,
+        }
+    }
+
+    /// Whether the server was built with TLS: it names the library.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it can't be read.
+    pub fn has_tls(&self) -> Result<bool> {
+        let path = self.bin.join("postgres");
+        let program =
+            std::fs::read(&path).map_err(Error::io(format!("read {}", path.display())))?;
+        const LIBRARY: &[u8] = b"libssl.so";
+        Ok(program.windows(LIBRARY.len()).any(|part| part == LIBRARY))
     }
 
     /// Path of one of PostgreSQL's programs.
@@ -93,6 +123,20 @@ impl Layout {
     pub(crate) fn hba(&self) -> PathBuf {
         self.config.with_file_name("pg_hba.conf")
     }
+}
+
+/// What the programs in this directory say of their version, as `15.18`.
+///
+/// # Errors
+/// [`Error::Failed`] when they can't be run.
+pub fn version(bin: &Path) -> Result<String> {
+    let postgres = bin.join("postgres").display().to_string();
+    let said = Cmd::new(&[&postgres, "--version"]).ok()?;
+    Ok(said
+        .split_whitespace()
+        .nth(2)
+        .unwrap_or_default()
+        .to_owned())
 }
 
 /// The data directory all hosts get a copy of, so that they have one system identifier, as standbys made by
@@ -229,6 +273,8 @@ fn settings(node: &Node, layout: &Layout, spec: &Spec) -> String {
         // Nothing in the lab needs the statistics of minutes, and five clusters share two cores.
         "autovacuum = off".to_owned(),
         "jit = off".to_owned(),
+        // The default since 14.
+        "password_encryption = 'scram-sha-256'".to_owned(),
     ];
     if layout.config.parent() != Some(&layout.data) {
         lines.push(format!("data_directory = '{}'", layout.data.display()));

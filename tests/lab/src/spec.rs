@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::debian::Suite;
+use crate::other_server::OtherServer;
 use crate::postgres::ConfigStyle;
 
 /// Replication mode of the resource: the agents' `rep_mode` parameter.
@@ -103,6 +104,9 @@ pub struct Spec {
     /// The Debian suite that the hosts have; `None`: the machine's own.
     #[serde(default)]
     pub suite: Option<Suite>,
+    /// A PostgreSQL that the hosts' suite does not have; `None`: the newest that it has.
+    #[serde(default)]
+    pub server: Option<OtherServer>,
 }
 
 fn start_timeout() -> Duration {
@@ -136,6 +140,7 @@ impl Default for Spec {
             start_timeout: start_timeout(),
             failure_timeout: None,
             suite: None,
+            server: None,
         }
     }
 }

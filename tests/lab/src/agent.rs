@@ -85,7 +85,7 @@ pub(crate) fn parameters(spec: &Spec, layout: &Layout) -> Vec<(String, String)> 
             }
         }
     }
-    for (name, value) in &spec.params {
+    for (name, value) in spec.site.parameters().iter().chain(&spec.params) {
         params.retain(|(existing, _)| existing != name);
         params.push((name.clone(), value.clone()));
     }

@@ -15,9 +15,12 @@ use crate::network::Switch;
 use crate::postgres::{ConfigStyle, Layout, Postgres};
 use crate::process::{Cmd, ProcessId};
 use crate::progress::note;
+use crate::site::Site;
 use crate::spec::{Agent, RepMode, Spec};
 use crate::state::State;
-use crate::{agent, corosync, fencing, packages, place, poll, postgres, resources, ssh, status};
+use crate::{
+    agent, corosync, fencing, packages, place, poll, postgres, resources, site, ssh, status,
+};
 
 /// Name of the host beside the cluster: the application's.
 pub const CLIENT: &str = "client";
@@ -32,6 +35,7 @@ const FORM: Duration = Duration::from_secs(90);
 #[must_use = "nothing is built before up() or boot()"]
 pub struct Builder {
     name: Option<String>,
+    site: Option<Site>,
     spec: Spec,
 }
 
@@ -63,6 +67,13 @@ impl Builder {
     /// The Debian suite of the hosts. Default: what [`debian::SUITE_VARIABLE`] says, else the machine's own.
     pub fn suite(mut self, suite: Suite) -> Self {
         self.spec.suite = Some(suite);
+        self
+    }
+
+    /// What kind of site it is. Default: what [`SITE_VARIABLE`](crate::site::SITE_VARIABLE) says, else a plain one. A scenario that
+    /// itself sets what a site would set stays on the plain one by itself; one that rests on the plain one in another way says so here.
+    pub fn site(mut self, site: Site) -> Self {
+        self.site = Some(site);
         self
     }
 
@@ -170,6 +181,8 @@ impl Builder {
         if self.spec.suite.is_none() {
             self.spec.suite = Suite::asked_for()?;
         }
+        let (site, why) = site::choose(self.site, &self.spec)?;
+        self.spec.site = site;
         packages::install()?;
         place::sweep()?;
         debian::prepare(self.spec.suite, &place::base()?)?;
@@ -187,6 +200,7 @@ impl Builder {
             self.spec.nodes,
             dir.display()
         ));
+        note(format!("site: {} ({why})", site.name()));
         let cluster = Cluster::begin(name, dir, self.spec)?;
         cluster.boot_all()?;
         Ok(cluster)
@@ -223,6 +237,7 @@ impl Cluster {
     pub fn builder() -> Builder {
         Builder {
             name: None,
+            site: None,
             spec: Spec::default(),
         }
     }
@@ -273,7 +288,7 @@ impl Cluster {
     fn boot_all(&self) -> Result<()> {
         let spec = self.spec();
         let base = place::base()?;
-        let template = postgres::template(&base, self.client.root(), &self.layout)?;
+        let template = postgres::template(&base, self.client.root(), &self.layout, spec.site)?;
         let (config, key) = (corosync::config(&spec, &self.nodes), corosync::key()?);
         let names: String = self
             .hosts()

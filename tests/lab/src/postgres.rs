@@ -13,6 +13,7 @@ use crate::host::Node;
 use crate::poll;
 use crate::process::{Cmd, Output};
 use crate::progress::note;
+use crate::site::Site;
 use crate::spec::{Agent, Spec};
 
 /// The replication role, and its application's database is `postgres`.
@@ -97,10 +98,11 @@ impl Layout {
 
 /// The data directory all hosts get a copy of, so that they have one system identifier, as standbys made by
 /// pg_basebackup would. Made once per PostgreSQL version and kept beside the labs.
-pub(crate) fn template(base: &Path, root: &Root, layout: &Layout) -> Result<PathBuf> {
+pub(crate) fn template(base: &Path, root: &Root, layout: &Layout, site: Site) -> Result<PathBuf> {
     let done = base.join(format!(
-        ".template-{}-{TEMPLATE_VERSION}{}",
+        ".template-{}-{TEMPLATE_VERSION}{}{}",
         layout.version,
+        site.template_tag(),
         root.tag()
     ));
     let lock = std::fs::File::create(base.join(".template.lock"))
@@ -141,10 +143,31 @@ pub(crate) fn template(base: &Path, root: &Root, layout: &Layout) -> Result<Path
         &dir,
         "postgres",
     ])
-    .input(format!(
-        "create role {REPLICATION_USER} with login superuser replication;\n"
-    ))
+    .input(site.roles().join("\n") + "\n")
     .ok()?;
+    if site.has_certificate() {
+        as_postgres(&[
+            "openssl",
+            "req",
+            "-new",
+            "-x509",
+            "-days",
+            "3650",
+            "-noenc",
+            "-batch",
+            "-subj",
+            "/CN=lab",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-out",
+            &format!("{dir}/server.crt"),
+            "-keyout",
+            &format!("{dir}/server.key"),
+        ])
+        .ok()?;
+    }
     std::fs::rename(&making, &done).map_err(Error::io("name the template"))?;
     Ok(done)
 }
@@ -194,7 +217,16 @@ mkdir -p "$(dirname "$3")"
         Cmd::new(&["chown", &owner, &show(path)]).ok().map(drop)
     };
     write(&config, settings(node, layout, spec))?;
-    write(&hba, access())?;
+    let is_node = spec.has_node(node.name());
+    // The lock service and the client's host have no part in what the cluster's site is like.
+    let site = if is_node { spec.site } else { Site::Plain };
+    write(&hba, site.access())?;
+    if let Some((path, text)) = site.passfile() {
+        let path = on_disk(&path)?;
+        write(&path, text)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+            .map_err(Error::io(format!("close {}", path.display())))?;
+    }
     if spec.agent == Agent::Paf
         && !["node1", crate::cluster::CLIENT, crate::cluster::LOCK].contains(&node.name())
     {
@@ -243,21 +275,9 @@ fn settings(node: &Node, layout: &Layout, spec: &Spec) -> String {
         lines.push(format!("primary_conninfo = 'host={address} port=5432 user={REPLICATION_USER} application_name={}'", node.name()));
         lines.push("recovery_target_timeline = 'latest'".to_owned());
     }
+    lines.extend(spec.site.settings());
     lines.extend(spec.settings.iter().cloned());
     lines.join("\n") + "\n"
-}
-
-/// Trust, but only for addresses that exist in no other place than this lab's namespaces.
-fn access() -> String {
-    let net = crate::network::NET;
-    format!(
-        "local all all trust
-local replication all trust
-host all all 127.0.0.1/32 trust
-host all all {net}.0/24 trust
-host replication all {net}.0/24 trust
-"
-    )
 }
 
 /// PostgreSQL on one host, by hand: without the cluster, or behind its back.

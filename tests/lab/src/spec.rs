@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::debian::Suite;
 use crate::postgres::ConfigStyle;
+use crate::site::Site;
 
 /// Replication mode of the resource: the agents' `rep_mode` parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -103,6 +104,9 @@ pub struct Spec {
     /// The Debian suite that the hosts have; `None`: the machine's own.
     #[serde(default)]
     pub suite: Option<Suite>,
+    /// What kind of site it is.
+    #[serde(default)]
+    pub site: Site,
 }
 
 fn start_timeout() -> Duration {
@@ -136,6 +140,7 @@ impl Default for Spec {
             start_timeout: start_timeout(),
             failure_timeout: None,
             suite: None,
+            site: Site::Plain,
         }
     }
 }
@@ -148,8 +153,13 @@ impl Spec {
         set.map(|(_, value)| value.as_str())
     }
 
-    /// Names of the cluster nodes: node1, node2, …
+    /// Names of the cluster nodes: node1, node2, … where the site has no others.
     pub fn node_names(&self) -> Vec<String> {
-        (1..=self.nodes).map(|i| format!("node{i}")).collect()
+        (1..=self.nodes).map(|n| self.site.node_name(n)).collect()
+    }
+
+    /// Whether a host of this name is one of the cluster's nodes.
+    pub(crate) fn has_node(&self, name: &str) -> bool {
+        self.node_names().iter().any(|node| node == name)
     }
 }

@@ -64,7 +64,7 @@ fn elected(stage: &Stage) -> Result<()> {
     })
 }
 
-fn killed_once(stage: &Stage) -> Result<()> {
+pub(crate) fn killed_once(stage: &Stage) -> Result<()> {
     let primary = stage.lab.primary()?;
     let timeline = stage.timeline(primary)?;
     kill_and_see_it_restarted(stage, 1)?;
@@ -82,7 +82,7 @@ fn killed_once(stage: &Stage) -> Result<()> {
 
 /// Kills the primary's postmaster, waits until the same node takes writes again, and holds the fail-count against
 /// `count`.
-fn kill_and_see_it_restarted(stage: &Stage, count: u32) -> Result<()> {
+pub(crate) fn kill_and_see_it_restarted(stage: &Stage, count: u32) -> Result<()> {
     let primary = stage.lab.primary()?;
     let postgres = stage.lab.postgres(primary);
     let killed = postgres.postmaster();
@@ -117,7 +117,7 @@ fn kill_and_see_it_restarted(stage: &Stage, count: u32) -> Result<()> {
     })
 }
 
-fn switchover(stage: &Stage) -> Result<()> {
+pub(crate) fn switchover(stage: &Stage) -> Result<()> {
     let old = stage.lab.primary()?;
     let new = stage.lab.switchover(LIMIT)?;
     // Healthy means that the old primary, too, is a standby that streams.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::crowd::Crowd;
 use crate::debian::{self, Root, Suite};
 use crate::error::{Error, Result};
 use crate::host::Node;
@@ -230,6 +231,8 @@ pub struct Cluster {
     /// Writing end; `None`: another process, a keeper, holds it.
     hold: Mutex<Option<OwnedFd>>,
     state: Mutex<State>,
+    /// Others' sessions, where the site has them.
+    crowd: Mutex<Option<Crowd>>,
 }
 
 impl Cluster {
@@ -251,7 +254,7 @@ impl Cluster {
             .map_err(Error::sys("make a pipe"))
             .map_err(undo)?;
         let root = Root::of(spec.suite, &place::base().map_err(undo)?);
-        let layout = Layout::find_in(&root, spec.style).map_err(undo)?;
+        let layout = Layout::find_in(&root, spec.style()).map_err(undo)?;
         let reader = lifeline
             .try_clone()
             .map_err(Error::io("duplicate a file descriptor"))
@@ -280,6 +283,7 @@ impl Cluster {
             lifeline,
             hold: Mutex::new(Some(hold)),
             state: Mutex::new(state),
+            crowd: Mutex::default(),
         };
         cluster.save()?;
         Ok(cluster)
@@ -314,6 +318,8 @@ impl Cluster {
             }
         }
         self.hosts().try_for_each(|host| self.boot_host(host))?;
+        self.hosts()
+            .try_for_each(|host| postgres::settle(host, &self.layout, &spec))?;
         self.nodes.iter().try_for_each(corosync::prepare)?;
         if spec.quorum_device {
             self.start_quorum_device()?;
@@ -391,7 +397,13 @@ impl Cluster {
             spec.mode.as_str()
         ));
         let configuration = resources::build(&self.nodes[0], &spec, &self.layout, &place::base()?)?;
-        resources::push(&self.nodes[0], &configuration)
+        resources::push(&self.nodes[0], &configuration)?;
+        let sessions = spec.site.sessions();
+        if sessions > 0 {
+            let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+            *crowd = Some(Crowd::begin(self, sessions)?);
+        }
+        Ok(())
     }
 
     /// Takes hold of a lab that another process made and kept.
@@ -421,7 +433,7 @@ impl Cluster {
             client,
             lock,
         } = hosts(&state.spec, &dir, &root, &state.hosts);
-        let layout = Layout::find_in(&root, state.spec.style)?;
+        let layout = Layout::find_in(&root, state.spec.style())?;
         Ok(Self {
             dir,
             nodes,
@@ -432,6 +444,7 @@ impl Cluster {
             lifeline,
             hold: Mutex::new(None),
             state: Mutex::new(state),
+            crowd: Mutex::default(),
         })
     }
 
@@ -477,6 +490,8 @@ impl Cluster {
     }
 
     fn tear_down(&self) -> Result<()> {
+        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(crowd.take());
         self.hosts().try_for_each(Node::kill)?;
         self.state
             .lock()

@@ -18,6 +18,7 @@ pub mod allowed;
 mod artifact;
 mod cluster;
 pub mod corosync;
+mod crowd;
 mod daemons;
 mod debian;
 mod error;

@@ -267,8 +267,14 @@ pub fn logs(node: &Node, lines: usize) -> String {
         .run(&argv)
         .map(|output| output.stdout)
         .unwrap_or_default();
+    let repair = node.tail(&format!("{}/expgsql.repair.log", postgres::TMPDIR), lines);
+    let repair = if repair.is_empty() {
+        repair
+    } else {
+        format!("--- {} repair\n{repair}", node.name())
+    };
     format!(
-        "{agent}--- {} postgresql\n{}",
+        "{agent}{repair}--- {} postgresql\n{}",
         node.name(),
         node.tail(postgres::LOG, lines)
     )

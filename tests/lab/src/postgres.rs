@@ -13,7 +13,7 @@ use crate::host::Node;
 use crate::poll;
 use crate::process::{Cmd, Output};
 use crate::progress::note;
-use crate::site::Site;
+use crate::site::{LANGUAGE, Site};
 use crate::spec::{Agent, Spec};
 
 /// The replication role, and its application's database is `postgres`.
@@ -23,7 +23,7 @@ pub const TMPDIR: &str = "/var/lib/pgsql/tmp";
 /// The server's log on every host.
 pub const LOG: &str = "/var/log/postgresql/lab.log";
 /// Raised when the template's content changes, so that an old cached one is not used.
-const TEMPLATE_VERSION: u32 = 1;
+const TEMPLATE_VERSION: u32 = 3;
 
 /// Where the configuration files are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -32,6 +32,9 @@ pub enum ConfigStyle {
     DataDirectory,
     /// As Debian has it: `/etc/postgresql/VERSION/lab/postgresql.conf`, data in `/var/lib/postgresql/VERSION/lab`.
     Debian,
+    /// As Debian's `pg_createcluster` leaves the data directory of a server that was there before: `/etc/postgresql/VERSION/main`, the
+    /// lab's settings in its `conf.d`, data in `/var/lib/postgresql/VERSION/main`.
+    Packaged,
 }
 
 /// Paths of the installed PostgreSQL and of the lab's instance on each host.
@@ -76,6 +79,10 @@ impl Layout {
             ConfigStyle::Debian => (
                 PathBuf::from(format!("/var/lib/postgresql/{version}/lab")),
                 PathBuf::from(format!("/etc/postgresql/{version}/lab/postgresql.conf")),
+            ),
+            ConfigStyle::Packaged => (
+                PathBuf::from(format!("/var/lib/postgresql/{version}/main")),
+                PathBuf::from(format!("/etc/postgresql/{version}/main/postgresql.conf")),
             ),
         };
         Ok(Self {
@@ -125,26 +132,46 @@ pub(crate) fn template(base: &Path, root: &Root, layout: &Layout, site: Site) ->
         let prefix = ["runuser", "-u", "postgres", "--"];
         root.command(base, &[&prefix, argv].concat())
     };
+    let (encoding, locale) = site.encoding_and_locale();
     as_postgres(&[
         &layout.program("initdb"),
         "-D",
         &dir,
         "--auth=trust",
-        "--encoding=UTF8",
-        "--locale=C.UTF-8",
+        &format!("--encoding={encoding}"),
+        &format!("--locale={locale}"),
         "--no-sync",
     ])
     .ok()?;
+    if let Some(locale) = site.locale() {
+        // Beside the data, to be taken to its place with each copy.
+        let to = format!("{dir}/{locale}");
+        as_postgres(&[
+            "localedef",
+            "--no-archive",
+            "-i",
+            LANGUAGE,
+            "-f",
+            "UTF-8",
+            &to,
+        ])
+        .ok()?;
+    }
     // Single-user mode: roles without a server, so without a port on the machine.
-    as_postgres(&[
-        &layout.program("postgres"),
-        "--single",
-        "-D",
-        &dir,
-        "postgres",
-    ])
-    .input(site.roles().join("\n") + "\n")
-    .ok()?;
+    for (database, statements) in site.beginning() {
+        as_postgres(&[
+            &layout.program("postgres"),
+            "--single",
+            "-D",
+            &dir,
+            // For logical slots.
+            "-c",
+            "wal_level=logical",
+            database,
+        ])
+        .input(statements)
+        .ok()?;
+    }
     if site.has_certificate() {
         as_postgres(&[
             "openssl",
@@ -185,11 +212,18 @@ pub(crate) fn lay_out(node: &Node, layout: &Layout, template: &Path, spec: &Spec
             .unwrap_or_default();
         Ok(node.disk(&top).join(parts.as_path()))
     };
-    let (data, config, hba) = (
-        on_disk(&layout.data)?,
-        on_disk(&layout.config)?,
-        on_disk(&layout.hba())?,
-    );
+    let is_packaged = spec.style() == ConfigStyle::Packaged;
+    // There may be a server of the machine's own in that place; it is replaced when the host is up.
+    let data = if is_packaged {
+        on_disk(&laid_aside(layout))?
+    } else {
+        on_disk(&layout.data)?
+    };
+    let (config, hba) = if is_packaged {
+        (data.join(LAB_CONF), data.join("pg_hba.conf"))
+    } else {
+        (on_disk(&layout.config)?, on_disk(&layout.hba())?)
+    };
     let tmpdir = on_disk(Path::new(TMPDIR))?;
     let show = |path: &Path| path.display().to_string();
     let owner = node.root().owner("postgres")?;
@@ -221,6 +255,17 @@ mkdir -p "$(dirname "$3")"
     // The lock service and the client's host have no part in what the cluster's site is like.
     let site = if is_node { spec.site } else { Site::Plain };
     write(&hba, site.access())?;
+    for dir in site.directories() {
+        let dir = show(&on_disk(Path::new(dir))?);
+        Cmd::new(&["mkdir", "-p", &dir]).ok()?;
+        Cmd::new(&["chown", &owner, &dir]).ok()?;
+    }
+    if let Some(locale) = spec.site.locale() {
+        let shown = node.disk("usr").join("lib/locale");
+        Cmd::new(&["mkdir", "-p", &show(&shown)]).ok()?;
+        Cmd::new(&["mv", &show(&data.join(locale)), &show(&shown)]).ok()?;
+        Cmd::new(&["chown", "-R", "root:root", &show(&shown.join(locale))]).ok()?;
+    }
     if let Some((path, text)) = site.passfile() {
         let path = on_disk(&path)?;
         write(&path, text)?;
@@ -234,6 +279,41 @@ mkdir -p "$(dirname "$3")"
         write(&data.join("standby.signal"), String::new())?;
     }
     Ok(())
+}
+
+/// The lab's settings where the layout is a packaged one.
+const LAB_CONF: &str = "lab.conf";
+
+/// Where the data of a packaged layout wait for the host to be up.
+fn laid_aside(layout: &Layout) -> PathBuf {
+    layout.data.with_file_name("laid-aside")
+}
+
+/// What is left to do when a host is up for the first time: has Debian's tool take the data directory for its own.
+pub(crate) fn settle(node: &Node, layout: &Layout, spec: &Spec) -> Result<()> {
+    if spec.style() != ConfigStyle::Packaged {
+        return Ok(());
+    }
+    let script = r#"set -e
+rm -rf "$1" "$2"
+mv "$3" "$1"
+pg_createcluster --start-conf=manual "$4" main
+mv "$1/$5" "$2/conf.d/""#;
+    let show = |path: &Path| path.display().to_string();
+    let etc = layout.config.parent().map(show).unwrap_or_default();
+    node.run(&[
+        "sh",
+        "-c",
+        script,
+        "sh",
+        &show(&layout.data),
+        &etc,
+        &show(&laid_aside(layout)),
+        &layout.version.to_string(),
+        LAB_CONF,
+    ])?
+    .ok()
+    .map(drop)
 }
 
 fn settings(node: &Node, layout: &Layout, spec: &Spec) -> String {
@@ -262,7 +342,7 @@ fn settings(node: &Node, layout: &Layout, spec: &Spec) -> String {
         "autovacuum = off".to_owned(),
         "jit = off".to_owned(),
     ];
-    if layout.config.parent() != Some(&layout.data) {
+    if spec.style() == ConfigStyle::Debian {
         lines.push(format!("data_directory = '{}'", layout.data.display()));
         lines.push(format!("hba_file = '{}'", layout.hba().display()));
         lines.push(format!(

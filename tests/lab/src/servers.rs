@@ -21,7 +21,7 @@ const PACE: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_secs(1);
 
 /// Where the lab's servers have their socket.
-const SOCKETS: &str = "run/postgresql";
+pub(crate) const SOCKETS: &str = "run/postgresql";
 
 const QUESTION: &str = "select pg_is_in_recovery(), (extract(epoch from pg_postmaster_start_time()) * 1000)::bigint, system_identifier from pg_control_system()";
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::login::Login;
 use crate::network::NET;
-use crate::postgres::REPLICATION_USER;
+use crate::postgres::{ConfigStyle, REPLICATION_USER};
 use crate::spec::{Agent, Spec};
 use crate::suite;
 
@@ -24,7 +24,7 @@ const DRAWN: &str = "drawn";
 /// The lab's own watch of the servers logs in as this user, where the owner's way in is the owner's alone.
 const WATCH_USER: &str = "watch";
 /// The application of a site that gives it a role of its own.
-const APPLICATION_USER: &str = "app";
+pub(crate) const APPLICATION_USER: &str = "app";
 /// The agent's user for looking, where it has one.
 const MONITOR_USER: &str = "monitor";
 
@@ -36,6 +36,17 @@ const MONITOR_SECRET: &str = "monitor-4e81d0aa";
 const REPLICATION_SECRET: &str = "repl-c35f6e27";
 /// The passwords: none may turn up in a log, a command line or the cluster's configuration.
 pub const SECRETS: [&str; 3] = [APPLICATION_SECRET, MONITOR_SECRET, REPLICATION_SECRET];
+
+/// A slot of somebody else's that keeps WAL.
+pub const FOREIGN_SLOT: &str = "archive_of_others";
+/// A logical one.
+pub const LOGICAL_SLOT: &str = "change_feed";
+/// The archive on each node.
+const ARCHIVE: &str = "/var/lib/postgresql/archive";
+/// A locale's directory.
+const LOCALE: &str = "de_DE.utf8";
+/// Its language, as `localedef` knows it.
+pub(crate) const LANGUAGE: &str = "de_DE";
 
 /// The file that a standby, and the agent, take their passwords from.
 const PASSFILE: &str = "/var/lib/pgsql/expgsql.pgpass";
@@ -51,11 +62,23 @@ pub enum Site {
     Plain,
     /// The owner by peer and nobody else, passwords (SCRAM) and TLS for all others, roles that have what the documentation says and no more.
     Hardened,
+    /// As Debian's packages lay a server out, with the logging collector, an archive and a `restore_command`.
+    Debian,
+    /// Ten years old: standbys that never cancel a query, extensions, settings of old applications, slots of others, hardly a connection left.
+    Grown,
+    /// Nobody here speaks English: German messages, a database without an encoding, names with other bytes, long names of nodes.
+    CLocale,
 }
 
 impl Site {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Plain, Self::Hardened];
+    pub const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::Hardened,
+        Self::Debian,
+        Self::Grown,
+        Self::CLocale,
+    ];
 
     /// Its name, in the environment and in what is printed.
     #[must_use]
@@ -63,6 +86,9 @@ impl Site {
         match self {
             Self::Plain => "plain",
             Self::Hardened => "hardened",
+            Self::Debian => "debian",
+            Self::Grown => "grown",
+            Self::CLocale => "c-locale",
         }
     }
 
@@ -78,39 +104,111 @@ impl Site {
 
     /// The name of a cluster node, by its number from 1 on.
     pub(crate) fn node_name(self, number: u8) -> String {
-        format!("node{number}")
+        match self {
+            // 58 characters: what is made of it has 63.
+            Self::CLocale => {
+                format!("DB-Knoten-{number}.Rechenzentrum-Nord.Niederlassung-Koeln.example")
+            }
+            Self::Plain | Self::Hardened | Self::Debian | Self::Grown => format!("node{number}"),
+        }
+    }
+
+    /// The layout that its servers have, where it has one.
+    pub(crate) fn style(self) -> Option<ConfigStyle> {
+        (self == Self::Debian).then_some(ConfigStyle::Packaged)
+    }
+
+    /// initdb's encoding and locale.
+    pub(crate) fn encoding_and_locale(self) -> (&'static str, &'static str) {
+        match self {
+            Self::CLocale => ("SQL_ASCII", "C"),
+            Self::Plain | Self::Hardened | Self::Debian | Self::Grown => ("UTF8", "C.UTF-8"),
+        }
+    }
+
+    /// A locale that its machines have beside their own, by its directory: the language, UTF-8.
+    pub(crate) fn locale(self) -> Option<&'static str> {
+        (self == Self::CLocale).then_some(LOCALE)
+    }
+
+    /// Directories of PostgreSQL's owner on each node.
+    pub(crate) fn directories(self) -> &'static [&'static str] {
+        match self {
+            Self::Debian => &[ARCHIVE],
+            Self::Plain | Self::Hardened | Self::Grown | Self::CLocale => &[],
+        }
+    }
+
+    /// How many sessions of others each server has, whatever it is at the moment.
+    pub(crate) fn sessions(self) -> usize {
+        match self {
+            // Of 30, 3 of which are for superusers: what is left is what the lab itself needs, and little more.
+            Self::Grown => 20,
+            Self::Plain | Self::Hardened | Self::Debian | Self::CLocale => 0,
+        }
     }
 
     /// What its clusters are copied from is made apart from that of others.
     pub(crate) fn template_tag(self) -> &'static str {
         match self {
-            Self::Plain => "",
+            Self::Plain | Self::Debian => "",
             Self::Hardened => "-hardened",
+            Self::Grown => "-grown",
+            Self::CLocale => "-c-locale",
         }
     }
 
-    /// What creates the roles, in single-user mode: a statement a line.
-    pub(crate) fn roles(self) -> Vec<String> {
+    /// What the databases begin with, for single-user mode: a database, and a statement a line. Not all of it is UTF-8.
+    pub(crate) fn beginning(self) -> [(&'static str, Vec<u8>); 2] {
+        let lines = |statements: Vec<String>| (statements.join("\n") + "\n").into_bytes();
+        let mut bytes = lines(self.statements());
+        if self == Self::CLocale {
+            bytes.extend_from_slice(b"create role \"M\xfcller\" login\n");
+            bytes.extend_from_slice(b"create database \"K\xf6ln\" owner \"M\xfcller\"\n");
+        }
+        [
+            ("postgres", bytes),
+            (
+                "template1",
+                lines(self.statements_of_the_agent_s_database()),
+            ),
+        ]
+    }
+
+    /// As docs/repair.md has them: what pg_rewind needs, in the database that the agent's `pgdb` names.
+    fn statements_of_the_agent_s_database(self) -> Vec<String> {
+        let functions = [
+            "pg_ls_dir(text, boolean, boolean)",
+            "pg_stat_file(text, boolean)",
+            "pg_read_binary_file(text)",
+            "pg_read_binary_file(text, bigint, bigint, boolean)",
+        ];
+        let granted =
+            functions.map(|name| format!("grant execute on function {name} to {REPLICATION_USER}"));
+        if self == Self::Hardened {
+            granted.to_vec()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn statements(self) -> Vec<String> {
+        let superuser = format!("create role {REPLICATION_USER} with login superuser replication");
         match self {
-            Self::Plain => vec![format!(
-                "create role {REPLICATION_USER} with login superuser replication"
-            )],
+            Self::Plain | Self::Debian | Self::CLocale => vec![superuser],
+            Self::Grown => vec![
+                superuser,
+                format!("create role {APPLICATION_USER} login"),
+                format!("grant create on schema public to {APPLICATION_USER}"),
+                format!("select pg_create_physical_replication_slot('{FOREIGN_SLOT}', true)"),
+                format!(
+                    "select pg_create_logical_replication_slot('{LOGICAL_SLOT}', 'test_decoding')"
+                ),
+            ],
             Self::Hardened => [
                 // As docs/getting-started.md has it.
                 format!(
                     "create role {REPLICATION_USER} login replication password '{REPLICATION_SECRET}'"
-                ),
-                format!(
-                    "grant execute on function pg_ls_dir(text, boolean, boolean) to {REPLICATION_USER}"
-                ),
-                format!(
-                    "grant execute on function pg_stat_file(text, boolean) to {REPLICATION_USER}"
-                ),
-                format!(
-                    "grant execute on function pg_read_binary_file(text) to {REPLICATION_USER}"
-                ),
-                format!(
-                    "grant execute on function pg_read_binary_file(text, bigint, bigint, boolean) to {REPLICATION_USER}"
                 ),
                 format!("create role {MONITOR_USER} login password '{MONITOR_SECRET}'"),
                 format!("grant pg_monitor to {MONITOR_USER}"),
@@ -129,7 +227,7 @@ impl Site {
     pub(crate) fn access(self) -> String {
         match self {
             // Trust, but only for addresses that exist in no other place than the lab's namespaces.
-            Self::Plain => format!(
+            Self::Plain | Self::Debian | Self::Grown | Self::CLocale => format!(
                 "local all all trust
 local replication all trust
 host all all 127.0.0.1/32 trust
@@ -153,6 +251,42 @@ hostssl replication {REPLICATION_USER} {NET}.0/24 scram-sha-256
     pub(crate) fn settings(self) -> Vec<String> {
         let lines: &[&str] = match self {
             Self::Plain => &[],
+            Self::Debian => &[
+                "logging_collector = on",
+                "log_directory = '/var/log/postgresql'",
+                // The lab reads it.
+                "log_filename = 'lab.log'",
+                "archive_mode = on",
+                // As PostgreSQL's documentation has them.
+                "archive_command = 'test ! -f /var/lib/postgresql/archive/%f && cp %p /var/lib/postgresql/archive/%f'",
+                "restore_command = 'cp /var/lib/postgresql/archive/%f %p'",
+            ],
+            Self::Grown => &[
+                "max_standby_streaming_delay = -1",
+                "max_standby_archive_delay = -1",
+                "max_connections = 30",
+                "max_wal_senders = 20",
+                "max_replication_slots = 30",
+                "max_slot_wal_keep_size = 1GB",
+                "max_prepared_transactions = 10",
+                "max_locks_per_transaction = 128",
+                "wal_level = logical",
+                "shared_preload_libraries = 'pg_stat_statements,auto_explain'",
+                "pg_stat_statements.max = 5000",
+                "auto_explain.log_min_duration = '10s'",
+                "track_activity_query_size = 4096",
+                "statement_timeout = 30s",
+                "lock_timeout = 5s",
+                "default_transaction_isolation = 'repeatable read'",
+                "search_path = 'app, public'",
+                "datestyle = 'german'",
+                "intervalstyle = 'sql_standard'",
+                "timezone = 'Asia/Kolkata'",
+                "bytea_output = 'escape'",
+                "standard_conforming_strings = off",
+                "extra_float_digits = 0",
+            ],
+            Self::CLocale => &["lc_messages = 'de_DE.UTF-8'"],
             Self::Hardened => &[
                 "ssl = on",
                 "ssl_min_protocol_version = 'TLSv1.3'",
@@ -165,7 +299,7 @@ hostssl replication {REPLICATION_USER} {NET}.0/24 scram-sha-256
     /// The agent's parameters beside, or in place of, the lab's own.
     pub(crate) fn parameters(self) -> Vec<(String, String)> {
         let parameters: &[(&str, &str)] = match self {
-            Self::Plain => &[],
+            Self::Plain | Self::Debian | Self::Grown | Self::CLocale => &[],
             Self::Hardened => &[("monitor_user", MONITOR_USER), ("passfile", PASSFILE)],
         };
         let owned = parameters
@@ -174,10 +308,19 @@ hostssl replication {REPLICATION_USER} {NET}.0/24 scram-sha-256
         owned.collect()
     }
 
+    /// Those of the lab's own that it does not have.
+    pub(crate) fn parameters_left_out(self) -> &'static [&'static str] {
+        match self {
+            // The logging collector's file is the log.
+            Self::Debian => &["logfile"],
+            Self::Plain | Self::Hardened | Self::Grown | Self::CLocale => &[],
+        }
+    }
+
     /// How the application gets in.
     pub(crate) fn login(self) -> Login {
         match self {
-            Self::Plain => Login {
+            Self::Plain | Self::Debian | Self::Grown | Self::CLocale => Login {
                 user: "postgres",
                 password: None,
                 is_encrypted: false,
@@ -195,7 +338,7 @@ hostssl replication {REPLICATION_USER} {NET}.0/24 scram-sha-256
     /// Who asks the servers over their own sockets, from outside the hosts.
     pub(crate) fn watch_user(self) -> &'static str {
         match self {
-            Self::Plain => "postgres",
+            Self::Plain | Self::Debian | Self::Grown | Self::CLocale => "postgres",
             Self::Hardened => WATCH_USER,
         }
     }
@@ -232,10 +375,16 @@ hostssl replication {REPLICATION_USER} {NET}.0/24 scram-sha-256
         if let Some(name) = its_own.into_iter().find(|name| settings.contains(name)) {
             return Some(name);
         }
+        if self.style().is_some() && spec.style != ConfigStyle::DataDirectory {
+            return Some("another layout".to_owned());
+        }
         let parameters = self.parameters();
-        let set = spec.params.iter().map(|(name, _)| name);
-        let both = set.filter(|name| parameters.iter().any(|(its, _)| its == *name));
-        both.into_iter().next().cloned()
+        let its = parameters.iter().map(|(name, _)| name.as_str());
+        let its: Vec<&str> = its
+            .chain(self.parameters_left_out().iter().copied())
+            .collect();
+        let mut set = spec.params.iter().map(|(name, _)| name);
+        set.find(|name| its.contains(&name.as_str())).cloned()
     }
 }
 

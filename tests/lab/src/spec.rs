@@ -153,6 +153,11 @@ impl Spec {
         set.map(|(_, value)| value.as_str())
     }
 
+    /// Where PostgreSQL's configuration lies: the site's way where it has one.
+    pub(crate) fn style(&self) -> ConfigStyle {
+        self.site.style().unwrap_or(self.style)
+    }
+
     /// Names of the cluster nodes: node1, node2, … where the site has no others.
     pub fn node_names(&self) -> Vec<String> {
         (1..=self.nodes).map(|n| self.site.node_name(n)).collect()

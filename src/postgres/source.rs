@@ -346,10 +346,8 @@ impl Source {
                 got: format!("its own timelines are {lineage}"),
             });
         }
-        // The file may begin on an earlier timeline, or with a later one.
-        let holder = lineage.ancestors.iter().find(|fork| fork.end > begin);
-        let holder = holder.map_or(primary.timeline, |fork| fork.timeline);
-        let segment = Segment::of(holder, from, segment_size);
+        // Not the timeline on which the file begins: where two ended in one file and there is an archive, only the last has a file.
+        let segment = Segment::of(lineage.timeline_at(from), from, segment_size);
         let scratch = self.service_file.with_extension("wal");
         let prepared = self.as_self(|| {
             remove_tree(&scratch)?;

@@ -573,13 +573,13 @@ impl Cluster {
             .chain(&self.lock)
     }
 
-    /// A host by name.
+    /// A host by name, in whatever case, as Pacemaker has it.
     ///
     /// # Errors
     /// [`Error::NoSuchHost`].
     pub fn node(&self, name: &str) -> Result<&Node> {
         self.hosts()
-            .find(|host| host.name() == name)
+            .find(|host| host.name().eq_ignore_ascii_case(name))
             .ok_or_else(|| Error::NoSuchHost(name.to_owned()))
     }
 

@@ -199,7 +199,8 @@ impl Cluster {
             .map_err(|error| error.to_string())?;
         let streams: Vec<&str> = streams.lines().collect();
         let mut standbys = nodes.iter().filter(|node| *node != primary);
-        match standbys.find(|node| !streams.contains(&node.as_str())) {
+        let is_away = |node: &&String| !streams.iter().any(|it| it.eq_ignore_ascii_case(node));
+        match standbys.find(is_away) {
             Some(away) => Err(format!("{away} does not stream from {primary}")),
             None => Ok(()),
         }

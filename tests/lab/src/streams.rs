@@ -97,7 +97,7 @@ impl StreamWatch {
         let servers: Vec<(String, String)> = cluster
             .nodes()
             .iter()
-            .map(|node| (node.name().to_owned(), node.address().to_owned()))
+            .map(|node| (node.application_name(), node.address().to_owned()))
             .collect();
         let (nodes, for_thread) = (servers.len(), Arc::clone(&shared));
         let login = cluster.spec().site.login();

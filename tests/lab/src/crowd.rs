@@ -1,5 +1,5 @@
-//! Others' sessions: so many on each server, from its start to its end, on a primary and on a standby. They hold connections, and
-//! one of them a snapshot, for as long as they are let.
+//! Others' sessions: so many on each server, from its start to its end, on a primary and on a standby. They hold connections
+//! for as long as they are let, and do nothing.
 
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -18,8 +18,6 @@ use crate::site::APPLICATION_USER;
 const PACE: Duration = Duration::from_millis(500);
 /// A server that has not answered by then does not run, or hangs.
 const ANSWER: Duration = Duration::from_secs(2);
-/// What keeps a snapshot.
-const SNAPSHOT: &str = "begin isolation level repeatable read; select count(*) from pg_database";
 
 /// The running sessions. Dropping it ends them.
 #[derive(Debug)]
@@ -58,11 +56,11 @@ impl Drop for Crowd {
 
 async fn keep_all(servers: &[Outlook], sessions: usize, mut stopped: watch::Receiver<bool>) {
     for server in servers {
-        for number in 0..sessions {
+        for _ in 0..sessions {
             let (server, mut stopped) = (server.clone(), stopped.clone());
             tokio::spawn(async move {
                 tokio::select! {
-                    () = keep(&server, number == 0) => {}
+                    () = keep(&server) => {}
                     _ = stopped.changed() => {}
                 }
             });
@@ -72,13 +70,9 @@ async fn keep_all(servers: &[Outlook], sessions: usize, mut stopped: watch::Rece
 }
 
 /// Keeps one session, whatever ends it.
-async fn keep(server: &Outlook, with_snapshot: bool) {
+async fn keep(server: &Outlook) {
     loop {
         if let Some(client) = connect(server).await {
-            // What a server says to it is its own affair: one that refuses is asked again.
-            if with_snapshot {
-                let _ = tokio::time::timeout(ANSWER, client.batch_execute(SNAPSHOT)).await;
-            }
             while !client.is_closed() {
                 tokio::time::sleep(PACE).await;
             }

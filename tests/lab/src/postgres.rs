@@ -23,7 +23,7 @@ pub const TMPDIR: &str = "/var/lib/pgsql/tmp";
 /// The server's log on every host.
 pub const LOG: &str = "/var/log/postgresql/lab.log";
 /// Raised when the template's content changes, so that an old cached one is not used.
-const TEMPLATE_VERSION: u32 = 3;
+const TEMPLATE_VERSION: u32 = 4;
 
 /// Where the configuration files are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -158,19 +158,29 @@ pub(crate) fn template(base: &Path, root: &Root, layout: &Layout, site: Site) ->
         .ok()?;
     }
     // Single-user mode: roles without a server, so without a port on the machine.
+    let program = layout.program("postgres");
+    // What the site has was in force before, as far as a standby must not have less.
+    let in_force: Vec<String> = site
+        .settings()
+        .iter()
+        .filter(|line| line.starts_with("max_"))
+        .map(|line| line.replace(" = ", "="))
+        .collect();
     for (database, statements) in site.beginning() {
-        as_postgres(&[
-            &layout.program("postgres"),
+        // The level is for logical slots.
+        let mut argv = vec![
+            program.as_str(),
             "--single",
             "-D",
             &dir,
-            // For logical slots.
             "-c",
             "wal_level=logical",
-            database,
-        ])
-        .input(statements)
-        .ok()?;
+        ];
+        for setting in &in_force {
+            argv.extend(["-c", setting]);
+        }
+        argv.push(database);
+        as_postgres(&argv).input(statements).ok()?;
     }
     if site.has_certificate() {
         as_postgres(&[

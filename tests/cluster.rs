@@ -4,6 +4,7 @@
 //! A scenario is a story in named steps on one cluster, because a cluster takes a quarter of a minute to come up; the
 //! step that fails is named. `cargo test --test cluster -- sync` runs those with `sync` in their name; several run beside
 //! each other, `EXPGSQL_LABS` at a time.
+//! `EXPGSQL_SITE=drawn` has each on a site that is drawn for it (tests/lab/README.md).
 //! `EXPGSQL_ROUNDS=10` splits ten times in place of twice, `EXPGSQL_STOCK=1` has the stock agent and PAF meet the faults, too.
 
 use std::process::ExitCode;

@@ -265,7 +265,7 @@ mkdir -p "$(dirname "$3")"
     // The lock service and the client's host have no part in what the cluster's site is like.
     let site = if is_node { spec.site } else { Site::Plain };
     write(&hba, site.access())?;
-    for dir in site.directories() {
+    for dir in spec.site.directories() {
         let dir = show(&on_disk(Path::new(dir))?);
         Cmd::new(&["mkdir", "-p", &dir]).ok()?;
         Cmd::new(&["chown", &owner, &dir]).ok()?;

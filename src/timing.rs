@@ -55,6 +55,9 @@ pub const RECOVERY: Duration = Duration::from_secs(15);
 /// monitor.
 pub const REPLAY_WAIT: Duration = Duration::from_secs(2);
 
+/// How often a replay that is waited for is looked after: queries may hold it up, one after the other.
+pub const QUERIES_IN_THE_WAY: Duration = Duration::from_millis(500);
+
 /// How long a candidate waits for the positions that the pre-promote notification made the other
 /// standbys report.
 pub const ELECTION_WAIT: Duration = Duration::from_secs(3);

@@ -4,6 +4,7 @@
 //! A scenario is a story in named steps on one cluster, because a cluster takes a quarter of a minute to come up; the
 //! step that fails is named. `cargo test --test cluster -- sync` runs those with `sync` in their name; several run beside
 //! each other, `EXPGSQL_LABS` at a time.
+//! `EXPGSQL_SITE=drawn` has each on a site that is drawn for it (tests/lab/README.md).
 //! `EXPGSQL_ROUNDS=10` splits ten times in place of twice, `EXPGSQL_STOCK=1` has the stock agent and PAF meet the faults, too.
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ mod cluster {
     pub(crate) mod refused;
     pub(crate) mod server;
     pub(crate) mod setup;
+    pub(crate) mod sites;
     pub(crate) mod slow_cib;
     pub(crate) mod split;
     pub(crate) mod stage;
@@ -56,8 +58,8 @@ use cluster::{
     arbiters, backlog, by_hand, comes_back, commands, compare, contended, daemons, features,
     forgotten_target, getting_started, held, killed_between, lag, lease, machines, migration,
     network, not_waited_for, operations, package, parameters, power_cut, quorum, recovery, refused,
-    server, setup, slow_cib, split, status, switchover, two_nodes, two_votes, unattended, upkeep,
-    waits_for_all,
+    server, setup, sites, slow_cib, split, status, switchover, two_nodes, two_votes, unattended,
+    upkeep, waits_for_all,
 };
 
 fn main() -> ExitCode {
@@ -104,6 +106,10 @@ fn main() -> ExitCode {
         lease::the_lease_binds_a_primary_that_cannot_read_the_cib,
         refused::what_a_site_does_to_a_primary_costs_no_commit_and_no_restart,
         unattended::a_lost_machine_is_not_waited_for_and_missing_slots_are_told,
+        sites::a_grown_site_fails_over_and_back,
+        sites::a_hardened_site_fails_over_and_back,
+        sites::a_debian_site_fails_over_and_back,
+        sites::a_site_that_speaks_no_english_fails_over_and_back,
         commands::an_operator_repairs_a_node_by_hand,
         operations::an_operator_runs_the_cluster,
         operations::an_operator_gives_the_recorded_primary_up,

@@ -316,6 +316,10 @@ fn cannot_follow(board: &Board<'_, '_>, server: &Server) -> Step<Option<String>>
     if !ctx.env.is_probe() {
         state.save(ctx, &old)?;
     }
+    // It does not ask the new primary for anything before it has replayed what it has.
+    if state.idle > 1 && !server.state.has_replayed_all && !ctx.env.is_probe() {
+        reach::end_queries_in_the_way(ctx);
+    }
     // A part of a record that came before the primary was gone is nothing: the new timeline begins in front of it, here too.
     let replayed = server
         .state

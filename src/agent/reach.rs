@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::replay::{Obstacle, obstacle, too_small};
+use crate::decide::replay::{Obstacle, in_the_way, obstacle, too_small};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::timeline::WalPosition;
+use crate::postgres::process::Postmaster;
+use crate::postgres::session::SqlError;
 use crate::postgres::{control, views, wal};
 use crate::sys::{Deadline, poll_until};
 use crate::timing;
@@ -55,7 +57,12 @@ pub(super) fn await_end(
     if found.is_some() {
         return Ok(found);
     }
+    let mut look = Deadline::after(timing::QUERIES_IN_THE_WAY);
     let known = poll_until(deadline, timing::READY_POLL, || {
+        if look.is_past() {
+            end_queries_in_the_way(ctx);
+            look = Deadline::after(timing::QUERIES_IN_THE_WAY);
+        }
         if server.state.end.is_none() {
             match views::server_state(&mut server.session) {
                 Ok(state) => server.state = state,
@@ -104,6 +111,38 @@ pub(super) fn make_way(ctx: &Context<'_>, server: &mut Server) -> Step<Option<Ob
         .map_err(|e| ready::refused(&e))?;
     server.state = views::server_state(&mut server.session).map_err(|e| ready::refused(&e))?;
     Ok(None)
+}
+
+/// Ends the sessions on this standby that its replay waits for. To be done only where somebody waits for the replay: what a query
+/// on a standby may take away from the cluster is the site's to say, but not whether there is a primary.
+pub(super) fn end_queries_in_the_way(ctx: &Context<'_>) {
+    let end = || -> Result<usize, String> {
+        let Postmaster::Running(running) = ctx.postmaster().map_err(|e| e.text().to_owned())?
+        else {
+            return Ok(0);
+        };
+        let words = |error: SqlError| error.to_string();
+        let mut session = ctx.connect_as_owner(&running).map_err(words)?;
+        let pids = in_the_way(&views::halt(&mut session).map_err(words)?);
+        for pid in &pids {
+            let end = format!("SELECT pg_terminate_backend({pid})");
+            session.execute(&end).map_err(words)?;
+        }
+        Ok(pids.len())
+    };
+    match end() {
+        Ok(0) => {}
+        Ok(sessions) => say!(
+            WARN,
+            "replay waits for queries on this standby, and the cluster for the replay: their sessions are ended",
+            sessions = sessions
+        ),
+        Err(error) => say!(
+            WARN,
+            "whether queries hold up the replay is not known",
+            reason = error
+        ),
+    }
 }
 
 /// Tells the others what keeps this standby from replaying, or that nothing does.

@@ -10,7 +10,7 @@ use crate::sys::{Deadline, poll_until};
 use crate::timing;
 
 use super::context::Context;
-use super::{Step, failed, obituary, recovery, unseen};
+use super::{Step, failed, obituary, reach, recovery, unseen};
 
 /// A server that answers.
 pub(super) struct Server {
@@ -62,7 +62,15 @@ pub(super) fn wait(
 /// [`wait`] for a server that is being promoted. `None`: it is one that takes writes, and does not let the agent in.
 pub(super) fn wait_promoted(ctx: &Context<'_>) -> Step<Option<Server>> {
     const PRIMARY: &str = "a primary";
-    match wait_until(ctx, ctx.deadline, |state| !state.in_recovery)? {
+    let mut look = Deadline::after(timing::QUERIES_IN_THE_WAY);
+    let is_promoted = |state: &ServerState| {
+        if state.in_recovery && look.is_past() {
+            reach::end_queries_in_the_way(ctx);
+            look = Deadline::after(timing::QUERIES_IN_THE_WAY);
+        }
+        !state.in_recovery
+    };
+    match wait_until(ctx, ctx.deadline, is_promoted)? {
         Ok(server) => Ok(Some(server)),
         Err(Last::Silent(last)) => Err(late(PRIMARY, &last)),
         Err(Last::Refused(reason)) => {

@@ -89,6 +89,46 @@ pub fn remedy(word: &str) -> String {
     }
 }
 
+/// What the process that replays waits for, as PostgreSQL names it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Halt {
+    /// `wait_event_type`.
+    pub kind: Option<String>,
+    /// `wait_event`.
+    pub event: Option<String>,
+    /// The sessions of clients.
+    pub readers: Vec<Reader>,
+}
+
+/// A client's session on a standby.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader {
+    pub pid: i32,
+    /// It may still read row versions that are gone on the primary.
+    pub has_snapshot: bool,
+    /// It has a lock on what the replay wants to lock.
+    pub has_the_lock: bool,
+}
+
+/// The sessions that replay waits for. `max_standby_streaming_delay` and `max_standby_archive_delay` let it wait for half a minute, or
+/// for ever.
+///
+/// Which one of several holds up the removal of row versions or the change of a page can't be seen: all that may are named.
+/// Source: PostgreSQL, `standby.c`; the events have had these names since 14, before that only a lock is seen.
+#[must_use]
+pub fn in_the_way(halt: &Halt) -> Vec<i32> {
+    let is_in_the_way = |reader: &&Reader| match (halt.kind.as_deref(), halt.event.as_deref()) {
+        (Some("Lock"), _) => reader.has_the_lock,
+        (Some("BufferPin"), _)
+        | (_, Some("RecoveryConflictSnapshot" | "RecoveryConflictTablespace")) => {
+            reader.has_snapshot
+        }
+        (_, _) => false,
+    };
+    let found = halt.readers.iter().filter(is_in_the_way);
+    found.map(|reader| reader.pid).collect()
+}
+
 /// The first obstacle in the way of a standby. `too_small`: looked for only where replay is paused.
 #[must_use]
 pub fn obstacle(replay: &Replay, too_small: Option<TooSmall>) -> Option<Obstacle> {
@@ -127,6 +167,40 @@ mod tests {
             name: "max_connections".to_owned(),
             here: 50,
             needed: 100,
+        }
+    }
+
+    #[test]
+    fn replay_waits_for_those_who_hold_what_it_needs() {
+        let reader = |pid, has_snapshot, has_the_lock| Reader {
+            pid,
+            has_snapshot,
+            has_the_lock,
+        };
+        let readers = vec![
+            reader(1, false, false),
+            reader(2, true, false),
+            reader(3, true, true),
+            reader(4, false, true),
+        ];
+        let none: &[i32] = &[];
+        for (kind, event, expected) in [
+            (Some("Lock"), Some("relation"), &[3, 4][..]),
+            (Some("IPC"), Some("RecoveryConflictSnapshot"), &[2, 3]),
+            (Some("IPC"), Some("RecoveryConflictTablespace"), &[2, 3]),
+            (Some("BufferPin"), Some("BufferPin"), &[2, 3]),
+            // It waits for WAL, for the disk, for somebody who paused it, or for nothing.
+            (Some("Activity"), Some("RecoveryWalStream"), none),
+            (Some("IO"), Some("DataFileRead"), none),
+            (Some("IPC"), Some("RecoveryPause"), none),
+            (None, None, none),
+        ] {
+            let halt = Halt {
+                kind: kind.map(str::to_owned),
+                event: event.map(str::to_owned),
+                readers: readers.clone(),
+            };
+            assert_eq!(in_the_way(&halt), expected, "{kind:?} {event:?}");
         }
     }
 

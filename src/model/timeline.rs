@@ -125,6 +125,13 @@ impl Lineage {
             .map(|s| s.end)
     }
 
+    /// The timeline on which the byte at `position` was written: the one that a standby asks for which needs it next.
+    #[must_use]
+    pub fn timeline_at(&self, position: Lsn) -> TimelineId {
+        let left = self.ancestors.iter().find(|left| left.end > position);
+        left.map_or(self.timeline, |left| left.timeline)
+    }
+
     fn segments(&self, end: Lsn) -> impl Iterator<Item = Segment> {
         let ended = self.ancestors.iter().map(|s| Segment {
             timeline: s.timeline,
@@ -289,6 +296,22 @@ mod tests {
         WalPosition {
             lineage: lineage.parse().unwrap(),
             end: Lsn::new(end),
+        }
+    }
+
+    #[test]
+    fn a_byte_is_on_the_timeline_that_had_not_ended_there() {
+        let lineage: Lineage = "3<2:0000000000000200<1:0000000000000100".parse().unwrap();
+        for (position, timeline) in [
+            (0, 1),
+            (0xff, 1),
+            (0x100, 2),
+            (0x1ff, 2),
+            (0x200, 3),
+            (0x900, 3),
+        ] {
+            let at = lineage.timeline_at(Lsn::new(position));
+            assert_eq!(at.get(), timeline, "{position:x}");
         }
     }
 

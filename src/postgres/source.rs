@@ -47,6 +47,31 @@ const REWIND_FUNCTIONS: [&str; 4] = [
     "pg_read_binary_file(text,bigint,bigint,boolean)",
 ];
 
+/// Which of the functions that pg_rewind needs the user of a session may not call.
+#[must_use]
+pub fn rewind_question() -> String {
+    let names: Vec<String> = REWIND_FUNCTIONS.map(|f| format!("('{f}')")).to_vec();
+    format!(
+        "select current_user, f from (values {}) as v(f) where not has_function_privilege('pg_catalog.' || f, 'execute')",
+        names.join(", ")
+    )
+}
+
+/// What to run, by the answer to [`rewind_question`]; `None`: nothing is missing.
+#[must_use]
+pub fn rewind_grant(database: &str, answer: &str) -> Option<String> {
+    let missing: Vec<(&str, &str)> = answer
+        .lines()
+        .filter_map(|line| line.split_once('|'))
+        .collect();
+    let (user, _) = missing.first()?;
+    let functions: Vec<&str> = missing.iter().map(|(_, function)| *function).collect();
+    Some(format!(
+        "pg_rewind needs more rights; in database {database:?}: GRANT EXECUTE ON FUNCTION {} TO \"{user}\"",
+        functions.join(", ")
+    ))
+}
+
 /// Where the primary is, and as whom this node connects.
 #[derive(Clone, Copy, Debug)]
 pub struct Primary<'a> {
@@ -346,10 +371,8 @@ impl Source {
                 got: format!("its own timelines are {lineage}"),
             });
         }
-        // The file may begin on an earlier timeline, or with a later one.
-        let holder = lineage.ancestors.iter().find(|fork| fork.end > begin);
-        let holder = holder.map_or(primary.timeline, |fork| fork.timeline);
-        let segment = Segment::of(holder, from, segment_size);
+        // Not the timeline on which the file begins: where two ended in one file and there is an archive, only the last has a file.
+        let segment = Segment::of(lineage.timeline_at(from), from, segment_size);
         let scratch = self.service_file.with_extension("wal");
         let prepared = self.as_self(|| {
             remove_tree(&scratch)?;
@@ -435,24 +458,11 @@ impl Source {
     /// # Errors
     /// See [`SourceError`]; [`SourceError::Denied`] names what to grant.
     pub fn rewind_rights(&self, database: &str, deadline: Deadline) -> Result<(), SourceError> {
-        let names: Vec<String> = REWIND_FUNCTIONS.map(|f| format!("('{f}')")).to_vec();
-        let asked = format!(
-            "select current_user, f from (values {}) as v(f) where not has_function_privilege('pg_catalog.' || f, 'execute')",
-            names.join(", ")
-        );
-        let got = self.ask(&Kind::Database(database), &asked, deadline)?;
-        let missing: Vec<(&str, &str)> = got
-            .lines()
-            .filter_map(|line| line.split_once('|'))
-            .collect();
-        let Some((user, _)) = missing.first() else {
-            return Ok(());
-        };
-        let functions: Vec<&str> = missing.iter().map(|(_, function)| *function).collect();
-        Err(SourceError::Denied(format!(
-            "pg_rewind needs more rights; in database {database:?}: GRANT EXECUTE ON FUNCTION {} TO \"{user}\"",
-            functions.join(", ")
-        )))
+        let got = self.ask(&Kind::Database(database), &rewind_question(), deadline)?;
+        match rewind_grant(database, &got) {
+            Some(grant) => Err(SourceError::Denied(grant)),
+            None => Ok(()),
+        }
     }
 
     /// Its tablespaces beside the two that are in the data directory: number and place.

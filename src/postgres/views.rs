@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decide::proof::{Process, Work};
-use crate::decide::replay::Replay;
+use crate::decide::replay::{Halt, Reader, Replay};
 use crate::decide::slots::Slot;
 use crate::model::lsn::Lsn;
 use crate::model::status::{SenderState, SyncState};
@@ -310,6 +310,37 @@ pub fn settings<'a>(
         Ok(parse(QUERY, row, 1)?.map(|value| (name, value)))
     };
     rows.iter().filter_map(|row| one(row).transpose()).collect()
+}
+
+/// What a standby's replay waits for, and whose sessions there are.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn halt(session: &mut Session) -> Result<Halt, SqlError> {
+    // The replaying process is none of those that pg_blocking_pids() knows.
+    const QUERY: &str = "SELECT s.wait_event_type, s.wait_event, r.pid, r.backend_xmin IS NOT NULL, \
+        EXISTS (SELECT FROM pg_locks w JOIN pg_locks h USING (locktype, database, relation) \
+                WHERE w.pid = s.pid AND NOT w.granted AND h.pid = r.pid AND h.granted) \
+        FROM pg_stat_activity s LEFT JOIN pg_stat_activity r \
+          ON r.backend_type = 'client backend' AND r.pid <> pg_backend_pid() \
+        WHERE s.backend_type = 'startup'";
+    let mut halt = Halt::default();
+    for row in &session.rows(QUERY)? {
+        let [kind, event, _, has_snapshot, has_the_lock] = row.as_slice() else {
+            return Err(unexpected(QUERY, "not five columns"));
+        };
+        halt.kind.clone_from(kind);
+        halt.event.clone_from(event);
+        if let Some(pid) = parse(QUERY, row, 2)? {
+            let is = |value: &Option<String>| value.as_deref() == Some("t");
+            halt.readers.push(Reader {
+                pid,
+                has_snapshot: is(has_snapshot),
+                has_the_lock: is(has_the_lock),
+            });
+        }
+    }
+    Ok(halt)
 }
 
 /// What commits wait for now, as this session sees it.

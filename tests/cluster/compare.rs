@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use lab::{Agent, Cluster, Cost, RepMode, Result};
+use lab::{Agent, Cluster, Cost, RepMode, Result, Site};
 
 use super::redundancy::{self, FAILURE_TIMEOUT, Fault, Recovery, Whole};
 use super::split;
@@ -95,6 +95,8 @@ fn measure(name: &str, agent: Agent, faults: &[Fault]) -> Result<Figures> {
     let mut builder = Cluster::builder()
         .agent(agent)
         .mode(RepMode::Sync)
+        // The others' too.
+        .site(Site::Plain)
         .failure_timeout(FAILURE_TIMEOUT);
     if repairs {
         builder = builder.param(ON_DIVERGENCE, "rewind");

@@ -2,7 +2,7 @@
 
 use lab::network::WRITER_ADDRESS;
 use lab::postgres::{REPLICATION_USER, TMPDIR};
-use lab::{Allowed, Cluster, Node, RepMode, Result};
+use lab::{Allowed, Cluster, Node, RepMode, Result, Site};
 
 use super::attributes;
 use super::stage::{LIMIT, Stage, expect, promised, wrong};
@@ -13,6 +13,8 @@ const OUTSIDE: &str = "dr1";
 pub(crate) fn slots_receivers_edited_and_outside_standbys_are_looked_after() -> Result<()> {
     let stage = Stage::set(RepMode::Sync, |builder| {
         builder
+            // The standby outside has no password.
+            .site(Site::Plain)
             .param("replication_slot_name", "exp")
             .param("check_wal_receiver", "true")
     })?;

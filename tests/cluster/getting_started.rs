@@ -1,13 +1,15 @@
 //! docs/getting-started.md, word for word: from machines without a database to a healthy cluster.
 
 use lab::network::NET;
-use lab::{Cluster, Result};
+use lab::{Cluster, Result, Site};
 
 use super::stage::{LIMIT, expect, expgsql};
 use super::typed::{bring, follow};
 
 pub(crate) fn three_machines_become_a_cluster_as_documented() -> Result<()> {
-    let lab = Cluster::builder().agent(expgsql()?).boot()?;
+    // The page's own, which it makes.
+    let builder = Cluster::builder().agent(expgsql()?).site(Site::Plain);
+    let lab = builder.boot()?;
     bring(&lab)?;
     for node in lab.nodes() {
         // The lab's machines have a database, and the agent; the page's have not.

@@ -173,7 +173,7 @@ fn returns(stage: &Stage, primary: &Node, late: &Node) -> Result<()> {
 fn behind(lab: &Cluster, primary: &Node, late: &Node) -> std::result::Result<u64, String> {
     let query = format!(
         "select pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn)::bigint from pg_stat_replication where application_name = '{}' and flush_lsn is not null",
-        late.name()
+        late.application_name()
     );
     let bytes = lab
         .postgres(primary)

@@ -134,7 +134,7 @@ pub(crate) fn most_important_standby(stage: &Stage) -> Result<&Node> {
         .ok_or_else(|| -> Error { wrong(format!("no such standby\n{status}")) })
 }
 
-fn primary_lost(stage: &Stage) -> Result<()> {
+pub(crate) fn primary_lost(stage: &Stage) -> Result<()> {
     let old = stage.lab.primary()?;
     stage.lab.power_off(old)?;
     let new = stage.taken_over_from(old)?;

@@ -2,7 +2,7 @@
 
 use lab::network::{LOCK_ADDRESS, READER_ADDRESS, WRITER_ADDRESS};
 use lab::resources::{CLONE, RESOURCE};
-use lab::{Agent, Cluster, Node, RepMode, Result, ScoreClient};
+use lab::{Agent, Cluster, Node, RepMode, Result, ScoreClient, Site};
 
 use super::commands::PROGRAM;
 use super::stage::{LIMIT, expect, expgsql, promised, taken_over_from, wrong};
@@ -125,6 +125,8 @@ pub(crate) fn a_pha4pgsql_cluster_is_taken_over_as_documented() -> Result<()> {
         .mode(RepMode::Sync)
         .nodes(2)
         .lock_service()
+        // The page's own.
+        .site(Site::Plain)
         .boot()?;
     lab.form()?;
     bring(&lab)?;

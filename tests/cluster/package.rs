@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lab::{Cluster, Made, Node, Package, RepMode, Result, make_package};
+use lab::{Cluster, Made, Node, Package, RepMode, Result, Site, make_package};
 
 use super::stage::{LIMIT, expect, expgsql};
 
@@ -18,6 +18,8 @@ pub(crate) fn a_cluster_runs_from_the_debian_package() -> Result<()> {
     let lab = Cluster::builder()
         .agent(expgsql()?)
         .mode(RepMode::Sync)
+        // It is configured from a file, which names what it needs.
+        .site(Site::Plain)
         .boot()?;
     let client = lab.client();
     let put = |node: &Node, path: &str, made: &Made| {

@@ -164,7 +164,7 @@ fn receiver_hangs(stage: &Stage) -> Result<()> {
     lab.eventually("the silent standby is dropped", LIMIT, |lab| {
         let query = format!(
             "select count(*) from pg_stat_replication where application_name = '{}' and reply_time > now() - interval '2 s'",
-            standby.name()
+            standby.application_name()
         );
         match lab.postgres(lab.primary().map_err(|e| e.to_string())?).sql(&query) {
             Ok(answer) if answer == "0" => Ok(()),

@@ -2,7 +2,7 @@
 
 use expgsql::model::version::Version;
 use lab::resources::RESOURCE;
-use lab::{Allowed, Error, RepMode, Result, Whose};
+use lab::{Allowed, Error, Node, RepMode, Result, Whose};
 
 use super::stage::{GONE, LIMIT, ON_DIVERGENCE, Stage, expect};
 
@@ -58,8 +58,9 @@ fn story(mode: RepMode) -> Result<()> {
 
 fn elected(stage: &Stage) -> Result<()> {
     let primary = stage.lab.primary()?;
-    expect(primary.name() == "node3", || {
-        format!("{} was elected, but node3 has more WAL", primary.name())
+    let last = stage.lab.nodes().last().map(Node::name);
+    expect(Some(primary.name()) == last, || {
+        format!("{} was elected, but {last:?} has more WAL", primary.name())
     })?;
     let planted = stage
         .lab
@@ -81,7 +82,7 @@ fn restarts_in_place(stage: &Stage, mode: RepMode) -> Result<bool> {
     Ok(mode == RepMode::Async || Version::of(number).waits_from_the_start())
 }
 
-fn killed_once(stage: &Stage, is_in_place: bool) -> Result<()> {
+pub(crate) fn killed_once(stage: &Stage, is_in_place: bool) -> Result<()> {
     let primary = stage.lab.primary()?;
     let timeline = stage.timeline(primary)?;
     kill_and_see_it_restarted(stage, 1)?;
@@ -99,7 +100,7 @@ fn killed_once(stage: &Stage, is_in_place: bool) -> Result<()> {
 
 /// Kills the primary's postmaster, waits until the same node takes writes again, and holds the fail-count against
 /// `count`.
-fn kill_and_see_it_restarted(stage: &Stage, count: u32) -> Result<()> {
+pub(crate) fn kill_and_see_it_restarted(stage: &Stage, count: u32) -> Result<()> {
     let primary = stage.lab.primary()?;
     let postgres = stage.lab.postgres(primary);
     let killed = postgres.postmaster();
@@ -134,7 +135,7 @@ fn kill_and_see_it_restarted(stage: &Stage, count: u32) -> Result<()> {
     })
 }
 
-fn switchover(stage: &Stage) -> Result<()> {
+pub(crate) fn switchover(stage: &Stage) -> Result<()> {
     let old = stage.lab.primary()?;
     let new = stage.lab.switchover(LIMIT)?;
     // Healthy means that the old primary, too, is a standby that streams.

@@ -166,6 +166,8 @@ fn shared_lab() -> Result<Arc<Cluster>> {
     let binary = Path::new(env!("CARGO_BIN_EXE_expgsql")).to_owned();
     let lab = Cluster::builder()
         .nodes(2)
+        // Each contract makes its own.
+        .site(lab::Site::Plain)
         .mode(RepMode::None)
         .agent(AgentKind::Expgsql { binary })
         .boot()?;

@@ -51,6 +51,40 @@ fn the_primary_says_who_it_is_where_it_came_from_and_which_wal_it_has() {
     assert_eq!(settled, "2");
 }
 
+/// A server that archives leaves the file in which a timeline ended under another name (`.partial`).
+#[test]
+fn an_archive_takes_no_wal_from_a_standby_where_two_timelines_end_in_one_file() {
+    let site = Site::new();
+    let archives = "archive_mode = on\narchive_command = 'true'\n";
+    let primary = Node::primary(&site, "primary", archives);
+    let first = Node::standby(&site, "first", &primary, &[]);
+    let second = Node::standby(&site, "second", &primary, &[]);
+    let size = control::read(&primary.programs(), &primary.data, soon())
+        .unwrap()
+        .wal_segment_size;
+    primary.write("primary");
+    primary.wait_streaming(&first);
+    primary.wait_streaming(&second);
+    first.promote();
+    second.follow(&first);
+    second.sql("select pg_reload_conf()");
+    first.wait_streaming(&second);
+    second.promote();
+    let away = Node::empty(&site, "away");
+    let source = away.source(&second);
+    let identity = source.identify(soon()).unwrap();
+    let lineage = source.lineage(identity.timeline, soon()).unwrap();
+    let ends: Vec<Lsn> = lineage.ancestors.iter().map(|left| left.end).collect();
+    let file = |end: &Lsn| end.bytes_past(Lsn::new(0)).unwrap() / size;
+    assert!(
+        matches!(&ends[..], [first, second] if file(first) == file(second)),
+        "{lineage}"
+    );
+    let left = TimelineId::new(2).unwrap();
+    assert!(source.has_wal(left, ends[1], size, soon()).unwrap());
+    assert!(source.has_wal(left, ends[0], size, soon()).unwrap());
+}
+
 #[test]
 fn what_keeps_a_node_from_the_primary_is_told_apart() {
     let site = Site::new();

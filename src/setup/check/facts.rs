@@ -53,6 +53,8 @@ pub(super) struct Facts {
     pub(super) lock: Option<Answer<bool>>,
     /// The attempt to connect to another node as a standby does.
     pub(super) replication: Vec<(String, Connection)>,
+    /// Where pg_rewind is to be used: what it lacks on another node, and what to run there.
+    pub(super) rewind: Vec<(String, String)>,
 }
 
 /// Who has a say in the cluster.

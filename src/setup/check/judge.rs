@@ -524,6 +524,16 @@ fn of_network(findings: &mut Findings, site: &Site, it: &Seen, seen: &[Seen]) {
             );
         }
     }
+    for (other, lacks) in &facts.rewind {
+        findings.warning(
+            node,
+            format!("after a failover it would be copied from {other}, and not rewound: {lacks}"),
+            format!(
+                "on the primary, as a superuser: what is said there, and in pg_hba.conf a line for database {:?}; or pgsql_on_divergence=rebuild",
+                site.resolved.pgdb
+            ),
+        );
+    }
 }
 
 fn is_near(own: IpAddr, bits: u8, other: IpAddr) -> bool {
@@ -658,6 +668,7 @@ mod tests {
             taken: Vec::new(),
             lock: None,
             replication: Vec::new(),
+            rewind: Vec::new(),
             quorum: Some(Quorum {
                 votes: 3,
                 waits_for_all: false,
@@ -898,6 +909,12 @@ mod tests {
                 |f, _| f.lock = Some(Answer::Unknown("because".to_owned())),
                 Error,
                 "because",
+            ),
+            (
+                "",
+                |f, _| f.rewind = vec![("b".to_owned(), "in database \"x\": GRANT".to_owned())],
+                Warning,
+                "in database \"x\": GRANT",
             ),
             (
                 "",

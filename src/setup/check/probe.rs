@@ -12,11 +12,13 @@ use serde::Deserialize;
 use tempfile::NamedTempFile;
 
 use crate::distlock::{LockError, Service};
+use crate::model::repair::OnDivergence;
 use crate::ocf::Vars;
 use crate::pacemaker::quorum;
 use crate::params::{Params, Resolved};
 use crate::postgres::control;
 use crate::postgres::programs::Programs;
+use crate::postgres::source::{rewind_grant, rewind_question};
 use crate::setup::install::sum;
 use crate::setup::passfiles::{PasswordFile, PasswordFiles};
 use crate::setup::plan::RESOURCE;
@@ -159,6 +161,18 @@ fn server(
         .iter()
         .map(|node| (node.clone(), connect(&programs, params, node, secrets)))
         .collect();
+    if matches!(
+        params.on_divergence,
+        OnDivergence::Rewind | OnDivergence::RewindOrRebuild
+    ) {
+        let open = facts.replication.iter();
+        let open = open.filter(|(_, connection)| *connection == Connection::Works);
+        facts.rewind = open
+            .filter_map(|(node, _)| {
+                Some((node.clone(), not_rewound(&programs, params, node, secrets)?))
+            })
+            .collect();
+    }
 }
 
 fn settings(programs: &Programs, params: &Params) -> Answer<BTreeMap<String, String>> {
@@ -238,24 +252,55 @@ fn connect(
     node: &str,
     secrets: Option<&NamedTempFile>,
 ) -> Connection {
+    let more = "dbname=postgres replication=1";
+    judged(ask(programs, params, (node, more), secrets, "IDENTIFY_SYSTEM").map(drop))
+}
+
+/// What pg_rewind lacks where it would take its pages from.
+fn not_rewound(
+    programs: &Programs,
+    params: &Params,
+    node: &str,
+    secrets: Option<&NamedTempFile>,
+) -> Option<String> {
+    let more = format!("dbname={}", params.pgdb);
+    match ask(programs, params, (node, &more), secrets, &rewind_question()) {
+        Ok(answer) => rewind_grant(&params.pgdb, &answer),
+        Err(error) => Some(format!(
+            "pg_rewind can't connect to database {:?}: {error}",
+            params.pgdb
+        )),
+    }
+}
+
+/// Asks another node's server, as the replication user.
+fn ask(
+    programs: &Programs,
+    params: &Params,
+    (node, more): (&str, &str),
+    secrets: Option<&NamedTempFile>,
+    sql: &str,
+) -> Result<String, RunError> {
     let conninfo = format!(
-        "host={node} port={} user={} dbname=postgres replication=1 connect_timeout=5",
+        "host={node} port={} user={} connect_timeout=5 {more}",
         params.pgport, params.repuser
     );
-    let command =
-        programs
-            .tool("psql")
-            .args(["-X", "-A", "-t", "-d", &conninfo, "-c", "IDENTIFY_SYSTEM"]);
+    let command = programs
+        .tool("psql")
+        .args(["-X", "-A", "-t", "-d", &conninfo, "-c", sql]);
     let copy = secrets.map(|file| own_copy(programs.owner(), file.path()));
     let command = match (&copy, &params.passfile) {
         (Some(Ok(copy)), _) => command.env("PGPASSFILE", copy.path()),
         (Some(Err(error)), _) => {
-            return Connection::Refused(format!("the passwords can't be written: {error}"));
+            return Err(RunError::Spawn {
+                program: "psql".to_owned(),
+                source: std::io::Error::other(format!("the passwords can't be written: {error}")),
+            });
         }
         (None, Some(path)) => command.env("PGPASSFILE", path),
         (None, None) => command,
     };
-    judged(command.run(deadline()).map(drop))
+    command.run(deadline()).map(|output| output.stdout_text())
 }
 
 /// A password file that the server's owner can read.

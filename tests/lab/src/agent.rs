@@ -85,7 +85,8 @@ pub(crate) fn parameters(spec: &Spec, layout: &Layout) -> Vec<(String, String)> 
             }
         }
     }
-    for (name, value) in &spec.params {
+    params.retain(|(name, _)| !spec.site.parameters_left_out().contains(&name.as_str()));
+    for (name, value) in spec.site.parameters().iter().chain(&spec.params) {
         params.retain(|(existing, _)| existing != name);
         params.push((name.clone(), value.clone()));
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use lab::{Agent, ConfigStyle, OtherServer, RepMode, Suite};
+use lab::{Agent, ConfigStyle, OtherServer, RepMode, Site, Suite};
 
 /// A PostgreSQL cluster under Pacemaker, on this machine, to break and to watch.
 #[derive(Debug, Parser)]
@@ -144,6 +144,9 @@ pub(crate) struct Make {
     /// Debian suite of the hosts; the machine's own when not given. Another one's root is made once, and kept.
     #[arg(long, value_enum)]
     pub(crate) suite: Option<Suite>,
+    /// What kind of site it is.
+    #[arg(long, value_enum)]
+    pub(crate) site: Option<Site>,
     /// Executable of expgsql; built from the sources when not given.
     #[arg(long)]
     pub(crate) binary: Option<PathBuf>,
@@ -207,6 +210,9 @@ impl Make {
             .token(std::time::Duration::from_millis(self.token));
         if let Some(suite) = self.suite {
             builder = builder.suite(suite);
+        }
+        if let Some(site) = self.site {
+            builder = builder.site(site);
         }
         if self.lock_service {
             builder = builder.lock_service();

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::crowd::Crowd;
 use crate::debian::{self, Root, Suite};
 use crate::error::{Error, Result};
 use crate::host::Node;
@@ -16,9 +17,12 @@ use crate::other_server::{self, OtherServer};
 use crate::postgres::{ConfigStyle, Layout, Postgres};
 use crate::process::{Cmd, ProcessId};
 use crate::progress::note;
+use crate::site::Site;
 use crate::spec::{Agent, RepMode, Spec};
 use crate::state::State;
-use crate::{agent, corosync, fencing, packages, place, poll, postgres, resources, ssh, status};
+use crate::{
+    agent, corosync, fencing, packages, place, poll, postgres, resources, site, ssh, status,
+};
 
 /// Name of the host beside the cluster: the application's.
 pub const CLIENT: &str = "client";
@@ -33,6 +37,7 @@ const FORM: Duration = Duration::from_secs(90);
 #[must_use = "nothing is built before up() or boot()"]
 pub struct Builder {
     name: Option<String>,
+    site: Option<Site>,
     spec: Spec,
 }
 
@@ -64,6 +69,13 @@ impl Builder {
     /// The Debian suite of the hosts. Default: what [`debian::SUITE_VARIABLE`] says, else the machine's own.
     pub fn suite(mut self, suite: Suite) -> Self {
         self.spec.suite = Some(suite);
+        self
+    }
+
+    /// What kind of site it is. Default: what [`SITE_VARIABLE`](crate::site::SITE_VARIABLE) says, else a plain one. A scenario that
+    /// itself sets what a site would set stays on the plain one by itself; one that rests on the plain one in another way says so here.
+    pub fn site(mut self, site: Site) -> Self {
+        self.site = Some(site);
         self
     }
 
@@ -174,6 +186,8 @@ impl Builder {
         if self.spec.server.is_none() {
             self.spec.server = OtherServer::asked_for()?;
         }
+        let (site, why) = site::choose(self.site, &self.spec)?;
+        self.spec.site = site;
         packages::install()?;
         place::sweep()?;
         let base = place::base()?;
@@ -195,6 +209,7 @@ impl Builder {
             self.spec.nodes,
             dir.display()
         ));
+        note(format!("site: {} ({why})", site.name()));
         let cluster = Cluster::begin(name, dir, self.spec)?;
         cluster.boot_all()?;
         Ok(cluster)
@@ -224,6 +239,8 @@ pub struct Cluster {
     /// Writing end; `None`: another process, a keeper, holds it.
     hold: Mutex<Option<OwnedFd>>,
     state: Mutex<State>,
+    /// Others' sessions, where the site has them.
+    crowd: Mutex<Option<Crowd>>,
 }
 
 impl Cluster {
@@ -231,6 +248,7 @@ impl Cluster {
     pub fn builder() -> Builder {
         Builder {
             name: None,
+            site: None,
             spec: Spec::default(),
         }
     }
@@ -245,7 +263,7 @@ impl Cluster {
             .map_err(undo)?;
         let base = place::base().map_err(undo)?;
         let root = Root::of(spec.suite, &base).with_server(spec.server, &base);
-        let layout = Layout::find_in(&root, spec.style).map_err(undo)?;
+        let layout = Layout::find_in(&root, spec.style()).map_err(undo)?;
         let reader = lifeline
             .try_clone()
             .map_err(Error::io("duplicate a file descriptor"))
@@ -274,6 +292,7 @@ impl Cluster {
             lifeline,
             hold: Mutex::new(Some(hold)),
             state: Mutex::new(state),
+            crowd: Mutex::default(),
         };
         cluster.save()?;
         Ok(cluster)
@@ -282,7 +301,7 @@ impl Cluster {
     fn boot_all(&self) -> Result<()> {
         let spec = self.spec();
         let base = place::base()?;
-        let template = postgres::template(&base, self.client.root(), &self.layout)?;
+        let template = postgres::template(&base, self.client.root(), &self.layout, spec.site)?;
         let (config, key) = (corosync::config(&spec, &self.nodes), corosync::key()?);
         let names: String = self
             .hosts()
@@ -308,6 +327,8 @@ impl Cluster {
             }
         }
         self.hosts().try_for_each(|host| self.boot_host(host))?;
+        self.hosts()
+            .try_for_each(|host| postgres::settle(host, &self.layout, &spec))?;
         self.nodes.iter().try_for_each(corosync::prepare)?;
         if spec.quorum_device {
             self.start_quorum_device()?;
@@ -385,7 +406,13 @@ impl Cluster {
             spec.mode.as_str()
         ));
         let configuration = resources::build(&self.nodes[0], &spec, &self.layout, &place::base()?)?;
-        resources::push(&self.nodes[0], &configuration)
+        resources::push(&self.nodes[0], &configuration)?;
+        let sessions = spec.site.sessions();
+        if sessions > 0 {
+            let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+            *crowd = Some(Crowd::begin(self, sessions)?);
+        }
+        Ok(())
     }
 
     /// Takes hold of a lab that another process made and kept.
@@ -416,7 +443,7 @@ impl Cluster {
             client,
             lock,
         } = hosts(&state.spec, &dir, &root, &state.hosts);
-        let layout = Layout::find_in(&root, state.spec.style)?;
+        let layout = Layout::find_in(&root, state.spec.style())?;
         Ok(Self {
             dir,
             nodes,
@@ -427,6 +454,7 @@ impl Cluster {
             lifeline,
             hold: Mutex::new(None),
             state: Mutex::new(state),
+            crowd: Mutex::default(),
         })
     }
 
@@ -472,6 +500,8 @@ impl Cluster {
     }
 
     fn tear_down(&self) -> Result<()> {
+        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(crowd.take());
         self.hosts().try_for_each(Node::kill)?;
         self.state
             .lock()
@@ -553,13 +583,13 @@ impl Cluster {
             .chain(&self.lock)
     }
 
-    /// A host by name.
+    /// A host by name, in whatever case, as Pacemaker has it.
     ///
     /// # Errors
     /// [`Error::NoSuchHost`].
     pub fn node(&self, name: &str) -> Result<&Node> {
         self.hosts()
-            .find(|host| host.name() == name)
+            .find(|host| host.name().eq_ignore_ascii_case(name))
             .ok_or_else(|| Error::NoSuchHost(name.to_owned()))
     }
 

@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::host::Node;
-use crate::network::Cut;
+use crate::network::{self, Cut};
 use crate::progress::note;
 
 impl Cluster {
@@ -257,7 +257,13 @@ impl Cluster {
     /// # Errors
     /// [`Error::Failed`] from ebtables.
     pub fn cuts(&self) -> Result<Vec<(String, String)>> {
-        self.switch().cuts()
+        let whole = |part: String| {
+            let mut hosts = self.hosts().map(Node::name);
+            let host = hosts.find(|host| network::first_part(host) == part);
+            host.map_or(part, str::to_owned)
+        };
+        let cuts = self.switch().cuts()?.into_iter();
+        Ok(cuts.map(|(from, to)| (whole(from), whole(to))).collect())
     }
 
     /// Leaves no room in the agent's directory for its own files: a small tmpfs over it, filled. What was in it stays

@@ -75,7 +75,7 @@ impl Cluster {
             events.failures.extend(text.lines().filter_map(failure));
             events.degraded.extend(text.lines().filter_map(degraded));
             let text = next_part(node, postgres::LOG, mark)?;
-            let copies = text.lines().filter(|line| line.contains(COPY)).count();
+            let copies = text.lines().filter(|line| is_copy(line)).count();
             events
                 .copies
                 .extend(std::iter::repeat_n(node.name().to_owned(), copies));
@@ -84,8 +84,11 @@ impl Cluster {
     }
 }
 
-/// What a server writes when a base backup is asked for; it writes the statement itself below it, too.
-const COPY: &str = "LOG:  received replication command: BASE_BACKUP";
+/// What a server writes, in whatever language, when a base backup is asked for; it writes the statement itself below it, too.
+fn is_copy(line: &str) -> bool {
+    let said = line.split_once("LOG:  ").map(|(_, said)| said);
+    said.is_some_and(|said| said.contains(": BASE_BACKUP"))
+}
 
 /// The rest of a log below /var, as it is on the host's disk; what is no whole line yet is left for the next time.
 fn next_part(node: &Node, log: &'static str, mark: &mut Mark) -> Result<String> {

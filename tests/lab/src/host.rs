@@ -102,6 +102,11 @@ impl Node {
         &self.name
     }
 
+    /// What its standby is called in the primary's views: the agent writes a node's name in lower case there.
+    pub fn application_name(&self) -> String {
+        self.name.to_ascii_lowercase()
+    }
+
     /// Where its directories come from.
     pub(crate) fn root(&self) -> &Root {
         &self.root

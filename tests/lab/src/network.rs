@@ -163,7 +163,12 @@ pub(crate) enum Cut {
     Passing,
 }
 
-/// The switch's end of a host's cable.
+/// The switch's end of a host's cable. A device's name has 15 characters: of a long name the first part.
 fn port(host: &str) -> String {
-    format!("p-{host}")
+    format!("p-{}", first_part(host))
+}
+
+/// A host's name up to its first dot.
+pub(crate) fn first_part(host: &str) -> &str {
+    host.split('.').next().unwrap_or(host)
 }

@@ -199,7 +199,8 @@ impl Cluster {
             .map_err(|error| error.to_string())?;
         let streams: Vec<&str> = streams.lines().collect();
         let mut standbys = nodes.iter().filter(|node| *node != primary);
-        match standbys.find(|node| !streams.contains(&node.as_str())) {
+        let is_away = |node: &&String| !streams.iter().any(|it| it.eq_ignore_ascii_case(node));
+        match standbys.find(is_away) {
             Some(away) => Err(format!("{away} does not stream from {primary}")),
             None => Ok(()),
         }
@@ -267,8 +268,14 @@ pub fn logs(node: &Node, lines: usize) -> String {
         .run(&argv)
         .map(|output| output.stdout)
         .unwrap_or_default();
+    let repair = node.tail(&format!("{}/expgsql.repair.log", postgres::TMPDIR), lines);
+    let repair = if repair.is_empty() {
+        repair
+    } else {
+        format!("--- {} repair\n{repair}", node.name())
+    };
     format!(
-        "{agent}--- {} postgresql\n{}",
+        "{agent}{repair}--- {} postgresql\n{}",
         node.name(),
         node.tail(postgres::LOG, lines)
     )

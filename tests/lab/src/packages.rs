@@ -11,7 +11,7 @@ use crate::progress::note;
 pub const SWITCH_VARIABLE: &str = "EXPGSQL_LAB";
 
 /// Package and a file that only it brings.
-const NEEDED: [(&str, &str); 18] = [
+const NEEDED: [(&str, &str); 19] = [
     ("pacemaker", "/usr/sbin/pacemakerd"),
     ("corosync", "/usr/sbin/corosync"),
     ("corosync-qnetd", "/usr/bin/corosync-qnetd"),
@@ -35,6 +35,7 @@ const NEEDED: [(&str, &str); 18] = [
     ("openssh-client", "/usr/bin/ssh"),
     // Not openssh-server, which would be enabled as a service of this machine; dropbear-bin is only the program.
     ("dropbear-bin", "/usr/sbin/dropbear"),
+    ("locales", "/usr/share/i18n/locales/de_DE"),
     ("make", "/usr/bin/make"),
     ("rpm", "/usr/bin/rpmbuild"),
 ];

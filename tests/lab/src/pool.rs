@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 
 use crate::error::{Error, Result};
 use crate::suite::{Arguments, Outcome, Report, Scenario, reason_in};
-use crate::{packages, poll};
+use crate::{packages, poll, site};
 
 /// How many labs at a time.
 const LABS_VARIABLE: &str = "EXPGSQL_LABS";
@@ -59,6 +59,14 @@ pub fn pool(beside: &[Scenario], alone: &[Scenario]) -> ExitCode {
     if let Err(error) = packages::install() {
         eprintln!("lab: {error}");
         return ExitCode::FAILURE;
+    }
+    match site::seed_of_run() {
+        Ok(None) => {}
+        Ok(Some(seed)) => println!("sites are drawn with {}={seed}", site::SEED_VARIABLE),
+        Err(error) => {
+            eprintln!("lab: {error}");
+            return ExitCode::FAILURE;
+        }
     }
     let selects = |scenario: &&Scenario| arguments.selects(scenario.name);
     let queue: Mutex<VecDeque<&Scenario>> = Mutex::new(beside.iter().filter(selects).collect());
@@ -197,7 +205,11 @@ fn run(name: &str) -> Result<(ExitStatus, String)> {
     // A file and no pipe: what a scenario started may hold on to it after its end.
     let mut printed = unnamed_file()?;
     let duplicate = || printed.try_clone().map_err(Error::io("duplicate a file"));
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    if let Some(seed) = site::seed_of_run()? {
+        command.env(site::SEED_VARIABLE, seed.to_string());
+    }
+    let mut child = command
         .args(["--exact", name])
         .env(MEMBER_VARIABLE, "1")
         .stdin(Stdio::null())

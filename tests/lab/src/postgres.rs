@@ -14,6 +14,7 @@ use crate::other_server::OtherServer;
 use crate::poll;
 use crate::process::{Cmd, Output};
 use crate::progress::note;
+use crate::site::{LANGUAGE, Site};
 use crate::spec::{Agent, Spec};
 
 /// The replication role, and its application's database is `postgres`.
@@ -23,7 +24,7 @@ pub const TMPDIR: &str = "/var/lib/pgsql/tmp";
 /// The server's log on every host.
 pub const LOG: &str = "/var/log/postgresql/lab.log";
 /// Raised when the template's content changes, so that an old cached one is not used.
-const TEMPLATE_VERSION: u32 = 1;
+const TEMPLATE_VERSION: u32 = 4;
 
 /// Where the configuration files are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -32,6 +33,9 @@ pub enum ConfigStyle {
     DataDirectory,
     /// As Debian has it: `/etc/postgresql/VERSION/lab/postgresql.conf`, data in `/var/lib/postgresql/VERSION/lab`.
     Debian,
+    /// As Debian's `pg_createcluster` leaves the data directory of a server that was there before: `/etc/postgresql/VERSION/main`, the
+    /// lab's settings in its `conf.d`, data in `/var/lib/postgresql/VERSION/main`.
+    Packaged,
 }
 
 /// Paths of the installed PostgreSQL and of the lab's instance on each host.
@@ -93,6 +97,10 @@ impl Layout {
                 PathBuf::from(format!("/var/lib/postgresql/{version}/lab")),
                 PathBuf::from(format!("/etc/postgresql/{version}/lab/postgresql.conf")),
             ),
+            ConfigStyle::Packaged => (
+                PathBuf::from(format!("/var/lib/postgresql/{version}/main")),
+                PathBuf::from(format!("/etc/postgresql/{version}/main/postgresql.conf")),
+            ),
         };
         Self {
             bin,
@@ -141,10 +149,11 @@ pub fn version(bin: &Path) -> Result<String> {
 
 /// The data directory all hosts get a copy of, so that they have one system identifier, as standbys made by
 /// pg_basebackup would. Made once per PostgreSQL version and kept beside the labs.
-pub(crate) fn template(base: &Path, root: &Root, layout: &Layout) -> Result<PathBuf> {
+pub(crate) fn template(base: &Path, root: &Root, layout: &Layout, site: Site) -> Result<PathBuf> {
     let done = base.join(format!(
-        ".template-{}-{TEMPLATE_VERSION}{}",
+        ".template-{}-{TEMPLATE_VERSION}{}{}",
         layout.version,
+        site.template_tag(),
         root.tag()
     ));
     let lock = std::fs::File::create(base.join(".template.lock"))
@@ -167,28 +176,79 @@ pub(crate) fn template(base: &Path, root: &Root, layout: &Layout) -> Result<Path
         let prefix = ["runuser", "-u", "postgres", "--"];
         root.command(base, &[&prefix, argv].concat())
     };
+    let (encoding, locale) = site.encoding_and_locale();
     as_postgres(&[
         &layout.program("initdb"),
         "-D",
         &dir,
         "--auth=trust",
-        "--encoding=UTF8",
-        "--locale=C.UTF-8",
+        &format!("--encoding={encoding}"),
+        &format!("--locale={locale}"),
         "--no-sync",
     ])
     .ok()?;
+    if let Some(locale) = site.locale() {
+        // Beside the data, to be taken to its place with each copy.
+        let to = format!("{dir}/{locale}");
+        as_postgres(&[
+            "localedef",
+            "--no-archive",
+            "-i",
+            LANGUAGE,
+            "-f",
+            "UTF-8",
+            &to,
+        ])
+        .ok()?;
+    }
     // Single-user mode: roles without a server, so without a port on the machine.
-    as_postgres(&[
-        &layout.program("postgres"),
-        "--single",
-        "-D",
-        &dir,
-        "postgres",
-    ])
-    .input(format!(
-        "create role {REPLICATION_USER} with login superuser replication;\n"
-    ))
-    .ok()?;
+    let program = layout.program("postgres");
+    // What the site has was in force before, as far as a standby must not have less.
+    let in_force: Vec<String> = site
+        .settings()
+        .iter()
+        .filter(|line| line.starts_with("max_"))
+        .map(|line| line.replace(" = ", "="))
+        .collect();
+    for (database, statements) in site.beginning() {
+        // The level is for logical slots.
+        let mut argv = vec![
+            program.as_str(),
+            "--single",
+            "-D",
+            &dir,
+            "-c",
+            "wal_level=logical",
+        ];
+        for setting in &in_force {
+            argv.extend(["-c", setting]);
+        }
+        argv.push(database);
+        as_postgres(&argv).input(statements).ok()?;
+    }
+    if site.has_certificate() {
+        as_postgres(&[
+            "openssl",
+            "req",
+            "-new",
+            "-x509",
+            "-days",
+            "3650",
+            "-noenc",
+            "-batch",
+            "-subj",
+            "/CN=lab",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-out",
+            &format!("{dir}/server.crt"),
+            "-keyout",
+            &format!("{dir}/server.key"),
+        ])
+        .ok()?;
+    }
     std::fs::rename(&making, &done).map_err(Error::io("name the template"))?;
     Ok(done)
 }
@@ -206,11 +266,18 @@ pub(crate) fn lay_out(node: &Node, layout: &Layout, template: &Path, spec: &Spec
             .unwrap_or_default();
         Ok(node.disk(&top).join(parts.as_path()))
     };
-    let (data, config, hba) = (
-        on_disk(&layout.data)?,
-        on_disk(&layout.config)?,
-        on_disk(&layout.hba())?,
-    );
+    let is_packaged = spec.style() == ConfigStyle::Packaged;
+    // There may be a server of the machine's own in that place; it is replaced when the host is up.
+    let data = if is_packaged {
+        on_disk(&laid_aside(layout))?
+    } else {
+        on_disk(&layout.data)?
+    };
+    let (config, hba) = if is_packaged {
+        (data.join(LAB_CONF), data.join("pg_hba.conf"))
+    } else {
+        (on_disk(&layout.config)?, on_disk(&layout.hba())?)
+    };
     let tmpdir = on_disk(Path::new(TMPDIR))?;
     let show = |path: &Path| path.display().to_string();
     let owner = node.root().owner("postgres")?;
@@ -238,7 +305,27 @@ mkdir -p "$(dirname "$3")"
         Cmd::new(&["chown", &owner, &show(path)]).ok().map(drop)
     };
     write(&config, settings(node, layout, spec))?;
-    write(&hba, access())?;
+    let is_node = spec.has_node(node.name());
+    // The lock service and the client's host have no part in what the cluster's site is like.
+    let site = if is_node { spec.site } else { Site::Plain };
+    write(&hba, site.access())?;
+    for dir in spec.site.directories() {
+        let dir = show(&on_disk(Path::new(dir))?);
+        Cmd::new(&["mkdir", "-p", &dir]).ok()?;
+        Cmd::new(&["chown", &owner, &dir]).ok()?;
+    }
+    if let Some(locale) = spec.site.locale() {
+        let shown = node.disk("usr").join("lib/locale");
+        Cmd::new(&["mkdir", "-p", &show(&shown)]).ok()?;
+        Cmd::new(&["mv", &show(&data.join(locale)), &show(&shown)]).ok()?;
+        Cmd::new(&["chown", "-R", "root:root", &show(&shown.join(locale))]).ok()?;
+    }
+    if let Some((path, text)) = site.passfile() {
+        let path = on_disk(&path)?;
+        write(&path, text)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+            .map_err(Error::io(format!("close {}", path.display())))?;
+    }
     if spec.agent == Agent::Paf
         && !["node1", crate::cluster::CLIENT, crate::cluster::LOCK].contains(&node.name())
     {
@@ -246,6 +333,41 @@ mkdir -p "$(dirname "$3")"
         write(&data.join("standby.signal"), String::new())?;
     }
     Ok(())
+}
+
+/// The lab's settings where the layout is a packaged one.
+const LAB_CONF: &str = "lab.conf";
+
+/// Where the data of a packaged layout wait for the host to be up.
+fn laid_aside(layout: &Layout) -> PathBuf {
+    layout.data.with_file_name("laid-aside")
+}
+
+/// What is left to do when a host is up for the first time: has Debian's tool take the data directory for its own.
+pub(crate) fn settle(node: &Node, layout: &Layout, spec: &Spec) -> Result<()> {
+    if spec.style() != ConfigStyle::Packaged {
+        return Ok(());
+    }
+    let script = r#"set -e
+rm -rf "$1" "$2"
+mv "$3" "$1"
+pg_createcluster --start-conf=manual "$4" main
+mv "$1/$5" "$2/conf.d/""#;
+    let show = |path: &Path| path.display().to_string();
+    let etc = layout.config.parent().map(show).unwrap_or_default();
+    node.run(&[
+        "sh",
+        "-c",
+        script,
+        "sh",
+        &show(&layout.data),
+        &etc,
+        &show(&laid_aside(layout)),
+        &layout.version.to_string(),
+        LAB_CONF,
+    ])?
+    .ok()
+    .map(drop)
 }
 
 fn settings(node: &Node, layout: &Layout, spec: &Spec) -> String {
@@ -276,7 +398,7 @@ fn settings(node: &Node, layout: &Layout, spec: &Spec) -> String {
         // The default since 14.
         "password_encryption = 'scram-sha-256'".to_owned(),
     ];
-    if layout.config.parent() != Some(&layout.data) {
+    if spec.style() == ConfigStyle::Debian {
         lines.push(format!("data_directory = '{}'", layout.data.display()));
         lines.push(format!("hba_file = '{}'", layout.hba().display()));
         lines.push(format!(
@@ -289,21 +411,9 @@ fn settings(node: &Node, layout: &Layout, spec: &Spec) -> String {
         lines.push(format!("primary_conninfo = 'host={address} port=5432 user={REPLICATION_USER} application_name={}'", node.name()));
         lines.push("recovery_target_timeline = 'latest'".to_owned());
     }
+    lines.extend(spec.site.settings());
     lines.extend(spec.settings.iter().cloned());
     lines.join("\n") + "\n"
-}
-
-/// Trust, but only for addresses that exist in no other place than this lab's namespaces.
-fn access() -> String {
-    let net = crate::network::NET;
-    format!(
-        "local all all trust
-local replication all trust
-host all all 127.0.0.1/32 trust
-host all all {net}.0/24 trust
-host replication all {net}.0/24 trust
-"
-    )
 }
 
 /// PostgreSQL on one host, by hand: without the cluster, or behind its back.

@@ -6,12 +6,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio_postgres::NoTls;
 
 use crate::cluster::Cluster;
 use crate::error::Result;
+use crate::login::{Login, connect};
 use crate::network::READER_ADDRESS;
-use crate::score::{config, on_client};
+use crate::score::on_client;
 
 /// Rest between two questions, and before another connection.
 const PACE: Duration = Duration::from_millis(50);
@@ -70,9 +70,10 @@ impl ReadWatch {
         });
         let (stop, mut stopped) = watch::channel(false);
         let for_thread = Arc::clone(&shared);
+        let login = cluster.spec().site.login();
         let thread = on_client(cluster, async move || {
             tokio::select! {
-                () = ask_forever(&for_thread) => {}
+                () = ask_forever(&for_thread, login) => {}
                 _ = stopped.changed() => {}
             }
         })?;
@@ -100,13 +101,10 @@ impl Drop for ReadWatch {
     }
 }
 
-async fn ask_forever(shared: &Shared) {
-    let config = config(READER_ADDRESS, "reads");
+async fn ask_forever(shared: &Shared, login: Login) {
+    let config = login.config(READER_ADDRESS, "reads");
     loop {
-        if let Ok(Ok((client, connection))) =
-            tokio::time::timeout(ANSWER, config.connect(NoTls)).await
-        {
-            let driver = tokio::spawn(connection);
+        if let Ok(Ok((client, driver))) = tokio::time::timeout(ANSWER, connect(&config)).await {
             // A number that is read from a table's page, not made up.
             let question = "select count(*) from pg_database";
             while let Ok(Ok(_)) =

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 use tokio::sync::watch;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::host::Node;
+use crate::login::{Login, SILENCE, connect};
 use crate::network::WRITER_ADDRESS;
 use crate::poll;
 use crate::reads::ReadWatch;
@@ -24,10 +25,6 @@ use crate::streams::StreamWatch;
 const PACE: Duration = Duration::from_millis(4);
 /// Rest before another connection after a failure.
 const RETRY: Duration = Duration::from_millis(100);
-/// Time for a connection: a dead host answers nothing.
-const CONNECT: Duration = Duration::from_secs(1);
-/// Silence of a host with bytes or probes outstanding after which the kernel ends the connection.
-const SILENCE: Duration = Duration::from_secs(2);
 /// A commit that is not acknowledged by then is left behind, its outcome unknown: the host answers probes, so only
 /// PostgreSQL hangs, or the commit waits for a standby.
 const COMMIT: Duration = Duration::from_secs(10);
@@ -149,6 +146,7 @@ struct Shared {
     start: Instant,
     /// Where it writes to.
     address: String,
+    login: Login,
     table: String,
     score: Mutex<Score>,
 }
@@ -189,6 +187,7 @@ impl ScoreClient {
         let shared = Arc::new(Shared {
             start,
             address: address.to_owned(),
+            login: cluster.spec().site.login(),
             table: table.to_owned(),
             score: Mutex::default(),
         });
@@ -327,23 +326,6 @@ pub(crate) fn on_client<F: AsyncFnOnce() + Send + 'static>(
     Ok(thread)
 }
 
-/// How the client's host connects to a server: no dead host may hold it up.
-pub(crate) fn config(address: &str, name: &str) -> Config {
-    let mut config = Config::new();
-    config
-        .host(address)
-        .port(5432)
-        .user("postgres")
-        .dbname("postgres")
-        .application_name(name)
-        .connect_timeout(CONNECT)
-        .tcp_user_timeout(SILENCE)
-        .keepalives_idle(CONNECT)
-        .keepalives_interval(CONNECT)
-        .keepalives_retries(2);
-    config
-}
-
 async fn write(shared: &Shared, mut stopped: watch::Receiver<bool>) {
     tokio::select! {
         () = write_forever(shared) => {}
@@ -366,10 +348,9 @@ async fn one_connection(
     shared: &Shared,
     next: &mut u64,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let config = config(&shared.address, "score");
+    let config = shared.login.config(&shared.address, "score");
     // connect_timeout covers the TCP handshake only; a frozen postmaster lets the kernel complete it.
-    let (client, connection) = tokio::time::timeout(SILENCE, config.connect(NoTls)).await??;
-    let driver = tokio::spawn(connection);
+    let (client, driver) = tokio::time::timeout(SILENCE, connect(&config)).await??;
     let outcome = commits(shared, &client, next).await;
     driver.abort();
     outcome

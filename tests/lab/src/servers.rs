@@ -21,7 +21,7 @@ const PACE: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_secs(1);
 
 /// Where the lab's servers have their socket.
-const SOCKETS: &str = "run/postgresql";
+pub(crate) const SOCKETS: &str = "run/postgresql";
 
 const QUESTION: &str = "select pg_is_in_recovery(), (extract(epoch from pg_postmaster_start_time()) * 1000)::bigint, system_identifier from pg_control_system()";
 
@@ -122,8 +122,9 @@ impl ServerWatch {
             .build()
             .map_err(Error::io("start the watch"))?;
         let for_thread = Arc::clone(&shared);
+        let user = cluster.spec().site.watch_user();
         let thread = std::thread::spawn(move || {
-            runtime.block_on(ask_all(&for_thread, servers, stopped));
+            runtime.block_on(ask_all(&for_thread, servers, user, stopped));
         });
         Ok(Self {
             shared,
@@ -250,6 +251,7 @@ pub fn both_writable(changes: &[Change], since: Duration, now: Duration) -> Vec<
 async fn ask_all(
     shared: &Arc<Shared>,
     servers: Vec<(String, Outlook)>,
+    user: &'static str,
     stopped: watch::Receiver<bool>,
 ) {
     let tasks: Vec<_> = servers
@@ -258,7 +260,7 @@ async fn ask_all(
             let (shared, mut stopped) = (Arc::clone(shared), stopped.clone());
             tokio::spawn(async move {
                 tokio::select! {
-                    () = ask_forever(&shared, &node, &outlook) => {}
+                    () = ask_forever(&shared, &node, &outlook, user) => {}
                     _ = stopped.changed() => {}
                 }
             })
@@ -269,9 +271,9 @@ async fn ask_all(
     }
 }
 
-async fn ask_forever(shared: &Shared, node: &str, outlook: &Outlook) {
+async fn ask_forever(shared: &Shared, node: &str, outlook: &Outlook, user: &str) {
     loop {
-        if let Some(client) = connect(outlook).await {
+        if let Some(client) = connect(outlook, user).await {
             while let Some(sight) = ask(&client).await {
                 shared.note(node, sight);
                 tokio::time::sleep(PACE).await;
@@ -283,12 +285,12 @@ async fn ask_forever(shared: &Shared, node: &str, outlook: &Outlook) {
     }
 }
 
-async fn connect(outlook: &Outlook) -> Option<Client> {
+async fn connect(outlook: &Outlook, user: &str) -> Option<Client> {
     let root = PathBuf::from(format!("/proc/{}/root", outlook.pid()?));
     let mut config = Config::new();
     config
         .host_path(root.join(SOCKETS))
-        .user("postgres")
+        .user(user)
         .dbname("postgres")
         .application_name("watch")
         .connect_timeout(ANSWER);

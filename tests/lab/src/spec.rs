@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::debian::Suite;
 use crate::other_server::OtherServer;
 use crate::postgres::ConfigStyle;
+use crate::site::Site;
 
 /// Replication mode of the resource: the agents' `rep_mode` parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -107,6 +108,9 @@ pub struct Spec {
     /// A PostgreSQL that the hosts' suite does not have; `None`: the newest that it has.
     #[serde(default)]
     pub server: Option<OtherServer>,
+    /// What kind of site it is.
+    #[serde(default)]
+    pub site: Site,
 }
 
 fn start_timeout() -> Duration {
@@ -141,6 +145,7 @@ impl Default for Spec {
             failure_timeout: None,
             suite: None,
             server: None,
+            site: Site::Plain,
         }
     }
 }
@@ -153,8 +158,18 @@ impl Spec {
         set.map(|(_, value)| value.as_str())
     }
 
-    /// Names of the cluster nodes: node1, node2, …
+    /// Where PostgreSQL's configuration lies: the site's way where it has one.
+    pub(crate) fn style(&self) -> ConfigStyle {
+        self.site.style().unwrap_or(self.style)
+    }
+
+    /// Names of the cluster nodes: node1, node2, … where the site has no others.
     pub fn node_names(&self) -> Vec<String> {
-        (1..=self.nodes).map(|i| format!("node{i}")).collect()
+        (1..=self.nodes).map(|n| self.site.node_name(n)).collect()
+    }
+
+    /// Whether a host of this name is one of the cluster's nodes.
+    pub(crate) fn has_node(&self, name: &str) -> bool {
+        self.node_names().iter().any(|node| node == name)
     }
 }

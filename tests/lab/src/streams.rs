@@ -9,10 +9,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::cluster::Cluster;
 use crate::error::Result;
+use crate::login::{Login, connect};
 use crate::score;
 
 /// Rest between two looks at one server.
@@ -96,11 +97,12 @@ impl StreamWatch {
         let servers: Vec<(String, String)> = cluster
             .nodes()
             .iter()
-            .map(|node| (node.name().to_owned(), node.address().to_owned()))
+            .map(|node| (node.application_name(), node.address().to_owned()))
             .collect();
         let (nodes, for_thread) = (servers.len(), Arc::clone(&shared));
+        let login = cluster.spec().site.login();
         let thread = score::on_client(cluster, async move || {
-            ask_all(&for_thread, servers, stopped).await;
+            ask_all(&for_thread, servers, login, stopped).await;
         })?;
         Ok(Self {
             shared,
@@ -214,6 +216,7 @@ fn steady(
 async fn ask_all(
     shared: &Arc<Shared>,
     servers: Vec<(String, String)>,
+    login: Login,
     stopped: watch::Receiver<bool>,
 ) {
     let tasks: Vec<_> = servers
@@ -222,7 +225,7 @@ async fn ask_all(
             let (shared, mut stopped) = (Arc::clone(shared), stopped.clone());
             tokio::spawn(async move {
                 tokio::select! {
-                    () = ask_forever(&shared, &node, &address) => {}
+                    () = ask_forever(&shared, &node, &address, login) => {}
                     _ = stopped.changed() => {}
                 }
             })
@@ -233,14 +236,11 @@ async fn ask_all(
     }
 }
 
-async fn ask_forever(shared: &Shared, node: &str, address: &str) {
+async fn ask_forever(shared: &Shared, node: &str, address: &str, login: Login) {
     loop {
-        let mut config = score::config(address, "streams");
+        let mut config = login.config(address, "streams");
         config.connect_timeout(ANSWER);
-        if let Ok(Ok((client, connection))) =
-            tokio::time::timeout(ANSWER, config.connect(NoTls)).await
-        {
-            let driver = tokio::spawn(connection);
+        if let Ok(Ok((client, driver))) = tokio::time::timeout(ANSWER, connect(&config)).await {
             while let Some(view) = ask(&client).await {
                 shared.note(node, view);
                 tokio::time::sleep(PACE).await;

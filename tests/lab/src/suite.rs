@@ -4,6 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -119,6 +120,14 @@ pub fn suite(scenarios: &[Scenario]) -> ExitCode {
     report.close()
 }
 
+/// The scenario that this process runs now, or ran last.
+static CURRENT: Mutex<Option<&'static str>> = Mutex::new(None);
+
+/// Its name.
+pub(crate) fn current() -> Option<&'static str> {
+    *CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How a scenario ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -152,6 +161,7 @@ impl Report {
     /// Runs a scenario in this process, and prints how it ended.
     pub(crate) fn run(&mut self, scenario: &Scenario) -> Outcome {
         println!("scenario {} ...", scenario.name);
+        *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(scenario.name);
         let start = Instant::now();
         let outcome = attempt(scenario);
         println!("{}", closing_line(scenario.name, &outcome, start.elapsed()));

@@ -74,7 +74,7 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     let mended = if ctx.env.is_probe() {
         Ok(())
     } else {
-        standby::mend(ctx, &server)
+        standby::mend(ctx, &server).and_then(|()| standby::load_what_is_written(ctx, &mut server))
     };
     // Not on a standby: what writes, or names a table that has not arrived yet, fails there.
     // Nor in another database or as another user than it was written for.

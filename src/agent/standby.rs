@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::decide::contract::at_start;
 use crate::log::say;
@@ -14,7 +15,9 @@ use crate::params::RepMode;
 use crate::postgres::config::ConfigError;
 use crate::postgres::owner::as_owner;
 use crate::postgres::server::Launch;
-use crate::postgres::{config, files, reach, reading, server};
+use crate::postgres::{config, files, reach, reading, server, views};
+use crate::sys::poll_until;
+use crate::timing;
 use crate::trial::point;
 
 use super::context::Context;
@@ -122,6 +125,43 @@ pub(super) fn renew_contract(board: &Board<'_, '_>, server: &Server) -> Step<()>
     write_contract(board.ctx, &contract)?;
     point!(RenewConf);
     server::reload(&server.running).map_err(failed)
+}
+
+/// Has a standby read what was written for it. An agent that was killed between the two left it undone, and to all that look at the
+/// files it seems done: nobody would be followed, or the contract would be taken for one that somebody overrides.
+pub(super) fn load_what_is_written(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
+    let Some(loaded) = server
+        .state
+        .conf_loaded
+        .filter(|_| server.state.in_recovery)
+    else {
+        return Ok(());
+    };
+    let since_1970 = |at: SystemTime| at.duration_since(UNIX_EPOCH).ok();
+    let written = |path: &PathBuf| {
+        let at = fs::symlink_metadata(path).and_then(|file| file.modified());
+        since_1970(at.ok()?)
+    };
+    // A time that is yet to come says nothing: the clock was set back.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "it is held against the times of files, which are of the same clock"
+    )]
+    let now = since_1970(SystemTime::now());
+    let is_news = |at: &Duration| *at >= loaded && Some(*at) <= now;
+    if !files(ctx).iter().filter_map(written).any(|at| is_news(&at)) {
+        return Ok(());
+    }
+    say!(INFO, "the server has not read what was written for it");
+    server::reload(&server.running).map_err(failed)?;
+    let deadline = ctx.deadline.min(timing::REPLAY_WAIT);
+    poll_until(deadline, timing::READY_POLL, || {
+        // A new session has what the postmaster has.
+        let mut session = ctx.connect(&server.running).ok()?;
+        server.state = views::server_state(&mut session).ok()?;
+        (server.state.conf_loaded > Some(loaded)).then_some(())
+    });
+    Ok(())
 }
 
 /// What keeps the contract that the agent has written from being in force, where the server waits for `in_force`. Such a server

@@ -186,7 +186,8 @@ fn ends_replay(target: &str) -> String {
 }
 
 /// A server that runs by other rules than the agent's would break R1 when promoted.
-pub(super) fn check_what_is_in_force(ctx: &Context<'_>, server: Server) -> Step<Server> {
+pub(super) fn check_what_is_in_force(ctx: &Context<'_>, mut server: Server) -> Step<Server> {
+    standby::load_what_is_written(ctx, &mut server)?;
     let problem = if server.state.in_recovery {
         let target = server.state.replay.target.as_deref();
         let target = target.filter(|_| !is_out!(TargetUnseen));

@@ -36,6 +36,8 @@ pub struct ServerState {
     pub version: Version,
     /// PostgreSQL's system identifier: the same on all copies of one cluster.
     pub system: String,
+    /// When the postmaster last read its configuration files, since 1970, by this machine's clock.
+    pub conf_loaded: Option<Duration>,
 }
 
 /// The WAL receiver process of a standby.
@@ -96,13 +98,14 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
              WHEN current_setting('recovery_target_lsn') <> '' THEN 'recovery_target_lsn' \
              WHEN current_setting('recovery_target_name') <> '' THEN 'recovery_target_name' \
              WHEN current_setting('recovery_target_time') <> '' THEN 'recovery_target_time' \
-             WHEN current_setting('recovery_target_xid') <> '' THEN 'recovery_target_xid' END \
+             WHEN current_setting('recovery_target_xid') <> '' THEN 'recovery_target_xid' END, \
+        (extract(epoch FROM pg_conf_load_time()) * 1000000)::bigint \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(QUERY)?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 12)
-        .ok_or_else(|| unexpected(QUERY, "not one row of twelve columns"))?;
+        .filter(|row| row.len() == 13)
+        .ok_or_else(|| unexpected(QUERY, "not one row of thirteen columns"))?;
     let text = |i: usize| row[i].as_deref();
     let in_recovery = text(0) == Some("t");
     let has_replayed_all = text(4).is_some_and(waits_for_more);
@@ -131,6 +134,7 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         }),
         version: Version::of(parse(QUERY, row, 7)?.unwrap_or_default()),
         system: text(8).unwrap_or_default().to_owned(),
+        conf_loaded: parse(QUERY, row, 12)?.map(Duration::from_micros),
     })
 }
 

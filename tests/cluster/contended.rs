@@ -56,7 +56,7 @@ fn counted(lab: &Cluster, how: &str) -> Result<()> {
         let noise = scope.spawn(|| {
             lab.nodes()[0]
                 .command(&["sh", "-c", NOISE])?
-                .limit(super::stage::LIMIT * 2)
+                .limit(super::stage::LIMIT * 3)
                 .ok()
         });
         let counters: Vec<_> = lab
@@ -98,7 +98,7 @@ fn counted(lab: &Cluster, how: &str) -> Result<()> {
 fn count(node: &Node, property: &str, how: &str) -> Result<String> {
     let times = TIMES.to_string();
     node.command(&[PROGRAM, "trial-count", property, &times, how])?
-        .limit(super::stage::LIMIT)
+        .limit(super::stage::LIMIT * 2)
         .ok()
 }
 

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use lab::resources::RESOURCE;
-use lab::{Ack, Agent, Allowed, Cluster, Error, Node, RepMode, Result, Score, ScoreClient};
+use lab::{Ack, Agent, Cluster, Error, Node, RepMode, Result, Score, ScoreClient};
 
 use super::stage::{LIMIT, Stage, cut_off, expect, promised, taken_over_from, wrong};
 

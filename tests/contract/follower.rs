@@ -41,6 +41,29 @@ pub(crate) fn a_follower_streams_and_every_action_may_be_repeated() -> Result<()
     Ok(())
 }
 
+/// As an agent leaves it that is killed between the two.
+pub(crate) fn what_was_written_and_not_read_is_read_by_the_next_monitor() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let agent = site.follower();
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    let file = format!("{TMPDIR}/recovery.conf");
+    let reloads = || -> Result<usize> {
+        let log = site.host().read_file(crate::site::LOG)?;
+        Ok(log.matches("SIGHUP").count())
+    };
+    let before = reloads()?;
+    site.host().run(&["touch", &file])?.ok()?;
+    agent.gives("monitor", 0);
+    assert_eq!(reloads()?, before + 1);
+    // It is read once.
+    agent.gives("start", 0);
+    agent.gives("monitor", 0);
+    assert_eq!(reloads()?, before + 1);
+    Ok(())
+}
+
 pub(crate) fn the_recovery_parameters_are_in_force() -> Result<()> {
     let site = Site::fresh()?;
     site.primary().start()?;

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         follower::a_follower_logs_in_with_its_password_file,
         follower::include_lines_are_added_once_and_change_nothing_else,
         follower::a_promoted_follower_is_reported,
+        follower::what_was_written_and_not_read_is_read_by_the_next_monitor,
         follower::a_follower_is_well_although_the_cluster_can_not_be_told,
         field::a_refused_agent_leaves_the_server_alone,
         field::a_server_that_is_full_is_left_alone,

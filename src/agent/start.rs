@@ -205,6 +205,17 @@ pub(super) fn check_what_is_in_force(ctx: &Context<'_>, mut server: Server) -> S
     }
 }
 
+/// Pacemaker plans anew when something changes. Where a promotion failed and the server was stopped and started in one
+/// transition, which says nothing (see stop), all would be as it was before, and nobody would be promoted until the cluster's next
+/// recheck, a quarter of an hour later (seen: the recorded primary with its score, and an idle cluster).
+fn say_alone(board: &Board<'_, '_>) -> Step<()> {
+    let me = &board.ctx.me;
+    if board.status(me) == Some(NodeStatus::Alone) {
+        board.set_status(me, NodeStatus::Stopped)?;
+    }
+    board.set_status(me, NodeStatus::Alone)
+}
+
 /// Tells the cluster that a standby runs here, and how far it reaches where nobody is primary.
 pub(super) fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
     let ctx = board.ctx;
@@ -219,9 +230,9 @@ pub(super) fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
             // The promotion is on its way and says the rest; see stop for why not twice.
             return Ok(());
         }
-        return board.set_status(&ctx.me, NodeStatus::Alone);
+        return say_alone(&board);
     }
-    board.set_status(&ctx.me, NodeStatus::Alone)?;
+    say_alone(&board)?;
     point!(StartStatus);
     board.set_own(TransientAttribute::MasterBaseline, None)?;
     if board

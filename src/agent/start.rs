@@ -230,9 +230,9 @@ pub(super) fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
             // The promotion is on its way and says the rest; see stop for why not twice.
             return Ok(());
         }
-        return say_alone(&board);
+        return say_alone(board);
     }
-    say_alone(&board)?;
+    say_alone(board)?;
     point!(StartStatus);
     board.set_own(TransientAttribute::MasterBaseline, None)?;
     if board

@@ -8,10 +8,20 @@ use crate::host::Node;
 use crate::process::Cmd;
 use crate::progress::note;
 use crate::spec::Spec;
-use crate::{poll, quorum_device};
+use crate::{poll, pool, quorum_device};
 
 /// Pacemaker's log, in which the agents' lines are too.
 pub const LOG: &str = "/var/log/pacemaker/pacemaker.log";
+
+/// For how many rounds the token goes on at full speed after the last message. By default it is 30, some 150 rounds a second
+/// while Pacemaker works; nine daemons beside each other spend a fifth of two cores on it. What is measured keeps the default.
+fn idle_rounds() -> &'static str {
+    if pool::has_neighbours() {
+        "  seqno_unchanged_const: 3\n"
+    } else {
+        ""
+    }
+}
 
 /// One key a line: corosync rejects sections written on one line.
 pub(crate) fn config(spec: &Spec, nodes: &[Node]) -> String {
@@ -42,7 +52,7 @@ pub(crate) fn config(spec: &Spec, nodes: &[Node]) -> String {
   crypto_cipher: aes256
   crypto_hash: sha256
   token: {token}
-}}
+{idle_rounds}}}
 nodelist {{
 {list}}}
 quorum {{
@@ -55,7 +65,8 @@ logging {{
   timestamp: hires
 }}
 ",
-        token = spec.token.as_millis()
+        token = spec.token.as_millis(),
+        idle_rounds = idle_rounds()
     )
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long to rest between two looks at something slow (a cluster).
-pub(crate) const SLOW: Duration = Duration::from_millis(250);
+pub(crate) const SLOW: Duration = Duration::from_millis(400);
 /// How long to rest between two looks at something local (a process, a file).
 pub(crate) const QUICK: Duration = Duration::from_millis(10);
 

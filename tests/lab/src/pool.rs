@@ -18,8 +18,12 @@ use crate::{packages, poll, site};
 
 /// How many labs at a time.
 const LABS_VARIABLE: &str = "EXPGSQL_LABS";
-/// Set for the process of one scenario.
+/// Set for the process of one scenario: [`BESIDE`] or [`ALONE`].
 const MEMBER_VARIABLE: &str = "EXPGSQL_LAB_MEMBER";
+/// Other scenarios run at the same time.
+const BESIDE: &str = "beside";
+/// None does.
+const ALONE: &str = "alone";
 /// What the process of a scenario that was left out exits with.
 const LEFT_OUT: u8 = 77;
 /// And of one in which a promise was broken.
@@ -79,13 +83,13 @@ pub fn pool(beside: &[Scenario], alone: &[Scenario]) -> ExitCode {
         for _ in 0..labs() {
             scope.spawn(|| {
                 while let Some(scenario) = next() {
-                    in_its_process(scenario, &results);
+                    in_its_process(scenario, BESIDE, &results);
                 }
             });
         }
     });
     for scenario in alone.iter().filter(selects) {
-        in_its_process(scenario, &results);
+        in_its_process(scenario, ALONE, &results);
     }
     let results = results.into_inner();
     let Results { report, failed } = results.unwrap_or_else(PoisonError::into_inner);
@@ -109,7 +113,7 @@ fn again(mut report: Report, failed: Vec<(&'static str, String)>) -> Report {
     }
     for (name, first) in failed {
         println!("scenario {name} failed beside others, and is tried a second time, alone");
-        let (outcome, printed) = ended(name);
+        let (outcome, printed) = ended(name, ALONE);
         print!("{printed}");
         match outcome {
             Outcome::Passed => report.passed_at_the_second_try(name, first),
@@ -152,9 +156,14 @@ fn member(chosen: &[&Scenario]) -> ExitCode {
     }
 }
 
-fn in_its_process(scenario: &Scenario, results: &Mutex<Results>) {
+/// Whether this is the process of a scenario that others run beside.
+pub(crate) fn has_neighbours() -> bool {
+    std::env::var(MEMBER_VARIABLE).is_ok_and(|told| told == BESIDE)
+}
+
+fn in_its_process(scenario: &Scenario, company: &str, results: &Mutex<Results>) {
     println!("scenario {} begins", scenario.name);
-    let (outcome, printed) = ended(scenario.name);
+    let (outcome, printed) = ended(scenario.name, company);
     // Printed under the lock: two stories are not to be mixed.
     let mut results = lock(results);
     print!("{printed}");
@@ -171,8 +180,8 @@ fn may_try_again(failed: usize, told: Option<&str>) -> bool {
 }
 
 /// Runs a scenario to its end, and gives what it printed, with a closing line in any case.
-fn ended(name: &str) -> (Outcome, String) {
-    let (outcome, mut printed) = match run(name) {
+fn ended(name: &str, company: &str) -> (Outcome, String) {
+    let (outcome, mut printed) = match run(name, company) {
         Ok((status, printed)) => (outcome(name, status, &printed), printed),
         Err(error) => (Outcome::Failed(error.to_string()), String::new()),
     };
@@ -200,7 +209,7 @@ fn outcome(name: &str, status: ExitStatus, printed: &str) -> Outcome {
 }
 
 /// Runs the scenario of this name in a process of its own, and gives how that ended and what it printed.
-fn run(name: &str) -> Result<(ExitStatus, String)> {
+fn run(name: &str, company: &str) -> Result<(ExitStatus, String)> {
     let program = std::env::current_exe().map_err(Error::io("find the test program"))?;
     // A file and no pipe: what a scenario started may hold on to it after its end.
     let mut printed = unnamed_file()?;
@@ -211,7 +220,7 @@ fn run(name: &str) -> Result<(ExitStatus, String)> {
     }
     let mut child = command
         .args(["--exact", name])
-        .env(MEMBER_VARIABLE, "1")
+        .env(MEMBER_VARIABLE, company)
         .stdin(Stdio::null())
         .stdout(duplicate()?)
         .stderr(duplicate()?)

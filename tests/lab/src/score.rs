@@ -21,8 +21,8 @@ use crate::reads::ReadWatch;
 use crate::servers::ServerWatch;
 use crate::streams::StreamWatch;
 
-/// Rest between two commits: some hundred a second, and cores left for the cluster.
-const PACE: Duration = Duration::from_millis(4);
+/// Rest between two commits: nearly a hundred a second, and cores left for the cluster and its neighbours.
+const PACE: Duration = Duration::from_millis(10);
 /// Rest before another connection after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 /// A commit that is not acknowledged by then is left behind, its outcome unknown: the host answers probes, so only

@@ -36,7 +36,7 @@ const SECOND_TRIES: usize = 4;
 const LIMIT: Duration = Duration::from_secs(1800);
 
 /// Runs the scenarios that the command line selects (filters as with libtest; `--exact`, `--list`): as many of `beside` at a
-/// time as `EXPGSQL_LABS` says (by default one more than there are cores), then those of `alone` one after the other. A single one runs in this process, and what it prints appears at once.
+/// time as `EXPGSQL_LABS` says (by default two for each core), then those of `alone` one after the other. A single one runs in this process, and what it prints appears at once.
 ///
 /// Labs beside each other take each other's time. So a few that failed are tried once more at the end, alone: what they failed
 /// in is printed at the end all the same, and the closing line counts them. A broken promise ([`Error::Promise`]) is final.
@@ -134,7 +134,7 @@ fn labs() -> usize {
         .ok()
         .and_then(|v| v.parse().ok());
     let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    told.unwrap_or_else(|| cores() + 1).max(1)
+    told.unwrap_or_else(|| 2 * cores()).max(1)
 }
 
 /// The process of one scenario.

@@ -50,6 +50,7 @@ mod cluster {
     pub(crate) mod two_votes;
     pub(crate) mod typed;
     pub(crate) mod unattended;
+    pub(crate) mod upgrades;
     pub(crate) mod upkeep;
     pub(crate) mod waits_for_all;
 }
@@ -59,7 +60,7 @@ use cluster::{
     forgotten_target, getting_started, held, killed_between, lag, lease, machines, migration,
     network, not_waited_for, operations, package, parameters, power_cut, quorum, recovery, refused,
     server, setup, sites, slow_cib, split, status, switchover, two_nodes, two_votes, unattended,
-    upkeep, waits_for_all,
+    upgrades, upkeep, waits_for_all,
 };
 
 fn main() -> ExitCode {
@@ -129,6 +130,9 @@ fn main() -> ExitCode {
         contended::conditional_changes_of_all_nodes_are_one_after_the_other,
         lag::a_standby_far_behind_is_nobodys_successor,
         recovery::a_recovery_longer_than_the_start_goes_on_to_its_end,
+        upgrades::the_agent_is_replaced_node_by_node,
+        upgrades::postgresql_gets_a_minor_version_node_by_node,
+        upgrades::postgresql_gets_a_major_version_by_pg_upgrade,
         upkeep::neither_an_archive_nor_a_lost_slot_holds_a_cluster_up,
         setup::three_nodes_are_set_up_from_one_file,
         setup::two_nodes_are_set_up_from_one_file,

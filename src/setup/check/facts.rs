@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::setup::passfiles::PasswordFiles;
 
+use super::starters::Starter;
+
 /// What a node is asked. It goes there on standard input, because of the passwords.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Request {
@@ -41,6 +43,8 @@ pub(super) struct Facts {
     /// Programs of the server that are not beside pg_ctl.
     pub(super) missing_programs: Vec<String>,
     pub(super) data: Answer<Data>,
+    /// What starts the server besides Pacemaker.
+    pub(super) starters: Vec<Starter>,
     /// Of postgresql.conf.
     pub(super) settings: Answer<BTreeMap<String, String>>,
     /// What the agent itself objects to.

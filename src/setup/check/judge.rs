@@ -320,6 +320,16 @@ fn of_server(findings: &mut Findings, site: &Site, it: &Seen) {
         );
         return;
     }
+    for starter in &facts.starters {
+        findings.warning(
+            node,
+            format!(
+                "{} starts the server when the machine boots: what was the primary would be one again, before the cluster is asked",
+                starter.who
+            ),
+            starter.fix.as_str(),
+        );
+    }
     if let Answer::Unknown(why) = &facts.settings {
         findings.error(
             node,
@@ -619,6 +629,7 @@ fn of_all(findings: &mut Findings, seen: &[Seen]) {
 mod tests {
     use super::*;
     use crate::setup::check::facts::{Data, Interface, Quorum};
+    use crate::setup::check::starters::Starter;
     use crate::setup::config;
 
     const PROGRAM: &str = "sum";
@@ -653,6 +664,7 @@ mod tests {
             installed: Some(PROGRAM.to_owned()),
             clock: 0,
             postgres: Answer::Known("postgres (PostgreSQL) 15.18".to_owned()),
+            starters: Vec::new(),
             missing_programs: Vec::new(),
             data: Answer::Known(Data {
                 system_identifier: "1".to_owned(),
@@ -874,6 +886,17 @@ mod tests {
                 },
                 Warning,
                 "wait_for_all is off",
+            ),
+            (
+                "",
+                |f, _| {
+                    f.starters = vec![Starter {
+                        who: "postgresql-16.service".to_owned(),
+                        fix: "systemctl disable postgresql-16.service".to_owned(),
+                    }];
+                },
+                Warning,
+                "postgresql-16.service starts the server when the machine boots",
             ),
             ("", |f, _| f.cluster_name = None, Error, "does not run"),
             (

@@ -3,6 +3,7 @@
 mod facts;
 mod judge;
 mod probe;
+mod starters;
 
 use std::io::{self, IsTerminal as _, Read as _};
 use std::time::{Duration, Instant};

@@ -25,6 +25,7 @@ use crate::setup::plan::RESOURCE;
 use crate::sys::{Command, Deadline, Owner, RunError, poll_until};
 
 use super::facts::{Answer, Connection, Data, Facts, Interface, Passfile, Quorum, Request};
+use super::starters::starters;
 
 /// One program.
 const STEP: Duration = Duration::from_secs(10);
@@ -154,6 +155,7 @@ fn server(
             system_identifier: control.system_identifier,
         })
         .into();
+    facts.starters = starters(Path::new("/"), &params.pgdata);
     facts.settings = settings(&programs, params);
     facts.objections = objections(request, owner, secrets);
     facts.replication = request

@@ -116,6 +116,22 @@ impl OtherServer {
         crate::postgres::version(&self.bin(&base))
     }
 
+    /// The next major version after this one.
+    #[must_use]
+    pub fn after(major: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|server| server.major() > major)
+    }
+
+    /// Where its programs are, on the machine and on every host. Makes its directory, if that is not there.
+    ///
+    /// # Errors
+    /// Those of making it.
+    pub fn programs(self) -> Result<PathBuf> {
+        let base = crate::place::base()?;
+        prepare(self, &base)?;
+        Ok(self.bin(&base))
+    }
+
     /// Its directory's name below that of the labs.
     pub(crate) fn directory(self) -> String {
         format!(".server-{}-{DIRECTORY_VERSION}", self.name())

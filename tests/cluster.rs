@@ -133,6 +133,7 @@ fn main() -> ExitCode {
         upgrades::the_agent_is_replaced_node_by_node,
         upgrades::postgresql_gets_a_minor_version_node_by_node,
         upgrades::postgresql_gets_a_major_version_by_pg_upgrade,
+        upgrades::pacemaker_2_and_3_run_one_cluster,
         upkeep::neither_an_archive_nor_a_lost_slot_holds_a_cluster_up,
         setup::three_nodes_are_set_up_from_one_file,
         setup::two_nodes_are_set_up_from_one_file,

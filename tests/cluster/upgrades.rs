@@ -4,10 +4,16 @@
 
 use std::collections::BTreeMap;
 
-use lab::{Agent, Allowed, Builder, Cluster, OtherMinor, OtherServer, RepMode, Result, Site};
+use lab::{
+    Agent, Allowed, Builder, Cluster, OtherMinor, OtherServer, RepMode, Result, Site, Suite,
+};
 
+use super::commands::PROGRAM;
 use super::stage::{LIMIT, ON_DIVERGENCE, Stage, expect, expgsql, wrong};
 use super::typed::{bring, follow};
+
+/// Set: one node has another Debian than the machine, and another Pacemaker. Its root takes minutes to make.
+const MIXED: &str = "EXPGSQL_MIXED";
 
 /// Names the program that the cluster begins with.
 const OLD_AGENT: &str = "EXPGSQL_OLD_AGENT";
@@ -26,16 +32,14 @@ fn set(agent: Agent, adapt: impl FnOnce(Builder) -> Builder) -> Result<Stage> {
     stage.step("node1 is the primary", Allowed::switchover(), |_| {
         lab.move_primary(first, LIMIT)
     })?;
-    bring(lab)?;
     Ok(stage)
 }
 
-/// The commands are in PATH by the package.
-fn install(lab: &Cluster) -> Result<()> {
+/// The commands are in PATH, as by the package.
+fn commands(lab: &Cluster) -> Result<()> {
     lab.nodes().iter().try_for_each(|node| {
-        node.sh("dpkg --install /root/expgsql_*.deb")?
-            .ok()
-            .map(drop)
+        let link = ["ln", "--symbolic", "--force", PROGRAM, "/usr/sbin/expgsql"];
+        node.run(&link)?.ok().map(drop)
     })
 }
 
@@ -55,6 +59,7 @@ pub(crate) fn the_agent_is_replaced_node_by_node() -> Result<()> {
         builder.param(ON_DIVERGENCE, "rewind_or_rebuild")
     })?;
     let lab = &stage.lab;
+    bring(lab)?;
     let [first, second, third] = lab.nodes() else {
         return Err(wrong("a story for three nodes"));
     };
@@ -117,7 +122,7 @@ pub(crate) fn postgresql_gets_a_minor_version_node_by_node() -> Result<()> {
     let other = OtherMinor::fetch()?;
     let stage = set(expgsql()?, |builder| builder)?;
     let lab = &stage.lab;
-    install(lab)?;
+    commands(lab)?;
     for node in lab.nodes() {
         node.run(&["mkdir", "-p", PACKAGES])?.ok()?;
         for package in &other.packages {
@@ -175,7 +180,7 @@ pub(crate) fn postgresql_gets_a_major_version_by_pg_upgrade() -> Result<()> {
     };
     let (old_bin, new_bin) = (layout.bin.display().to_string(), new.programs()?);
     let new_bin = new_bin.display().to_string();
-    install(lab)?;
+    commands(lab)?;
     let meant = [
         ("/usr/lib/postgresql/15/bin", old_bin.as_str()),
         ("/usr/lib/postgresql/17/bin", new_bin.as_str()),
@@ -216,4 +221,53 @@ pub(crate) fn postgresql_gets_a_major_version_by_pg_upgrade() -> Result<()> {
             lab.power_on(old)
         },
     )
+}
+
+/// Two nodes of Debian 12 and one of 13, or the other way round, with one PostgreSQL: Pacemaker 2.1 beside 3.0.
+pub(crate) fn pacemaker_2_and_3_run_one_cluster() -> Result<()> {
+    if std::env::var_os(MIXED).is_none() {
+        return Err(lab::Error::LeftOut(format!(
+            "it makes the root of another Debian: {MIXED}=1"
+        )));
+    }
+    let other = [Suite::Trixie, Suite::Bookworm]
+        .into_iter()
+        .find(|suite| !suite.is_the_machine_s())
+        .unwrap_or(Suite::Trixie);
+    let stage = Stage::set(RepMode::Sync, |builder| {
+        builder
+            .site(Site::Plain)
+            .server(OtherServer::V17)
+            .suite_of("node3", other)
+            .param(ON_DIVERGENCE, "rewind_or_rebuild")
+    })?;
+    let lab = &stage.lab;
+    for node in lab.nodes() {
+        let version = node.run(&["pacemakerd", "--version"])?.ok()?;
+        println!(
+            "         {}: {}",
+            node.name(),
+            version.lines().next().unwrap_or_default()
+        );
+    }
+    for (round, to) in [2, 0, 2, 1].into_iter().enumerate() {
+        let to = &lab.nodes()[to];
+        if lab.primary()?.name() == to.name() {
+            continue;
+        }
+        let name = format!("switchover {round}, to {}", to.name());
+        stage.step(&name, Allowed::switchover(), |_| {
+            lab.move_primary(to, LIMIT)
+        })?;
+    }
+    for _ in 0..lab.nodes().len() {
+        let old = lab.primary()?;
+        let name = format!("{} loses power", old.name());
+        stage.step(&name, Allowed::failover(), |stage| {
+            lab.power_off(old)?;
+            stage.taken_over_from(old)?;
+            lab.power_on(old)
+        })?;
+    }
+    Ok(())
 }

@@ -72,6 +72,18 @@ impl Builder {
         self
     }
 
+    /// The Debian suite of one node, where the others have another. All need one PostgreSQL then: [`Builder::server`].
+    pub fn suite_of(mut self, node: &str, suite: Suite) -> Self {
+        self.spec.suites.insert(node.to_owned(), suite);
+        self
+    }
+
+    /// A PostgreSQL that the hosts' suite does not have. Default: what [`other_server::SERVER_VARIABLE`] says, else the newest of the suite.
+    pub fn server(mut self, server: OtherServer) -> Self {
+        self.spec.server = Some(server);
+        self
+    }
+
     /// What kind of site it is. Default: what [`SITE_VARIABLE`](crate::site::SITE_VARIABLE) says, else a plain one. A scenario that
     /// itself sets what a site would set stays on the plain one by itself; one that rests on the plain one in another way says so here.
     pub fn site(mut self, site: Site) -> Self {
@@ -192,6 +204,9 @@ impl Builder {
         place::sweep()?;
         let base = place::base()?;
         debian::prepare(self.spec.suite, &base)?;
+        for suite in self.spec.suites.values() {
+            debian::prepare(Some(*suite), &base)?;
+        }
         if let Some(server) = self.spec.server {
             other_server::prepare(server, &base)?;
         }
@@ -273,7 +288,7 @@ impl Cluster {
             nodes,
             client,
             lock,
-        } = hosts(&spec, &dir, &root, &BTreeMap::new());
+        } = hosts(&spec, &dir, &base, &BTreeMap::new());
         let state = State {
             name,
             spec,
@@ -442,7 +457,7 @@ impl Cluster {
             nodes,
             client,
             lock,
-        } = hosts(&state.spec, &dir, &root, &state.hosts);
+        } = hosts(&state.spec, &dir, &base, &state.hosts);
         let layout = Layout::find_in(&root, state.spec.style())?;
         Ok(Self {
             dir,
@@ -615,10 +630,13 @@ struct Hosts {
 fn hosts(
     spec: &Spec,
     dir: &std::path::Path,
-    root: &Root,
+    base: &std::path::Path,
     init: &BTreeMap<String, ProcessId>,
 ) -> Hosts {
-    let host = |name: &str, number: u8| Node::new(name, number, dir, root, init.get(name).copied());
+    let host = |name: &str, number: u8| {
+        let root = Root::of(spec.suite_of(name), base).with_server(spec.server, base);
+        Node::new(name, number, dir, &root, init.get(name).copied())
+    };
     let nodes = spec
         .node_names()
         .iter()

@@ -104,7 +104,8 @@ impl Suite {
     }
 
     /// Whether the machine has it itself.
-    fn is_the_machine_s(self) -> bool {
+    #[must_use]
+    pub fn is_the_machine_s(self) -> bool {
         let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
         let line = format!("VERSION_CODENAME={}", self.name());
         release.lines().any(|it| it.replace('"', "") == line)

@@ -286,6 +286,8 @@ umask 022
 mkdir -p "$(dirname "$2")" "$4"
 chown "$5" "$(dirname "$2")" "$4"
 cp -a --reflink=auto "$1" "$2"
+# A host of another suite has another number for it.
+chown -R "$5" "$2"
 mkdir -p "$(dirname "$3")"
 "#;
     Cmd::new(&[

@@ -1,5 +1,6 @@
 //! What a cluster is to be: everything the builder sets.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -105,6 +106,9 @@ pub struct Spec {
     /// The Debian suite that the hosts have; `None`: the machine's own.
     #[serde(default)]
     pub suite: Option<Suite>,
+    /// Nodes that have another one.
+    #[serde(default)]
+    pub suites: BTreeMap<String, Suite>,
     /// A PostgreSQL that the hosts' suite does not have; `None`: the newest that it has.
     #[serde(default)]
     pub server: Option<OtherServer>,
@@ -144,6 +148,7 @@ impl Default for Spec {
             start_timeout: start_timeout(),
             failure_timeout: None,
             suite: None,
+            suites: BTreeMap::new(),
             server: None,
             site: Site::Plain,
         }
@@ -151,6 +156,11 @@ impl Default for Spec {
 }
 
 impl Spec {
+    /// The Debian suite of a host.
+    pub(crate) fn suite_of(&self, host: &str) -> Option<Suite> {
+        self.suites.get(host).copied().or(self.suite)
+    }
+
     /// An agent parameter as it was set last.
     pub fn param(&self, name: &str) -> Option<&str> {
         let mut latest = self.params.iter().rev();

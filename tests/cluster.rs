@@ -22,6 +22,7 @@ mod cluster {
     pub(crate) mod features;
     pub(crate) mod forgotten_target;
     pub(crate) mod getting_started;
+    pub(crate) mod heavier_cib;
     pub(crate) mod held;
     pub(crate) mod killed_between;
     pub(crate) mod lag;
@@ -56,10 +57,10 @@ mod cluster {
 
 use cluster::{
     arbiters, backlog, by_hand, comes_back, commands, compare, contended, daemons, features,
-    forgotten_target, getting_started, held, killed_between, lag, lease, machines, migration,
-    network, not_waited_for, operations, package, parameters, power_cut, quorum, recovery, refused,
-    server, setup, sites, slow_cib, split, status, switchover, two_nodes, two_votes, unattended,
-    upkeep, waits_for_all,
+    forgotten_target, getting_started, heavier_cib, held, killed_between, lag, lease, machines,
+    migration, network, not_waited_for, operations, package, parameters, power_cut, quorum,
+    recovery, refused, server, setup, sites, slow_cib, split, status, switchover, two_nodes,
+    two_votes, unattended, upkeep, waits_for_all,
 };
 
 fn main() -> ExitCode {
@@ -89,6 +90,8 @@ fn main() -> ExitCode {
         held::a_standby_that_would_not_replay_all_it_has_is_no_successor,
         not_waited_for::a_standby_that_is_not_waited_for_is_nobodys_successor,
         forgotten_target::a_forgotten_recovery_target_loses_nothing,
+        heavier_cib::a_promotion_outlives_a_merge_with_a_cib_that_changed_more,
+        heavier_cib::a_standby_that_was_cut_off_is_no_successor_though_its_cib_wins,
         quorum::repairs_go_on_with_quorum_commit,
         quorum::with_quorum_commit_a_lost_standby_is_not_felt,
         split::repeated_splits_lose_nothing_with_quorum_commit,

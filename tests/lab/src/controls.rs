@@ -81,8 +81,8 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         name: "no-admin-epoch",
-        scenario: "two_nodes::two_nodes_with_a_lock_service_survive_splits",
-        words: &["commits are lost", "healthy cluster"],
+        scenario: "heavier_cib::a_promotion_outlives_a_merge_with_a_cib_that_changed_more",
+        words: &["acknowledged commits are lost"],
     },
     Control {
         name: "diverged-follows",
@@ -100,8 +100,13 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         name: "no-distrust",
-        scenario: "split::repeated_splits_lose_nothing_with_quorum_commit",
-        words: &["commits are lost", "acknowledged after"],
+        scenario: "heavier_cib::a_standby_that_was_cut_off_is_no_successor_though_its_cib_wins",
+        words: &[
+            "node1 is promoted",
+            "node2 is promoted",
+            "node3 is promoted",
+            "takes writes",
+        ],
     },
     Control {
         name: "no-tickets",

@@ -45,6 +45,7 @@ mod cluster {
     pub(crate) mod slow_cib;
     pub(crate) mod split;
     pub(crate) mod stage;
+    pub(crate) mod stale_route;
     pub(crate) mod status;
     pub(crate) mod switchover;
     pub(crate) mod two_nodes;
@@ -59,8 +60,8 @@ use cluster::{
     arbiters, backlog, by_hand, comes_back, commands, compare, contended, daemons, features,
     forgotten_target, getting_started, heavier_cib, held, killed_between, lag, lease, machines,
     migration, network, not_waited_for, operations, package, parameters, power_cut, quorum,
-    recovery, refused, server, setup, sites, slow_cib, split, status, switchover, two_nodes,
-    two_votes, unattended, upkeep, waits_for_all,
+    recovery, refused, server, setup, sites, slow_cib, split, stale_route, status, switchover,
+    two_nodes, two_votes, unattended, upkeep, waits_for_all,
 };
 
 fn main() -> ExitCode {
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         quorum::with_quorum_commit_a_lost_standby_is_not_felt,
         split::repeated_splits_lose_nothing_with_quorum_commit,
         split::the_stock_agent_loses_commits_in_a_split,
+        stale_route::a_standby_that_reaches_the_old_primary_confirms_it_nothing,
         two_nodes::two_nodes_with_a_lock_service_survive_the_loss_of_either,
         two_nodes::two_nodes_with_a_lock_service_survive_splits,
         arbiters::an_async_pair_has_one_primary_at_a_time_by_its_lease,

@@ -110,8 +110,8 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         name: "no-tickets",
-        scenario: "split::repeated_splits_lose_nothing_with_quorum_commit",
-        words: &["commits are lost", "acknowledged after"],
+        scenario: "stale_route::a_standby_that_reaches_the_old_primary_confirms_it_nothing",
+        words: &["commits were acknowledged by"],
     },
     Control {
         name: "async-elects-anybody",

@@ -13,6 +13,7 @@ mod cluster {
     pub(crate) mod arbiters;
     pub(crate) mod attributes;
     pub(crate) mod backlog;
+    pub(crate) mod between_looks;
     pub(crate) mod by_hand;
     pub(crate) mod comes_back;
     pub(crate) mod commands;
@@ -57,11 +58,11 @@ mod cluster {
 }
 
 use cluster::{
-    arbiters, backlog, by_hand, comes_back, commands, compare, contended, daemons, features,
-    forgotten_target, getting_started, heavier_cib, held, killed_between, lag, lease, machines,
-    migration, network, not_waited_for, operations, package, parameters, power_cut, quorum,
-    recovery, refused, server, setup, sites, slow_cib, split, stale_route, status, switchover,
-    two_nodes, two_votes, unattended, upkeep, waits_for_all,
+    arbiters, backlog, between_looks, by_hand, comes_back, commands, compare, contended, daemons,
+    features, forgotten_target, getting_started, heavier_cib, held, killed_between, lag, lease,
+    machines, migration, network, not_waited_for, operations, package, parameters, power_cut,
+    quorum, recovery, refused, server, setup, sites, slow_cib, split, stale_route, status,
+    switchover, two_nodes, two_votes, unattended, upkeep, waits_for_all,
 };
 
 fn main() -> ExitCode {
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         backlog::a_power_cut_of_two_nodes_loses_nothing_of_a_backlog,
         held::a_standby_that_would_not_replay_all_it_has_is_no_successor,
         not_waited_for::a_standby_that_is_not_waited_for_is_nobodys_successor,
+        between_looks::a_standby_that_stops_between_two_looks_is_nobodys_successor,
         forgotten_target::a_forgotten_recovery_target_loses_nothing,
         heavier_cib::a_promotion_outlives_a_merge_with_a_cib_that_changed_more,
         heavier_cib::a_standby_that_was_cut_off_is_no_successor_though_its_cib_wins,

@@ -61,12 +61,12 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         name: "grant-without-barrier",
-        scenario: "lag::a_standby_far_behind_is_nobodys_successor",
+        scenario: "between_looks::a_standby_that_stops_between_two_looks_is_nobodys_successor",
         words: &[
-            "is STREAMING|SYNC",
-            "is promoted",
+            "node1 is promoted",
+            "node2 is promoted",
+            "node3 is promoted",
             "takes writes",
-            "commits are lost",
         ],
     },
     Control {

@@ -27,6 +27,7 @@ mod cluster {
     pub(crate) mod held;
     pub(crate) mod killed_between;
     pub(crate) mod lag;
+    pub(crate) mod large_frames;
     pub(crate) mod lease;
     pub(crate) mod machines;
     pub(crate) mod migration;
@@ -59,10 +60,10 @@ mod cluster {
 
 use cluster::{
     arbiters, backlog, between_looks, by_hand, comes_back, commands, compare, contended, daemons,
-    features, forgotten_target, getting_started, heavier_cib, held, killed_between, lag, lease,
-    machines, migration, network, not_waited_for, operations, package, parameters, power_cut,
-    quorum, recovery, refused, server, setup, sites, slow_cib, split, stale_route, status,
-    switchover, two_nodes, two_votes, unattended, upkeep, waits_for_all,
+    features, forgotten_target, getting_started, heavier_cib, held, killed_between, lag,
+    large_frames, lease, machines, migration, network, not_waited_for, operations, package,
+    parameters, power_cut, quorum, recovery, refused, server, setup, sites, slow_cib, split,
+    stale_route, status, switchover, two_nodes, two_votes, unattended, upkeep, waits_for_all,
 };
 
 fn main() -> ExitCode {
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
         held::a_standby_that_would_not_replay_all_it_has_is_no_successor,
         not_waited_for::a_standby_that_is_not_waited_for_is_nobodys_successor,
         between_looks::a_standby_that_stops_between_two_looks_is_nobodys_successor,
+        large_frames::a_revocation_that_nobody_else_has_lets_no_commit_go,
         forgotten_target::a_forgotten_recovery_target_loses_nothing,
         heavier_cib::a_promotion_outlives_a_merge_with_a_cib_that_changed_more,
         heavier_cib::a_standby_that_was_cut_off_is_no_successor_though_its_cib_wins,

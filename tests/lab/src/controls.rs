@@ -51,8 +51,8 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         name: "no-settle-time",
-        scenario: "split::repeated_splits_lose_nothing_with_quorum_commit",
-        words: &["commits are lost", "acknowledged after"],
+        scenario: "large_frames::a_revocation_that_nobody_else_has_lets_no_commit_go",
+        words: &["commits were acknowledged by"],
     },
     Control {
         name: "members-by-the-cib",

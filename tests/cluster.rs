@@ -13,6 +13,7 @@ mod cluster {
     pub(crate) mod arbiters;
     pub(crate) mod attributes;
     pub(crate) mod backlog;
+    pub(crate) mod between_looks;
     pub(crate) mod by_hand;
     pub(crate) mod comes_back;
     pub(crate) mod commands;
@@ -22,9 +23,11 @@ mod cluster {
     pub(crate) mod features;
     pub(crate) mod forgotten_target;
     pub(crate) mod getting_started;
+    pub(crate) mod heavier_cib;
     pub(crate) mod held;
     pub(crate) mod killed_between;
     pub(crate) mod lag;
+    pub(crate) mod large_frames;
     pub(crate) mod lease;
     pub(crate) mod machines;
     pub(crate) mod migration;
@@ -44,6 +47,7 @@ mod cluster {
     pub(crate) mod slow_cib;
     pub(crate) mod split;
     pub(crate) mod stage;
+    pub(crate) mod stale_route;
     pub(crate) mod status;
     pub(crate) mod switchover;
     pub(crate) mod two_nodes;
@@ -56,11 +60,12 @@ mod cluster {
 }
 
 use cluster::{
-    arbiters, backlog, by_hand, comes_back, commands, compare, contended, daemons, features,
-    forgotten_target, getting_started, held, killed_between, lag, lease, machines, migration,
-    network, not_waited_for, operations, package, parameters, power_cut, quorum, recovery, refused,
-    server, setup, sites, slow_cib, split, status, switchover, two_nodes, two_votes, unattended,
-    upgrades, upkeep, waits_for_all,
+    arbiters, backlog, between_looks, by_hand, comes_back, commands, compare, contended, daemons,
+    features, forgotten_target, getting_started, heavier_cib, held, killed_between, lag,
+    large_frames, lease, machines, migration, network, not_waited_for, operations, package,
+    parameters, power_cut, quorum, recovery, refused, server, setup, sites, slow_cib, split,
+    stale_route, status, switchover, two_nodes, two_votes, unattended, upgrades, upkeep,
+    waits_for_all,
 };
 
 fn main() -> ExitCode {
@@ -89,11 +94,16 @@ fn main() -> ExitCode {
         backlog::a_power_cut_of_two_nodes_loses_nothing_of_a_backlog,
         held::a_standby_that_would_not_replay_all_it_has_is_no_successor,
         not_waited_for::a_standby_that_is_not_waited_for_is_nobodys_successor,
+        between_looks::a_standby_that_stops_between_two_looks_is_nobodys_successor,
+        large_frames::a_revocation_that_nobody_else_has_lets_no_commit_go,
         forgotten_target::a_forgotten_recovery_target_loses_nothing,
+        heavier_cib::a_promotion_outlives_a_merge_with_a_cib_that_changed_more,
+        heavier_cib::a_standby_that_was_cut_off_is_no_successor_though_its_cib_wins,
         quorum::repairs_go_on_with_quorum_commit,
         quorum::with_quorum_commit_a_lost_standby_is_not_felt,
         split::repeated_splits_lose_nothing_with_quorum_commit,
         split::the_stock_agent_loses_commits_in_a_split,
+        stale_route::a_standby_that_reaches_the_old_primary_confirms_it_nothing,
         two_nodes::two_nodes_with_a_lock_service_survive_the_loss_of_either,
         two_nodes::two_nodes_with_a_lock_service_survive_splits,
         arbiters::an_async_pair_has_one_primary_at_a_time_by_its_lease,

@@ -1,5 +1,6 @@
 //! stop: the server down, whatever it takes, inside the operation's timeout.
 
+use crate::decide::eligibility::Promise;
 use crate::decide::stop::{self as decide, Escalation, escalation};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
@@ -14,7 +15,7 @@ use super::context::Context;
 use super::lingering::Lingerers;
 use super::lock::Lock;
 use super::record::Board;
-use super::{Step, failed, repair};
+use super::{Step, attempt, failed, repair};
 
 pub(super) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
     // First, or it would start the server again.
@@ -104,6 +105,7 @@ pub(super) fn tell(ctx: &Context<'_>) -> Step<()> {
         return Ok(());
     }
     let board = Board::read(ctx)?;
+    let noticed = notice_place(&board);
     board.set_status(&ctx.me, NodeStatus::Stopped)?;
     point!(StopStatus);
     for attribute in [
@@ -116,5 +118,13 @@ pub(super) fn tell(ctx: &Context<'_>) -> Step<()> {
     ] {
         board.set_own(attribute, None)?;
     }
-    Ok(())
+    noticed
+}
+
+/// R9: Pacemaker may stop a standby because quorum is gone before any monitor has seen that, and start it when it is back.
+fn notice_place(board: &Board<'_, '_>) -> Step<()> {
+    match board.ctx.promise() {
+        Promise::Sync => attempt::is_trusted(board).map(drop),
+        Promise::Async => Ok(()),
+    }
 }

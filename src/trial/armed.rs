@@ -3,18 +3,26 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{getpid, getuid, seteuid};
+use nix::unistd::{geteuid, getpid, getuid, seteuid};
+
+use crate::sys::{Deadline, poll_until};
 
 use super::{Control, Point};
 
-/// `NAME.kill` in it arms a point, `NAME.reached` is what is left of that when it has struck, and `control` names a rule that is out.
-/// It survives a power failure.
+/// Longer than any operation of Pacemaker's.
+const LONGEST: Duration = Duration::from_secs(600);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// `NAME.kill` in it arms a point, `NAME.reached` is what is left of that when it has struck. `NAME.hold` has whoever comes there wait for
+/// as long as it is there, and `NAME.held` says that somebody does. `control` names a rule that is out. All of it survives a power failure.
 pub const DIRECTORY: &str = "/var/lib/expgsql-trial";
 
-/// The agent is here. Where that is what a test has waited for, the process ends at once, as by `kill -9`.
+/// The agent is here. Where that is what a test has waited for, the process ends at once, as by `kill -9`, or is held up.
 pub fn at(point: Point) {
+    wait(point);
     let armed = place(&format!("{point}.kill"));
     if armed.exists() {
         strike(point, &armed);
@@ -33,6 +41,22 @@ pub fn lacks(control: Control) -> bool {
             .ok()
     };
     *NAMED.get_or_init(read) == Some(control)
+}
+
+/// As on a machine that stalls: for as long as the test says.
+fn wait(point: Point) {
+    let hold = place(&format!("{point}.hold"));
+    if !hold.exists() {
+        return;
+    }
+    // The agent may act as the server's account at this moment, which may not write there.
+    let acts_as = geteuid();
+    let _ = seteuid(getuid());
+    let _ = fs::write(place(&format!("{point}.held")), "");
+    let _ = seteuid(acts_as);
+    poll_until(Deadline::after(LONGEST), LOOK, || {
+        (!hold.exists()).then_some(())
+    });
 }
 
 fn place(name: &str) -> PathBuf {

@@ -66,7 +66,7 @@ fn receives_nothing(stage: &Stage) -> Result<()> {
 }
 
 /// Replication alone is cut, not the cluster's own messages.
-fn rules(standby: &Node, primary: &Node, act: &str) -> Result<()> {
+pub(crate) fn rules(standby: &Node, primary: &Node, act: &str) -> Result<()> {
     for source in [primary.address(), WRITER_ADDRESS] {
         let rule = format!("iptables {act} INPUT -p tcp --sport 5432 -s {source} -j DROP");
         standby.sh(&rule)?.ok()?;

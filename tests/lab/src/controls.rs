@@ -51,8 +51,8 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         name: "no-settle-time",
-        scenario: "split::repeated_splits_lose_nothing_with_quorum_commit",
-        words: &["commits are lost", "acknowledged after"],
+        scenario: "large_frames::a_revocation_that_nobody_else_has_lets_no_commit_go",
+        words: &["commits were acknowledged by"],
     },
     Control {
         name: "members-by-the-cib",
@@ -61,13 +61,8 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         name: "grant-without-barrier",
-        scenario: "lag::a_standby_far_behind_is_nobodys_successor",
-        words: &[
-            "is STREAMING|SYNC",
-            "is promoted",
-            "takes writes",
-            "commits are lost",
-        ],
+        scenario: "between_looks::a_standby_that_stops_between_two_looks_is_nobodys_successor",
+        words: &["nobody is promoted: broken"],
     },
     Control {
         name: "right-unchecked",
@@ -81,8 +76,8 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         name: "no-admin-epoch",
-        scenario: "two_nodes::two_nodes_with_a_lock_service_survive_splits",
-        words: &["commits are lost", "healthy cluster"],
+        scenario: "heavier_cib::a_promotion_outlives_a_merge_with_a_cib_that_changed_more",
+        words: &["acknowledged commits are lost"],
     },
     Control {
         name: "diverged-follows",
@@ -100,13 +95,13 @@ const CONTROLS: &[Control] = &[
     },
     Control {
         name: "no-distrust",
-        scenario: "split::repeated_splits_lose_nothing_with_quorum_commit",
-        words: &["commits are lost", "acknowledged after"],
+        scenario: "heavier_cib::a_standby_that_was_cut_off_is_no_successor_though_its_cib_wins",
+        words: &["nobody is promoted: broken"],
     },
     Control {
         name: "no-tickets",
-        scenario: "split::repeated_splits_lose_nothing_with_quorum_commit",
-        words: &["commits are lost", "acknowledged after"],
+        scenario: "stale_route::a_standby_that_reaches_the_old_primary_confirms_it_nothing",
+        words: &["commits were acknowledged by"],
     },
     Control {
         name: "async-elects-anybody",

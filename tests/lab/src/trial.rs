@@ -41,6 +41,40 @@ impl Cluster {
         node.sh(&line)?.ok().map(drop)
     }
 
+    /// From now on each call of the agent on this node that comes to `point` waits there, until [`Cluster::release`].
+    ///
+    /// # Errors
+    /// As [`Node::run`].
+    pub fn hold(&self, node: &Node, point: &str) -> Result<()> {
+        note(format!(
+            "the agent on {} is held up at {point}",
+            node.name()
+        ));
+        let line = format!(
+            "install -d -m 755 {DIRECTORY} && rm -f {DIRECTORY}/{point}.held && : >{DIRECTORY}/{point}.hold"
+        );
+        node.sh(&line)?.ok().map(drop)
+    }
+
+    /// Whether a call of the agent waits, or has waited, at `point`.
+    ///
+    /// # Errors
+    /// As [`Node::run`].
+    pub fn is_held(&self, node: &Node, point: &str) -> Result<bool> {
+        let test = ["test", "-e", &format!("{DIRECTORY}/{point}.held")];
+        Ok(node.run(&test)?.ok().is_ok())
+    }
+
+    /// Ends [`Cluster::hold`].
+    ///
+    /// # Errors
+    /// As [`Node::run`].
+    pub fn release(&self, node: &Node, point: &str) -> Result<()> {
+        note(format!("the agent on {} goes on at {point}", node.name()));
+        let line = format!("rm -f {DIRECTORY}/{point}.hold");
+        node.sh(&line)?.ok().map(drop)
+    }
+
     /// Lets the agent go on wherever it is, and gives the points that were reached on a node since this was called last.
     ///
     /// # Errors

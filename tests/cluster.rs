@@ -52,6 +52,7 @@ mod cluster {
     pub(crate) mod unattended;
     pub(crate) mod upkeep;
     pub(crate) mod waits_for_all;
+    pub(crate) mod worst_day;
 }
 
 use cluster::{
@@ -59,7 +60,7 @@ use cluster::{
     forgotten_target, getting_started, held, killed_between, lag, lease, machines, migration,
     network, not_waited_for, operations, package, parameters, power_cut, quorum, recovery, refused,
     server, setup, sites, slow_cib, split, status, switchover, two_nodes, two_votes, unattended,
-    upkeep, waits_for_all,
+    upkeep, waits_for_all, worst_day,
 };
 
 fn main() -> ExitCode {
@@ -105,6 +106,7 @@ fn main() -> ExitCode {
         two_votes::two_nodes_with_fencing_lose_nothing_to_one_that_starts_alone,
         lease::the_lease_binds_a_primary_that_cannot_read_the_cib,
         refused::what_a_site_does_to_a_primary_costs_no_commit_and_no_restart,
+        worst_day::what_to_do_when_is_what_helps,
         unattended::a_lost_machine_is_not_waited_for_and_missing_slots_are_told,
         sites::a_grown_site_fails_over_and_back,
         sites::a_hardened_site_fails_over_and_back,

@@ -23,6 +23,7 @@ mod cluster {
     pub(crate) mod forgotten_target;
     pub(crate) mod getting_started;
     pub(crate) mod held;
+    pub(crate) mod interrupted;
     pub(crate) mod killed_between;
     pub(crate) mod lag;
     pub(crate) mod lease;
@@ -57,10 +58,10 @@ mod cluster {
 
 use cluster::{
     arbiters, backlog, by_hand, comes_back, commands, compare, contended, daemons, features,
-    forgotten_target, getting_started, held, killed_between, lag, lease, machines, migration,
-    network, not_waited_for, operations, package, parameters, power_cut, quorum, recovery, refused,
-    server, setup, sites, slow_cib, split, status, switchover, two_nodes, two_votes, unattended,
-    upkeep, waits_for_all, worst_day,
+    forgotten_target, getting_started, held, interrupted, killed_between, lag, lease, machines,
+    migration, network, not_waited_for, operations, package, parameters, power_cut, quorum,
+    recovery, refused, server, setup, sites, slow_cib, split, status, switchover, two_nodes,
+    two_votes, unattended, upkeep, waits_for_all, worst_day,
 };
 
 fn main() -> ExitCode {
@@ -114,6 +115,7 @@ fn main() -> ExitCode {
         sites::a_site_that_speaks_no_english_fails_over_and_back,
         commands::an_operator_repairs_a_node_by_hand,
         operations::an_operator_runs_the_cluster,
+        interrupted::a_command_that_is_ended_may_be_run_again,
         operations::an_operator_gives_the_recorded_primary_up,
         operations::an_operator_runs_a_cluster_with_quorum_commit,
         operations::an_operator_runs_an_async_cluster,

@@ -25,6 +25,7 @@ mod cluster {
     pub(crate) mod getting_started;
     pub(crate) mod heavier_cib;
     pub(crate) mod held;
+    pub(crate) mod interrupted;
     pub(crate) mod killed_between;
     pub(crate) mod lag;
     pub(crate) mod large_frames;
@@ -57,15 +58,16 @@ mod cluster {
     pub(crate) mod upgrades;
     pub(crate) mod upkeep;
     pub(crate) mod waits_for_all;
+    pub(crate) mod worst_day;
 }
 
 use cluster::{
     arbiters, backlog, between_looks, by_hand, comes_back, commands, compare, contended, daemons,
-    features, forgotten_target, getting_started, heavier_cib, held, killed_between, lag,
-    large_frames, lease, machines, migration, network, not_waited_for, operations, package,
+    features, forgotten_target, getting_started, heavier_cib, held, interrupted, killed_between,
+    lag, large_frames, lease, machines, migration, network, not_waited_for, operations, package,
     parameters, power_cut, quorum, recovery, refused, server, setup, sites, slow_cib, split,
     stale_route, status, switchover, two_nodes, two_votes, unattended, upgrades, upkeep,
-    waits_for_all,
+    waits_for_all, worst_day,
 };
 
 fn main() -> ExitCode {
@@ -116,6 +118,7 @@ fn main() -> ExitCode {
         two_votes::two_nodes_with_fencing_lose_nothing_to_one_that_starts_alone,
         lease::the_lease_binds_a_primary_that_cannot_read_the_cib,
         refused::what_a_site_does_to_a_primary_costs_no_commit_and_no_restart,
+        worst_day::what_to_do_when_is_what_helps,
         unattended::a_lost_machine_is_not_waited_for_and_missing_slots_are_told,
         sites::a_grown_site_fails_over_and_back,
         sites::a_hardened_site_fails_over_and_back,
@@ -123,6 +126,7 @@ fn main() -> ExitCode {
         sites::a_site_that_speaks_no_english_fails_over_and_back,
         commands::an_operator_repairs_a_node_by_hand,
         operations::an_operator_runs_the_cluster,
+        interrupted::a_command_that_is_ended_may_be_run_again,
         operations::an_operator_gives_the_recorded_primary_up,
         operations::an_operator_runs_a_cluster_with_quorum_commit,
         operations::an_operator_runs_an_async_cluster,

@@ -32,10 +32,10 @@ pub(super) fn validate(ctx: &Context<'_>) -> Step<()> {
     }
     let data = data_directory(ctx)?;
     program_version(ctx, data)?;
+    // Before that a standby can't stop receiving without a restart.
     if p.sync_method == SyncMethod::Quorum && data < statement::RELOADS_CONNINFO {
         return Err(installed(format!(
-            "sync_method=quorum needs PostgreSQL 13 or newer, where a standby can stop receiving without a restart; this is {data}: \
-             use sync_method=priority"
+            "sync_method=quorum needs PostgreSQL 13 or newer, and this is {data}: use sync_method=priority"
         )));
     }
     settings::check(ctx)?;

@@ -68,4 +68,18 @@ mod tests {
         let numbers: Vec<u8> = Exit::VARIANTS.iter().map(|exit| *exit as u8).collect();
         assert_eq!(numbers, [0, 1, 2, 10, 11, 100, 101, 102]);
     }
+
+    /// What scripts are written by: the first column of each table below a heading.
+    #[test]
+    fn the_numbers_are_those_that_are_documented() {
+        let numbers: Vec<u8> = Exit::VARIANTS.iter().map(|exit| *exit as u8).collect();
+        let page = include_str!("../../docs/commands.md");
+        for heading in ["\n## Exit codes\n", "\n### What it refuses\n"] {
+            let (_, section) = page.split_once(heading).unwrap();
+            let (section, _) = section.split_once("\n#").unwrap();
+            let first = section.lines().filter_map(|line| line.split('|').nth(1));
+            let documented: Vec<u8> = first.filter_map(|cell| cell.trim().parse().ok()).collect();
+            assert_eq!(documented, numbers, "{heading}");
+        }
+    }
 }

@@ -6,6 +6,8 @@
 
 mod ask;
 mod command;
+#[cfg(test)]
+mod documented;
 mod exit;
 mod interrupt;
 mod node;

@@ -544,10 +544,10 @@ fn failures(name: &NodeName, node: &NodeSeen, last: Option<&FailedAction>) -> St
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::decide::observed::example::{healthy, lock_row, name, quorum_of_three};
-    use crate::decide::observed::{FailCount, Placement};
+    use crate::decide::observed::example::{documented, healthy, lock_row, name, quorum_of_three};
+    use crate::decide::observed::{FailCount, FailedAction, Placement};
     use crate::decide::why::explain;
     use crate::model::cluster_view::{RecordedRole, Score};
     use crate::model::status::NodeStatus;
@@ -564,10 +564,17 @@ mod tests {
         (condition.health, condition.findings)
     }
 
-    #[test]
-    fn the_worst_comes_first() {
+    fn stop(node: &mut NodeSeen) {
+        node.role = RecordedRole::Stopped;
+        node.status = Some(NodeStatus::Stopped);
+    }
+
+    /// What is the matter, how it comes about; how the cluster is then, and the codes of what is found.
+    type Case = (&'static str, Change, Health, &'static [&'static str]);
+
+    fn cases() -> Vec<Case> {
         use Health::{Degraded, Healthy, NoPrimary, Split, Stopped};
-        let cases: &[(&str, Change, Health, &[&str])] = &[
+        vec![
             ("all is well", |_| {}, Healthy, &[]),
             (
                 "quorum commit is well",
@@ -753,15 +760,150 @@ mod tests {
                 Degraded,
                 &["repairing"],
             ),
-        ];
-        for (what, change, health, codes) in cases {
+            (
+                "a node is being promoted",
+                |seen| {
+                    node(seen, "node1").presence = Presence::Lost;
+                    node(seen, "node3").role = RecordedRole::Promoted;
+                },
+                NoPrimary,
+                &["promoting", "offline"],
+            ),
+            (
+                "the agent fails at what it has to do for the standbys",
+                |seen| node(seen, "node1").degraded = Some(("unattended".to_owned(), None)),
+                Degraded,
+                &["unattended"],
+            ),
+            (
+                "a later agent says what nobody knows here",
+                |seen| {
+                    seen.in_force = None;
+                    node(seen, "node1").degraded = Some(("anew".to_owned(), None));
+                },
+                Degraded,
+                &["degraded"],
+            ),
+            (
+                "the resource is unmanaged",
+                |seen| seen.managed = false,
+                Degraded,
+                &["unmanaged", "no-successor"],
+            ),
+            (
+                "a node is joining",
+                |seen| node(seen, "node2").presence = Presence::Joining,
+                Degraded,
+                &["joining"],
+            ),
+            (
+                "a node is in standby, another in maintenance",
+                |seen| {
+                    node(seen, "node2").standby = true;
+                    node(seen, "node3").maintenance = true;
+                },
+                Degraded,
+                &["standby", "node-maintenance", "no-successor"],
+            ),
+            (
+                "the start of a node was refused",
+                |seen| {
+                    stop(node(seen, "node2"));
+                    node(seen, "node2").fail_count = FailCount::NEVER_AGAIN;
+                    node(seen, "node2").failures.push(FailedAction {
+                        operation: "start".to_owned(),
+                        code: 1,
+                        timed_out: false,
+                        reason: Some("own WAL".to_owned()),
+                        at: Some(1),
+                    });
+                },
+                Degraded,
+                &["start-failed"],
+            ),
+            (
+                "a node was given up, another does not run",
+                |seen| {
+                    stop(node(seen, "node2"));
+                    node(seen, "node2").fail_count = FailCount(3);
+                    stop(node(seen, "node3"));
+                },
+                Degraded,
+                &["given-up", "not-running", "no-successor"],
+            ),
+            (
+                "a standby catches up, another is behind",
+                |seen| {
+                    seen.maxlag = Some(1 << 20);
+                    node(seen, "node2").streams = None;
+                    node(seen, "node2").data = Ok(Some("CATCHUP|ASYNC".parse().unwrap()));
+                    node(seen, "node3").wal.lag = Some(2 << 20);
+                },
+                Degraded,
+                &["catching-up", "behind"],
+            ),
+            (
+                "the lock can't be used",
+                |seen| {
+                    seen.lock = LockSeen::Unusable {
+                        name: "lab".to_owned(),
+                        why: "no table".to_owned(),
+                    };
+                },
+                Degraded,
+                &["lock-unusable", "no-successor"],
+            ),
+            (
+                "a record is nonsense",
+                |seen| seen.record = Err("the record is nonsense".to_owned()),
+                Degraded,
+                &["no-successor", "unreadable"],
+            ),
+            (
+                "the reader's address has nowhere to go",
+                |seen| {
+                    let reader = Companion {
+                        name: "vip-slave".to_owned(),
+                        place: Place::WithStandby,
+                        nodes: BTreeSet::new(),
+                        ..seen.companions[0].clone()
+                    };
+                    seen.companions.push(reader);
+                },
+                Healthy,
+                &["address"],
+            ),
+        ]
+    }
+
+    /// The clusters of the cases, for who shows them.
+    pub(crate) fn pictures() -> Vec<Observed> {
+        let picture = |(_, change, ..): Case| {
             let mut seen = healthy();
             change(&mut seen);
+            seen
+        };
+        cases().into_iter().map(picture).collect()
+    }
+
+    #[test]
+    fn the_worst_comes_first() {
+        for ((what, _, health, codes), seen) in cases().into_iter().zip(pictures()) {
             let (found_health, findings) = found(&seen);
-            assert_eq!(found_health, *health, "{what}: {findings:#?}");
+            assert_eq!(found_health, health, "{what}: {findings:#?}");
             let found: Vec<&str> = findings.iter().map(|f| f.code).collect();
             assert_eq!(found, *codes, "{what}");
         }
+    }
+
+    #[test]
+    fn what_is_documented_is_found_and_what_is_found_is_documented() {
+        let found: BTreeSet<String> = pictures()
+            .iter()
+            .flat_map(|seen| found(seen).1)
+            .map(|finding| finding.code.to_owned())
+            .collect();
+        assert_eq!(found, documented("Codes of findings: "));
     }
 
     #[test]

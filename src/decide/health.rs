@@ -92,6 +92,33 @@ pub fn degradation(contract: &SyncNames, connected: usize) -> Option<Degradation
 mod tests {
     use super::*;
 
+    /// Monitoring is written by that table.
+    #[test]
+    fn every_word_is_documented_and_no_other() {
+        let page = include_str!("../../docs/how-it-works.md");
+        let mut rows = page
+            .lines()
+            .filter(|row| row.starts_with("| `RSC-degraded` (new) |"));
+        let values = rows.next().and_then(|row| row.split('|').nth(3)).unwrap();
+        let documented: Vec<&str> = values.split('`').skip(1).step_by(2).collect();
+        let reason = String::new;
+        let known = [
+            degradation(&"b".parse().unwrap(), 0).unwrap(),
+            degradation(&SyncNames::Nobody, 0).unwrap(),
+            Degradation::Shut { reason: reason() },
+            Degradation::Unattended { reason: reason() },
+        ];
+        assert_eq!(documented, known.map(|degraded| degraded.word()));
+    }
+
+    /// The page names that time.
+    #[test]
+    fn a_wait_is_told_after_the_time_that_is_documented() {
+        let page = include_str!("../../docs/how-it-works.md");
+        let told = format!("When commits have waited for {} s,", PATIENCE.as_secs());
+        assert!(page.contains(&told), "{told}");
+    }
+
     #[test]
     fn a_wait_is_told_when_it_lasts() {
         let waiting = degradation(&"b".parse().unwrap(), 0).unwrap();

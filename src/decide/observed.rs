@@ -471,6 +471,15 @@ pub(crate) mod example {
         seen
     }
 
+    /// The words in the paragraph of docs/status.md that begins with `opening`.
+    pub(crate) fn documented(opening: &str) -> BTreeSet<String> {
+        let text = include_str!("../../docs/status.md");
+        let (_, rest) = text.split_once(opening).unwrap();
+        let (paragraph, _) = rest.split_once("\n\n").unwrap_or((rest, ""));
+        let quoted = paragraph.split('`').skip(1).step_by(2);
+        quoted.map(str::to_owned).collect()
+    }
+
     pub(crate) fn lock_row(owner: &str, eligible: &[&str]) -> LockSeen {
         LockSeen::Row {
             name: "lab".to_owned(),

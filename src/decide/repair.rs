@@ -199,6 +199,38 @@ mod tests {
         }
     }
 
+    /// What docs/repair.md says is done with each of `misfits` where `policy` is set.
+    fn documented(policy: OnDivergence) -> Vec<String> {
+        let text = include_str!("../../docs/repair.md");
+        let mut rows = text.lines().filter(|row| {
+            row.strip_prefix(&format!("| `{policy}`"))
+                .is_some_and(|rest| rest.starts_with([' ', '|']))
+        });
+        let row = rows.next().unwrap();
+        let cells = row.trim_matches('|').split('|').skip(1);
+        cells.map(|cell| cell.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_documented_is_what_is_done() {
+        for policy in OnDivergence::VARIANTS {
+            let cell = |misfit: &Misfit| match plan(misfit, *policy, false) {
+                Plan::Repair(Work::Rebuild) => "new copy".to_owned(),
+                Plan::Repair(Work::Rewind) if *policy == OnDivergence::RewindOrRebuild => {
+                    "pg_rewind; if that is refused or breaks, a new copy".to_owned()
+                }
+                Plan::Repair(Work::Rewind) => "pg_rewind".to_owned(),
+                Plan::Refuse(why) => {
+                    let text = refusal(misfit, why, "expgsql");
+                    let (_, command) = text.split_once("run 'expgsql ").unwrap();
+                    format!("refused, names `{}`", command.split('\'').next().unwrap())
+                }
+            };
+            let done: Vec<String> = misfits().iter().map(cell).collect();
+            assert_eq!(documented(*policy), done, "{policy}");
+        }
+    }
+
     #[test]
     fn what_an_interrupted_repair_has_left_is_removed_once() {
         for (has_leftovers, goes_on, ended, expected) in [

@@ -989,9 +989,9 @@ fn joined(words: &[&str], last: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::decide::observed::example::{healthy, lock_row, name, quorum_of_three};
+    use crate::decide::observed::example::{documented, healthy, lock_row, name, quorum_of_three};
     use crate::decide::observed::{FailedAction, Placement, Votes};
     use crate::model::status::DataStatus;
     use crate::model::timeline::WalPosition;
@@ -1026,10 +1026,16 @@ mod tests {
         }
     }
 
-    /// Without a primary: the first sentence, and each node's reasons by name.
-    #[test]
-    fn everything_that_can_keep_a_primary_away_is_named() {
-        let cases: &[Case] = &[
+    fn silent_lock(deadcheck: &[&str]) -> LockSeen {
+        LockSeen::Silent {
+            name: "l".to_owned(),
+            why: "timeout".to_owned(),
+            deadcheck: deadcheck.iter().map(|n| (*n).to_owned()).collect(),
+        }
+    }
+
+    fn cases() -> Vec<Case> {
+        vec![
             (
                 "all is well",
                 |_| {},
@@ -1204,10 +1210,180 @@ mod tests {
                 &[],
                 [&[], &[], &[]],
             ),
-        ];
-        for (what, change, answer, cluster, reasons) in cases {
+            (
+                "a node is being promoted",
+                |seen| {
+                    lose(seen, "node1");
+                    node(seen, "node3").role = RecordedRole::Promoted;
+                },
+                "There is no primary yet: node3 is being promoted.",
+                &[],
+                [&["offline"], &["ineligible"], &[]],
+            ),
+            (
+                "Pacemaker promotes nobody",
+                |seen| seen.promise = None,
+                "Pacemaker promotes nobody here: rep_mode is none or slave.",
+                &[],
+                [&[], &[], &[]],
+            ),
+            (
+                "nobody was ever promoted, and one has more",
+                |seen| {
+                    seen.record = Ok(None);
+                    seen.sync = Ok(None);
+                    for (who, end) in [("node1", 0x100), ("node2", 0x200), ("node3", 0x300)] {
+                        let node = node(seen, who);
+                        node.role = RecordedRole::Unpromoted;
+                        node.status = Some(NodeStatus::Alone);
+                        node.data = Ok(None);
+                        node.score = Some(Score::new(100));
+                        node.report = Some(position("1", end));
+                    }
+                },
+                "There is no primary yet: node3 may be promoted, and nothing is seen that keeps Pacemaker from it.",
+                &[],
+                [&["election"], &["election"], &[]],
+            ),
+            (
+                "in asynchronous mode whoever streams may be promoted",
+                |seen| {
+                    seen.promise = Some(Promise::Async);
+                    seen.sync = Ok(None);
+                },
+                "node1 is the primary. If it fails now, node3 takes over.",
+                &[],
+                [&[], &["not-offered"], &[]],
+            ),
+            (
+                "its Pacemaker joins, and its data are repaired",
+                |seen| {
+                    node(seen, "node2").presence = Presence::Joining;
+                    node(seen, "node3").repair = Some("rewind: copying".to_owned());
+                },
+                "node1 is the primary. If it fails now, nobody can take over: node3: its data are being repaired (rewind: copying).",
+                &[],
+                [&[], &["joining", "ineligible"], &["repairing"]],
+            ),
+            (
+                "one is not of the cluster, the start of the other failed",
+                |seen| {
+                    node(seen, "node2").is_replica = false;
+                    let failed = node(seen, "node3");
+                    failed.role = RecordedRole::Stopped;
+                    failed.failures.push(FailedAction {
+                        operation: "start".to_owned(),
+                        code: 1,
+                        timed_out: true,
+                        reason: None,
+                        at: None,
+                    });
+                },
+                "node1 is the primary. If it fails now, nobody can take over: node3: its start failed: no reason was given, see the \
+                 log.",
+                &[],
+                [&[], &["not-listed"], &["start-failed"]],
+            ),
+            (
+                "with quorum commit too few could say what they have",
+                |seen| {
+                    *seen = quorum_of_three();
+                    lose(seen, "node2");
+                },
+                "node1 is the primary. If it fails now, nobody can take over: node2: offline: it left without a word, and may run \
+                 out of reach; node3: the last commits may be on node2 only: 1 more of them must say how much it has.",
+                &[],
+                [&[], &["offline"], &["too-few-witnesses"]],
+            ),
+            (
+                "with quorum commit one has stated less than the other",
+                |seen| {
+                    *seen = quorum_of_three();
+                    lose(seen, "node1");
+                    for (who, end) in [("node2", 0x300), ("node3", 0x200)] {
+                        node(seen, who).statement = Some(Statement {
+                            position: position("2<1:0000000000000100", end),
+                            is_witness: true,
+                        });
+                    }
+                },
+                "There is no primary yet: node2 may be promoted, and nothing is seen that keeps Pacemaker from it.",
+                &[],
+                [&["offline"], &[], &["coverage"]],
+            ),
+            (
+                "a stranger holds the lock, whose row lets it be promoted",
+                |seen| seen.lock = lock_row("pgsql_node2", &["node2", "node3"]),
+                "node1 is the primary. If it fails now, nobody can take over: node3: pgsql_node2 holds the lock for 7 s more.",
+                &[],
+                [&[], &["ineligible"], &["lock-held"]],
+            ),
+            (
+                "the lock's row lets others be promoted",
+                |seen| seen.lock = lock_row("pgsql_node1", &["node1"]),
+                "node1 is the primary. If it fails now, nobody can take over: node2: data status is STREAMING|ASYNC: commits did not \
+                 wait for this node; node3: the lock's row lets only node1 be promoted.",
+                &[],
+                [
+                    &[],
+                    &["ineligible", "lock-not-eligible"],
+                    &["lock-not-eligible"],
+                ],
+            ),
+            (
+                "the lock can't be used",
+                |seen| {
+                    seen.lock = LockSeen::Unusable {
+                        name: "l".to_owned(),
+                        why: "no table".to_owned(),
+                    };
+                },
+                "node1 is the primary. If it fails now, nobody can take over: node3: the lock can't be used: no table.",
+                &[],
+                [&[], &["ineligible", "lock-unusable"], &["lock-unusable"]],
+            ),
+            (
+                "the lock service is silent, and who had the lock is gone",
+                |seen| {
+                    lose(seen, "node1");
+                    seen.lock = silent_lock(&["node1", "node3"]);
+                },
+                "There is no primary: nobody but node1 (offline) and node3 (the lock is not taken) is known to have \
+                 every acknowledged commit.",
+                &[],
+                [&["offline"], &["ineligible", "lock"], &["lock"]],
+            ),
+        ]
+    }
+
+    /// The clusters of the cases, for who shows them.
+    pub(crate) fn pictures() -> Vec<Observed> {
+        let picture = |(_, change, ..): Case| {
             let mut seen = healthy();
             change(&mut seen);
+            seen
+        };
+        cases().into_iter().map(picture).collect()
+    }
+
+    #[test]
+    fn what_is_documented_keeps_a_primary_away_and_what_does_is_documented() {
+        let found: BTreeSet<String> = pictures()
+            .iter()
+            .map(explain)
+            .flat_map(|found| {
+                let each = found.nodes.into_values().flat_map(|node| node.reasons);
+                found.cluster.into_iter().chain(each).collect::<Vec<_>>()
+            })
+            .map(|reason| reason.code().to_owned())
+            .collect();
+        assert_eq!(found, documented("Codes of reasons: "));
+    }
+
+    /// The first sentence, and each node's reasons by name.
+    #[test]
+    fn everything_that_can_keep_a_primary_away_is_named() {
+        for ((what, _, answer, cluster, reasons), seen) in cases().into_iter().zip(pictures()) {
             let found = explain(&seen);
             assert_eq!(found.answer, *answer, "{what}");
             let codes = |reasons: &[Reason]| reasons.iter().map(Reason::code).collect::<Vec<_>>();
@@ -1369,11 +1545,7 @@ mod tests {
                 "it is silent, and the old primary's machine is gone",
                 |seen| {
                     lose(seen, "node1");
-                    seen.lock = LockSeen::Silent {
-                        name: "l".to_owned(),
-                        why: "timeout".to_owned(),
-                        deadcheck: vec!["node1".to_owned(), "node3".to_owned()],
-                    };
+                    seen.lock = silent_lock(&["node1", "node3"]);
                 },
                 Some(
                     "the lock is not taken: the lock service does not answer; node1 can't be asked: it is offline",
@@ -1385,11 +1557,7 @@ mod tests {
                     let old = node(seen, "node1");
                     old.status = Some(NodeStatus::Alone);
                     old.role = RecordedRole::Unpromoted;
-                    seen.lock = LockSeen::Silent {
-                        name: "l".to_owned(),
-                        why: "timeout".to_owned(),
-                        deadcheck: vec!["node1".to_owned(), "node3".to_owned()],
-                    };
+                    seen.lock = silent_lock(&["node1", "node3"]);
                 },
                 None,
             ),

@@ -44,7 +44,9 @@ pub enum OnDivergence {
 }
 
 /// Where the work is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Phase {
@@ -119,7 +121,25 @@ impl std::fmt::Display for Journal {
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray as _;
+
     use super::*;
+
+    /// What a script that reads `--json` is told.
+    #[test]
+    fn the_json_of_a_journal_is_as_documented() {
+        let page = include_str!("../../docs/commands.md");
+        let phases: Vec<String> = Phase::VARIANTS.iter().map(ToString::to_string).collect();
+        let listed = format!("`phase` is one of {};", phases.join(", "));
+        assert!(page.replace('\n', " ").contains(&listed), "{listed}");
+        let is_journal = |line: &&str| line.starts_with("{\"work\"");
+        let examples: Vec<&str> = page.lines().map(str::trim).filter(is_journal).collect();
+        assert!(!examples.is_empty());
+        for example in examples {
+            let journal: Journal = serde_json::from_str(example).unwrap();
+            assert_eq!(serde_json::to_string(&journal).unwrap(), example);
+        }
+    }
 
     #[test]
     fn a_journal_says_what_an_operator_wants_to_know() {

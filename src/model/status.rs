@@ -124,6 +124,19 @@ mod tests {
     use super::*;
     use strum::VariantArray;
 
+    /// Monitoring is written by that table.
+    #[test]
+    fn every_status_is_documented_and_no_other() {
+        let page = include_str!("../../docs/how-it-works.md");
+        let mut rows = page
+            .lines()
+            .filter(|row| row.starts_with("| `RSC-status` |"));
+        let values = rows.next().and_then(|row| row.split('|').nth(3)).unwrap();
+        let documented: Vec<&str> = values.split('`').skip(1).step_by(2).collect();
+        let known: Vec<String> = NodeStatus::VARIANTS.iter().map(|s| s.to_string()).collect();
+        assert_eq!(documented, known);
+    }
+
     #[test]
     fn every_status_survives_display_then_parse() {
         for status in NodeStatus::VARIANTS {

@@ -355,7 +355,7 @@ parameters! {
         default: Some("5"),
         reloadable: true,
         short: "Seconds for one call to the cluster",
-        long: "How long one reading or writing of the cluster's configuration or attributes may take.",
+        long: "How long one change of the cluster's configuration or attributes, or one question about quorum and members, may take.",
     };
     EXTERNAL_STANDBY_NODE_LIST = Param {
         name: "external_standby_node_list",

@@ -694,6 +694,9 @@ fn is_lost(words: &str) -> bool {
         "terminating connection",
         "connection has been closed",
         "could not receive data from",
+        // pg_basebackup, of the WAL that it streams beside: as at a switchover, after which another accepts connections at once.
+        "replication stream was terminated",
+        "unexpected termination of replication stream",
     ]
     .iter()
     .any(|part| words.contains(part))
@@ -741,6 +744,31 @@ mod tests {
             more: Some(&Secret::new(more)),
             node: "node2",
         })
+    }
+
+    /// As the programs say it.
+    #[test]
+    fn a_connection_that_ended_is_no_reason_to_give_up() {
+        for (words, expected) in [
+            (
+                "pg_basebackup: error: replication stream was terminated before stop point",
+                true,
+            ),
+            (
+                "pg_receivewal: error: unexpected termination of replication stream: FATAL: terminating connection",
+                true,
+            ),
+            (
+                "pg_basebackup: error: could not receive data from WAL stream: server closed the connection unexpectedly",
+                true,
+            ),
+            (
+                "pg_basebackup: error: directory \"/data\" exists but is not empty",
+                false,
+            ),
+        ] {
+            assert_eq!(is_lost(words), expected, "{words}");
+        }
     }
 
     #[test]

@@ -347,7 +347,7 @@ fn two_primaries_lost(stage: &Stage) -> Result<()> {
 }
 
 /// Writes have stopped, and the primary says so.
-fn is_waiting(stage: &Stage, primary: &Node) -> Result<()> {
+pub(crate) fn is_waiting(stage: &Stage, primary: &Node) -> Result<()> {
     let lab = &stage.lab;
     lab.eventually("commits wait, and it is said", LIMIT, |lab| {
         let status = lab.status().map_err(|error| error.to_string())?;

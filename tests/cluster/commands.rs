@@ -274,7 +274,7 @@ fn rewound(stage: &Stage) -> Result<()> {
 }
 
 /// Cuts the primary off, lets it write what nobody else gets, and puts it back beside its successor.
-fn diverge(stage: &Stage, old: &Node) -> Result<()> {
+pub(crate) fn diverge(stage: &Stage, old: &Node) -> Result<()> {
     let lab = &stage.lab;
     lab.isolate(old)?;
     let written = lab.postgres(old).sql(

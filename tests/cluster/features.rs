@@ -27,10 +27,22 @@ pub(crate) fn slots_receivers_edited_and_outside_standbys_are_looked_after() -> 
         "so they are after a switchover",
         Allowed::switchover(),
         |stage| {
+            let old = stage.lab.primary()?;
             stage.lab.switchover(LIMIT)?;
             stage.lab.wait_healthy(LIMIT)?;
-            looked_after(&stage.lab)
+            looked_after(&stage.lab)?;
+            tickets(&stage.lab, old)
         },
+    )?;
+    stage.step(
+        "what is recorded by hand, and is not so, is revoked",
+        Allowed::nothing(),
+        recorded_by_hand,
+    )?;
+    stage.step(
+        "what is set by hand is read, and revoked with",
+        Allowed::nothing(),
+        altered,
     )?;
     stage.step(
         "the agent follows an operator's contract",
@@ -82,6 +94,118 @@ fn looked_after(lab: &Cluster) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// A standby follows one promotion: with its slot it is let in by that primary, and not by the one before, wherever the address
+/// of both leads to.
+fn tickets(lab: &Cluster, old: &Node) -> Result<()> {
+    let mut standbys = lab.standbys()?.into_iter();
+    let follower = standbys.find(|node| node.name() != old.name());
+    let follower = follower.ok_or_else(|| wrong("there is one standby only"))?;
+    let ticket = lab.postgres(follower).sql("show primary_slot_name")?;
+    let told = lab
+        .postgres(follower)
+        .sql("select slot_name from pg_stat_wal_receiver")?;
+    expect(!ticket.is_empty() && ticket == told, || {
+        format!("{ticket:?} is set, {told:?} is used")
+    })?;
+    let directory = "/var/tmp/ticket";
+    follower
+        .run(&["install", "-d", "-o", "postgres", directory])?
+        .ok()?;
+    let conninfo = format!("host={} user={REPLICATION_USER}", old.address());
+    let program = lab.layout().program("pg_receivewal");
+    let words = [
+        &program,
+        "--no-loop",
+        "-D",
+        directory,
+        "-d",
+        &conninfo,
+        "--slot",
+        &ticket,
+    ];
+    let refused = follower.as_user("postgres", &words)?.run()?;
+    let says = format!("replication slot \"{ticket}\" does not exist");
+    expect(!refused.success() && refused.text().contains(&says), || {
+        refused.text()
+    })
+}
+
+/// An operator says of a standby that it has every acknowledged commit. Commits do not wait for it, so it has not.
+fn recorded_by_hand(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let primary = lab.primary()?;
+    let status = lab.status()?;
+    let standbys = lab.standbys()?;
+    let is_sync = |node: &&&Node| status.attribute(node.name(), "pgsql-status") == Some("HS:sync");
+    let other = standbys
+        .iter()
+        .find(|node| !is_sync(node))
+        .ok_or_else(|| wrong("every standby is HS:sync"))?;
+    let property = |act: &str| {
+        let words = ["crm_attribute", "--type=crm_config", "--name=pgsql_SYNC"];
+        primary.run(&[&words[..], &[act]].concat())?.ok()
+    };
+    let query = || property("--query").map_err(|error| error.to_string());
+    let record = property("--query")?;
+    let (_, record) = record
+        .split_once("value=")
+        .ok_or_else(|| wrong(record.clone()))?;
+    // epoch, sequence, primary, method, count, standbys, who may be promoted
+    let mut fields: Vec<&str> = record.trim().split('|').collect();
+    fields[5] = other.name();
+    fields[6] = other.name();
+    property(&format!("--update={}", fields.join("|")))?;
+    lab.eventually("it is revoked", LIMIT, |_| {
+        let now = query()?;
+        match now.rsplit_once('|') {
+            Some((_, eligible)) if !eligible.contains(other.name()) => Ok(()),
+            _ => Err(now),
+        }
+    })?;
+    let data = format!("{}-data-status", lab::resources::RESOURCE);
+    let words = [
+        "crm_attribute",
+        "--node",
+        other.name(),
+        "--lifetime=forever",
+        "--name",
+        &data,
+        "--update=STREAMING|SYNC",
+    ];
+    primary.run(&words)?.ok()?;
+    lab.eventually("it is said of nobody who is not", LIMIT, |lab| {
+        let status = lab.status().map_err(|error| error.to_string())?;
+        match status.attribute(other.name(), &data) {
+            Some("STREAMING|SYNC") | None => Err(status.to_string()),
+            Some(_) => Ok(()),
+        }
+    })
+}
+
+/// `ALTER SYSTEM` on the primary: what it makes of the contract counts, and no acknowledged commit is promised to anybody else.
+fn altered(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let primary = lab.primary()?;
+    let names: Vec<&str> = lab.standbys()?.iter().map(|node| node.name()).collect();
+    let status = lab.status()?;
+    let is_sync = |name: &&&str| status.attribute(name, "pgsql-status") == Some("HS:sync");
+    let other = names
+        .iter()
+        .find(|name| !is_sync(name))
+        .ok_or_else(|| wrong("every standby is HS:sync"))?;
+    let sql = |text: &str| lab.postgres(primary).sql(text);
+    sql(&format!(
+        "alter system set synchronous_standby_names = '{other}'"
+    ))?;
+    sql("select pg_reload_conf()")?;
+    let result = lab.eventually("only who is waited for may be promoted", LIMIT, |lab| {
+        only_one_counts(lab, other)
+    });
+    sql("alter system reset synchronous_standby_names")?;
+    sql("select pg_reload_conf()")?;
+    result
 }
 
 /// Commits wait for `one` alone, and the cluster shows it.

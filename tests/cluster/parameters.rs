@@ -14,6 +14,9 @@ const SETTLE: Duration = Duration::from_secs(20);
 /// The length of a lease, in seconds, that is not the default.
 const TTL: &str = "30";
 
+/// Longer than that, and than the default.
+const TIMEOUT: &str = "60";
+
 /// What is written while a standby can't receive it.
 const BACKLOG_MB: u64 = 8;
 
@@ -42,7 +45,13 @@ pub(crate) fn what_a_parameter_says_is_done_in_async_mode() -> Result<()> {
 }
 
 pub(crate) fn what_a_parameter_of_the_lock_says_is_done() -> Result<()> {
-    let stage = Stage::set(RepMode::Sync, |builder| builder.nodes(2).lock_service())?;
+    let stage = Stage::set(RepMode::Sync, |builder| {
+        builder
+            .nodes(2)
+            .lock_service()
+            // A promotion waits for half of the operation's time at most.
+            .start_timeout(Duration::from_secs(120))
+    })?;
     stage.step(
         "distlock_ttl: how long a lease is",
         Allowed::nothing(),
@@ -63,7 +72,26 @@ pub(crate) fn what_a_parameter_of_the_lock_says_is_done() -> Result<()> {
                     }
                 })
         },
+    )?;
+    // After it: a lease is as long as that by now.
+    stage.step(
+        "distlock_timeout: how long a promotion waits for a lease to end",
+        Allowed::failover().waiting(),
+        distlock_timeout,
     )
+}
+
+/// The first promotion waits for all that is left of the lease, and is not refused.
+fn distlock_timeout(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    lab.set_parameter("distlock_timeout", TIMEOUT)?;
+    lab.await_reload()?;
+    let old = lab.primary()?;
+    lab.power_off(old)?;
+    stage.taken_over_from(old)?;
+    stage.writes_go_on()?;
+    lab.power_on(old)?;
+    stage.recovers()
 }
 
 /// Whom commits wait for, as the primary's server says.

@@ -35,6 +35,17 @@ pub(crate) fn two_nodes_with_a_lock_service_survive_the_loss_of_either() -> Resu
             renewed(stage)
         },
     )?;
+    stage.step(
+        "the primary alone is cut off from it: the other node renews for it",
+        Allowed::nothing(),
+        |stage| {
+            let (lab, primary) = (&stage.lab, stage.lab.primary()?);
+            undisturbed(stage, |_| lab.partition(&[primary], &[lab.lock()?]))?;
+            // For longer than a lease; nobody else has renewed it.
+            renewed(stage)?;
+            lab.heal()
+        },
+    )?;
     stage.step("switchover", Allowed::switchover(), |stage| {
         stage.lab.switchover(LIMIT).map(drop)
     })?;

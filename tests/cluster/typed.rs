@@ -58,6 +58,21 @@ fn commands(page: &str, heading: &str) -> Result<Vec<(Where, String)>> {
     Ok(found)
 }
 
+/// The rest of the one line of a page that begins so: a command behind its prompt.
+pub(crate) fn line(page: &str, prompt: &str, begin: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(page);
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| wrong(format!("{path:?}: {error}")))?;
+    let commands = text.lines().filter_map(|line| line.strip_prefix(prompt));
+    let mut found = commands.filter(|command| command.starts_with(begin));
+    match (found.next(), found.next()) {
+        (Some(command), None) => Ok(command.to_owned()),
+        (one, other) => Err(wrong(format!("{page}: {begin:?} is {one:?} and {other:?}"))),
+    }
+}
+
 /// Types a block as root in /root; the first line that fails ends it.
 fn type_in(node: &Node, block: &str) -> Result<()> {
     let output = node.sh(&format!("cd /root && set -e\n{block}"))?;

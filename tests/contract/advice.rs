@@ -54,3 +54,22 @@ pub(crate) fn a_slot_without_a_limit_is_warned_of() -> Result<()> {
     assert!(!warns(&slots), "it is set");
     Ok(())
 }
+
+/// PostgreSQL 12 can't stop receiving without a restart. It is at hand nowhere: a program and data that say so have to do.
+pub(crate) fn quorum_commit_is_refused_with_postgresql_12() -> Result<()> {
+    let site = Site::fresh()?;
+    let program = "/var/lib/contract/pg_ctl";
+    site.sh(&format!(
+        "install -d /var/lib/contract && echo 12 >{DATA}/PG_VERSION"
+    ))?;
+    let says = "#!/bin/sh\necho 'pg_ctl (PostgreSQL) 12.22'\n";
+    site.host().write_file(program, says, "root", "755")?;
+    let with = |method| [("pgctl", program), ("sync_method", method)];
+    validates(&site, &with("priority"), 0);
+    validates(&site, &with("quorum"), 5).says(&[
+        "sync_method=quorum",
+        "PostgreSQL 13",
+        "use sync_method=priority",
+    ]);
+    Ok(())
+}

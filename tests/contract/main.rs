@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         ocf::every_case_of_the_ocft_suite_gives_its_code,
         advice::what_a_rewind_needs_is_missed_before_it_is_needed,
         advice::a_slot_without_a_limit_is_warned_of,
+        advice::quorum_commit_is_refused_with_postgresql_12,
         bad_input::unusable_parameters_are_refused_without_a_trace,
         bad_input::an_unusable_machine_is_refused_without_a_trace,
         bad_input::a_configuration_that_contradicts_the_agent_is_refused_without_a_trace,

@@ -3,8 +3,12 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use crate::model::cluster_view::{ClusterView, PermanentAttribute, RecordedRole, Score};
+use crate::model::cluster_view::{
+    ClusterProperty, ClusterView, PermanentAttribute, RecordedRole, Score,
+};
+use crate::model::node_name::NodeName;
 use crate::model::repair::Work;
+use crate::model::repl_info::ReplInfo;
 use crate::model::status::{DataStatus, SenderState};
 use crate::pacemaker::failures::fail_count;
 use crate::sys::{Command, Deadline, poll_until};
@@ -125,7 +129,8 @@ fn afterwards(
         }
     }
     let deadline = Deadline::after(timeout);
-    let mut follows = await_streaming(here, plan, deadline, timeout, display)?;
+    let primary = primary_now(here).unwrap_or_else(|| plan.primary.clone());
+    let mut follows = await_streaming(here, &primary, deadline, timeout, display)?;
     // A start that Pacemaker asks for in the moment in which it forgets the resource's failures fails before it reaches the agent, and the
     // node's controller with it (seen on 2.1.5 and 3.0.1). The failure is counted when it has come back, and then the server is stopped.
     for _ in 0..FORGIVEN_AGAIN {
@@ -139,9 +144,16 @@ fn afterwards(
         }
         display.say("Pacemaker has counted a failure of its own meanwhile: it is forgiven, too");
         forgive(here)?;
-        follows = await_streaming(here, plan, deadline, timeout, display)?;
+        follows = await_streaming(here, &primary, deadline, timeout, display)?;
     }
-    Ok(format!("{me} follows {} ({follows})", plan.primary))
+    Ok(format!("{me} follows {primary} ({follows})"))
+}
+
+/// Whom the data are of: another may have been promoted since the repair was asked for.
+fn primary_now(here: &Here) -> Option<NodeName> {
+    let view = node::view().ok()?;
+    let record = view.cluster_property(ClusterProperty::ReplInfo, &here.resource.name)?;
+    record.parse().ok().map(|record: ReplInfo| record.node)
 }
 
 /// How often failures are forgiven that are counted after the first time.
@@ -167,12 +179,12 @@ fn forgive(here: &Here) -> Result<(), Failure> {
 /// Waits until the primary has recorded that this node streams, and Pacemaker has found its server. Gives the record.
 fn await_streaming(
     here: &Here,
-    plan: &Plan,
+    primary: &NodeName,
     deadline: Deadline,
     timeout: Duration,
     display: &Display,
 ) -> Result<DataStatus, Failure> {
-    let (me, primary) = (&here.me, &plan.primary);
+    let me = &here.me;
     display.wait(&format!("waiting until {primary} sees {me} stream"));
     let mut last = None;
     let follows = poll_until(deadline, timing::STREAMING_POLL, || {

@@ -444,6 +444,7 @@ fn in_words(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::documented;
     use crate::decide::condition::judge;
     use crate::decide::observed::example::{healthy, lock_row, name};
     use crate::decide::observed::{Observed, Presence};
@@ -554,6 +555,15 @@ mod tests {
                 "docs/status.md lacks {name}"
             );
         }
+    }
+
+    #[test]
+    fn every_documented_member_and_value_of_the_json_occurs() {
+        let documents: Vec<_> = documented::pictures()
+            .iter()
+            .map(|seen| serde_json::to_value(report(seen)).unwrap())
+            .collect();
+        documented::assert_occurs("### status --json", Some("### why --json"), &documents);
     }
 
     #[test]

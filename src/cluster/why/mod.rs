@@ -247,6 +247,7 @@ fn of_node(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::documented;
     use crate::decide::observed::Presence;
     use crate::decide::observed::example::{healthy, name, quorum_of_three};
 
@@ -340,5 +341,15 @@ mod tests {
         }
         assert_eq!(value["state"], "none");
         assert_eq!(value["nodes"]["node1"]["reasons"][0]["code"], "offline");
+    }
+
+    #[test]
+    fn every_documented_member_and_value_of_the_json_occurs() {
+        let now = Timestamp::from_second(1_795_272_492).unwrap();
+        let documents: Vec<_> = documented::pictures()
+            .iter()
+            .map(|seen| serde_json::to_value(document(seen, &explain(seen), now)).unwrap())
+            .collect();
+        documented::assert_occurs("### why --json", None, &documents);
     }
 }

@@ -313,7 +313,9 @@ hostssl replication {REPLICATION_USER} {NET}.0/24 scram-sha-256
         match self {
             // The logging collector's file is the log.
             Self::Debian => &["logfile"],
-            Self::Plain | Self::Hardened | Self::Grown | Self::CLocale => &[],
+            // All nodes of the cluster hold a copy.
+            Self::Grown => &["node_list"],
+            Self::Plain | Self::Hardened | Self::CLocale => &[],
         }
     }
 

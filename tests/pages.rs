@@ -1,0 +1,72 @@
+//! What the pages in docs/ name of the tests and of the program is there.
+
+mod named;
+
+use std::fs;
+use std::path::Path;
+
+use named::{is_run, read};
+
+/// Folders of tests, by whose file's name a page names them.
+const TESTS: [&str; 5] = [
+    "tests/cluster",
+    "tests/contract",
+    "tests/distlock",
+    "tests/repair",
+    "tests/model",
+];
+
+fn is_file(path: &str) -> bool {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).is_file()
+}
+
+/// The program's module of that name, as `decide::repair`.
+fn module(words: &[&str]) -> Option<String> {
+    let path = words.join("/");
+    let files = [format!("src/{path}.rs"), format!("src/{path}/mod.rs")];
+    files.into_iter().find(|file| is_file(file))
+}
+
+/// A module, something in one, or a test.
+fn is_there(path: &str) -> bool {
+    let words: Vec<&str> = path.split("::").collect();
+    let Some((last, before)) = words.split_last() else {
+        return false;
+    };
+    let is_in = |file: String| read(&file).contains(&format!("fn {last}("));
+    if module(&words).is_some() || module(before).is_some_and(is_in) {
+        return true;
+    }
+    let files = TESTS.map(|folder| format!("{folder}/{}.rs", before.join("/")));
+    files.iter().any(|file| is_file(file) && is_run(file, last))
+}
+
+/// Words in code style that are paths of Rust's, with small letters only.
+fn paths(text: &str) -> Vec<&str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let is_small = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c);
+    quoted
+        .filter(|word| word.contains("::") && word.chars().all(is_small))
+        .collect()
+}
+
+#[test]
+fn every_test_that_a_page_names_is_there_and_is_run() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let mut found = 0;
+    for entry in fs::read_dir(folder).expect("docs") {
+        let name = entry.expect("a page").file_name();
+        let page = format!("docs/{}", name.to_string_lossy());
+        // Code blocks have lone quotes.
+        let text = read(&page);
+        let prose: String = text.split("```").step_by(2).collect();
+        for path in paths(&prose) {
+            found += 1;
+            assert!(
+                is_there(path),
+                "{page} names {path}, which is not there or not run"
+            );
+        }
+    }
+    assert!(found > 40, "the pages name {found}");
+}

@@ -132,6 +132,17 @@ pub enum Step {
     Hold(Hold),
 }
 
+impl Step {
+    /// Whether it may be another step when the copies of the CIB have been read.
+    #[must_use]
+    pub fn asks_for_copies(&self) -> bool {
+        matches!(
+            self,
+            Self::Hold(Hold::Settling { .. } | Hold::NotSpread { .. })
+        )
+    }
+}
+
 /// Why commits go on waiting for a standby that does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {
@@ -144,6 +155,8 @@ pub enum Hold {
         standby: StandbyName,
         remaining: Duration,
     },
+    /// The settle time is over, and whoever has to know of the revocation has not been seen to have it.
+    NotSpread { standby: StandbyName },
     /// corosync's timing could not be read, so nobody knows when it is early.
     NoSettleTime,
     /// Somebody else may be promoting right now.
@@ -163,6 +176,9 @@ impl fmt::Display for Hold {
             Self::Unknown => f.write_str("corosync's state could not be read: commits go on waiting"),
             Self::Settling { standby, remaining } => {
                 write!(f, "{standby} does not stream; quorum must hold for {:.1} s more before commits stop waiting for it", remaining.as_secs_f32())
+            }
+            Self::NotSpread { standby } => {
+                write!(f, "{standby} does not stream, and that it may not be promoted is in neither its own copy of the CIB nor those of a majority yet: commits go on waiting (what the nodes send each other is lost, or Pacemaker does not run or hangs on one)")
             }
             Self::NoSettleTime => f.write_str("corosync's timing could not be read (set settle_time): commits go on waiting"),
             Self::NoQuorum => f.write_str("this node's partition has no quorum, another may be promoting: commits go on waiting"),
@@ -533,11 +549,13 @@ fn settling(facts: &Facts, name: &str, haste: Haste) -> Option<Hold> {
         return None;
     }
     let partition = facts.partition.as_ref()?;
+    let ground = ground(partition, name, recorded(facts, name), true);
     // Whatever changes now, it is off.
-    if ground(partition, name, recorded(facts, name), true) == Ok(Ground::Down) {
+    if ground == Ok(Ground::Down) {
         return None;
     }
-    if haste == Haste::Known && is_known_to_be_out(facts, partition, name) {
+    let is_known = is_known_to_be_out(facts, partition, name);
+    if haste == Haste::Known && is_known {
         return None;
     }
     let settle = partition.settle?;
@@ -547,17 +565,20 @@ fn settling(facts: &Facts, name: &str, haste: Haste) -> Option<Hold> {
         Some(note) => (note.at + settle).saturating_sub(partition.now),
         None => settle,
     };
-    (!remaining.is_zero()).then(|| Hold::Settling {
-        standby: name.to_owned(),
-        remaining,
-    })
+    let standby = name.to_owned();
+    if !remaining.is_zero() {
+        return Some(Hold::Settling { standby, remaining });
+    }
+    // That a write was confirmed here, and the ring has stood since, does not show that others have it: the token is small,
+    // and passes where what is larger is lost; and corosync runs where Pacemaker does not.
+    let is_shown = is_known || ground == Ok(Ground::Outvoted) && !partition.copies_are_votes();
+    (!is_shown).then_some(Hold::NotSpread { standby })
 }
 
 /// R1 (e): no waiting where the copies themselves were seen. Either `name`'s own node has the
 /// revocation, and refuses by it; or a majority of all votes has it, so that every partition that
 /// could promote holds a node that has it, and its CIB, with the raised admin_epoch, is the one that
-/// stays. What the settle time makes certain is exactly this: that a write which was confirmed here
-/// has reached the others.
+/// stays.
 fn is_known_to_be_out(facts: &Facts, partition: &Partition, name: &str) -> bool {
     let has_it = |eligible: &BTreeSet<StandbyName>| !eligible.contains(name);
     if facts.copies.get(name).is_some_and(has_it) {
@@ -680,6 +701,7 @@ mod tests {
                 members: BTreeMap::new(),
                 voters: 3,
                 one_vote_each: true,
+                has_device: false,
                 waits_for_all: false,
                 others_stop_without_quorum: true,
                 now: S(100),
@@ -716,6 +738,17 @@ mod tests {
 
     fn partition(mut facts: Facts, change: impl FnOnce(&mut Partition)) -> Facts {
         change(facts.partition.as_mut().unwrap());
+        facts
+    }
+
+    /// Every member's own copy of the CIB has the revocations.
+    fn spread(mut facts: Facts) -> Facts {
+        let members = facts.partition.iter().flat_map(|p| &p.members);
+        let here = members
+            .filter(|(_, is_here)| **is_here)
+            .map(|(name, _)| name.clone());
+        let all = here.chain(["node1".to_owned()]);
+        facts.copies = all.map(|name| (name, BTreeSet::new())).collect();
         facts
     }
 
@@ -847,12 +880,15 @@ mod tests {
             }
         );
         let settled = revoked(facts("node2", &lost), "node2", S(93));
-        assert_eq!(next(&settled), contract("node3"));
+        let unknown = Hold::NotSpread {
+            standby: "node2".to_owned(),
+        };
+        assert_eq!(hold(&settled), unknown);
+        assert_eq!(next(&spread(settled)), contract("node3"));
         let nobody = [("node2", node(false, None)), ("node3", node(false, None))];
-        assert_eq!(
-            next(&revoked(facts("node2", &nobody), "node2", S(93))),
-            contract("")
-        );
+        let nobody = revoked(facts("node2", &nobody), "node2", S(93));
+        assert_eq!(hold(&nobody), unknown);
+        assert_eq!(next(&spread(nobody)), contract(""));
     }
 
     #[test]
@@ -872,10 +908,27 @@ mod tests {
         let lost = [("node2", absent(false)), ("node3", node(false, STREAMING))];
         let settled = || revoked(facts("node2", &lost), "node2", S(50));
         assert_eq!(
-            next(&settled()),
+            next(&spread(settled())),
             contract("node3"),
             "the base case is certain"
         );
+        // Its node is outside, so its own copy says nothing; and Pacemaker does not run on node3, or its CIB is late.
+        let unknown = Hold::NotSpread {
+            standby: "node2".to_owned(),
+        };
+        assert_eq!(hold(&settled()), unknown);
+        let mut late = spread(settled());
+        late.copies.insert("node3".to_owned(), set(&["node2"]));
+        assert_eq!(hold(&late), unknown);
+        // Where votes are no copies there is nothing but the time.
+        for change in [
+            |p: &mut Partition| p.has_device = true,
+            |p: &mut Partition| {
+                p.one_vote_each = false;
+            },
+        ] {
+            assert_eq!(next(&partition(settled(), change)), contract("node3"));
+        }
 
         assert_eq!(
             hold(&partition(settled(), |p| p.quorate = false)),
@@ -995,10 +1048,17 @@ mod tests {
             )
         };
         assert_eq!(
-            next(&two(node(false, None))),
+            next(&spread(two(node(false, None)))),
             contract(""),
             "R1 (b): the CIB write reached it"
         );
+        let unknown = Hold::NotSpread {
+            standby: "node2".to_owned(),
+        };
+        assert_eq!(hold(&two(node(false, None))), unknown, "it is not known to");
+        // A device's vote does not say what a member's copy has.
+        let device = partition(two(node(false, None)), |p| p.has_device = true);
+        assert_eq!(hold(&device), unknown);
         assert_eq!(
             hold(&two(absent(false))),
             Hold::NoArbiter {
@@ -1025,7 +1085,7 @@ mod tests {
         lost.options.strict = true;
         assert_eq!(hold(&lost), Hold::Strict);
         put(&mut lost, "node3", node(false, STREAMING));
-        assert_eq!(next(&lost), contract("node3"));
+        assert_eq!(next(&spread(lost)), contract("node3"));
     }
 
     #[test]
@@ -1044,7 +1104,7 @@ mod tests {
             S(95),
         );
         assert_eq!(
-            hold(&noted),
+            hold(&spread(noted)),
             Hold::Settling {
                 standby: "node3".to_owned(),
                 remaining: S(2)
@@ -1055,7 +1115,7 @@ mod tests {
             "node3",
             S(50),
         );
-        assert_eq!(next(&settled), contract(""));
+        assert_eq!(next(&spread(settled)), contract(""));
     }
 
     #[test]
@@ -1227,7 +1287,11 @@ mod tests {
         assert_eq!(next(&gone), revoke(&["node2"]));
         let mut out = revoked(gone.clone(), "node2", S(50));
         out.claim = Claim::nothing();
-        assert_eq!(next(&out), contract("node3"), "after the settle time");
+        assert_eq!(
+            next(&spread(out.clone())),
+            contract("node3"),
+            "after the settle time"
+        );
         let early = revoked(out.clone(), "node2", S(95));
         assert!(matches!(hold(&early), Hold::Settling { .. }));
         // It hangs, or its line is slow; or corosync was not asked, or has no list.
@@ -1366,7 +1430,11 @@ mod tests {
             facts.lock = Lock::Dead;
             facts
         };
-        assert_eq!(next(&dead(node(false, None))), contract(""), "R1 (b)");
+        assert_eq!(
+            next(&spread(dead(node(false, None)))),
+            contract(""),
+            "R1 (b)"
+        );
         let outvoted = Hold::NoArbiter {
             standby: "node2".to_owned(),
         };

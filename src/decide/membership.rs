@@ -18,6 +18,8 @@ pub struct Partition {
     pub voters: usize,
     /// Every node here has one vote, so nodes can be counted.
     pub one_vote_each: bool,
+    /// One of the votes is a quorum device's, which has no copy of anything.
+    pub has_device: bool,
     /// A node that starts has no quorum before it has seen every other one (wait_for_all).
     pub waits_for_all: bool,
     /// A partition without quorum stops its resources (no-quorum-policy is not `ignore`).
@@ -27,6 +29,14 @@ pub struct Partition {
     /// How long quorum and membership must hold before they can be believed; `None` where
     /// corosync's timing could not be read.
     pub settle: Option<Duration>,
+}
+
+impl Partition {
+    /// Whether whoever has quorum has a majority of the copies of the CIB.
+    #[must_use]
+    pub fn copies_are_votes(&self) -> bool {
+        self.one_vote_each && !self.has_device
+    }
 }
 
 /// A standby's node, as the CIB has it. The controller writes that some time after the event, or, while it hangs, not
@@ -116,6 +126,7 @@ mod tests {
                 .collect(),
             voters: 2,
             one_vote_each: true,
+            has_device: false,
             waits_for_all: true,
             others_stop_without_quorum: true,
             now: Duration::from_secs(100),

@@ -19,6 +19,8 @@ pub struct Membership {
     pub awaits_all: bool,
     /// Each member listed has exactly one vote, so that members can be counted instead.
     pub one_vote_each: bool,
+    /// A quorum device is listed, with a vote or without.
+    pub has_device: bool,
     /// The ids of the members listed; empty where there is no list that can be read.
     members: BTreeSet<u32>,
 }
@@ -100,6 +102,7 @@ fn parse(text: &str) -> Result<Membership, QuorumError> {
         waits_for_all,
         awaits_all: waits_for_all && !quorate && has_votes,
         one_vote_each: one_vote_each(text),
+        has_device: has_device(text),
         members: members(text),
     })
 }
@@ -122,6 +125,14 @@ fn one_vote_each(text: &str) -> bool {
     let mut rows = rows(text).peekable();
     let is_one = |line: &str| line.split_whitespace().nth(1) == Some("1");
     rows.peek().is_some() && rows.all(is_one)
+}
+
+fn has_device(text: &str) -> bool {
+    let is_device = |row: &str| {
+        let id = row.split_whitespace().next();
+        id.and_then(|id| id.parse().ok()) == Some(QUORUM_DEVICE)
+    };
+    rows(text).any(is_device)
 }
 
 /// Empty where there is no table, or a row that does not begin with an id: a list with a gap would call a member away.
@@ -172,6 +183,7 @@ Membership information
             waits_for_all: false,
             awaits_all: false,
             one_vote_each: true,
+            has_device: false,
             members: BTreeSet::from([1, 2]),
         };
         assert_eq!(parse(PRINTED).unwrap(), expected);

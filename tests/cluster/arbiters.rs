@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lab::{Ack, Allowed, Node, RepMode, Result, ScoreClient, Whose};
 
+use super::lag::is_not_promoted;
 use super::machines::most_important_standby;
 use super::stage::{
     GONE, LIMIT, ON_DIVERGENCE, Stage, cut_off, expect, promised, watching_for_two_writable, wrong,
@@ -158,6 +159,11 @@ pub(crate) fn two_nodes_with_a_quorum_device_survive_the_loss_of_either() -> Res
         "the quorum device is lost: nothing happens",
         Allowed::nothing(),
         device_lost,
+    )?;
+    stage.step(
+        "the one that was lost first starts first",
+        Allowed::failover().waiting(),
+        first_lost_starts_first,
     )
 }
 
@@ -282,6 +288,35 @@ fn split(stage: &Stage) -> Result<()> {
     println!("         {} is the primary", lab.primary()?.name());
     lab.heal()?;
     stage.recovers()
+}
+
+/// The primary went on without the other one, and is lost, too. With the device's vote the other one has quorum when it starts; by its own
+/// CIB it has every acknowledged commit.
+fn first_lost_starts_first(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let primary = lab.primary()?;
+    let standby = other_than(stage, primary)?;
+    lab.power_off(standby)?;
+    is_gone(stage, standby)?;
+    stage.writes_go_on()?;
+    lab.power_off(primary)?;
+    lab.power_on(standby)?;
+    lab.eventually("it runs, and has quorum", LIMIT, |lab| {
+        let seen = standby.run(&["corosync-quorumtool", "-s"]);
+        let seen = seen.map_err(|error| error.to_string())?.text();
+        match lab.postgres(standby).is_writable() {
+            Some(_) if seen.contains("Total votes:      2") => Ok(()),
+            answer => Err(format!("takes writes: {answer:?}\n{seen}")),
+        }
+    })?;
+    lab.holds_for("nobody is promoted", lab.spec().token * 4, |lab| {
+        is_not_promoted(lab, standby)
+    })?;
+    lab.power_on(primary)?;
+    lab.wait_healthy(LIMIT)?;
+    expect(lab.primary()?.name() == primary.name(), || {
+        format!("{} is not the primary", primary.name())
+    })
 }
 
 fn device_lost(stage: &Stage) -> Result<()> {

@@ -119,7 +119,16 @@ impl Mutation {
                 };
                 facts.revoked = facts.standbys.keys().map(noted).collect();
             }
+            // With a quorum device's vote the copies of those who have quorum may be none but the primary's: the time is all there is.
+            Self::SettleTooShort => {
+                if let Some(partition) = &mut facts.partition {
+                    partition.has_device = true;
+                }
+            }
             Self::RelaxWithoutSettling => {
+                if let Some(partition) = &mut facts.partition {
+                    partition.has_device = true;
+                }
                 for note in facts.revoked.values_mut() {
                     note.at = now.saturating_sub(settle);
                 }
@@ -155,7 +164,6 @@ impl Mutation {
             | Self::CountLaterFollowers
             | Self::NoDistrust
             | Self::RaiseWithoutNote
-            | Self::SettleTooShort
             | Self::ClaimedByName
             | Self::UnfinishedBarsOthers
             | Self::OutliveOneEpoch

@@ -86,8 +86,10 @@ impl Observed {
             facts.partition = Some(self.partition());
             self.mutation.facts(&mut facts, SETTLE);
         }
-        let is_settling = |s: &ContractStep| matches!(s, ContractStep::Hold(Hold::Settling { .. }));
-        if contract::next(&facts).iter().any(is_settling) {
+        if contract::next(&facts)
+            .iter()
+            .any(ContractStep::asks_for_copies)
+        {
             for member in Set::first(self.count).iter() {
                 if let Some(claimed) = self.copies[member.index()] {
                     let claimed = claimed.names().collect();
@@ -161,6 +163,7 @@ impl Observed {
                 .collect(),
             voters: self.count,
             one_vote_each: true,
+            has_device: false,
             waits_for_all: true,
             others_stop_without_quorum: self.count > 2,
             now: NOW,

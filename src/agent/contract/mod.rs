@@ -316,9 +316,15 @@ impl Round<'_> {
             self.state.revoked.remove(&name);
             facts.revoked.remove(&name);
         }
-        let is_settling = |s: &ContractStep| matches!(s, ContractStep::Hold(Hold::Settling { .. }));
-        if contract::next(&facts).iter().any(is_settling) {
+        if contract::next(&facts)
+            .iter()
+            .any(ContractStep::asks_for_copies)
+        {
             facts.copies = self.copies(board);
+            if is_out!(NoSettleTime) {
+                let all = facts.standbys.keys();
+                facts.copies = all.map(|name| (name.clone(), BTreeSet::new())).collect();
+            }
         }
         Ok(facts)
     }
@@ -425,6 +431,7 @@ impl Round<'_> {
             ring: membership.ring,
             voters: membership.expected_votes,
             one_vote_each: membership.one_vote_each,
+            has_device: membership.has_device,
             others_stop_without_quorum: board.view.no_quorum_policy() != NoQuorumPolicy::Ignore,
             now: boot_clock().ok()?.since_boot(),
             settle,

@@ -1,7 +1,8 @@
 //! R9 for this node's own promotion: noted before its CIB is made to win a merge, and taken back when a majority has
 //! the record with that weight. Decided in `decide::distrust`.
 
-use crate::decide::distrust::{self, Around, Attempt, Notes, Place, Ring};
+use crate::decide::distrust::{self, Around, Arrival, Attempt, Notes, Place, Ring};
+use crate::log::say;
 use crate::model::cluster_view::{ClusterView, NoQuorumPolicy, NodeKind};
 use crate::pacemaker::quorum::{self, Membership};
 use crate::sys::boot_clock;
@@ -50,6 +51,42 @@ pub(super) fn is_trusted(board: &Board<'_, '_>) -> Step<bool> {
         return Ok(true);
     }
     look(board, distrust::is_inside(place(board)))
+}
+
+/// R9 for a standby that was just started, or found by a Pacemaker that just began: until then nobody on this node looked. Where the
+/// membership can't be read, a revocation may have been missed.
+pub(super) fn arrive(board: &Board<'_, '_>) -> Step<()> {
+    if is_out!(NoDistrust) {
+        return Ok(());
+    }
+    let Place {
+        quorum_decides,
+        has_row,
+        ..
+    } = place(board);
+    if has_row || !quorum_decides {
+        return Ok(());
+    }
+    let record = board.sync_record()?;
+    let primary = record.as_ref().and_then(|r| board.view.node(&r.primary));
+    let has_missed = read_membership(board.ctx).map_or(true, |m| {
+        distrust::may_have_missed(Arrival {
+            is_quorate: m.quorate,
+            quorum_decides,
+            has_row,
+            outvotes: m.has_device || m.expected_votes >= 3,
+            is_majority: ring(&board.view, &m).is_majority,
+            primary_is_here: primary.is_none_or(|node| m.has(&node.id) == Some(true)),
+        })
+    });
+    if has_missed {
+        say!(
+            WARN,
+            "started beside nobody who would know whether this node's grant was revoked: it is not believed"
+        );
+        distrust(board)?;
+    }
+    Ok(())
 }
 
 /// R9 for a node that found out by itself: what is recorded now is not to be believed.

@@ -19,7 +19,9 @@ use super::election;
 use super::ready::{self, Server, Up};
 use super::record::Board;
 use super::standby::Follow;
-use super::{Step, failed, monitor, recovery, repair, slots, standby, statement, stop, validate};
+use super::{
+    Step, attempt, failed, monitor, recovery, repair, slots, standby, statement, stop, validate,
+};
 
 pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable() {
@@ -101,6 +103,9 @@ fn is_primary_already() -> Outcome {
 
 fn start_standby(ctx: &Context<'_>) -> Step<()> {
     let board = Board::read(ctx)?;
+    if ctx.promise() == Promise::Sync {
+        attempt::arrive(&board)?;
+    }
     match already_running(ctx)? {
         Some(Up::Answers(running)) => return announce(&board, *running),
         Some(Up::Recovers) => {

@@ -34,6 +34,37 @@ pub fn is_inside(place: Place) -> bool {
     place.is_quorate || row_decides
 }
 
+/// What is around a standby whose server was just started, or found by a Pacemaker that just began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    pub is_quorate: bool,
+    /// As in [`Place`].
+    pub quorum_decides: bool,
+    /// As in [`Place`].
+    pub has_row: bool,
+    /// Three votes or more, or a quorum device, whose own vote is not among those that are expected when a node starts alone (seen:
+    /// 2 expected of 3, and quorate).
+    pub outvotes: bool,
+    /// As in [`Ring`].
+    pub is_majority: bool,
+    /// The primary whose contract is recorded is in the ring.
+    pub primary_is_here: bool,
+}
+
+/// Whether the primary may have gone on without this node while it was away, in a partition of which no node is here. A quorum
+/// device gives its vote to one partition after the other, and keeps nothing: with it one of two nodes has quorum that starts when the
+/// other one is down, and by its own CIB it may be promoted. The same goes for unequal votes. With fewer than three votes no
+/// primary goes on without a node that is out of reach (R1), and a lock's row is asked at every promotion.
+#[must_use]
+pub fn may_have_missed(arrival: Arrival) -> bool {
+    arrival.is_quorate
+        && arrival.quorum_decides
+        && !arrival.has_row
+        && arrival.outvotes
+        && !arrival.is_majority
+        && !arrival.primary_is_here
+}
+
 /// The note after a look at the cluster: made while this node is not inside ([`is_inside`]), dropped when the primary has
 /// written a later record.
 #[must_use]
@@ -207,6 +238,43 @@ pub fn look(old: Notes, now: Around<'_>, seen: Option<&SyncRecord>) -> (Notes, b
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_arrives_by_a_vote_that_is_no_node_may_have_missed_a_revocation() {
+        let alone = Arrival {
+            is_quorate: true,
+            quorum_decides: true,
+            has_row: false,
+            outvotes: true,
+            is_majority: false,
+            primary_is_here: false,
+        };
+        assert!(may_have_missed(alone));
+        type Change = fn(&mut Arrival);
+        let changes: [(&str, Change); 6] = [
+            ("the primary grants anew, or has not gone on", |a| {
+                a.primary_is_here = true
+            }),
+            ("whoever had quorum shares a node with it", |a| {
+                a.is_majority = true
+            }),
+            ("the row says who was revoked", |a| a.has_row = true),
+            ("of two no primary goes on by quorum", |a| {
+                a.outvotes = false
+            }),
+            ("nor where quorum stops nobody", |a| {
+                a.quorum_decides = false
+            }),
+            ("it is outside, which is another matter", |a| {
+                a.is_quorate = false
+            }),
+        ];
+        for (why, change) in changes {
+            let mut arrival = alone;
+            change(&mut arrival);
+            assert!(!may_have_missed(arrival), "{why}");
+        }
+    }
 
     fn ring(id: &str, is_majority: bool) -> Ring<'_> {
         Ring { id, is_majority }

@@ -162,7 +162,7 @@ pub(crate) fn two_nodes_with_a_quorum_device_survive_the_loss_of_either() -> Res
     )?;
     stage.step(
         "the one that was lost first starts first",
-        Allowed::failover().waiting(),
+        Allowed::failover().waiting().restarts(1),
         first_lost_starts_first,
     )
 }

@@ -1,7 +1,7 @@
 //! Rules taken away, one at a time. The functions of `decide` stay as they are: what they are told is
 //! altered, or what is done with their answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use expgsql::decide::contract::{Facts, Revocation};
@@ -118,17 +118,12 @@ impl Mutation {
                     )
                 };
                 facts.revoked = facts.standbys.keys().map(noted).collect();
+                all_have_it(facts);
             }
-            // With a quorum device's vote the copies of those who have quorum may be none but the primary's: the time is all there is.
-            Self::SettleTooShort => {
-                if let Some(partition) = &mut facts.partition {
-                    partition.has_device = true;
-                }
-            }
+            // With a quorum device no copy need be seen: the time is all there is.
+            Self::SettleTooShort | Self::PresentByTheCib => all_have_it(facts),
             Self::RelaxWithoutSettling => {
-                if let Some(partition) = &mut facts.partition {
-                    partition.has_device = true;
-                }
+                all_have_it(facts);
                 for note in facts.revoked.values_mut() {
                     note.at = now.saturating_sub(settle);
                 }
@@ -155,7 +150,6 @@ impl Mutation {
             | Self::RaiseUnconfirmed
             | Self::PromoteUnconfirmed
             | Self::LargerPositionWins
-            | Self::PresentByTheCib
             | Self::StateWhileReceiving
             | Self::StateBeforeReplay
             | Self::TargetUnseen
@@ -267,6 +261,12 @@ impl Mutation {
             }
         }
     }
+}
+
+/// R1 (b), (c): nobody looks whether those who have to know of a revocation have it.
+fn all_have_it(facts: &mut Facts) {
+    let names = facts.standbys.keys();
+    facts.copies = names.map(|name| (name.clone(), BTreeSet::new())).collect();
 }
 
 fn catch_up(facts: &mut Facts) {

@@ -321,7 +321,12 @@ impl Round<'_> {
             .any(ContractStep::asks_for_copies)
         {
             facts.copies = self.copies(board);
-            if is_out!(NoSettleTime) {
+            let is_believed = [
+                is_out!(NoSettleTime),
+                is_out!(RelaxWithoutRevoking),
+                is_out!(MembersByTheCib),
+            ];
+            if is_believed.contains(&true) {
                 let all = facts.standbys.keys();
                 facts.copies = all.map(|name| (name.clone(), BTreeSet::new())).collect();
             }

@@ -134,12 +134,12 @@ fn bare(line: &str) -> &str {
 
 /// What postgresql.conf says; the last one counts.
 fn data_directory(text: &str) -> Option<PathBuf> {
-    let values = text.lines().map(bare).filter_map(|line| {
+    let mut values = text.lines().map(bare).filter_map(|line| {
         let rest = line.strip_prefix("data_directory")?.trim_start();
         let value = rest.strip_prefix('=').unwrap_or(rest).trim();
         Some(PathBuf::from(value.trim_matches('\'')))
     });
-    values.last()
+    values.next_back()
 }
 
 /// `PGDATA` in a unit and in what is dropped in beside it; the last one counts.
@@ -153,14 +153,16 @@ fn data_of(root: &Path, unit: &str, file: Option<&Path>) -> Option<PathBuf> {
         texts.extend(more.map(|name| text(&dir.join(name))));
     }
     let lines = texts.iter().flat_map(|text| text.lines());
-    let values = lines.filter_map(|line| {
+    let mut values = lines.filter_map(|line| {
         let assignments = line.trim().strip_prefix("Environment=")?;
-        let words = assignments
+        let mut words = assignments
             .split_whitespace()
             .map(|word| word.trim_matches(['"', '\'']));
-        words.filter_map(|word| word.strip_prefix("PGDATA=")).last()
+        words
+            .rfind(|word| word.starts_with("PGDATA="))?
+            .strip_prefix("PGDATA=")
     });
-    values.last().map(PathBuf::from)
+    values.next_back().map(PathBuf::from)
 }
 
 #[cfg(test)]

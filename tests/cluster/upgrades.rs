@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use lab::{
-    Agent, Allowed, Builder, Cluster, OtherMinor, OtherServer, RepMode, Result, Site, Suite,
+    Agent, Allowed, Builder, Cluster, ConfigStyle, Layout, OtherMinor, OtherServer, RepMode,
+    Result, Site, Suite,
 };
 
 use super::commands::PROGRAM;
@@ -71,7 +72,7 @@ pub(crate) fn the_agent_is_replaced_node_by_node() -> Result<()> {
     stage.step(
         "an old primary is killed beside it",
         Allowed::failover()
-            .restarts(1)
+            .restarts(2)
             .failing(lab::Whose::Anybodys, "monitor", "", 1),
         |stage| {
             lab.kill_postmaster(first)?;
@@ -169,17 +170,17 @@ fn versions(lab: &Cluster) -> Result<BTreeMap<String, String>> {
 }
 
 pub(crate) fn postgresql_gets_a_major_version_by_pg_upgrade() -> Result<()> {
-    let stage = set(expgsql()?, |builder| builder)?;
-    let lab = &stage.lab;
-    let layout = lab.layout();
-    let Some(new) = OtherServer::after(layout.version) else {
+    let old = Layout::find(ConfigStyle::DataDirectory)?;
+    let Some(new) = OtherServer::after(old.version) else {
         return Err(lab::Error::LeftOut(format!(
             "there is no newer PostgreSQL than {} for a lab",
-            layout.version
+            old.version
         )));
     };
-    let (old_bin, new_bin) = (layout.bin.display().to_string(), new.programs()?);
-    let new_bin = new_bin.display().to_string();
+    let new_bin = new.programs()?.display().to_string();
+    let old_bin = old.bin.display().to_string();
+    let stage = set(expgsql()?, |builder| builder.also_server(new))?;
+    let lab = &stage.lab;
     commands(lab)?;
     let meant = [
         ("/usr/lib/postgresql/15/bin", old_bin.as_str()),
@@ -191,7 +192,11 @@ pub(crate) fn postgresql_gets_a_major_version_by_pg_upgrade() -> Result<()> {
     let before = versions(lab)?;
     stage.step(
         "as the page says",
-        Allowed::nothing().waiting().restarts(3).copies(2),
+        Allowed::nothing()
+            .waiting()
+            .promotions(1)
+            .restarts(4)
+            .copies(2),
         |_| {
             follow(
                 lab,

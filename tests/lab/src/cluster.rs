@@ -84,6 +84,12 @@ impl Builder {
         self
     }
 
+    /// A PostgreSQL that the hosts have beside theirs, see [`OtherServer::programs`].
+    pub fn also_server(mut self, server: OtherServer) -> Self {
+        self.spec.also_server = Some(server);
+        self
+    }
+
     /// What kind of site it is. Default: what [`SITE_VARIABLE`](crate::site::SITE_VARIABLE) says, else a plain one. A scenario that
     /// itself sets what a site would set stays on the plain one by itself; one that rests on the plain one in another way says so here.
     pub fn site(mut self, site: Site) -> Self {
@@ -207,7 +213,10 @@ impl Builder {
         for suite in self.spec.suites.values() {
             debian::prepare(Some(*suite), &base)?;
         }
-        if let Some(server) = self.spec.server {
+        for server in [self.spec.server, self.spec.also_server]
+            .into_iter()
+            .flatten()
+        {
             other_server::prepare(server, &base)?;
         }
         let name = self.name.unwrap_or_else(unused_name);
@@ -634,7 +643,9 @@ fn hosts(
     init: &BTreeMap<String, ProcessId>,
 ) -> Hosts {
     let host = |name: &str, number: u8| {
-        let root = Root::of(spec.suite_of(name), base).with_server(spec.server, base);
+        let root = Root::of(spec.suite_of(name), base)
+            .with_server(spec.server, base)
+            .and_server(spec.also_server, base);
         Node::new(name, number, dir, &root, init.get(name).copied())
     };
     let nodes = spec

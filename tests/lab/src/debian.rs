@@ -119,6 +119,8 @@ pub(crate) struct Root {
     path: Option<PathBuf>,
     /// A PostgreSQL that is in none, and the directory of the labs, below which it is.
     server: Option<(OtherServer, PathBuf)>,
+    /// One more beside it.
+    also: Option<(OtherServer, PathBuf)>,
 }
 
 impl Root {
@@ -127,6 +129,7 @@ impl Root {
         Self {
             path: None,
             server: None,
+            also: None,
         }
     }
 
@@ -134,6 +137,20 @@ impl Root {
     pub(crate) fn with_server(mut self, server: Option<OtherServer>, base: &Path) -> Self {
         self.server = server.map(|server| (server, base.to_owned()));
         self
+    }
+
+    /// The same with one more PostgreSQL beside its own.
+    pub(crate) fn and_server(mut self, server: Option<OtherServer>, base: &Path) -> Self {
+        self.also = server.map(|server| (server, base.to_owned()));
+        self
+    }
+
+    /// Every PostgreSQL that is not in it, and the directory below which it is.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = (OtherServer, &Path)> {
+        let all = [self.server.as_ref(), self.also.as_ref()];
+        all.into_iter()
+            .flatten()
+            .map(|(server, base)| (*server, base.as_path()))
     }
 
     /// A PostgreSQL that is not in it, and the directory below which it is.
@@ -147,7 +164,11 @@ impl Root {
         let path = suite
             .filter(|suite| !suite.is_the_machine_s())
             .map(|suite| base.join(directory(suite)));
-        Self { path, server: None }
+        Self {
+            path,
+            server: None,
+            also: None,
+        }
     }
 
     /// A place in it, as the lab machine sees it; `at` is absolute.

@@ -21,6 +21,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::debian::Root;
 use crate::error::{Error, Result};
 use crate::network::Switch;
+use crate::other_server::OtherServer;
 use crate::poll;
 use crate::process::{Cmd, Output, Process, ProcessId};
 
@@ -239,10 +240,13 @@ impl Node {
             );
         }
         // The script is in BASE/LAB/HOST, and stays there when something is mounted over BASE: a path that is looked up anew is not.
-        let server = self.root.server().map_or_else(String::new, |(it, base)| {
+        let mounted = |(it, base): (OtherServer, &Path)| {
             let (base, server) = (base.display(), it.directory());
-            format!("mkdir -p {base}/{server}\nmount --no-canonicalize --bind ../../{server} {base}/{server}\n")
-        });
+            format!(
+                "mkdir -p {base}/{server}\nmount --no-canonicalize --bind ../../{server} {base}/{server}\n"
+            )
+        };
+        let servers: String = self.root.servers().map(mounted).collect();
         Ok(format!(
             "set -e
 hostname {name}
@@ -252,7 +256,7 @@ mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs -o mode=1777 tmpfs /tmp
-{server}cat /proc/sys/kernel/random/uuid >/run/boot_id
+{servers}cat /proc/sys/kernel/random/uuid >/run/boot_id
 chmod 444 /run/boot_id
 mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
 mkdir -p /run/lock /run/user /run/resource-agents

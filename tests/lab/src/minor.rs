@@ -17,7 +17,7 @@ const FETCH: Duration = Duration::from_secs(600);
 pub struct OtherMinor {
     /// As apt has it, `15.20-0+deb12u1`.
     pub version: String,
-    /// The server and the client.
+    /// The server, the client, and their library.
     pub packages: Vec<PathBuf>,
 }
 
@@ -45,7 +45,11 @@ impl OtherMinor {
                 installed.trim()
             )));
         };
-        let names = [server, format!("postgresql-client-{major}")];
+        let names = [
+            server,
+            format!("postgresql-client-{major}"),
+            "libpq5".to_owned(),
+        ];
         let dir = place::base()?.join(format!(".minor-{version}"));
         if !dir.exists() {
             // Another test may be at it.

@@ -116,13 +116,15 @@ impl OtherServer {
         crate::postgres::version(&self.bin(&base))
     }
 
-    /// The next major version after this one.
+    /// Debian's next major version after this one.
     #[must_use]
     pub fn after(major: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|server| server.major() > major)
+        let is_debian_s = |server: &Self| matches!(server.source(), Source::Suite(_));
+        let all = Self::ALL.into_iter().filter(is_debian_s);
+        all.into_iter().find(|server| server.major() > major)
     }
 
-    /// Where its programs are, on the machine and on every host. Makes its directory, if that is not there.
+    /// Where its programs are, on the machine and on every host that has it. Makes its directory, if that is not there.
     ///
     /// # Errors
     /// Those of making it.

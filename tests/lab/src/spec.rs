@@ -112,6 +112,9 @@ pub struct Spec {
     /// A PostgreSQL that the hosts' suite does not have; `None`: the newest that it has.
     #[serde(default)]
     pub server: Option<OtherServer>,
+    /// Another PostgreSQL that the hosts have beside theirs, for an upgrade.
+    #[serde(default)]
+    pub also_server: Option<OtherServer>,
     /// What kind of site it is.
     #[serde(default)]
     pub site: Site,
@@ -150,6 +153,7 @@ impl Default for Spec {
             suite: None,
             suites: BTreeMap::new(),
             server: None,
+            also_server: None,
             site: Site::Plain,
         }
     }

@@ -36,6 +36,14 @@ fn set(agent: Agent, adapt: impl FnOnce(Builder) -> Builder) -> Result<Stage> {
     Ok(stage)
 }
 
+/// What has to be fetched. Where that is not to be had there is nothing to upgrade to, and the closing line counts it.
+fn had<T>(fetched: Result<T>) -> Result<T> {
+    fetched.map_err(|error| match error {
+        lab::Error::LeftOut(why) => lab::Error::LeftOut(why),
+        other => lab::Error::LeftOut(other.to_string()),
+    })
+}
+
 /// The commands are in PATH, as by the package.
 fn commands(lab: &Cluster) -> Result<()> {
     lab.nodes().iter().try_for_each(|node| {
@@ -120,7 +128,7 @@ pub(crate) fn the_agent_is_replaced_node_by_node() -> Result<()> {
 }
 
 pub(crate) fn postgresql_gets_a_minor_version_node_by_node() -> Result<()> {
-    let other = OtherMinor::fetch()?;
+    let other = had(OtherMinor::fetch())?;
     let stage = set(expgsql()?, |builder| builder)?;
     let lab = &stage.lab;
     commands(lab)?;
@@ -177,7 +185,7 @@ pub(crate) fn postgresql_gets_a_major_version_by_pg_upgrade() -> Result<()> {
             old.version
         )));
     };
-    let new_bin = new.programs()?.display().to_string();
+    let new_bin = had(new.programs())?.display().to_string();
     let old_bin = old.bin.display().to_string();
     let stage = set(expgsql()?, |builder| builder.also_server(new))?;
     let lab = &stage.lab;

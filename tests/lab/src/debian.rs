@@ -445,6 +445,7 @@ mod tests {
         let root = Root {
             path: Some(dir.clone()),
             server: None,
+            also: None,
         };
         let (found, none) = (root.owner("postgres"), root.owner("hacluster"));
         std::fs::remove_dir_all(dir).unwrap();

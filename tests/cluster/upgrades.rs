@@ -38,10 +38,7 @@ fn set(agent: Agent, adapt: impl FnOnce(Builder) -> Builder) -> Result<Stage> {
 
 /// What has to be fetched. Where that is not to be had there is nothing to upgrade to, and the closing line counts it.
 fn had<T>(fetched: Result<T>) -> Result<T> {
-    fetched.map_err(|error| match error {
-        lab::Error::LeftOut(why) => lab::Error::LeftOut(why),
-        other => lab::Error::LeftOut(other.to_string()),
-    })
+    fetched.map_err(|error| lab::Error::LeftOut(error.to_string()))
 }
 
 /// The commands are in PATH, as by the package.

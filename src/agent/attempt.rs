@@ -68,7 +68,13 @@ pub(super) fn arrive(board: &Board<'_, '_>) -> Step<()> {
         return Ok(());
     }
     let record = board.sync_record()?;
-    let primary = record.as_ref().and_then(|r| board.view.node(&r.primary));
+    // A primary that is no node of the cluster any more is nowhere. Without a record nothing was granted.
+    let is_here = |m: &Membership| {
+        record.as_ref().is_none_or(|record| {
+            let node = board.view.node(&record.primary);
+            node.is_some_and(|node| m.has(&node.id) == Some(true))
+        })
+    };
     let has_missed = read_membership(board.ctx).map_or(true, |m| {
         distrust::may_have_missed(Arrival {
             is_quorate: m.quorate,
@@ -76,13 +82,14 @@ pub(super) fn arrive(board: &Board<'_, '_>) -> Step<()> {
             has_row,
             outvotes: m.has_device || m.expected_votes >= 3,
             is_majority: ring(&board.view, &m).is_majority,
-            primary_is_here: primary.is_none_or(|node| m.has(&node.id) == Some(true)),
+            primary_is_here: is_here(&m),
         })
     });
     if has_missed {
         say!(
             WARN,
-            "started beside nobody who would know whether this node's grant was revoked: it is not believed"
+            "started beside nobody who would know whether this node's grant was revoked: it is not believed; bring the primary's node back, or, if \
+             that can't be done, expgsql cluster reset-master"
         );
         distrust(board)?;
     }

@@ -4,6 +4,7 @@
 use crate::decide::distrust::{self, Around, Arrival, Attempt, Notes, Place, Ring};
 use crate::log::say;
 use crate::model::cluster_view::{ClusterView, NoQuorumPolicy, NodeKind};
+use crate::model::sync_record::SyncRecord;
 use crate::pacemaker::quorum::{self, Membership};
 use crate::sys::boot_clock;
 use crate::trial::is_out;
@@ -50,32 +51,44 @@ pub(super) fn is_trusted(board: &Board<'_, '_>) -> Step<bool> {
     if is_out!(NoDistrust) {
         return Ok(true);
     }
-    look(board, distrust::is_inside(place(board)))
+    let owes = statement::notes(board)?.owes_arrival;
+    look(board, distrust::is_inside(place(board)), owes)
 }
 
-/// R9 for a standby that was just started, or found by a Pacemaker that just began: until then nobody on this node looked. Where the
-/// membership can't be read, a revocation may have been missed.
+/// R9 for a standby that was just started, or found by a Pacemaker that just began: until then nobody on this node looked.
 pub(super) fn arrive(board: &Board<'_, '_>) -> Step<()> {
     if is_out!(NoDistrust) {
         return Ok(());
     }
+    look(board, distrust::is_inside(place(board)), true).map(drop)
+}
+
+/// The same where the cluster or the server can't be asked now: before this node's grant is believed.
+pub(super) fn owe_arrival(ctx: &Context<'_>) -> Step<()> {
+    let old = load(ctx)?;
+    let mut state = old.clone();
+    state.owes_arrival = true;
+    state.save(ctx, &old)
+}
+
+/// Where the membership can't be read, a revocation may have been missed.
+fn may_have_missed(board: &Board<'_, '_>, record: Option<&SyncRecord>) -> bool {
     let Place {
         quorum_decides,
         has_row,
         ..
     } = place(board);
     if has_row || !quorum_decides {
-        return Ok(());
+        return false;
     }
-    let record = board.sync_record()?;
     // A primary that is no node of the cluster any more is nowhere. Without a record nothing was granted.
     let is_here = |m: &Membership| {
-        record.as_ref().is_none_or(|record| {
+        record.is_none_or(|record| {
             let node = board.view.node(&record.primary);
             node.is_some_and(|node| m.has(&node.id) == Some(true))
         })
     };
-    let has_missed = read_membership(board.ctx).map_or(true, |m| {
+    read_membership(board.ctx).map_or(true, |m| {
         distrust::may_have_missed(Arrival {
             is_quorate: m.quorate,
             quorum_decides,
@@ -84,27 +97,28 @@ pub(super) fn arrive(board: &Board<'_, '_>) -> Step<()> {
             is_majority: ring(&board.view, &m).is_majority,
             primary_is_here: is_here(&m),
         })
-    });
+    })
+}
+
+/// R9 for a node that found out by itself: what is recorded now is not to be believed.
+pub(super) fn distrust(board: &Board<'_, '_>) -> Step<()> {
+    look(board, false, false).map(drop)
+}
+
+/// `arrives`: nobody on this node looked before.
+fn look(board: &Board<'_, '_>, is_inside: bool, arrives: bool) -> Step<bool> {
+    let ctx = board.ctx;
+    let old = statement::notes(board)?;
+    let record = board.sync_record()?;
+    let has_missed = arrives && is_inside && may_have_missed(board, record.as_ref());
     if has_missed {
         say!(
             WARN,
             "started beside nobody who would know whether this node's grant was revoked: it is not believed; bring the primary's node back, or, if \
              that can't be done, expgsql cluster reset-master"
         );
-        distrust(board)?;
     }
-    Ok(())
-}
-
-/// R9 for a node that found out by itself: what is recorded now is not to be believed.
-pub(super) fn distrust(board: &Board<'_, '_>) -> Step<()> {
-    look(board, false).map(drop)
-}
-
-fn look(board: &Board<'_, '_>, is_inside: bool) -> Step<bool> {
-    let ctx = board.ctx;
-    let old = statement::notes(board)?;
-    let record = board.sync_record()?;
+    let is_inside = is_inside && !has_missed;
     let notes = Notes {
         distrust: old.distrust,
         attempt: old.attempt.clone(),
@@ -125,6 +139,7 @@ fn look(board: &Board<'_, '_>, is_inside: bool) -> Step<bool> {
     state.distrust = notes.distrust;
     state.attempt = notes.attempt;
     state.outside = notes.outside;
+    state.owes_arrival &= !arrives;
     state.save(ctx, &old)?;
     Ok(is_trusted)
 }

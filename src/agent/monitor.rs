@@ -44,6 +44,7 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable()
         && let Some(answer) = repair::answer(ctx)?
     {
+        owe_arrival(ctx)?;
         return Ok(answer);
     }
     let running = match ctx.postmaster()? {
@@ -61,7 +62,11 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
         Lease::Over(reason) => return step_down(ctx, reason),
         lease @ (Lease::None | Lease::Kept { .. }) => lease,
     };
-    let (mut server, detour) = match look(ctx, running.clone()) {
+    let seen = look(ctx, running.clone());
+    if seen.is_err() && standby::has_signal(ctx)? {
+        owe_arrival(ctx)?;
+    }
+    let (mut server, detour) = match seen {
         Ok(seen) => seen,
         Err(SqlError::TimedOut(..)) if running.frozen => {
             return Ok(failed(
@@ -110,6 +115,14 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
         ) => Ok(kept(ctx, notice)),
         (outcome, _) => Ok(outcome),
     }
+}
+
+/// R9, where a Pacemaker that just began finds a server of which it can't be judged now.
+fn owe_arrival(ctx: &Context<'_>) -> Step<()> {
+    if ctx.env.is_probe() && ctx.promise() == Promise::Sync {
+        attempt::owe_arrival(ctx)?;
+    }
+    Ok(())
 }
 
 pub(super) fn promoted_slave() -> Outcome {
@@ -196,6 +209,7 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
                 "monitor: the cluster's state is unknown",
                 reason = failure.text()
             );
+            owe_arrival(ctx)?;
             return ok;
         }
     };
@@ -213,8 +227,8 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
         return Ok(failed(reason));
     }
     if ctx.promise() == Promise::Sync {
-        if ctx.env.is_probe() {
-            tolerate(attempt::arrive(&board));
+        if ctx.env.is_probe() && attempt::arrive(&board).is_err() {
+            owe_arrival(ctx)?;
         }
         tolerate(distrust(&mut board));
     }

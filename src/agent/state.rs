@@ -48,6 +48,9 @@ pub(super) struct State {
     /// R9: a promotion of this node that was begun, and may not have taken place.
     #[serde(default)]
     pub(super) attempt: Option<Attempt>,
+    /// R9: a Pacemaker that just began found the server, and whether a revocation was missed is still to be judged.
+    #[serde(default)]
+    pub(super) owes_arrival: bool,
     /// The lock's epoch when this node took it.
     pub(super) lock_epoch: Option<u64>,
     /// When the last renewal of the lock that was confirmed was sent; time since the machine started.
@@ -283,6 +286,7 @@ mod tests {
                 ring: "1.8".to_owned(),
                 weight: 2,
             }),
+            owes_arrival: true,
             lock_epoch: Some(5),
             lock_confirmed: since_boot,
             idle: 2,

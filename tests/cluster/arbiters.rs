@@ -164,6 +164,11 @@ pub(crate) fn two_nodes_with_a_quorum_device_survive_the_loss_of_either() -> Res
         "the one that was lost first starts first",
         Allowed::failover().waiting().restarts(1),
         first_lost_starts_first,
+    )?;
+    stage.step(
+        "the same, and its server, which runs already when Pacemaker begins, lets the agent in later",
+        Allowed::failover().waiting().restarts(1),
+        first_lost_lets_in_later,
     )
 }
 
@@ -293,6 +298,40 @@ fn split(stage: &Stage) -> Result<()> {
 /// The primary went on without the other one, and is lost, too. With the device's vote the other one has quorum when it starts; by its own
 /// CIB it has every acknowledged commit.
 fn first_lost_starts_first(stage: &Stage) -> Result<()> {
+    let standby = both_lost(stage)?;
+    stage.lab.power_on(standby)?;
+    is_not_believed(stage, standby)
+}
+
+/// The first look of its Pacemaker finds a server of which nothing can be judged.
+fn first_lost_lets_in_later(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let hba = lab.postgres(lab.primary()?).sql("show hba_file")?;
+    let hba = hba.as_str();
+    let standby = both_lost(stage)?;
+    let server = lab.postgres(standby);
+    lab.power_on_after(standby, |node| {
+        node.run(&["cp", "-p", hba, "/root/let-in"])?.ok()?;
+        let nobody = "1i local all all reject\\nhost all all all reject";
+        node.run(&["sed", "-i", nobody, hba])?.ok()?;
+        server.start()
+    })?;
+    lab.eventually("its Pacemaker knows the server", LIMIT, |_| {
+        let known = standby.run(&["crm_mon", "-1"]);
+        let known = known.map_err(|error| error.to_string())?.text();
+        if known.contains("Unpromoted") {
+            Ok(())
+        } else {
+            Err(known)
+        }
+    })?;
+    standby.run(&["cp", "-p", "/root/let-in", hba])?.ok()?;
+    server.signal("HUP")?;
+    is_not_believed(stage, standby)
+}
+
+/// The standby that was lost first, when the primary is lost, too.
+fn both_lost(stage: &Stage) -> Result<&Node> {
     let lab = &stage.lab;
     let primary = lab.primary()?;
     let standby = other_than(stage, primary)?;
@@ -300,7 +339,12 @@ fn first_lost_starts_first(stage: &Stage) -> Result<()> {
     is_gone(stage, standby)?;
     stage.writes_go_on()?;
     lab.power_off(primary)?;
-    lab.power_on(standby)?;
+    Ok(standby)
+}
+
+/// Alone and with quorum it stays a standby, and the primary serves when it is back.
+fn is_not_believed(stage: &Stage, standby: &Node) -> Result<()> {
+    let lab = &stage.lab;
     lab.eventually("it runs, and has quorum", LIMIT, |lab| {
         let seen = standby.run(&["corosync-quorumtool", "-s"]);
         let seen = seen.map_err(|error| error.to_string())?.text();
@@ -312,6 +356,7 @@ fn first_lost_starts_first(stage: &Stage) -> Result<()> {
     lab.holds_for("nobody is promoted", lab.spec().token * 4, |lab| {
         is_not_promoted(lab, standby)
     })?;
+    let primary = other_than(stage, standby)?;
     lab.power_on(primary)?;
     lab.wait_healthy(LIMIT)?;
     expect(lab.primary()?.name() == primary.name(), || {

@@ -96,6 +96,20 @@ pub(super) fn whom_to_follow(board: &Board<'_, '_>) -> Step<Follow> {
     })
 }
 
+/// Whether this standby follows nobody because of a statement that was never made: whoever is to make it was ended in between, say.
+/// The primary knows nothing of it, and would go on without this standby for ever.
+pub(super) fn is_owed(board: &Board<'_, '_>) -> Step<bool> {
+    let recorded = recorded_epoch(board)?;
+    let detached = notes(board)?.detached.filter(|epoch| recorded <= *epoch);
+    if detached.is_none() {
+        return Ok(false);
+    }
+    Ok(match own_stated(board.ctx)? {
+        Stated::About(latest) => Some(latest) < detached,
+        Stated::Nothing | Stated::Something => true,
+    })
+}
+
 /// What this standby states, where its WAL ends at `position`.
 pub(super) fn at(board: &Board<'_, '_>, position: WalPosition) -> Step<Statement> {
     let is_witness = promote::own_ground(board, &position.lineage)? == Ok(Ground::Claimed);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lab::resources::RESOURCE;
-use lab::{Agent, Allowed, Builder, Cluster, Node, RepMode, Result};
+use lab::{Agent, Allowed, Builder, Cluster, Node, Output, RepMode, Result, Whose};
 
 use super::comes_back::diverge;
 use super::machines::{most_important_standby, standby_ahead};
@@ -71,6 +71,15 @@ const BESIDE: [&str; 12] = [
     "follow-spawned",
     "follow-connects",
     "notify-withdrawn",
+];
+
+/// Of a standby that is to say how far it reaches, for a promotion that then does not come about.
+const STATED: [&str; 5] = [
+    "statement-noted",
+    "statement-conf",
+    "statement-reloaded",
+    "statement-alone",
+    "statement-made",
 ];
 
 /// Of a primary whose standby leaves.
@@ -157,7 +166,7 @@ pub(crate) fn the_agent_may_be_killed_at_any_point_of_a_switchover() -> Result<(
         }
         stage.step(
             &format!("switchover {round}"),
-            Allowed::whatever(),
+            Allowed::killed(4),
             |stage| {
                 let roles = Roles::of(stage)?;
                 // Two in a row: the second strikes where the first one's consequences are dealt with.
@@ -201,7 +210,7 @@ pub(crate) fn the_agent_may_be_killed_at_any_point_of_stop_start_and_monitor() -
         }
         stage.step(
             &format!("a standby leaves {round}"),
-            Allowed::whatever(),
+            Allowed::killed(5),
             |stage| {
                 let roles = Roles::of(stage)?;
                 let plan = [
@@ -221,7 +230,7 @@ pub(crate) fn the_agent_may_be_killed_at_any_point_of_stop_start_and_monitor() -
         }
         stage.step(
             &format!("restarted in place {round}"),
-            Allowed::whatever(),
+            Allowed::killed(1).failing(Whose::Anybodys, "monitor", "PostgreSQL does not run", 1),
             |stage| {
                 let roles = Roles::of(stage)?;
                 let plan = [restarted.arm(stage, roles.primary, 1)?];
@@ -232,7 +241,7 @@ pub(crate) fn the_agent_may_be_killed_at_any_point_of_stop_start_and_monitor() -
     }
     stage.step(
         "all are stopped and started",
-        Allowed::whatever(),
+        Allowed::killed(1).restarts(6),
         |stage| {
             let roles = Roles::of(stage)?;
             let plan = [election.arm(stage, roles.next, 1)?];
@@ -248,7 +257,7 @@ pub(crate) fn the_agent_may_be_killed_at_any_point_of_stop_start_and_monitor() -
     )?;
     stage.step(
         "a promotion is prepared, and does not come about",
-        Allowed::whatever(),
+        Allowed::killed(1),
         |stage| {
             let roles = Roles::of(stage)?;
             let plan = [epoch.arm(stage, roles.primary, 1)?];
@@ -259,9 +268,26 @@ pub(crate) fn the_agent_may_be_killed_at_any_point_of_stop_start_and_monitor() -
             settle(stage, &plan)
         },
     )?;
+    // Nobody else hears that the standby has begun: it must say so itself, or the primary goes on without it for ever.
+    let stated = Pending::of(&STATED);
+    for round in 1.. {
+        if stated.is_over() {
+            break;
+        }
+        stage.step(
+            &format!("a standby is killed on its way to a statement {round}"),
+            Allowed::killed(1),
+            |stage| {
+                let roles = Roles::of(stage)?;
+                let plan = [stated.arm(stage, roles.next, 1)?];
+                notified(&stage.lab, roles.next, roles.next)?;
+                settle(stage, &plan)
+            },
+        )?;
+    }
     stage.step(
         "the chosen one has less, and its notification is killed",
-        Allowed::whatever(),
+        Allowed::killed(2),
         |stage| {
             let roles = Roles::of(stage)?;
             let plan = [
@@ -272,7 +298,8 @@ pub(crate) fn the_agent_may_be_killed_at_any_point_of_stop_start_and_monitor() -
             settle(stage, &plan)
         },
     )?;
-    end(&stage, &pending)
+    end(&stage, &pending)?;
+    end(&stage, &[stated])
 }
 
 pub(crate) fn the_agent_may_be_killed_at_any_point_of_a_repair() -> Result<()> {
@@ -289,7 +316,14 @@ pub(crate) fn the_agent_may_be_killed_at_any_point_of_a_repair() -> Result<()> {
     let mut all = Vec::new();
     for (name, points) in groups {
         let pending = Pending::of(&points);
-        stage.step(name, Allowed::whatever(), |stage| {
+        // The pieces that a killed worker has left are seen by the monitor; a rewind that was not noted may end as a copy.
+        let allowed = Allowed::killed(points.len()).copies(2).failing(
+            Whose::Anybodys,
+            "monitor",
+            "a repair was interrupted",
+            points.len(),
+        );
+        stage.step(name, allowed, |stage| {
             let old = diverge(stage)?;
             let plan = [pending.arm_when_off(stage, old)?];
             settle(stage, &plan)?;
@@ -315,7 +349,7 @@ pub(crate) fn the_agent_may_be_killed_wherever_it_uses_the_lock() -> Result<()> 
         }
         stage.step(
             &format!("switchover {round}"),
-            Allowed::whatever(),
+            Allowed::killed(2),
             |stage| {
                 let roles = Roles::of(stage)?;
                 let plan = [
@@ -328,7 +362,7 @@ pub(crate) fn the_agent_may_be_killed_wherever_it_uses_the_lock() -> Result<()> 
         )?;
         stage.step(
             &format!("the standby leaves {round}"),
-            Allowed::whatever(),
+            Allowed::killed(2),
             |stage| {
                 let roles = Roles::of(stage)?;
                 let plan = [
@@ -601,12 +635,17 @@ fn everything(lab: &Cluster, on: bool) -> Result<()> {
 
 /// What a standby is told ahead of a promotion.
 fn prepared(lab: &Cluster, node: &Node, candidate: &Node) -> Result<()> {
+    let answer = notified(lab, node, candidate)?;
+    expect(answer.success(), || format!("notify: {}", answer.text()))
+}
+
+/// The notification ahead of a promotion, and its answer.
+fn notified(lab: &Cluster, node: &Node, candidate: &Node) -> Result<Output> {
     let meta = [
         ("notify_type", "pre"),
         ("notify_operation", "promote"),
         ("notify_promote_uname", candidate.name()),
     ];
     let meta = meta.map(|(name, value)| (format!("OCF_RESKEY_CRM_meta_{name}"), value.to_owned()));
-    let answer = lab.call_agent_with(node, "notify", &meta)?;
-    expect(answer.success(), || format!("notify: {}", answer.text()))
+    lab.call_agent_with(node, "notify", &meta)
 }

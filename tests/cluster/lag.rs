@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use lab::resources::RESOURCE;
-use lab::{Allowed, Cluster, Node, RepMode, Result};
+use lab::{Allowed, Cluster, Node, RepMode, Result, Whose};
 
 use super::stage::{LIMIT, Stage, expect, promised, wrong};
 
@@ -56,17 +56,22 @@ pub(crate) fn a_standby_far_behind_is_nobodys_successor() -> Result<()> {
     )?;
     stage.scene(
         "the primary is killed: nobody else is promoted",
-        Allowed::whatever(),
+        Allowed::failover().waiting().restarts(1).failing(
+            Whose::Anybodys,
+            "monitor",
+            "PostgreSQL does not run",
+            1,
+        ),
         |stage| killed(stage, primary, late),
     )?;
     stage.scene(
         "its machine loses power: nobody is promoted",
-        Allowed::whatever(),
+        Allowed::failover().waiting().restarts(1),
         |stage| lost_power(stage, primary, late),
     )?;
     stage.scene(
         "a switchover does not wait for another that is far behind",
-        Allowed::whatever(),
+        Allowed::switchover().waiting().restarts(1),
         |stage| leaves_behind(stage, primary, late, away),
     )?;
     stage.step(

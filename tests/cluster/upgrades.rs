@@ -103,7 +103,7 @@ pub(crate) fn the_agent_is_replaced_node_by_node() -> Result<()> {
     )?;
     stage.step(
         "node1 is the primary again",
-        Allowed::whatever(),
+        Allowed::switchover(),
         |_| match lab.primary()?.name() == first.name() {
             true => Ok(()),
             false => lab.move_primary(first, LIMIT),
@@ -249,6 +249,8 @@ pub(crate) fn pacemaker_2_and_3_run_one_cluster() -> Result<()> {
             .site(Site::Plain)
             .server(OtherServer::V17)
             .suite_of("node3", other)
+            // Each may follow each.
+            .param("sync_method", "quorum")
             .param(ON_DIVERGENCE, "rewind_or_rebuild")
     })?;
     let lab = &stage.lab;

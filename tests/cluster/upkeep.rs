@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::{Allowed, Cluster, Node, RepMode, Result};
+use lab::{Allowed, Cluster, Node, RepMode, Result, Whose};
 
 use super::stage::{LIMIT, ON_DIVERGENCE, Stage, expect, wrong};
 
@@ -69,7 +69,12 @@ pub(crate) fn neither_an_archive_nor_a_lost_slot_holds_a_cluster_up() -> Result<
     )?;
     stage.step(
         "a slot that the server gives up is made anew",
-        Allowed::whatever(),
+        Allowed::nothing().paused(3).restarts(1).copies(1).failing(
+            Whose::Anybodys,
+            "monitor",
+            "has removed the WAL",
+            1,
+        ),
         given_up,
     )
 }

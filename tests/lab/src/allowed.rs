@@ -107,19 +107,18 @@ impl Allowed {
         }
     }
 
-    /// Whatever Pacemaker makes of what the step does to it, and of what the step itself judges: promotions, servers started
-    /// anew, copies, failures, pauses. But two servers never take writes at once.
-    pub fn whatever() -> Self {
-        const OFTEN: usize = 1000;
+    /// What it may cost that the agent was killed so often, each time in the middle of an operation: that one fails, and
+    /// Pacemaker recovers, by what is there.
+    pub fn killed(times: usize) -> Self {
         let operations = ["start", "stop", "monitor", "promote", "demote", "notify"];
-        operations.into_iter().fold(
-            Self::failover()
-                .waiting()
-                .promotions(OFTEN)
-                .restarts(OFTEN)
-                .copies(OFTEN),
-            |allowed, operation| allowed.failing(Whose::Anybodys, operation, "", OFTEN),
-        )
+        let allowed = Self::failover()
+            .paused(6)
+            .promotions(times)
+            // Demoted, stopped, and started for each.
+            .restarts(3 * times + 1);
+        operations.into_iter().fold(allowed, |allowed, operation| {
+            allowed.failing(Whose::Anybodys, operation, "Killed signal", times)
+        })
     }
 
     /// So many promotions.
@@ -166,6 +165,12 @@ impl Allowed {
     /// Two servers may take writes for so long; none is acknowledged by both, which the step itself must show.
     pub fn both_writable(mut self, time: Duration) -> Self {
         self.both = time;
+        self
+    }
+
+    /// Writes may pause for so many times what it takes to notice that a node is lost.
+    pub fn paused(mut self, times: u32) -> Self {
+        self.pause = Some(times);
         self
     }
 

@@ -26,6 +26,9 @@ pub const CIB_COPY_POLL: Duration = Duration::from_millis(50);
 /// How often a starting or promoting server is asked whether it is ready.
 pub const READY_POLL: Duration = Duration::from_millis(40);
 
+/// How long a promotion is waited for before the lease is looked after: several times in the shortest one.
+pub const PROMOTION_LOOK: Duration = Duration::from_secs(1);
+
 /// How long after pg_ctl a postmaster may take to write its pid file. It takes milliseconds; past
 /// this the server is taken to have ended at once.
 pub const LAUNCH: Duration = Duration::from_secs(5);

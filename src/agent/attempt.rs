@@ -2,8 +2,9 @@
 //! the record with that weight. Decided in `decide::distrust`.
 
 use crate::decide::distrust::{self, Around, Arrival, Attempt, Notes, Place, Ring};
+use crate::decide::eligibility::{Ineligible, Promise};
 use crate::log::say;
-use crate::model::cluster_view::{ClusterView, NoQuorumPolicy, NodeKind};
+use crate::model::cluster_view::{ClusterView, NoQuorumPolicy, NodeView};
 use crate::model::sync_record::SyncRecord;
 use crate::pacemaker::quorum::{self, Membership};
 use crate::sys::boot_clock;
@@ -26,9 +27,10 @@ fn read_membership(ctx: &Context<'_>) -> Step<Membership> {
 /// The ring, and whether it has more than half of all nodes. Votes that are no nodes, as a quorum device's, count
 /// against that: two partitions may have had them one after the other.
 fn ring<'a>(view: &ClusterView, membership: &'a Membership) -> Ring<'a> {
-    let nodes = || view.nodes.values().filter(|n| n.kind == NodeKind::Member);
-    let present = nodes().filter(|n| membership.has(&n.id) == Some(true));
-    let all = nodes().count().max(membership.expected_votes);
+    let present = view
+        .full_nodes()
+        .filter(|n| membership.has(&n.id) == Some(true));
+    let all = view.full_nodes().count().max(membership.expected_votes);
     Ring {
         id: &membership.ring,
         is_majority: membership.quorate && membership.one_vote_each && present.count() * 2 > all,
@@ -37,86 +39,127 @@ fn ring<'a>(view: &ClusterView, membership: &'a Membership) -> Ring<'a> {
 
 fn place(board: &Board<'_, '_>) -> Place {
     let view = &board.view;
-    let nodes = view.nodes.values().filter(|n| n.kind == NodeKind::Member);
     Place {
         is_quorate: view.is_quorate(),
         quorum_decides: view.no_quorum_policy() != NoQuorumPolicy::Ignore,
         has_row: board.ctx.has_lock_row(),
-        nodes: nodes.count(),
+        nodes: view.full_nodes().count(),
     }
 }
 
-/// Notes R9's distrust, or that it is over; the answer is whether this node's grant is to be believed.
-pub(super) fn is_trusted(board: &Board<'_, '_>) -> Step<bool> {
+/// What this node makes of its own copy of the CIB, after a look around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Belief {
+    /// Its grant is to be believed.
+    pub(super) is_trusted: bool,
+    /// Others may have gone on without it: neither its grant nor that it is the recorded primary is to be believed.
+    pub(super) has_missed: bool,
+}
+
+/// Notes R9's distrust, or that it is over.
+pub(super) fn belief(board: &Board<'_, '_>) -> Step<Belief> {
     if is_out!(NoDistrust) {
-        return Ok(true);
+        return Ok(Belief {
+            is_trusted: true,
+            has_missed: false,
+        });
     }
-    let owes = statement::notes(board)?.owes_arrival;
-    look(board, distrust::is_inside(place(board)), owes)
+    look(board, distrust::is_inside(place(board)), Looks::Again)
 }
 
-/// R9 for a standby that was just started, or found by a Pacemaker that just began: until then nobody on this node looked.
+/// R9 for a node whose server was just started, or found by a Pacemaker that just began: until then nobody on it looked.
 pub(super) fn arrive(board: &Board<'_, '_>) -> Step<()> {
     if is_out!(NoDistrust) {
         return Ok(());
     }
-    look(board, distrust::is_inside(place(board)), true).map(drop)
+    look(board, distrust::is_inside(place(board)), Looks::First).map(drop)
 }
 
-/// The same where the cluster or the server can't be asked now: before this node's grant is believed.
-pub(super) fn owe_arrival(ctx: &Context<'_>) -> Step<()> {
+/// The same where the cluster or the server can't be asked now: judged before anything is believed.
+pub(super) fn arrive_unseen(ctx: &Context<'_>) -> Step<()> {
     let old = load(ctx)?;
     let mut state = old.clone();
-    state.owes_arrival = true;
+    state.has_missed = true;
     state.save(ctx, &old)
 }
 
-/// Where the membership can't be read, a revocation may have been missed.
-fn may_have_missed(board: &Board<'_, '_>, record: Option<&SyncRecord>) -> bool {
+/// Whether others may have gone on without this node, by the last look.
+pub(super) fn has_missed(ctx: &Context<'_>) -> Step<bool> {
+    Ok(ctx.promise() == Promise::Sync && load(ctx)?.has_missed)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looks {
+    First,
+    Again,
+}
+
+/// Whether what was missed, if anything, is still unknown here.
+pub(super) fn still_missed(board: &Board<'_, '_>) -> Step<bool> {
+    may_have_missed(board, board.sync_record()?.as_ref())
+}
+
+/// Where the membership can't be read, something may have been missed.
+fn may_have_missed(board: &Board<'_, '_>, record: Option<&SyncRecord>) -> Step<bool> {
     let Place {
         quorum_decides,
         has_row,
         ..
     } = place(board);
-    if has_row || !quorum_decides {
-        return false;
-    }
-    // A primary that is no node of the cluster any more is nowhere. Without a record nothing was granted.
-    let is_here = |m: &Membership| {
-        record.is_none_or(|record| {
-            let node = board.view.node(&record.primary);
-            node.is_some_and(|node| m.has(&node.id) == Some(true))
-        })
+    // Without a record nothing was granted.
+    let Some(record) = record.filter(|_| quorum_decides && !has_row) else {
+        return Ok(false);
     };
-    read_membership(board.ctx).map_or(true, |m| {
-        distrust::may_have_missed(Arrival {
-            is_quorate: m.quorate,
-            quorum_decides,
-            has_row,
-            outvotes: m.has_device || m.expected_votes >= 3,
-            is_majority: ring(&board.view, &m).is_majority,
-            primary_is_here: is_here(&m),
-        })
-    })
+    let Ok(membership) = read_membership(board.ctx) else {
+        return Ok(true);
+    };
+    let nodes = || board.view.full_nodes();
+    let is_here = |node: &NodeView| node.is_online && membership.has(&node.id) == Some(true);
+    let promoted = board
+        .ctx
+        .record(&board.view)?
+        .map(|promotion| promotion.node);
+    let mut concerned = record.eligible.clone();
+    concerned.extend(
+        [&Some(record.primary.clone()), &promoted]
+            .into_iter()
+            .flatten()
+            .map(|node| node.lower().to_owned()),
+    );
+    concerned.remove(board.ctx.me.lower());
+    let joined = nodes().filter(|n| is_here(n) || n.name == board.ctx.me);
+    let all = nodes().count().max(membership.expected_votes);
+    let votes_are_copies = membership.one_vote_each && !membership.has_device;
+    Ok(distrust::may_have_missed(Arrival {
+        is_quorate: membership.quorate,
+        quorum_decides,
+        has_row,
+        outvotes: membership.has_device || membership.expected_votes >= 3,
+        is_majority: if votes_are_copies {
+            ring(&board.view, &membership).is_majority
+        } else {
+            joined.count() * 2 > all
+        },
+        // One that is no node of the cluster any more is nowhere.
+        all_concerned_are_here: concerned
+            .iter()
+            .all(|name| nodes().any(|n| n.name.lower() == name && is_here(n))),
+    }))
 }
 
 /// R9 for a node that found out by itself: what is recorded now is not to be believed.
 pub(super) fn distrust(board: &Board<'_, '_>) -> Step<()> {
-    look(board, false, false).map(drop)
+    look(board, false, Looks::Again).map(drop)
 }
 
-/// `arrives`: nobody on this node looked before.
-fn look(board: &Board<'_, '_>, is_inside: bool, arrives: bool) -> Step<bool> {
+fn look(board: &Board<'_, '_>, is_inside: bool, looks: Looks) -> Step<Belief> {
     let ctx = board.ctx;
     let old = statement::notes(board)?;
     let record = board.sync_record()?;
-    let has_missed = arrives && is_inside && may_have_missed(board, record.as_ref());
+    let asks = looks == Looks::First || old.has_missed;
+    let has_missed = asks && may_have_missed(board, record.as_ref())?;
     if has_missed {
-        say!(
-            WARN,
-            "started beside nobody who would know whether this node's grant was revoked: it is not believed; bring the primary's node back, or, if \
-             that can't be done, expgsql cluster reset-master"
-        );
+        say!(WARN, "not to be promoted", reason = Ineligible::Missed);
     }
     let is_inside = is_inside && !has_missed;
     let notes = Notes {
@@ -139,9 +182,12 @@ fn look(board: &Board<'_, '_>, is_inside: bool, arrives: bool) -> Step<bool> {
     state.distrust = notes.distrust;
     state.attempt = notes.attempt;
     state.outside = notes.outside;
-    state.owes_arrival &= !arrives;
+    state.has_missed = has_missed;
     state.save(ctx, &old)?;
-    Ok(is_trusted)
+    Ok(Belief {
+        is_trusted,
+        has_missed,
+    })
 }
 
 /// The ring in which a promotion is decided upon, to be read before that. `None`: it does not matter, since this

@@ -63,6 +63,7 @@ pub(super) fn reports(
             recorded: ctx.data_status(&board.view, &node)?,
             claim: &claim,
             is_distrusted: false,
+            has_missed: false,
             is_complete: true,
         };
         if ground(&standing).is_err() {

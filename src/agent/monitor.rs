@@ -44,7 +44,7 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable()
         && let Some(answer) = repair::answer(ctx)?
     {
-        owe_arrival(ctx)?;
+        arrive_unseen(ctx)?;
         return Ok(answer);
     }
     let running = match ctx.postmaster()? {
@@ -63,8 +63,9 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
         lease @ (Lease::None | Lease::Kept { .. }) => lease,
     };
     let seen = look(ctx, running.clone());
-    if seen.is_err() && standby::has_signal(ctx)? {
-        owe_arrival(ctx)?;
+    // A standby that answers is judged below.
+    if !matches!(&seen, Ok((server, _)) if server.state.in_recovery) {
+        arrive_unseen(ctx)?;
     }
     let (mut server, detour) = match seen {
         Ok(seen) => seen,
@@ -118,9 +119,9 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
 }
 
 /// R9, where a Pacemaker that just began finds a server of which it can't be judged now.
-fn owe_arrival(ctx: &Context<'_>) -> Step<()> {
+fn arrive_unseen(ctx: &Context<'_>) -> Step<()> {
     if ctx.env.is_probe() && ctx.promise() == Promise::Sync {
-        attempt::owe_arrival(ctx)?;
+        attempt::arrive_unseen(ctx)?;
     }
     Ok(())
 }
@@ -209,7 +210,7 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
                 "monitor: the cluster's state is unknown",
                 reason = failure.text()
             );
-            owe_arrival(ctx)?;
+            arrive_unseen(ctx)?;
             return ok;
         }
     };
@@ -228,13 +229,13 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
     }
     if ctx.promise() == Promise::Sync {
         if ctx.env.is_probe() && attempt::arrive(&board).is_err() {
-            owe_arrival(ctx)?;
+            arrive_unseen(ctx)?;
         }
         tolerate(distrust(&mut board));
     }
     if board.primary().is_some() {
         if !ctx.env.is_probe() {
-            tolerate(attach(&board, &server));
+            tolerate(attach(&board, &mut server));
         }
         match cannot_follow(&board, &server) {
             Ok(None) => {}
@@ -292,9 +293,17 @@ fn needs_restart(held: &Obstacle) -> Option<String> {
 
 /// Follows the recorded primary. Where that is news, the promotion's notification did not reach this server, as it does not while it
 /// recovers.
-fn attach(board: &Board<'_, '_>, server: &Server) -> Step<()> {
+fn attach(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
     if statement::attach(board, server)? {
         standby::renew_contract(board, server)?;
+    }
+    if board.ctx.promise() == Promise::Sync && statement::is_owed(board)? {
+        say!(
+            WARN,
+            "this standby stopped receiving for a promotion that did not take place, and did not say so: it says so now, so that the primary begins \
+             an epoch that it can follow"
+        );
+        statement::make(board, server)?;
     }
     Ok(())
 }
@@ -302,7 +311,7 @@ fn attach(board: &Board<'_, '_>, server: &Server) -> Step<()> {
 /// R9: takes a grant back that is not to be believed, so that the primary gives a new one.
 fn distrust(board: &mut Board<'_, '_>) -> Step<()> {
     let ctx = board.ctx;
-    if attempt::is_trusted(board)? || !board.view.is_quorate() {
+    if attempt::belief(board)?.is_trusted || !board.view.is_quorate() {
         return Ok(());
     }
     if !board.claim()?.members.contains(ctx.me.lower()) {
@@ -405,10 +414,13 @@ pub(super) fn stand_for_election(
     }
 }
 
-/// The recorded primary comes back, unless the lock has passed it by. To ask for a promotion that is refused is no
+/// The recorded primary comes back, unless the lock has passed it by, or others may have. To ask for a promotion that is refused is no
 /// harmless try: three failures within a second, in which nothing can change, and Pacemaker keeps the resource away from
 /// this node until somebody cleans up.
 pub(super) fn recorded_primarys_score(ctx: &Context<'_>) -> Step<Score> {
+    if attempt::has_missed(ctx)? {
+        return Ok(Score::Never);
+    }
     let refuses = Lock::open(ctx)?.is_some_and(|lock| lock.refuses());
     if refuses {
         say!(

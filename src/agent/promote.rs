@@ -19,6 +19,7 @@ use crate::timing;
 use crate::trial::{is_out, point};
 
 use super::context::Context;
+use super::lease::Lease;
 use super::lock::{Lock, Wish};
 use super::promotion_record::{self, correct_record, next_record, take_over};
 use super::ready::{self, Server};
@@ -153,13 +154,15 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
             drop(server);
             server::promote(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
             point!(PromoteAsked);
-            let Some(server) = ready::wait_promoted(ctx)? else {
+            let Some(server) = ready::wait_promoted(ctx, || keep_lease(ctx))? else {
+                keep_lease(ctx)?;
                 return Ok(Outcome::of(OcfCode::Success));
             };
             point!(PromoteWritable);
             server
         }
     };
+    keep_lease(ctx)?;
     // It takes writes. What could not be told now, the first monitor tells; to fail here would be
     // to take it down again.
     if let Err(failure) = finish(&mut board, server) {
@@ -170,6 +173,19 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
         );
     }
     Ok(Outcome::of(OcfCode::Success))
+}
+
+/// R4 in async mode, where the lease is all that keeps two primaries apart: a promotion may take longer than the lease, and the lock must
+/// not be another's when the server begins to take writes. Where it is, the server is stopped, in its recovery or out of it.
+fn keep_lease(ctx: &Context<'_>) -> Step<()> {
+    if ctx.promise() == Promise::Sync {
+        return Ok(());
+    }
+    let Lease::Over(reason) = Lease::ask(ctx) else {
+        return Ok(());
+    };
+    stop::stop_server(ctx)?;
+    Err(failed(format!("not promoted: {reason}")))
 }
 
 /// How much WAL a restart would replay again, once this server has replayed all that it has.
@@ -245,6 +261,10 @@ pub(super) fn own_ground(
     lineage: &Lineage,
 ) -> Step<Result<Ground, Ineligible>> {
     let ctx = board.ctx;
+    let belief = match ctx.promise() {
+        Promise::Sync => Some(attempt::belief(board)?),
+        Promise::Async => None,
+    };
     Ok(ground(&Standing {
         promise: ctx.promise(),
         node: &ctx.me,
@@ -252,7 +272,8 @@ pub(super) fn own_ground(
         recorded: ctx.data_status(&board.view, &ctx.me)?,
         claim: &board.claim_for(lineage)?,
         is_complete: board.is_complete(lineage)?,
-        is_distrusted: ctx.promise() == Promise::Sync && !attempt::is_trusted(board)?,
+        is_distrusted: belief.is_some_and(|belief| !belief.is_trusted),
+        has_missed: belief.is_some_and(|belief| belief.has_missed),
     }))
 }
 

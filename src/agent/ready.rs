@@ -59,35 +59,44 @@ pub(super) fn wait(
     })
 }
 
-/// [`wait`] for a server that is being promoted. `None`: it is one that takes writes, and does not let the agent in.
-pub(super) fn wait_promoted(ctx: &Context<'_>) -> Step<Option<Server>> {
+/// [`wait`] for a server that is being promoted. `None`: it is one that takes writes, and does not let the agent in. `look_after`: what must
+/// not be left alone for as long as that may take; its failure ends the waiting.
+pub(super) fn wait_promoted(
+    ctx: &Context<'_>,
+    mut look_after: impl FnMut() -> Step<()>,
+) -> Step<Option<Server>> {
     const PRIMARY: &str = "a primary";
     let mut look = Deadline::after(timing::QUERIES_IN_THE_WAY);
-    let is_promoted = |state: &ServerState| {
+    let mut is_promoted = |state: &ServerState| {
         if state.in_recovery && look.is_past() {
             reach::end_queries_in_the_way(ctx);
             look = Deadline::after(timing::QUERIES_IN_THE_WAY);
         }
         !state.in_recovery
     };
-    match wait_until(ctx, ctx.deadline, is_promoted)? {
-        Ok(server) => Ok(Some(server)),
-        Err(Last::Silent(last)) => Err(late(PRIMARY, &last)),
-        Err(Last::Refused(reason)) => {
-            let seen = poll_until(
-                ctx.deadline,
-                timing::READY_POLL,
-                || match unseen::is_primary(ctx) {
-                    Ok(true) => Some(Ok(())),
-                    Ok(false) => None,
-                    Err(failure) => Some(Err(failure)),
-                },
-            );
-            match seen {
-                Some(seen) => seen.map(|()| None),
-                None => Err(late(PRIMARY, &reason)),
+    loop {
+        let a_while = ctx.deadline.min(timing::PROMOTION_LOOK);
+        let last = match wait_until(ctx, a_while, &mut is_promoted)? {
+            Ok(server) => return Ok(Some(server)),
+            Err(Last::Silent(last)) => last,
+            Err(Last::Refused(last)) => {
+                let seen = poll_until(a_while, timing::READY_POLL, || {
+                    match unseen::is_primary(ctx) {
+                        Ok(true) => Some(Ok(())),
+                        Ok(false) => None,
+                        Err(failure) => Some(Err(failure)),
+                    }
+                });
+                if let Some(seen) = seen {
+                    return seen.map(|()| None);
+                }
+                last
             }
+        };
+        if ctx.deadline.is_past() {
+            return Err(late(PRIMARY, &last));
         }
+        look_after()?;
     }
 }
 

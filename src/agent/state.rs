@@ -48,9 +48,9 @@ pub(super) struct State {
     /// R9: a promotion of this node that was begun, and may not have taken place.
     #[serde(default)]
     pub(super) attempt: Option<Attempt>,
-    /// R9: a Pacemaker that just began found the server, and whether a revocation was missed is still to be judged.
+    /// R9 for one that arrives: others may have gone on without this node, by the last look, or nobody has looked yet.
     #[serde(default)]
-    pub(super) owes_arrival: bool,
+    pub(super) has_missed: bool,
     /// The lock's epoch when this node took it.
     pub(super) lock_epoch: Option<u64>,
     /// When the last renewal of the lock that was confirmed was sent; time since the machine started.
@@ -116,6 +116,8 @@ pub(crate) struct Memory {
     pub(crate) hold: Option<String>,
     /// R9.
     pub(crate) distrust: Option<Version>,
+    /// R9 for one that arrives.
+    pub(crate) has_missed: bool,
 }
 
 /// Reads it, for people. `None`: there is none.
@@ -133,6 +135,7 @@ pub(crate) fn memory(tmpdir: &Path) -> io::Result<Option<Memory>> {
     Ok(Some(Memory {
         hold: state.hold_reason,
         distrust: state.distrust,
+        has_missed: state.has_missed,
     }))
 }
 
@@ -286,7 +289,7 @@ mod tests {
                 ring: "1.8".to_owned(),
                 weight: 2,
             }),
-            owes_arrival: true,
+            has_missed: true,
             lock_epoch: Some(5),
             lock_confirmed: since_boot,
             idle: 2,

@@ -124,7 +124,7 @@ pub(super) fn tell(ctx: &Context<'_>) -> Step<()> {
 /// R9: Pacemaker may stop a standby because quorum is gone before any monitor has seen that, and start it when it is back.
 fn notice_place(board: &Board<'_, '_>) -> Step<()> {
     match board.ctx.promise() {
-        Promise::Sync => attempt::is_trusted(board).map(drop),
+        Promise::Sync => attempt::belief(board).map(drop),
         Promise::Async => Ok(()),
     }
 }

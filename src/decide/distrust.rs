@@ -34,7 +34,7 @@ pub fn is_inside(place: Place) -> bool {
     place.is_quorate || row_decides
 }
 
-/// What is around a standby whose server was just started, or found by a Pacemaker that just began.
+/// What is around a node whose server was just started, or found by a Pacemaker that just began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     pub is_quorate: bool,
@@ -45,24 +45,28 @@ pub struct Arrival {
     /// Three votes or more, or a quorum device, whose own vote is not among those that are expected when a node starts alone (seen:
     /// 2 expected of 3, and quorate).
     pub outvotes: bool,
-    /// As in [`Ring`].
+    /// More than half of all nodes are here. Where votes are copies, corosync's list is enough, since no promotion goes on before a
+    /// majority of copies has it; else those count whose Pacemaker has joined.
     pub is_majority: bool,
-    /// The primary whose contract is recorded is in the ring.
-    pub primary_is_here: bool,
+    /// The primary whose contract is recorded, and every node that it had granted: each is in the ring, and its Pacemaker has joined, so
+    /// that its copy of the CIB is merged. This node aside.
+    pub all_concerned_are_here: bool,
 }
 
-/// Whether the primary may have gone on without this node while it was away, in a partition of which no node is here. A quorum
-/// device gives its vote to one partition after the other, and keeps nothing: with it one of two nodes has quorum that starts when the
+/// Whether others may have gone on without this node while it was away, in a partition of which no node is here: the primary without
+/// this standby, or, where this node is the recorded primary, a standby that it had granted. A quorum device gives its vote to
+/// one partition after the other, and keeps nothing: with it one of two nodes has quorum that starts when the
 /// other one is down, and by its own CIB it may be promoted. The same goes for unequal votes. With fewer than three votes no
 /// primary goes on without a node that is out of reach (R1), and a lock's row is asked at every promotion.
+///
+/// Asked anew as long as it is so: who has missed something has it when those have joined who know.
 #[must_use]
 pub fn may_have_missed(arrival: Arrival) -> bool {
-    arrival.is_quorate
-        && arrival.quorum_decides
+    arrival.quorum_decides
         && !arrival.has_row
         && arrival.outvotes
-        && !arrival.is_majority
-        && !arrival.primary_is_here
+        && !(arrival.is_quorate && arrival.is_majority)
+        && !arrival.all_concerned_are_here
 }
 
 /// The note after a look at the cluster: made while this node is not inside ([`is_inside`]), dropped when the primary has
@@ -247,13 +251,19 @@ mod tests {
             has_row: false,
             outvotes: true,
             is_majority: false,
-            primary_is_here: false,
+            all_concerned_are_here: false,
         };
         assert!(may_have_missed(alone));
+        // A majority without quorum is of votes that are not equal; and where there is no quorum yet, nothing was judged.
+        assert!(may_have_missed(Arrival {
+            is_quorate: false,
+            is_majority: true,
+            ..alone
+        }));
         type Change = fn(&mut Arrival);
-        let changes: [(&str, Change); 6] = [
-            ("the primary grants anew, or has not gone on", |a| {
-                a.primary_is_here = true
+        let changes: [(&str, Change); 5] = [
+            ("whoever may have gone on is here, and has told", |a| {
+                a.all_concerned_are_here = true
             }),
             ("whoever had quorum shares a node with it", |a| {
                 a.is_majority = true
@@ -264,9 +274,6 @@ mod tests {
             }),
             ("nor where quorum stops nobody", |a| {
                 a.quorum_decides = false
-            }),
-            ("it is outside, which is another matter", |a| {
-                a.is_quorate = false
             }),
         ];
         for (why, change) in changes {

@@ -47,6 +47,8 @@ pub enum Ineligible {
     NotInRecord,
     /// R9: it was outside a quorate partition since it was granted.
     Distrusted,
+    /// R9: others may have gone on without it, and none of them is here.
+    Missed,
     /// Its promotion was recorded, and never took place; what allowed it then may be revoked by now.
     Unfinished,
 }
@@ -71,6 +73,9 @@ impl fmt::Display for Ineligible {
             ),
             Self::Unfinished => f.write_str(
                 "its promotion was recorded and did not take place, and nothing says that it still has every acknowledged commit",
+            ),
+            Self::Missed => f.write_str(
+                "it was started beside nobody who would know whether others went on without it; bring the other nodes back, or, if that can't be done, expgsql cluster reset-master",
             ),
             Self::Distrusted => f.write_str(
                 "this node was cut off from the quorate partition since it was granted, and the grant may have been revoked meanwhile",
@@ -195,6 +200,8 @@ pub struct Standing<'a> {
     pub claim: &'a Claim,
     /// R9.
     pub is_distrusted: bool,
+    /// R9 for one that arrives, the recorded primary as well: see [`crate::decide::distrust::may_have_missed`].
+    pub has_missed: bool,
     /// It is the recorded primary, and was promoted as the record says; see [`is_complete`].
     pub is_complete: bool,
 }
@@ -205,6 +212,9 @@ pub struct Standing<'a> {
 /// The reason why not.
 pub fn ground(standing: &Standing<'_>) -> Result<Ground, Ineligible> {
     let node = standing.node;
+    if standing.promise == Promise::Sync && standing.has_missed {
+        return Err(Ineligible::Missed);
+    }
     let binds = standing.is_complete || standing.promise == Promise::Async;
     let other_primary = match standing.record {
         Some(record) if record.node == *node && binds => return Ok(Ground::RecordedPrimary),
@@ -256,6 +266,7 @@ mod tests {
             Ineligible::Superseded { .. } => "superseded",
             Ineligible::NotInRecord => "not in record",
             Ineligible::Distrusted => "distrusted",
+            Ineligible::Missed => "missed",
             Ineligible::Unfinished => "unfinished",
         }
     }
@@ -453,6 +464,7 @@ mod tests {
             recorded: Some("STREAMING|SYNC".parse().unwrap()),
             claim: &claimed,
             is_distrusted: false,
+            has_missed: false,
             is_complete: true,
         };
         assert_eq!(ground(&standing), Ok(Ground::Claimed));
@@ -505,6 +517,7 @@ mod tests {
             recorded: Some(DataStatus::Latest),
             claim: &claimed,
             is_distrusted: false,
+            has_missed: false,
             is_complete: false,
         };
         assert_eq!(
@@ -522,6 +535,20 @@ mod tests {
             ..standing
         };
         assert_eq!(ground(&nothing), Err(Ineligible::Unfinished));
+        // Others may have gone on: what makes it the recorded primary is as old as what grants it.
+        for standing in [
+            standing,
+            Standing {
+                is_complete: true,
+                ..standing
+            },
+        ] {
+            let missed = Standing {
+                has_missed: true,
+                ..standing
+            };
+            assert_eq!(ground(&missed), Err(Ineligible::Missed));
+        }
         let asynchronous = Standing {
             promise: Promise::Async,
             ..nothing
@@ -590,6 +617,7 @@ mod tests {
                 recorded,
                 claim: &claim(record.as_ref(), None, &statuses.collect()),
                 is_distrusted: false,
+                has_missed: false,
                 is_complete: true,
             };
             let got = ground(&standing).map_err(short);

@@ -16,10 +16,14 @@ pub struct Partition {
     pub members: BTreeMap<StandbyName, bool>,
     /// Votes there are, here and elsewhere.
     pub voters: usize,
+    /// Votes there are here, a quorum device's among them.
+    pub votes: usize,
     /// Every node here has one vote, so nodes can be counted.
     pub one_vote_each: bool,
     /// One of the votes is a quorum device's, which has no copy of anything.
     pub has_device: bool,
+    /// R9 for one that arrives: others may have gone on without this node, and nobody is here who would know.
+    pub has_missed: bool,
     /// A node that starts has no quorum before it has seen every other one (wait_for_all).
     pub waits_for_all: bool,
     /// A partition without quorum stops its resources (no-quorum-policy is not `ignore`).
@@ -32,6 +36,14 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// Whether this partition's quorum shows that no other one has it. A node that starts alone counts two of three votes where one is
+    /// a device's: so the votes that are here are held against all that there are.
+    #[must_use]
+    pub fn outvotes(&self) -> bool {
+        let has_most = !self.has_device || self.votes * 2 > self.voters;
+        self.voters >= 3 && has_most && self.others_stop_without_quorum && !self.has_missed
+    }
+
     /// Whether whoever has quorum has a majority of the copies of the CIB.
     #[must_use]
     pub fn copies_are_votes(&self) -> bool {
@@ -83,7 +95,7 @@ pub fn ground(
     recorded: Recorded,
     by_quorum_alone: bool,
 ) -> Result<Ground, NoGround> {
-    let outvotes = partition.voters >= 3 && partition.others_stop_without_quorum;
+    let outvotes = partition.outvotes();
     let is_listed = partition.members.get(name).copied();
     let is_down = recorded.fenced && is_listed == Some(false);
     let starts_alone =
@@ -125,8 +137,10 @@ mod tests {
                 .into_iter()
                 .collect(),
             voters: 2,
+            votes: 2,
             one_vote_each: true,
             has_device: false,
+            has_missed: false,
             waits_for_all: true,
             others_stop_without_quorum: true,
             now: Duration::from_secs(100),
@@ -218,6 +232,28 @@ mod tests {
                 expected,
                 "{partition:?} {alone}"
             );
+        }
+    }
+
+    #[test]
+    fn with_a_device_the_votes_that_are_here_are_held_against_all() {
+        let cases: [(usize, usize, bool, bool); 5] = [
+            // Started alone: corosync expects two, and there are three.
+            (3, 2, false, true),
+            // Somebody told corosync to expect fewer: the device's vote may be elsewhere.
+            (3, 1, false, false),
+            (5, 2, false, false),
+            (5, 3, false, true),
+            // Whom this node would outvote may have outvoted it.
+            (3, 2, true, false),
+        ];
+        for (voters, votes, has_missed, expected) in cases {
+            let mut partition = two_votes(Some(false));
+            (partition.voters, partition.votes) = (voters, votes);
+            (partition.has_device, partition.has_missed) = (true, has_missed);
+            assert_eq!(partition.outvotes(), expected, "{partition:?}");
+            let is_outvoted = ground(&partition, NAME, LOST, true) == Ok(Ground::Outvoted);
+            assert_eq!(is_outvoted, expected, "{partition:?}");
         }
     }
 

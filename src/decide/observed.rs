@@ -128,6 +128,8 @@ pub struct NodeSeen {
     pub statement: Option<Statement>,
     /// R9; `None`: only that node knows.
     pub distrusted: Option<bool>,
+    /// R9 for one that arrives; `None`: only that node knows.
+    pub has_missed: Option<bool>,
     /// Its recorded promotion took place; `None`: only that node knows.
     pub is_complete: Option<bool>,
     pub wal: Wal,
@@ -403,6 +405,7 @@ pub(crate) mod example {
             report: None,
             statement: None,
             distrusted: None,
+            has_missed: None,
             is_complete: None,
             wal: Wal {
                 timeline: TimelineId::new(2),

@@ -521,6 +521,7 @@ fn by_data(
         recorded: *node.data.as_ref().map_err(unreadable)?,
         claim: &claim,
         is_distrusted: promise == Promise::Sync && node.distrusted == Some(true),
+        has_missed: node.has_missed == Some(true),
         is_complete: node.is_complete != Some(false),
     };
     let found = ground(&standing);
@@ -618,6 +619,7 @@ fn lost_election(
             recorded,
             claim,
             is_distrusted: false,
+            has_missed: false,
             is_complete: true,
         })
         .is_ok()

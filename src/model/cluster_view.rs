@@ -602,6 +602,11 @@ impl ClusterView {
         !is_off("stonith-enabled") && !is_off("fencing-enabled")
     }
 
+    /// Nodes that corosync may have as members; a remote one is none of these.
+    pub fn full_nodes(&self) -> impl Iterator<Item = &NodeView> {
+        self.nodes.values().filter(|n| n.kind == NodeKind::Member)
+    }
+
     /// Nodes in the membership, as the DC saw it.
     pub fn members(&self) -> impl Iterator<Item = &NodeView> {
         self.nodes.values().filter(|node| node.in_membership)

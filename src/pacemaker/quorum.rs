@@ -13,6 +13,8 @@ pub struct Membership {
     pub ring: String,
     /// Votes in the whole cluster.
     pub expected_votes: usize,
+    /// Votes in this partition; 0 where that is not said.
+    pub total_votes: usize,
     /// A node that starts has no quorum before it has seen every other one (`wait_for_all`); false where that is not said.
     pub waits_for_all: bool,
     /// It has enough votes, and waits until it has seen every node (`wait_for_all`); false where that is not said.
@@ -90,7 +92,8 @@ fn parse(text: &str) -> Result<Membership, QuorumError> {
             .parse::<u32>()
             .ok()
     };
-    let has_votes = number("Total votes")
+    let total = number("Total votes");
+    let has_votes = total
         .zip(number("Quorum"))
         .is_some_and(|(votes, needed)| votes >= needed);
     Ok(Membership {
@@ -99,6 +102,7 @@ fn parse(text: &str) -> Result<Membership, QuorumError> {
         expected_votes: field("Expected votes")?
             .parse()
             .map_err(|_| QuorumError::Missing("Expected votes"))?,
+        total_votes: total.unwrap_or_default() as usize,
         waits_for_all,
         awaits_all: waits_for_all && !quorate && has_votes,
         one_vote_each: one_vote_each(text),
@@ -180,6 +184,7 @@ Membership information
             quorate: true,
             ring: "1.c".to_owned(),
             expected_votes: 3,
+            total_votes: 3,
             waits_for_all: false,
             awaits_all: false,
             one_vote_each: true,

@@ -161,9 +161,34 @@ pub(crate) fn two_nodes_with_a_quorum_device_survive_the_loss_of_either() -> Res
         device_lost,
     )?;
     stage.step(
-        "the one that was lost first starts first",
+        "the standby is lost, and the primary restarts alone: commits go on",
+        Allowed::nothing().waiting().restarts(1),
+        restarts_alone,
+    )
+}
+
+/// A quorum device gives its vote to one node after the other, and knows nothing of what either of them wrote.
+pub(crate) fn two_nodes_with_a_quorum_device_lose_nothing_whoever_starts_first() -> Result<()> {
+    let stage = Stage::set(RepMode::Sync, |builder| {
+        builder
+            .nodes(2)
+            .quorum_device()
+            .param(ON_DIVERGENCE, "rewind_or_rebuild")
+    })?;
+    stage.step(
+        "the standby is lost, then the primary: the one that was lost first starts first",
         Allowed::failover().waiting().restarts(1),
         first_lost_starts_first,
+    )?;
+    stage.step(
+        "the same, and only corosync runs on the primary's machine when it is back",
+        Allowed::failover().waiting().restarts(2),
+        first_lost_sees_corosync_alone,
+    )?;
+    stage.step(
+        "the primary is lost, then its successor: the one that was lost first starts first",
+        Allowed::failover().waiting().restarts(1),
+        old_primary_starts_first,
     )?;
     stage.step(
         "the same, and its server, which runs already when Pacemaker begins, lets the agent in later",
@@ -328,6 +353,56 @@ fn first_lost_lets_in_later(stage: &Stage) -> Result<()> {
     standby.run(&["cp", "-p", "/root/let-in", hba])?.ok()?;
     server.signal("HUP")?;
     is_not_believed(stage, standby)
+}
+
+/// When the standby starts, corosync has the primary's machine as a member, and nobody has its copy of the CIB. Then that is lost, too.
+fn first_lost_sees_corosync_alone(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let standby = both_lost(stage)?;
+    let primary = other_than(stage, standby)?;
+    lab.power_on_without_pacemaker(primary)?;
+    lab.power_on(standby)?;
+    lab.eventually(
+        "its server runs beside the other's corosync",
+        LIMIT,
+        |lab| {
+            let seen = standby.run(&["corosync-quorumtool", "-s"]);
+            let seen = seen.map_err(|error| error.to_string())?.text();
+            match lab.postgres(standby).is_writable() {
+                Some(false) if seen.contains("Nodes:            2") => Ok(()),
+                answer => Err(format!("takes writes: {answer:?}\n{seen}")),
+            }
+        },
+    )?;
+    lab.power_off(primary)?;
+    is_not_believed(stage, standby)
+}
+
+/// The recorded primary, by its own CIB: its successor was promoted, acknowledged commits alone, and is lost.
+fn old_primary_starts_first(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let old = lab.primary()?;
+    lab.power_off(old)?;
+    let new = stage.taken_over_from(old)?;
+    stage.writes_go_on()?;
+    lab.power_off(new)?;
+    lab.power_on(old)?;
+    is_not_believed(stage, old)
+}
+
+/// It serves alone, restarts alone, and serves again: the device's vote is one of three, whoever corosync expects.
+fn restarts_alone(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let primary = lab.primary()?;
+    let standby = other_than(stage, primary)?;
+    lab.power_off(standby)?;
+    is_gone(stage, standby)?;
+    stage.writes_go_on()?;
+    lab.power_off(primary)?;
+    lab.power_on(primary)?;
+    stage.writes_go_on()?;
+    lab.power_on(standby)?;
+    stage.recovers()
 }
 
 /// The standby that was lost first, when the primary is lost, too.

@@ -200,6 +200,8 @@ impl Content {
             recorded: Some(self.data[node.index()].status()),
             claim: &self.claim_for(recorded),
             is_distrusted,
+            // Votes are copies here, and there is no device.
+            has_missed: false,
             is_complete: self.is_complete(node, wal),
         })
     }

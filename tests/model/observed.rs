@@ -162,8 +162,10 @@ impl Observed {
                 .map(|peer| (peer.standby(), self.listed.has(peer)))
                 .collect(),
             voters: self.count,
+            votes: self.count,
             one_vote_each: true,
             has_device: false,
+            has_missed: false,
             waits_for_all: true,
             others_stop_without_quorum: self.count > 2,
             now: NOW,

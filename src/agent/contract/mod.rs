@@ -40,7 +40,7 @@ use super::lock::{Held, Lock};
 use super::ready::{self, Server};
 use super::record::Board;
 use super::state::State;
-use super::{Step, failed, promotion_record, standby, statement};
+use super::{Step, attempt, failed, promotion_record, standby, statement};
 use marks::grant_of;
 
 /// One look at replication, with everything the decisions need.
@@ -410,7 +410,7 @@ impl Round<'_> {
         copies
     }
 
-    fn partition(&self, board: &Board<'_, '_>) -> Option<Partition> {
+    fn partition(&mut self, board: &Board<'_, '_>) -> Option<Partition> {
         let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
         let membership = quorum::read(deadline)
             .inspect_err(|error| say!(WARN, "quorum", error = error))
@@ -429,14 +429,25 @@ impl Round<'_> {
             Some((node.lower().to_owned(), membership.has(&view.id)?))
         };
         let peers = self.ctx.peers(&board.view).into_iter();
+        // Of those that a node expects which starts alone, a device is none.
+        let voters = match membership.has_device {
+            true => membership
+                .expected_votes
+                .max(board.view.full_nodes().count() + 1),
+            false => membership.expected_votes,
+        };
+        self.state.has_missed =
+            self.state.has_missed && attempt::still_missed(board).unwrap_or(true);
         Some(Partition {
             quorate: membership.quorate,
             members: peers.filter_map(is_member).collect(),
             waits_for_all: membership.waits_for_all,
             ring: membership.ring,
-            voters: membership.expected_votes,
+            voters,
+            votes: membership.total_votes,
             one_vote_each: membership.one_vote_each,
             has_device: membership.has_device,
+            has_missed: self.state.has_missed,
             others_stop_without_quorum: board.view.no_quorum_policy() != NoQuorumPolicy::Ignore,
             now: boot_clock().ok()?.since_boot(),
             settle,

@@ -264,6 +264,7 @@ impl Picture<'_> {
             report: report(node, resource),
             statement: None,
             distrusted: None,
+            has_missed: None,
             is_complete: None,
             wal: Wal::default(),
             streams: None,
@@ -504,6 +505,7 @@ fn take(
     match note {
         Ok(memory) => {
             let memory = memory.unwrap_or_default();
+            node.has_missed = Some(memory.has_missed);
             if let Ok(sync) = &sync {
                 let note = distrust::note(is_inside, memory.distrust, sync.as_ref());
                 node.distrusted = Some(distrust::is_distrusted(note, sync.as_ref()));

@@ -98,6 +98,30 @@ impl Cluster {
         .map(drop)
     }
 
+    /// SIGSTOP to the process that replays a standby's WAL: the server answers, and no promotion comes to its end.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when none runs.
+    pub fn freeze_recovery(&self, node: &Node) -> Result<()> {
+        note(format!("SIGSTOP to the recovery on {}", node.name()));
+        Self::signal_recovery(node, "-STOP")
+    }
+
+    /// SIGCONT to a recovery that was stopped.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when none runs.
+    pub fn thaw_recovery(&self, node: &Node) -> Result<()> {
+        note(format!("SIGCONT to the recovery on {}", node.name()));
+        Self::signal_recovery(node, "-CONT")
+    }
+
+    fn signal_recovery(node: &Node, signal: &str) -> Result<()> {
+        node.run(&["pkill", signal, "--full", "^postgres: .*startup"])?
+            .ok()
+            .map(drop)
+    }
+
     /// SIGSTOP to the WAL receiver of a standby: it stays connected and confirms nothing.
     ///
     /// # Errors
@@ -171,6 +195,21 @@ impl Cluster {
             crate::cluster::LOCK => self.start_lock_service(),
             _ => self.start_node(node),
         }
+    }
+
+    /// Boots a cluster node on which corosync runs and Pacemaker does not: it is not enabled there, say, or does not come up.
+    ///
+    /// # Errors
+    /// What kept it from booting.
+    pub fn power_on_without_pacemaker(&self, node: &Node) -> Result<()> {
+        note(format!("power on for {}, without Pacemaker", node.name()));
+        node.kill()?;
+        self.boot_host(node)?;
+        self.start_corosync(node)?;
+        if self.spec().quorum_device {
+            crate::quorum_device::ask(node)?;
+        }
+        Ok(())
     }
 
     /// Drops every frame between the hosts of one side and those of the other, both ways.

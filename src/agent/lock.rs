@@ -13,6 +13,7 @@ use crate::decide::lease::{
 use crate::distlock::{Commands, Deadcheck, LockError, LockRow, Service, Take, answer};
 use crate::log::say;
 use crate::model::claim::Claim;
+use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::lock::Taken;
 use crate::model::node_name::NodeName;
 use crate::model::status::NodeStatus;
@@ -533,11 +534,22 @@ impl<'c> Lock<'c> {
             return Ok(None);
         };
         let is_member = matches!(asked, Asked::Dead { .. }) && board.is_here(&record.node)?;
+        let quorum_decides = board.view.no_quorum_policy() != NoQuorumPolicy::Ignore;
+        let is_up = |node: &NodeName| match asked {
+            Asked::Dead { asked } => asked.contains(node.lower()),
+            Asked::Row(_) | Asked::Command { .. } | Asked::Failed { .. } => false,
+        };
+        let at_large = (self.ctx.promise() == Promise::Async && !quorum_decides).then(|| {
+            let mut others = self.ctx.peers(&board.view).into_iter();
+            others.find(|node| is_up(node) && !board.is_here(node).unwrap_or(false))
+        });
+        let at_large = at_large.flatten().map(|node| node.lower().to_owned());
         Ok(Some(OldPrimary {
             is_me: record.node == self.ctx.me,
             is_member,
             is_demoted: is_member && board.status(&record.node) != Some(NodeStatus::Primary),
             node: record.node.lower().to_owned(),
+            at_large,
         }))
     }
 

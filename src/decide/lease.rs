@@ -243,6 +243,9 @@ pub struct OldPrimary {
     pub is_member: bool,
     /// Pacemaker stopped or demoted it there, and that succeeded.
     pub is_demoted: bool,
+    /// Another node that was asked, and so is up, outside this partition, where that does not keep it from being promoted: in async mode,
+    /// where quorum decides nothing. By its own CIB it may be the primary since then.
+    pub at_large: Option<String>,
 }
 
 /// Whether a promotion goes ahead, as far as the lock is concerned.
@@ -278,6 +281,13 @@ pub fn entry(answer: &Asked, old: Option<&OldPrimary>) -> Entry {
             match old {
                 None => refuse(format!(
                     "{dead}, and no primary is recorded that could have been asked"
+                )),
+                Some(OldPrimary {
+                    is_me: true,
+                    at_large: Some(node),
+                    ..
+                }) => refuse(format!(
+                    "{dead}, and {node} is up but not in this partition: it may have been promoted since"
                 )),
                 Some(old) if old.is_me => Entry::Go { epoch: None },
                 Some(OldPrimary { node, .. }) if !asked.contains(node) => refuse(format!(
@@ -545,7 +555,13 @@ mod tests {
                 is_me: node == "me",
                 is_member,
                 is_demoted,
+                at_large: None,
             })
+        };
+        let at_large = |node: &str| {
+            let old = old(node, true, true)?;
+            let at_large = Some("q".to_owned());
+            Some(OldPrimary { at_large, ..old })
         };
         let dead = || Asked::Dead {
             asked: set(&["p", "q"]),
@@ -582,6 +598,13 @@ mod tests {
             ),
             (dead(), old("p", true, true), go(None)),
             (dead(), old("me", true, false), go(None)),
+            (
+                dead(),
+                at_large("me"),
+                Err("q is up but not in this partition: it may have been promoted"),
+            ),
+            // The recorded primary is here, and was demoted here.
+            (dead(), at_large("p"), go(None)),
             (dead(), None, Err("no primary is recorded")),
             (
                 dead(),

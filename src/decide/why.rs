@@ -714,6 +714,8 @@ fn by_dead_lock(seen: &Observed, name: &NodeName, deadcheck: &[String]) -> Optio
             is_member,
             is_demoted: node.is_some_and(|n| is_member && n.status != Some(NodeStatus::Primary)),
             node: record.node.lower().to_owned(),
+            // Only a promotion asks.
+            at_large: None,
         }
     });
     match entry(&answer, old.as_ref()) {

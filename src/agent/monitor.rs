@@ -74,12 +74,18 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
                 "the postmaster is stopped by a signal (state T) and answers nothing",
             ));
         }
-        Err(error) if error.is_answer() => return unseen::answer(ctx, lease, &error),
+        Err(error) if error.is_answer() => {
+            if !ctx.env.is_probe() {
+                recovery::forget(ctx);
+            }
+            return unseen::answer(ctx, lease, &error);
+        }
         Err(error) => return recovery::answer(ctx, &running, &error),
     };
     let mended = if ctx.env.is_probe() {
         Ok(())
     } else {
+        recovery::forget(ctx);
         standby::mend(ctx, &server).and_then(|()| standby::load_what_is_written(ctx, &mut server))
     };
     // Not on a standby: what writes, or names a table that has not arrived yet, fails there.

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use crate::decide::recovery::{Course, Look, course};
+use crate::decide::recovery::{Course, Look, Server, course};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{NodeStatus, Score};
 use crate::ocf::{OcfCode, Outcome};
-use crate::postgres::children::{Processes, Role};
+use crate::postgres::children::{self, Processes, Role};
 use crate::postgres::process::{self, Postmaster, Running};
 use crate::postgres::session::SqlError;
 use crate::sys::{boot_clock, poll_until};
@@ -44,13 +44,22 @@ pub(super) fn of(ctx: &Context<'_>, running: &Running) -> Step<Option<Recovery>>
         return Ok(None);
     };
     Ok(Some(Recovery {
-        look: Look {
-            pid: startup.pid,
-            run_time,
-            at: boot_clock().map_err(failed)?.since_boot(),
-        },
+        look: look(running, startup.pid, run_time)?,
         title: startup.title,
     }))
+}
+
+/// What is seen of a server now.
+fn look(running: &Running, pid: i32, run_time: u64) -> Step<Look> {
+    Ok(Look {
+        pid,
+        run_time,
+        at: boot_clock().map_err(failed)?.since_boot(),
+        server: Server {
+            pid: running.pid,
+            started: children::started(running.pid),
+        },
+    })
 }
 
 /// Of those that replicate, only a standby does no harm when it is done: what recovers without standby.signal becomes a primary by itself.
@@ -123,11 +132,7 @@ pub(super) fn answer(ctx: &Context<'_>, running: &Running, error: &SqlError) -> 
         (None, SqlError::NotReady(_))
             if ctx.params.rep_mode.is_replicated() && is_meant_to(ctx) =>
         {
-            Look {
-                pid: 0,
-                run_time: 0,
-                at: boot_clock().map_err(failed)?.since_boot(),
-            }
+            look(running, 0, 0)?
         }
         (_, SqlError::NotReady(what)) => {
             return Ok(failed(format!(
@@ -174,6 +179,26 @@ fn note(ctx: &Context<'_>, look: Look) -> Step<Course> {
         }
     }
     Ok(course)
+}
+
+/// A server that answers does not recover: what was noted of that is of no use to the next time, which may be days later.
+pub(super) fn forget(ctx: &Context<'_>) {
+    let Ok(old) = State::read(ctx) else {
+        // Who needs what is in there says that it can't be read.
+        return;
+    };
+    if old.recovery.is_none() {
+        return;
+    }
+    let mut state = old.clone();
+    state.recovery = None;
+    if let Err(failure) = state.save(ctx, &old) {
+        say!(
+            WARN,
+            "what was noted of a recovery that is over could not be removed",
+            reason = failure.text()
+        );
+    }
 }
 
 /// Waits as long as the server recovers and gets on; `noted` is what was seen the last time. `false`: it still does.

@@ -146,8 +146,7 @@ impl State {
     /// Fails where the file can't be read: what is in it is unknown then, and nothing may be put in its place.
     pub(super) fn load(ctx: &Context<'_>, boot: &str) -> Step<Self> {
         let path = ctx.tmp(FILE);
-        let read = reading::read_as(&ctx.owner, &path);
-        let state = found(read).map_err(|error| {
+        let state = Self::read(ctx).map_err(|error| {
             failed(format!(
                 "{}: {error}; what this node has to remember is in there: make it readable for {}, or remove it",
                 path.display(),
@@ -162,6 +161,11 @@ impl State {
             );
         }
         Ok(state.of_boot(boot))
+    }
+
+    /// What the file says, of whichever boot.
+    pub(super) fn read(ctx: &Context<'_>) -> io::Result<Self> {
+        found(reading::read_as(&ctx.owner, &ctx.tmp(FILE)))
     }
 
     fn of_boot(self, boot: &str) -> Self {
@@ -225,6 +229,7 @@ fn found(read: io::Result<String>) -> io::Result<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::recovery::Server;
 
     #[test]
     fn only_a_file_that_is_not_there_is_none() {
@@ -297,6 +302,10 @@ mod tests {
                 pid: 77,
                 run_time: 9,
                 at: Duration::from_secs(450),
+                server: Server {
+                    pid: 70,
+                    started: since_boot,
+                },
             }),
             degraded_since: since_boot,
             failures: 4,

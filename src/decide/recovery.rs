@@ -13,6 +13,17 @@ pub struct Look {
     pub run_time: u64,
     /// Time since the machine started.
     pub at: Duration,
+    /// Whose it is. An agent that noted nothing of it noted another server's.
+    #[serde(default)]
+    pub server: Server,
+}
+
+/// A server's main process, which no other is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    pub pid: i32,
+    /// When it was begun, as time since the machine started; `None`: that can't be told.
+    pub started: Option<Duration>,
 }
 
 /// How a recovery goes.
@@ -36,7 +47,8 @@ const RENEW: Duration = Duration::from_secs(30);
 /// Holds what is seen `now` against what was `noted` before, and gives what is to be noted for the next time.
 #[must_use]
 pub fn course(noted: Option<&Look>, now: &Look) -> (Course, Look) {
-    let Some(noted) = noted.filter(|noted| noted.pid == now.pid) else {
+    let is_same = |noted: &&Look| noted.pid == now.pid && noted.server == now.server;
+    let Some(noted) = noted.filter(is_same) else {
         return (Course::GoesOn, now.clone());
     };
     let since = now.at.saturating_sub(noted.at);
@@ -63,6 +75,14 @@ mod tests {
             pid,
             run_time,
             at: s(at),
+            server: Server {
+                pid: 5,
+                started: Some(s(900)),
+            },
+        };
+        let of_another = |pid, started| Look {
+            server: Server { pid, started },
+            ..look(0, 0, 1000)
         };
         let first = look(7, 100, 1000);
         for (noted, now, expected, next) in [
@@ -111,6 +131,25 @@ mod tests {
                 &look(0, 0, 1300),
                 Course::Hangs(s(300)),
                 look(0, 0, 1000),
+            ),
+            // Of a server that was stopped like that before, a process with the same number, or nobody knows whose.
+            (
+                Some(of_another(4, Some(s(900)))),
+                &look(0, 0, 432_000),
+                Course::GoesOn,
+                look(0, 0, 432_000),
+            ),
+            (
+                Some(of_another(5, Some(s(800)))),
+                &look(0, 0, 432_000),
+                Course::GoesOn,
+                look(0, 0, 432_000),
+            ),
+            (
+                Some(of_another(0, None)),
+                &look(0, 0, 432_000),
+                Course::GoesOn,
+                look(0, 0, 432_000),
             ),
         ] {
             assert_eq!(

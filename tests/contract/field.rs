@@ -6,12 +6,12 @@ use crate::site::{Agent, CONFIG, DATA, SOCKET, SOON, Site};
 
 /// The server's main process, by which a restart is seen.
 #[track_caller]
-fn postmaster(site: &Site) -> i32 {
+pub(crate) fn postmaster(site: &Site) -> i32 {
     site.postgres().postmaster().expect("the server runs")
 }
 
 /// `sessions` connections of `user` that stay.
-fn crowd(site: &Site, user: &str, sessions: usize) -> Result<Vec<Process>> {
+pub(crate) fn crowd(site: &Site, user: &str, sessions: usize) -> Result<Vec<Process>> {
     let psql = site.lab().layout().program("psql");
     let argv = [
         "runuser",

@@ -270,13 +270,14 @@ pub(super) fn by_hand(ctx: &Context<'_>) -> String {
     format!("add to it: {}", lines.join("; "))
 }
 
-/// Puts back what was taken away from under a server that runs: the include lines in its configuration, as whoever keeps that file
-/// somewhere else does, and the file with a standby's settings. What the agent has set there would be gone with the next reload, and
+/// Puts back what was taken away from under a server that runs: tmpdir, as who makes room does, the include lines in its configuration, as
+/// whoever keeps that file somewhere else does, and the file with a standby's settings. What the agent has set there would be gone with the next reload, and
 /// is gone where that has come already.
 pub(super) fn mend(ctx: &Context<'_>, server: &Server) -> Step<()> {
     if !ctx.params.rep_mode.is_replicated() {
         return Ok(());
     }
+    keep_place(ctx)?;
     let config = &ctx.params.config;
     let look = || config::has_includes(config, &includes(ctx)).unwrap_or(false);
     let has_lines = as_owner(&ctx.owner, look).map_err(failed)?;
@@ -366,6 +367,30 @@ pub(super) fn retire_contract(ctx: &Context<'_>) -> Step<()> {
     }
     let text = "# rep_mode waits for no standby.\n";
     owner_files(ctx, &path, || files::write(&path, text, 0o600))
+}
+
+/// Makes tmpdir where it is gone: what the agent has to remember is kept in there. Another resource may have made it, whose own is in
+/// it; so whose it is counts, too.
+pub(super) fn keep_place(ctx: &Context<'_>) -> Step<()> {
+    let dir = &ctx.params.tmpdir;
+    if !ctx.params.rep_mode.is_replicated() {
+        // Little is kept there by one that replicates nothing, and it takes the place from nobody.
+        return if dir.is_dir() {
+            Ok(())
+        } else {
+            make_dir(ctx, dir, 0o700)
+        };
+    }
+    if dir.is_dir() && own_dir::is_claimed(ctx) {
+        return Ok(());
+    }
+    say!(
+        WARN,
+        "was gone, and is made anew",
+        directory = dir.display()
+    );
+    make_dir(ctx, dir, 0o700)?;
+    own_dir::claim(ctx)
 }
 
 /// tmpdir, the log file and the socket directory.

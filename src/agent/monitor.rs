@@ -80,7 +80,7 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
             }
             return unseen::answer(ctx, lease, &error);
         }
-        Err(error) => return recovery::answer(ctx, &running, &error),
+        Err(error) => return recovery::answer(ctx, &running, lease, &error),
     };
     let mended = if ctx.env.is_probe() {
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::decide::recovery::Heard;
 use crate::ocf::{OcfCode, Outcome};
 use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::session::{Session, SqlError};
@@ -32,12 +33,13 @@ pub(super) enum Up {
 pub(super) fn come_up(ctx: &Context<'_>, what: &str, patience: Duration) -> Step<Up> {
     let mut deadline = ctx.deadline.min(patience);
     loop {
-        let last = match wait_until(ctx, deadline, |_| true)? {
+        let (last, heard) = match wait_until(ctx, deadline, |_| true)? {
             Ok(server) => return Ok(Up::Answers(Box::new(server))),
             Err(Last::Refused(reason)) => return Ok(Up::Refuses(reason)),
-            Err(Last::Silent(last)) => last,
+            Err(Last::Silent(last)) => (last, Heard::Nothing),
+            Err(Last::NotReady(last)) => (last, Heard::NotReady),
         };
-        if recovery::is_under_way(ctx)? {
+        if recovery::is_under_way(ctx, heard)? {
             return Ok(Up::Recovers);
         }
         if ctx.deadline.is_past() {
@@ -54,7 +56,7 @@ pub(super) fn wait(
     accept: impl FnMut(&ServerState) -> bool,
 ) -> Step<Server> {
     wait_until(ctx, ctx.deadline, accept)?.map_err(|last| match last {
-        Last::Silent(last) => late(what, &last),
+        Last::Silent(last) | Last::NotReady(last) => late(what, &last),
         Last::Refused(reason) => not_let_in(&reason),
     })
 }
@@ -78,7 +80,7 @@ pub(super) fn wait_promoted(
         let a_while = ctx.deadline.min(timing::PROMOTION_LOOK);
         let last = match wait_until(ctx, a_while, &mut is_promoted)? {
             Ok(server) => return Ok(Some(server)),
-            Err(Last::Silent(last)) => last,
+            Err(Last::Silent(last) | Last::NotReady(last)) => last,
             Err(Last::Refused(last)) => {
                 let seen = poll_until(a_while, timing::READY_POLL, || {
                     match unseen::is_primary(ctx) {
@@ -103,6 +105,8 @@ pub(super) fn wait_promoted(
 /// What was seen last of a server that is not as it was waited for.
 enum Last {
     Silent(String),
+    /// It starts, recovers or shuts down.
+    NotReady(String),
     Refused(String),
 }
 
@@ -170,7 +174,18 @@ fn still_starting(error: SqlError, last: &mut Last) -> Option<Step<Option<Server
     if matches!(error, SqlError::Owner(_) | SqlError::Setup(_)) {
         return Some(Err(refused(&error)));
     }
-    *last = Last::Silent(error.to_string());
+    let said = error.to_string();
+    *last = match error {
+        SqlError::NotReady(_) => Last::NotReady(said),
+        SqlError::TimedOut(..)
+        | SqlError::Slow(_)
+        | SqlError::Refused(_)
+        | SqlError::Unreachable(_)
+        | SqlError::Failed { .. }
+        | SqlError::Unexpected { .. }
+        | SqlError::Owner(_)
+        | SqlError::Setup(_) => Last::Silent(said),
+    };
     None
 }
 

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use crate::decide::recovery::{Course, Look, Server, course};
+use crate::decide::recovery::{Course, Duty, Heard, Look, Server, Watch, course, watch};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{NodeStatus, Score};
 use crate::ocf::{OcfCode, Outcome};
+use crate::params::RepMode;
 use crate::postgres::children::{self, Processes, Role};
 use crate::postgres::process::{self, Postmaster, Running};
 use crate::postgres::session::SqlError;
@@ -16,9 +17,10 @@ use crate::timing;
 use crate::trial::is_out;
 
 use super::context::Context;
+use super::lease::Lease;
 use super::record::Board;
 use super::state::State;
-use super::{Step, failed};
+use super::{Step, failed, standby, unseen};
 
 /// From when on it is said that a recovery does nothing.
 const SAID_AFTER: Duration = Duration::from_secs(30);
@@ -30,9 +32,11 @@ pub(super) struct Recovery {
     pub(super) title: String,
 }
 
-/// The recovery of a server that has not taken a connection since it was started. `None`: there is none, or nobody can tell.
-pub(super) fn of(ctx: &Context<'_>, running: &Running) -> Step<Option<Recovery>> {
-    if !process::is_starting(ctx.pgdata()) || !is_meant_to(ctx) {
+/// The recovery of a server that takes no connections, where that is left to its end. `None`: there is none, or nobody can tell.
+fn of(ctx: &Context<'_>, running: &Running, heard: Heard) -> Step<Option<Recovery>> {
+    let duty = duty(ctx);
+    let phase = process::phase(ctx.pgdata());
+    if watch(duty, heard, phase, true) != Watch::Startup {
         return Ok(None);
     }
     let processes = Processes::look().map_err(failed)?;
@@ -63,14 +67,33 @@ fn look(running: &Running, pid: i32, run_time: u64) -> Step<Look> {
 }
 
 /// Of those that replicate, only a standby does no harm when it is done: what recovers without standby.signal becomes a primary by itself.
-fn is_meant_to(ctx: &Context<'_>) -> bool {
-    !ctx.params.rep_mode.is_replicated() || ctx.pgdata().join("standby.signal").exists()
+fn duty(ctx: &Context<'_>) -> Duty {
+    let is_standby = ctx.pgdata().join("standby.signal").exists();
+    match ctx.params.rep_mode {
+        RepMode::None => Duty::Alone,
+        RepMode::Slave | RepMode::Async | RepMode::Sync if is_standby => Duty::Standby,
+        RepMode::Slave => Duty::Misfit,
+        RepMode::Async | RepMode::Sync => Duty::Primary(ctx.promise()),
+    }
 }
 
-/// Whether the server recovers now.
-pub(super) fn is_under_way(ctx: &Context<'_>) -> Step<bool> {
+const fn heard(error: &SqlError) -> Heard {
+    match error {
+        SqlError::NotReady(_) => Heard::NotReady,
+        SqlError::Unreachable(_) | SqlError::TimedOut(..) => Heard::Nothing,
+        SqlError::Slow(_)
+        | SqlError::Refused(_)
+        | SqlError::Failed { .. }
+        | SqlError::Unexpected { .. }
+        | SqlError::Owner(_)
+        | SqlError::Setup(_) => Heard::Nonsense,
+    }
+}
+
+/// Whether the server recovers now; `heard`: what came of the last login.
+pub(super) fn is_under_way(ctx: &Context<'_>, heard: Heard) -> Step<bool> {
     Ok(match ctx.postmaster()? {
-        Postmaster::Running(running) => of(ctx, &running)?.is_some(),
+        Postmaster::Running(running) => of(ctx, &running, heard)?.is_some(),
         Postmaster::Stopped => false,
     })
 }
@@ -115,33 +138,54 @@ pub(super) fn bar(board: &Board<'_, '_>) {
 }
 
 /// What the monitor answers about a server that takes no connections; `error` is what it said instead.
-pub(super) fn answer(ctx: &Context<'_>, running: &Running, error: &SqlError) -> Step<Outcome> {
+pub(super) fn answer(
+    ctx: &Context<'_>,
+    running: &Running,
+    lease: Lease<'_>,
+    error: &SqlError,
+) -> Step<Outcome> {
     if is_out!(RecoveryIsFailure) {
         return Ok(failed(error));
     }
-    let recovery = of(ctx, running)?;
-    let what = recovery
-        .as_ref()
-        .map_or_else(|| error.to_string(), |r| r.title.clone());
-    let look = match (recovery, error) {
-        (
-            Some(recovery),
-            SqlError::NotReady(_) | SqlError::Unreachable(_) | SqlError::TimedOut(..),
-        ) => recovery.look,
-        // A standby on its way down, or up, does no harm. A primary that does not answer does not serve.
-        (None, SqlError::NotReady(_))
-            if ctx.params.rep_mode.is_replicated() && is_meant_to(ctx) =>
-        {
-            look(running, 0, 0)?
-        }
-        (_, SqlError::NotReady(what)) => {
-            return Ok(failed(format!(
-                "the server does not take connections: {what}"
-            )));
-        }
-        (_, error) => return Ok(failed(error)),
+    let heard = heard(error);
+    if let Some(recovery) = of(ctx, running, heard)? {
+        return goes(ctx, recovery);
+    }
+    let duty = duty(ctx);
+    let phase = process::phase(ctx.pgdata());
+    let limit = match watch(duty, heard, phase, false) {
+        Watch::For(limit) => limit,
+        // The startup process has just gone, or come: the next monitor sees more.
+        Watch::Startup | Watch::Failed => return Ok(failed(error)),
     };
-    match note(ctx, look)? {
+    let noted = note(ctx, look(running, 0, 0)?)?;
+    let since = noted.course.idle();
+    let reason = format!("{error}; it has taken none for {} s", since.as_secs());
+    if since >= limit {
+        return Ok(failed(reason));
+    }
+    if !matches!(duty, Duty::Primary(_)) {
+        say!(INFO, "the server takes no connections yet", at = error);
+        return Ok(Outcome::of(OcfCode::Success));
+    }
+    // Where nobody keeps the time, it would have all there is.
+    if let Some(unkept) = noted.unkept {
+        return Ok(failed(format!("{error}; {unkept}")));
+    }
+    unseen::leased(
+        ctx,
+        lease,
+        format!(
+            "a process of the server was killed, and it recovers in place: {reason}, and gets {} s before it is given up",
+            limit.as_secs()
+        ),
+    )
+}
+
+/// A startup process is at work.
+fn goes(ctx: &Context<'_>, recovery: Recovery) -> Step<Outcome> {
+    let what = recovery.title;
+    match note(ctx, recovery.look)?.course {
         Course::Hangs(since) => {
             return Ok(failed(format!(
                 "the server has taken no connections and done nothing for {} s ({what}): a disk or restore_command does not answer, \
@@ -162,23 +206,38 @@ pub(super) fn answer(ctx: &Context<'_>, running: &Running, error: &SqlError) -> 
     Ok(Outcome::of(OcfCode::Success))
 }
 
-fn note(ctx: &Context<'_>, look: Look) -> Step<Course> {
+/// What was seen, held against what was noted.
+struct Noted {
+    course: Course,
+    /// Why it could not be noted for the next time.
+    unkept: Option<String>,
+}
+
+fn note(ctx: &Context<'_>, look: Look) -> Step<Noted> {
     let boot = boot_clock().map_err(failed)?;
     let old = State::load(ctx, boot.boot_id())?;
     let (course, next) = course(old.recovery.as_ref(), &look);
-    if !ctx.env.is_probe() {
-        let mut state = old.clone();
-        state.recovery = Some(next);
-        // A full disk is no reason to end a recovery.
-        if let Err(failure) = state.save(ctx, &old) {
-            say!(
-                WARN,
-                "how far the recovery is could not be noted",
-                reason = failure.text()
-            );
-        }
+    let mut noted = Noted {
+        course,
+        unkept: None,
+    };
+    if ctx.env.is_probe() {
+        return Ok(noted);
     }
-    Ok(course)
+    let mut state = old.clone();
+    state.recovery = Some(next);
+    let saved = standby::keep_place(ctx).and_then(|()| state.save(ctx, &old));
+    // A full disk is no reason to end a recovery.
+    if let Err(failure) = saved {
+        let reason = failure.text();
+        say!(
+            WARN,
+            "how far the recovery is could not be noted",
+            reason = reason
+        );
+        noted.unkept = Some(reason.to_owned());
+    }
+    Ok(noted)
 }
 
 /// A server that answers does not recover: what was noted of that is of no use to the next time, which may be days later.
@@ -206,7 +265,7 @@ pub(super) fn is_over(ctx: &Context<'_>, noted: &mut Option<Look>) -> Step<bool>
     let Postmaster::Running(running) = ctx.postmaster()? else {
         return Ok(true);
     };
-    let Some(recovery) = of(ctx, &running)? else {
+    let Some(recovery) = of(ctx, &running, Heard::Nothing)? else {
         return Ok(true);
     };
     let (course, next) = course(noted.as_ref(), &recovery.look);
@@ -218,5 +277,27 @@ pub(super) fn is_over(ctx: &Context<'_>, noted: &mut Option<Look>) -> Step<bool>
             since.as_secs(),
             recovery.title
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_login_came_to() {
+        let at_once = Duration::ZERO;
+        let said = String::new;
+        for (error, expected) in [
+            (SqlError::NotReady(said()), Heard::NotReady),
+            (SqlError::Unreachable(said()), Heard::Nothing),
+            (SqlError::TimedOut(at_once, ""), Heard::Nothing),
+            (
+                SqlError::Setup(std::io::ErrorKind::Other.into()),
+                Heard::Nonsense,
+            ),
+        ] {
+            assert_eq!(heard(&error), expected, "{error}");
+        }
     }
 }

@@ -31,8 +31,8 @@ pub(super) fn answer(ctx: &Context<'_>, lease: Lease<'_>, why: &impl ToString) -
     }
 }
 
-/// A primary: its lease and its right are looked after, and nothing that its commits wait for is changed.
-fn leased(ctx: &Context<'_>, lease: Lease<'_>, reason: String) -> Step<Outcome> {
+/// A primary that can't be asked: its lease and its right are looked after, and nothing that its commits wait for is changed. `reason`: why.
+pub(super) fn leased(ctx: &Context<'_>, lease: Lease<'_>, reason: String) -> Step<Outcome> {
     let lease = if ctx.env.is_probe() {
         lease
     } else {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid};
 
+use crate::decide::recovery::Phase;
 use crate::postgres::reading;
 use crate::sys::{Owner, Process, Sent, signal_if};
 
@@ -115,15 +116,16 @@ fn account_of(pid: i32) -> io::Result<Option<Uid>> {
     }
 }
 
-/// Whether the postmaster says that it is on its way up: it has not taken a connection since it was started. What can't be read, or
-/// is not of this form, says nothing.
+/// What the postmaster says of itself. What can't be read, or is not of this form, says nothing.
 #[must_use]
-pub fn is_starting(pgdata: &Path) -> bool {
+pub fn phase(pgdata: &Path) -> Phase {
     // `LOCK_FILE_LINE_PM_STATUS` in miscadmin.h; padded with blanks.
     let text = fs::read_to_string(pgdata.join("postmaster.pid")).unwrap_or_default();
-    text.lines()
-        .nth(7)
-        .is_some_and(|line| line.trim() == "starting")
+    match text.lines().nth(7).map(str::trim) {
+        Some("starting") => Phase::Starting,
+        Some("stopping") => Phase::Stopping,
+        Some(_) | None => Phase::Up,
+    }
 }
 
 /// Processes of the instance that have no postmaster any more: left behind when it was killed.

@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         field::two_resources_on_a_node_keep_their_files_apart,
         field::a_follower_that_nobody_can_ask_is_still_a_follower,
         recovers::a_second_stop_in_one_boot_is_no_hang_since_the_first,
+        recovers::a_recovery_in_place_is_left_to_its_end,
         meddled::a_directory_that_is_removed_is_made_again,
         secrets::no_secret_is_shown_to_others,
         hostile::nobody_makes_root_end_a_process,

@@ -1,5 +1,7 @@
 //! A server that takes no connections for a while, and has had such a time before.
 
+use std::time::Duration;
+
 use lab::Result;
 
 use crate::field::{crowd, postmaster};
@@ -81,5 +83,75 @@ pub(crate) fn a_second_stop_in_one_boot_is_no_hang_since_the_first() -> Result<(
             Ok(())
         })?;
     }
+    Ok(())
+}
+
+/// The startup process of the server, stopped as soon as there is one.
+fn hold_recovery(site: &Site, postmaster: i32) -> Result<String> {
+    let script = format!(
+        r#"
+look() {{
+    for stat in /proc/[0-9]*/stat; do
+        case "$(cat "$stat" 2>/dev/null)" in *') '?' {postmaster} '*) ;; *) continue;; esac
+        pid=${{stat#/proc/}}; pid=${{pid%/stat}}
+        case "$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)" in *startup*) kill -STOP "$pid" && echo "$pid" && return 0;; esac
+    done
+    return 1
+}}
+tries=0
+until look; do tries=$((tries + 1)); test "$tries" -lt 2000 || exit 1; done
+"#
+    );
+    site.sh(&script)
+}
+
+/// One session's process is killed, by the kernel for its memory, say: the server ends all others, and replays.
+pub(crate) fn a_recovery_in_place_is_left_to_its_end() -> Result<()> {
+    let site = Site::fresh()?;
+    site.configure(
+        "checkpoint_timeout = 1h\nmax_wal_size = 20GB\nrestart_after_crash = on\nfsync = off",
+    )?;
+    let agent = site.agent();
+    agent.gives("start", 0);
+    let pid = postmaster(&site);
+    for line in [
+        "create table much as select n, 0 as k from generate_series(1, 1000000) n",
+        "update much set k = 1",
+        "update much set k = 2",
+    ] {
+        site.postgres().sql(line)?;
+    }
+    let _clients = crowd(&site, "postgres", 2)?;
+    let sessions = sleepers(&site, 2)?;
+    // The server waits for this one, for some seconds, before it replays.
+    let (late, killed) = (sessions[0], sessions[1]);
+    site.sh(&format!("kill -STOP {late} && kill -KILL {killed}"))?;
+    site.lab().eventually("nobody is let in", SOON, |_| {
+        match site.postgres().sql("select 1") {
+            Ok(_) => Err("still let in".to_owned()),
+            Err(_) => Ok(()),
+        }
+    })?;
+    agent.gives("monitor", 0);
+    let startup = hold_recovery(&site, pid)?;
+    let status = site.sh("sed -n 8p /var/lib/pgsql/data/postmaster.pid")?;
+    assert_eq!(status.trim(), "ready", "what it says of itself meanwhile");
+    agent.gives("monitor", 0);
+    agent.gives("monitor", 0);
+    agent
+        .clone()
+        .timeout(Duration::from_secs(6))
+        .gives("start", 0);
+    site.sh(&format!("kill -CONT {startup}"))?;
+    site.lab().eventually("it is over", SOON * 4, |_| {
+        agent.gives("monitor", 0);
+        assert_eq!(postmaster(&site), pid);
+        site.postgres()
+            .sql("select 1")
+            .map(drop)
+            .map_err(|error| error.to_string())
+    })?;
+    assert_eq!(site.postgres().sql("select count(*) from much")?, "1000000");
+    agent.gives("stop", 0);
     Ok(())
 }

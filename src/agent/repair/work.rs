@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::decide::divergence::is_recorded;
+use crate::decide::recovery::Heard;
 use crate::decide::repair;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
@@ -483,7 +484,7 @@ impl<'a> Repair<'a> {
             Postmaster::Running(_) => Ok(()),
         };
         if let Err(failure) = started
-            && !recovery::is_under_way(&ctx)?
+            && !recovery::is_under_way(&ctx, Heard::Nothing)?
         {
             return Err(failure.into());
         }

@@ -4,6 +4,7 @@ use crate::decide::election::Outcome as Elected;
 use crate::decide::eligibility::Promise;
 use crate::decide::replay::Obstacle;
 use crate::decide::right::{Right, Seat};
+use crate::decide::verdict::{Verdict, verdict};
 use crate::decide::witness::{Coverage, is_best};
 use crate::log::say;
 use crate::model::cluster_view::{TransientAttribute, knows_degraded};
@@ -15,7 +16,7 @@ use crate::params::RepMode;
 use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::session::SqlError;
 use crate::postgres::{views, wal};
-use crate::sys::boot_clock;
+use crate::sys::{Deadline, boot_clock};
 
 use super::care::{self, Troubles};
 use super::context::Context;
@@ -74,13 +75,7 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
                 "the postmaster is stopped by a signal (state T) and answers nothing",
             ));
         }
-        Err(error) if error.is_answer() => {
-            if !ctx.env.is_probe() {
-                recovery::forget(ctx);
-            }
-            return unseen::answer(ctx, lease, &error);
-        }
-        Err(error) => return recovery::answer(ctx, &running, lease, &error),
+        Err(error) => return without(ctx, &running, lease, &error),
     };
     let mended = if ctx.env.is_probe() {
         Ok(())
@@ -91,11 +86,16 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     // Not on a standby: what writes, or names a table that has not arrived yet, fails there.
     // Nor in another database or as another user than it was written for.
     let has_query = ctx.params.monitor_sql != DEFAULT_MONITOR_SQL;
+    let mut refused = Ok(());
     if has_query && !server.state.in_recovery && detour.is_none() {
-        server
-            .session
-            .execute_as_configured(&ctx.params.monitor_sql)
-            .map_err(|e| failed(format!("monitor_sql: {e}")))?;
+        refused = ask(ctx, &mut server)?;
+        // The session is the operator's by then, or was ended.
+        if refused.is_err() {
+            server.session = match ctx.connect(&running) {
+                Ok(session) => session,
+                Err(error) => return without(ctx, &running, lease, &error),
+            };
+        }
     }
     let outcome = match (ctx.params.rep_mode, server.state.in_recovery) {
         (RepMode::None, _) => Ok(Outcome::of(OcfCode::Success)),
@@ -105,13 +105,18 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
         (RepMode::Async | RepMode::Sync, false) => {
             let mut troubles = Troubles::default();
             troubles.note("its lines in the configuration", mended);
+            troubles.note("monitor_sql", refused);
             if let Some(reason) = detour {
                 troubles.shut(reason);
             }
             return leased(ctx, server, lease, troubles);
         }
     };
-    let notice = detour.or_else(|| Some(mended.err()?.text().to_owned()));
+    let refused = refused
+        .err()
+        .map(|why| format!("monitor_sql: {}", why.text()));
+    let notice = detour.or(refused);
+    let notice = notice.or_else(|| Some(mended.err()?.text().to_owned()));
     match (outcome?, notice) {
         (
             Outcome {
@@ -130,6 +135,39 @@ fn arrive_unseen(ctx: &Context<'_>) -> Step<()> {
         attempt::arrive_unseen(ctx)?;
     }
     Ok(())
+}
+
+/// What is answered where no session is to be had.
+fn without(
+    ctx: &Context<'_>,
+    running: &Running,
+    lease: Lease<'_>,
+    error: &SqlError,
+) -> Step<Outcome> {
+    if !error.is_answer() {
+        return recovery::answer(ctx, running, lease, error);
+    }
+    if !ctx.env.is_probe() {
+        recovery::forget(ctx);
+    }
+    unseen::answer(ctx, lease, error)
+}
+
+/// Runs the operator's query. The inner error says why it was not carried out, which is no failure of the server's.
+fn ask(ctx: &Context<'_>, server: &mut Server) -> Step<Step<()>> {
+    let limit = Deadline::after(ctx.query_limit());
+    let asked = server
+        .session
+        .execute_as_configured(&ctx.params.monitor_sql);
+    match asked {
+        Ok(()) => Ok(Ok(())),
+        Err(SqlError::Failed { state, message })
+            if verdict(&state, limit.is_past()) == Verdict::Refused =>
+        {
+            Ok(Err(failed(format!("{message} (SQLSTATE {state})"))))
+        }
+        Err(error) => Err(failed(format!("monitor_sql: {error}"))),
+    }
 }
 
 pub(super) fn promoted_slave() -> Outcome {

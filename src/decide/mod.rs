@@ -32,5 +32,6 @@ pub mod state_loss;
 pub mod stop;
 pub mod switch;
 pub mod unwatched;
+pub mod verdict;
 pub mod why;
 pub mod witness;

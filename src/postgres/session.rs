@@ -125,14 +125,16 @@ impl Session {
         Ok(rows)
     }
 
-    /// Runs `sql` of the operator's, which finds what the operator's own session would find.
+    /// Runs `sql` of the operator's, which finds what the operator's own session would find, and waits for locks as long as it may take. After
+    /// an error the session is still set for that, and no more use to the agent.
     ///
     /// # Errors
     /// See [`SqlError`].
     pub fn execute_as_configured(&mut self, sql: &str) -> Result<(), SqlError> {
-        self.execute("RESET search_path")?;
+        self.execute("RESET search_path; SET lock_timeout = 0")?;
         self.execute(sql)?;
-        self.execute(OWN_PATH)
+        self.execute(OWN_PATH)?;
+        self.execute("RESET lock_timeout")
     }
 
     /// Runs `sql` for its effect.

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         bad_input::replication_without_pacemaker_fails_and_says_so,
         plain::every_action_may_be_repeated,
         plain::monitor_sql_decides_whether_a_server_is_well,
+        plain::monitor_sql_may_wait_for_a_lock_and_be_refused,
         plain::a_frozen_postmaster_is_found_and_stopped,
         plain::a_frozen_backend_does_not_outlast_the_stop,
         plain::what_a_killed_postmaster_left_behind_does_not_prevent_a_start,

@@ -75,6 +75,64 @@ pub(crate) fn monitor_sql_decides_whether_a_server_is_well() -> Result<()> {
     Ok(())
 }
 
+/// Others' locks, and what there is too little of, say nothing of how well the server is.
+pub(crate) fn monitor_sql_may_wait_for_a_lock_and_be_refused() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent().param("pgdb", "postgres");
+    agent.gives("start", 0);
+    site.postgres().sql("create table beat(n int)")?;
+    let pid = site.postgres().postmaster();
+    let psql = site.lab().layout().program("psql");
+    let hold = |seconds: &str| {
+        let sql = format!("begin; lock table beat; select pg_sleep({seconds}); rollback");
+        let argv = [
+            "runuser", "-u", "postgres", "--", &psql, "-Xh", SOCKET, "-d", "postgres", "-c", &sql,
+        ];
+        let client = site.host().spawn("locker", &argv)?;
+        let is_held = "select count(*) from pg_locks where relation = 'beat'::regclass and granted and mode = 'AccessExclusiveLock'";
+        site.lab().eventually("the lock is held", SOON, |_| {
+            match site.postgres().sql(is_held) {
+                Ok(count) if count == "1" => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })?;
+        Ok::<_, lab::Error>(client)
+    };
+    let beat = agent
+        .clone()
+        .param("monitor_sql", "insert into beat values (1)")
+        .param("query_timeout", "20");
+    let client = hold("5")?;
+    beat.gives("monitor", 0);
+    drop(client);
+    assert_eq!(site.postgres().sql("select count(*) from beat")?, "1");
+    // The operator's own limit: an answer, and told.
+    let client = hold("60")?;
+    let impatient = agent
+        .clone()
+        .param("monitor_sql", "begin; lock table beat nowait; commit");
+    impatient
+        .gives("monitor", 0)
+        .says(&["monitor_sql", "55P03"]);
+    drop(client);
+    let raises = |state: &str| {
+        let sql = format!("do $$begin raise exception 'x' using errcode = '{state}'; end$$");
+        agent.clone().param("monitor_sql", &sql)
+    };
+    for state in ["53200", "53300", "55006", "57014"] {
+        raises(state)
+            .gives("monitor", 0)
+            .says(&["monitor_sql", state]);
+    }
+    // What the operator asks for fails as ever; a full disk is one that nobody can write to.
+    for state in ["53100", "42P01", "22012", "P0001", "XX001"] {
+        raises(state).gives("monitor", 1).says(&["monitor_sql"]);
+    }
+    assert_eq!(site.postgres().postmaster(), pid);
+    agent.gives("stop", 0);
+    Ok(())
+}
+
 pub(crate) fn a_frozen_postmaster_is_found_and_stopped() -> Result<()> {
     let site = Site::fresh()?;
     let agent = site.agent().params(&[AT_ONCE]);

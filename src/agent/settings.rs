@@ -190,31 +190,15 @@ fn replication(ctx: &Context<'_>, contents: &Contents, contents_auto: &Contents)
         let mut all = contents.settings.iter().chain(&contents_auto.settings);
         all.rfind(|s| s.name == name)
     };
-    let is_off =
-        |s: &&Setting| ["off", "false", "no", "0"].contains(&s.value.to_lowercase().as_str());
-    if let Some(off) = last("hot_standby").filter(is_off) {
-        return Err(installed(format!(
-            "{} line {}: set hot_standby to on, a standby can't be watched without it",
-            off.file.display(),
-            off.line
-        )));
-    }
-    // Each standby streams by a slot of its own.
-    let too_few = |s: &&Setting| s.value.parse::<u32>().is_ok_and(|n| n == 0);
-    let by_slot = ctx.params.rep_mode == RepMode::Sync;
-    if let Some(none) = last("max_replication_slots").filter(|s| by_slot && too_few(s)) {
-        return Err(installed(format!(
-            "{} line {}: set max_replication_slots to 10 or more, each standby streams by a slot",
-            none.file.display(),
-            none.line
-        )));
-    }
-    if let Some(minimal) = last("wal_level").filter(|s| s.value.eq_ignore_ascii_case("minimal")) {
-        return Err(installed(format!(
-            "{} line {}: set wal_level to replica, minimal allows no standby",
-            minimal.file.display(),
-            minimal.line
-        )));
+    for name in ["hot_standby", "max_replication_slots", "wal_level"] {
+        let Some(set) = last(name) else { continue };
+        if let Some(what) = allows_no_standby(ctx, name, &set.value) {
+            return Err(installed(format!(
+                "{} line {}: {what}",
+                set.file.display(),
+                set.line
+            )));
+        }
     }
     Ok(())
 }
@@ -240,6 +224,23 @@ pub(super) fn option(ctx: &Context<'_>, name: &str) -> Option<u64> {
     last?.1.parse().ok()
 }
 
+/// What no standby can do without, as the files of a server are held to it, and what is wrong with it.
+fn allows_no_standby(ctx: &Context<'_>, name: &str, value: &str) -> Option<&'static str> {
+    let by_slot = ctx.params.rep_mode == RepMode::Sync;
+    match name {
+        "hot_standby" if config::boolean(value) == Some(false) => {
+            Some("set hot_standby to on, a standby can't be watched without it")
+        }
+        "max_replication_slots" if by_slot && value.parse() == Ok(0_u32) => {
+            Some("set max_replication_slots to 10 or more, each standby streams by a slot")
+        }
+        "wal_level" if value.eq_ignore_ascii_case("minimal") => {
+            Some("set wal_level to replica, minimal allows no standby")
+        }
+        _ => None,
+    }
+}
+
 fn options(ctx: &Context<'_>) -> Step<()> {
     for (name, value) in among_options(ctx) {
         let is_target = TARGETS.contains(&name.as_str()) && !value.is_empty();
@@ -247,6 +248,12 @@ fn options(ctx: &Context<'_>) -> Step<()> {
             return Err(Outcome::because(
                 OcfCode::ErrConfigured,
                 format!("remove {name} from start_opt or ctl_opt: {DROPS}"),
+            ));
+        }
+        if let Some(what) = allows_no_standby(ctx, &name, value) {
+            return Err(Outcome::because(
+                OcfCode::ErrConfigured,
+                format!("start_opt or ctl_opt sets {name}={value}: {what}"),
             ));
         }
         if MANAGED_AUTO.contains(&name.as_str()) {
@@ -290,7 +297,7 @@ mod tests {
         };
         Contents {
             settings: lines.iter().enumerate().map(setting).collect(),
-            includes: Vec::new(),
+            ..Contents::default()
         }
     }
 

@@ -211,6 +211,18 @@ fn unquote(text: &str) -> Option<String> {
     }
 }
 
+/// A value of a setting that is on or off, in as few letters as the server takes (`parse_bool`); `None`: it is neither.
+#[must_use]
+pub fn boolean(value: &str) -> Option<bool> {
+    let value = value.to_ascii_lowercase();
+    let is = |word: &str, letters: usize| value.len() >= letters && word.starts_with(&value);
+    if is("true", 1) || is("yes", 1) || is("on", 2) || value == "1" {
+        return Some(true);
+    }
+    let is_off = is("false", 1) || is("no", 1) || is("off", 2) || value == "0";
+    is_off.then_some(false)
+}
+
 /// Quotes a value for a configuration file.
 #[must_use]
 pub fn quote(value: &str) -> String {
@@ -251,6 +263,20 @@ pub fn with_includes(file: &Path, includes: &[PathBuf]) -> Result<Option<Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn on_and_off_are_known_in_as_few_letters_as_the_server_takes() {
+        for (values, expected) in [
+            ("on ON 1 t Tr tru true y ye YES", Some(true)),
+            ("off OFF of 0 f fa fal fals False n no", Some(false)),
+            ("o offf 2 00 nope yess truely - enabled", None),
+        ] {
+            for value in values.split(' ') {
+                assert_eq!(boolean(value), expected, "{value}");
+            }
+        }
+        assert_eq!(boolean(""), None);
+    }
 
     #[test]
     fn lines_are_read_as_the_server_reads_them() {

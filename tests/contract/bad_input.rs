@@ -504,6 +504,30 @@ const CONTRADICTIONS: &[Case] = &[
         &["hot_standby", "postgresql.auto.conf line", "on"],
     ),
     contradiction(
+        "hot_standby off in as few letters as the server takes",
+        "echo 'hot_standby = F' >>/var/lib/pgsql/data/postgresql.conf",
+        &["hot_standby", "postgresql.conf line", "on"],
+    ),
+    contradiction(
+        "the same with two",
+        "echo \"hot_standby = 'of'\" >>/var/lib/pgsql/data/postgresql.conf",
+        &["hot_standby", "postgresql.conf line", "on"],
+    ),
+    Case {
+        what: "hot_standby off among the server's options",
+        params: &[("start_opt", "-c hot_standby=n")],
+        prepare: "",
+        code: 6,
+        says: &["hot_standby", "start_opt", "on"],
+    },
+    Case {
+        what: "wal_level minimal among the server's options",
+        params: &[("start_opt", "--wal-level=minimal")],
+        prepare: "",
+        code: 6,
+        says: &["wal_level", "start_opt", "replica"],
+    },
+    contradiction(
         "wal_level minimal",
         "echo 'wal_level = minimal' >>/var/lib/pgsql/data/postgresql.conf",
         &["wal_level", "postgresql.conf line", "replica"],

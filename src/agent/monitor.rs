@@ -81,7 +81,9 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
         Ok(())
     } else {
         recovery::forget(ctx);
-        standby::mend(ctx, &server).and_then(|()| standby::load_what_is_written(ctx, &mut server))
+        standby::mend(ctx, &server)
+            .and_then(|()| standby::load_what_is_written(ctx, &mut server))
+            .and_then(|()| standby::is_in_force(ctx, &server))
     };
     // Not on a standby: what writes, or names a table that has not arrived yet, fails there.
     // Nor in another database or as another user than it was written for.

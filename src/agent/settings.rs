@@ -176,6 +176,7 @@ fn replication(ctx: &Context<'_>, contents: &Contents, contents_auto: &Contents)
             own.line
         )));
     }
+    leaves_ours_in_force(ctx, contents)?;
     // In this file even an empty value overrides ours.
     let is_own = |s: &&Setting| MANAGED_AUTO.contains(&s.name.as_str());
     if let Some(own) = contents_auto.settings.iter().find(is_own) {
@@ -201,6 +202,39 @@ fn replication(ctx: &Context<'_>, contents: &Contents, contents_auto: &Contents)
         }
     }
     Ok(())
+}
+
+/// The last line counts: what comes behind the agent's include line wins over what the agent has written, an empty value as well.
+fn leaves_ours_in_force(ctx: &Context<'_>, contents: &Contents) -> Step<()> {
+    for file in standby::includes(ctx) {
+        let is_contract = file == ctx.tmp(standby::REP_MODE_CONF);
+        let Some(set) = contents
+            .behind(&file)
+            .iter()
+            .find(|s| overrides(s, is_contract))
+        else {
+            continue;
+        };
+        return Err(installed(format!(
+            "remove {} from {} line {}: it comes behind expgsql's own include line, and would win over what that sets",
+            set.name,
+            set.file.display(),
+            set.line
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a setting overrides what the agent writes: in the file with the contract, or in the other one.
+fn overrides(setting: &Setting, is_contract: bool) -> bool {
+    let name = setting.name.as_str();
+    match name {
+        // How WAL is fetched from an archive is the operator's to say.
+        "restore_command" => false,
+        "recovery_target_timeline" if setting.value.eq_ignore_ascii_case("latest") => false,
+        "synchronous_standby_names" => is_contract,
+        _ => !is_contract && MANAGED_AUTO.contains(&name),
+    }
 }
 
 /// The settings among the server's options, which win over every file: `-c NAME=VALUE`, `-cNAME=VALUE` or `--NAME=VALUE`.

@@ -137,11 +137,6 @@ pub(super) fn load_what_is_written(ctx: &Context<'_>, server: &mut Server) -> St
     else {
         return Ok(());
     };
-    let since_1970 = |at: SystemTime| at.duration_since(UNIX_EPOCH).ok();
-    let written = |path: &PathBuf| {
-        let at = fs::symlink_metadata(path).and_then(|file| file.modified());
-        since_1970(at.ok()?)
-    };
     // A time that is yet to come says nothing: the clock was set back.
     #[allow(
         clippy::disallowed_methods,
@@ -149,7 +144,11 @@ pub(super) fn load_what_is_written(ctx: &Context<'_>, server: &mut Server) -> St
     )]
     let now = since_1970(SystemTime::now());
     let is_news = |at: &Duration| *at >= loaded && Some(*at) <= now;
-    if !files(ctx).iter().filter_map(written).any(|at| is_news(&at)) {
+    if !files(ctx)
+        .iter()
+        .filter_map(|f| written(f))
+        .any(|at| is_news(&at))
+    {
         return Ok(());
     }
     say!(INFO, "the server has not read what was written for it");
@@ -161,6 +160,45 @@ pub(super) fn load_what_is_written(ctx: &Context<'_>, server: &mut Server) -> St
         server.state = views::server_state(&mut session).ok()?;
         (server.state.conf_loaded > Some(loaded)).then_some(())
     });
+    Ok(())
+}
+
+fn since_1970(at: SystemTime) -> Option<Duration> {
+    at.duration_since(UNIX_EPOCH).ok()
+}
+
+/// When a file was written.
+fn written(path: &Path) -> Option<Duration> {
+    let at = fs::symlink_metadata(path).and_then(|file| file.modified());
+    since_1970(at.ok()?)
+}
+
+/// Holds a standby that has read what was written for it to that: by what comes behind the include lines it may stream from whom it should not,
+/// or from nobody, or stay on a timeline that was left.
+pub(super) fn is_in_force(ctx: &Context<'_>, server: &Server) -> Step<()> {
+    let (state, path) = (&server.state, ctx.tmp(RECOVERY_CONF));
+    let has_read = written(&path).is_some_and(|at| state.conf_loaded > Some(at));
+    if !ctx.params.rep_mode.is_replicated() || !state.in_recovery || !has_read {
+        return Ok(());
+    }
+    let contents = as_owner(&ctx.owner, || config::read(&path, &[])).map_err(failed)?;
+    let contents = contents.map_err(failed)?;
+    for (name, in_force) in [
+        ("primary_slot_name", &state.slot),
+        ("recovery_target_timeline", &state.target_timeline),
+    ] {
+        // What the agent leaves unset is the operator's to set.
+        let Some(set) = contents.settings.iter().rfind(|s| s.name == name) else {
+            continue;
+        };
+        let written = &set.value;
+        if written != in_force {
+            return Err(failed(format!(
+                "{name} is '{in_force}' and not '{written}' as the agent set it: something behind its include lines, or start_opt, overrides it; \
+                 see pg_settings.sourcefile, and remove it"
+            )));
+        }
+    }
     Ok(())
 }
 

@@ -24,6 +24,20 @@ pub struct Contents {
     pub settings: Vec<Setting>,
     /// Every file that an `include` or `include_if_exists` names, there or not.
     pub includes: Vec<PathBuf>,
+    /// How many of the settings come before each of them.
+    pub before: Vec<usize>,
+}
+
+impl Contents {
+    /// The settings that are read after `file` was included for the last time, and so win over what it says.
+    #[must_use]
+    pub fn behind(&self, file: &Path) -> &[Setting] {
+        let last = self.includes.iter().rposition(|include| include == file);
+        let before = last.and_then(|at| self.before.get(at));
+        before
+            .and_then(|&n| self.settings.get(n..))
+            .unwrap_or_default()
+    }
 }
 
 /// A configuration that could not be read to its end.
@@ -85,6 +99,7 @@ fn read_into(
         match name.as_str() {
             "include" | "include_if_exists" => {
                 contents.includes.push(target.clone());
+                contents.before.push(contents.settings.len());
                 let optional = name == "include_if_exists" && !target.exists();
                 if !skip.contains(&target) && !optional {
                     read_into(&target, skip, depth + 1, contents)?;
@@ -276,6 +291,40 @@ mod tests {
             }
         }
         assert_eq!(boolean(""), None);
+    }
+
+    #[test]
+    fn what_comes_behind_an_include_wins_over_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let put = |name: &str, text: &str| fs::write(path(name), text).unwrap();
+        let ours = path("ours.conf");
+        put("more.conf", "c = 3\n");
+        let behind = |text: &str| {
+            put("main.conf", text);
+            let contents = read(&path("main.conf"), std::slice::from_ref(&ours)).unwrap();
+            let names = contents.behind(&ours).iter().map(|s| s.name.clone());
+            names.collect::<Vec<_>>().join(" ")
+        };
+        for (text, expected) in [
+            ("a = 1\n", ""),
+            ("a = 1\ninclude 'ours.conf'\n", ""),
+            ("a = 1\ninclude 'ours.conf'\nb = 2\n", "b"),
+            (
+                "include_if_exists 'ours.conf'\nb = 2\ninclude 'more.conf'\nd = 4",
+                "b c d",
+            ),
+            // Included once more, it is the last.
+            (
+                "include 'ours.conf'\nb = 2\ninclude 'ours.conf'\nd = 4",
+                "d",
+            ),
+        ] {
+            assert_eq!(behind(text), expected, "{text}");
+        }
+        // The lines are in a file that this one includes.
+        put("lines.conf", "x = 1\ninclude 'ours.conf'\ny = 1\n");
+        assert_eq!(behind("include 'lines.conf'\nz = 1\n"), "y z");
     }
 
     #[test]

@@ -38,6 +38,10 @@ pub struct ServerState {
     pub system: String,
     /// When the postmaster last read its configuration files, since 1970, by this machine's clock.
     pub conf_loaded: Option<Duration>,
+    /// `primary_slot_name` in force.
+    pub slot: String,
+    /// `recovery_target_timeline` in force.
+    pub target_timeline: String,
 }
 
 /// The WAL receiver process of a standby.
@@ -99,13 +103,15 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
              WHEN current_setting('recovery_target_name') <> '' THEN 'recovery_target_name' \
              WHEN current_setting('recovery_target_time') <> '' THEN 'recovery_target_time' \
              WHEN current_setting('recovery_target_xid') <> '' THEN 'recovery_target_xid' END, \
-        (extract(epoch FROM pg_conf_load_time()) * 1000000)::bigint \
+        (extract(epoch FROM pg_conf_load_time()) * 1000000)::bigint, \
+        current_setting('primary_slot_name'), \
+        current_setting('recovery_target_timeline') \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(QUERY)?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 13)
-        .ok_or_else(|| unexpected(QUERY, "not one row of thirteen columns"))?;
+        .filter(|row| row.len() == 15)
+        .ok_or_else(|| unexpected(QUERY, "not one row of fifteen columns"))?;
     let text = |i: usize| row[i].as_deref();
     let in_recovery = text(0) == Some("t");
     let has_replayed_all = text(4).is_some_and(waits_for_more);
@@ -135,6 +141,8 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         version: Version::of(parse(QUERY, row, 7)?.unwrap_or_default()),
         system: text(8).unwrap_or_default().to_owned(),
         conf_loaded: parse(QUERY, row, 12)?.map(Duration::from_micros),
+        slot: text(13).unwrap_or_default().to_owned(),
+        target_timeline: text(14).unwrap_or_default().to_owned(),
     })
 }
 

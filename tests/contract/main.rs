@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         recovers::a_second_stop_in_one_boot_is_no_hang_since_the_first,
         recovers::a_recovery_in_place_is_left_to_its_end,
         meddled::a_directory_that_is_removed_is_made_again,
+        meddled::what_is_set_behind_the_agents_lines_is_refused,
         secrets::no_secret_is_shown_to_others,
         hostile::nobody_makes_root_end_a_process,
         hostile::a_file_that_is_none_is_neither_shown_nor_waited_for,

@@ -1,9 +1,9 @@
-//! What is taken away from under a server that runs.
+//! What is taken away from under a server that runs, and what is added to its configuration behind the agent's lines.
 
 use lab::Result;
 
 use crate::field::postmaster;
-use crate::site::{DATA, Site, TMPDIR};
+use crate::site::{CONFIG, DATA, SOON, Site, TMPDIR};
 
 const USER: &str = lab::postgres::REPLICATION_USER;
 
@@ -62,5 +62,85 @@ pub(crate) fn a_directory_that_is_removed_is_made_again() -> Result<()> {
         agent.gives("monitor", 0);
         agent.gives("stop", 0);
     }
+    Ok(())
+}
+
+/// The last line counts, and what is added comes last.
+pub(crate) fn what_is_set_behind_the_agents_lines_is_refused() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    site.primary()
+        .sql("select pg_create_physical_replication_slot('exp_node1')")?;
+    let agent = site.follower().param("replication_slot_name", "exp");
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    agent.gives("stop", 0);
+    let clean = site.host().read_file(CONFIG)?;
+    let put = |text: &str| site.host().write_file(CONFIG, text, "postgres", "600");
+    for line in [
+        "primary_slot_name = ''",
+        "primary_slot_name = 'exp_other'",
+        "recovery_target_timeline = 'current'",
+        "primary_conninfo = ''",
+    ] {
+        put(&format!("{clean}\n{line}\n"))?;
+        let name = line.split(' ').next().unwrap_or_default();
+        let place = format!("{CONFIG} line {}", clean.lines().count() + 1);
+        let refused = agent.gives("start", 5);
+        refused.says(&[name, &place, "remove"]);
+        // Before its own lines it does no harm.
+        if !line.starts_with("primary_slot_name = 'exp") && !line.starts_with("recovery") {
+            continue;
+        }
+        put(&format!("{line}\n{clean}\n"))?;
+        agent.gives("start", 0);
+        assert_eq!(site.postgres().sql("show primary_slot_name")?, "exp_node1");
+        assert_eq!(
+            site.postgres().sql("show recovery_target_timeline")?,
+            "latest"
+        );
+        agent.gives("stop", 0);
+    }
+    // A later directory of settings.
+    site.sh(&format!(
+        "install -d -o postgres {DATA}/conf.d; echo \"primary_slot_name = ''\" >{DATA}/conf.d/x.conf"
+    ))?;
+    put(&format!("{clean}\ninclude_dir 'conf.d'\n"))?;
+    agent
+        .gives("start", 5)
+        .says(&["primary_slot_name", "conf.d/x.conf line 1"]);
+    // While it runs, it is told, and what the standby streams by is left alone.
+    put(&clean)?;
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    let pid = postmaster(&site);
+    let set = |lines: &str| {
+        put(&format!("{clean}\n{lines}"))?;
+        site.postgres().sql("select pg_reload_conf()")
+    };
+    let in_force = |name: &str, value: &str| {
+        site.lab().eventually("it is in force", SOON, |_| {
+            match site.postgres().sql(&format!("show {name}")) {
+                Ok(now) if now == value => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+    };
+    set("primary_slot_name = 'exp_other'\n")?;
+    in_force("primary_slot_name", "exp_other")?;
+    agent
+        .gives("monitor", 0)
+        .says(&["primary_slot_name", "'exp_other'", "'exp_node1'"]);
+    set("")?;
+    in_force("primary_slot_name", "exp_node1")?;
+    let well = agent.gives("monitor", 0);
+    assert!(!well.stderr().contains("ocf-exit-reason"), "{well}");
+    assert_eq!(postmaster(&site), pid);
+    agent.gives("stop", 0);
+    // How WAL is fetched is the operator's to add.
+    put(&format!("{clean}\nrestore_command = 'false'\n"))?;
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    agent.gives("stop", 0);
     Ok(())
 }

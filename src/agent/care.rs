@@ -2,6 +2,7 @@
 //!
 //! Each part may fail by itself. None of them keeps the contract from being looked after, and what goes on failing is told.
 
+use crate::decide::eligibility::Promise;
 use crate::decide::health::{Degradation, is_lasting};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
@@ -19,7 +20,7 @@ use super::ready::Server;
 use super::record::Board;
 use super::slots::Unmade;
 use super::state::State;
-use super::{Step, failed, lease_length, monitor, slots};
+use super::{Step, failed, lease_length, monitor, slots, worth};
 
 /// What failed in this call.
 #[derive(Debug, Default)]
@@ -77,6 +78,15 @@ pub(super) fn look_after(
     if ctx.env.is_probe() {
         note_data_status(board, troubles);
         return Some(Settled::Well);
+    }
+    if ctx.promise() == Promise::Sync
+        && let Err(failure) = worth::look(ctx, server)
+    {
+        say!(
+            WARN,
+            "what the settings make of a commit is not known",
+            reason = failure.text()
+        );
     }
     let peers = ctx.peers(&board.view);
     let record = troubles.note("the promotion record", ctx.record(&board.view));

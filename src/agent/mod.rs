@@ -37,6 +37,7 @@ mod stop;
 mod unseen;
 mod validate;
 pub(crate) mod watched;
+mod worth;
 
 use crate::model::repair::Work;
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome};

@@ -275,6 +275,20 @@ fn allows_no_standby(ctx: &Context<'_>, name: &str, value: &str) -> Option<&'sta
     }
 }
 
+/// The value that a setting has at the next reading of the files, and where it is set. `None`: nowhere.
+pub(super) fn in_force(ctx: &Context<'_>, name: &str) -> Step<Option<(String, String)>> {
+    if let Some((_, value)) = among_options(ctx).filter(|(n, _)| n == name).last() {
+        return Ok(Some((value.to_owned(), "start_opt or ctl_opt".to_owned())));
+    }
+    let (contents, auto) = all(ctx)?;
+    let mut settings = contents.settings.iter().chain(&auto.settings);
+    let last = settings.rfind(|s| s.name == name);
+    Ok(last.map(|s| {
+        let place = format!("{} line {}", s.file.display(), s.line);
+        (s.value.clone(), place)
+    }))
+}
+
 fn options(ctx: &Context<'_>) -> Step<()> {
     for (name, value) in among_options(ctx) {
         let is_target = TARGETS.contains(&name.as_str()) && !value.is_empty();

@@ -78,6 +78,9 @@ pub(super) struct State {
     /// The same in words, as it was logged.
     #[serde(default)]
     pub(super) hold_reason: Option<String>,
+    /// What was found to make a commit worth less.
+    #[serde(default)]
+    pub(super) worth: Option<Worth>,
     /// The notes before this one are lost, and what they said was not found out again yet.
     #[serde(default)]
     pub(super) lost: Option<Loss>,
@@ -95,6 +98,17 @@ impl Barrier {
     pub(super) fn position(&self) -> Option<Lsn> {
         Lsn::from_attribute(&self.lsn).ok()
     }
+}
+
+/// What `worth` has seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Worth {
+    /// When the server had read its configuration.
+    pub(super) loaded: Option<Duration>,
+    /// `synchronous_commit` in that: its value, and where it is set.
+    pub(super) for_all: Option<(String, String)>,
+    /// In words, as it was logged.
+    pub(super) told: Vec<String>,
 }
 
 /// How often the same reports were seen in a row.
@@ -118,6 +132,8 @@ pub(crate) struct Memory {
     pub(crate) distrust: Option<Version>,
     /// R9 for one that arrives.
     pub(crate) has_missed: bool,
+    /// What makes a commit on this primary worth less.
+    pub(crate) weak: Vec<String>,
 }
 
 /// Reads it, for people. `None`: there is none.
@@ -136,6 +152,7 @@ pub(crate) fn memory(tmpdir: &Path) -> io::Result<Option<Memory>> {
         hold: state.hold_reason,
         distrust: state.distrust,
         has_missed: state.has_missed,
+        weak: state.worth.unwrap_or_default().told,
     }))
 }
 
@@ -319,6 +336,11 @@ mod tests {
             )]),
             hold: Some("out-of-reach".to_owned()),
             hold_reason: Some("node2 is out of reach".to_owned()),
+            worth: Some(Worth {
+                loaded: since_boot,
+                for_all: Some(("off".to_owned(), "x.conf line 1".to_owned())),
+                told: vec!["synchronous_commit=off".to_owned()],
+            }),
             lost: Some(Loss::Gone),
         }
     }

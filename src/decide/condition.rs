@@ -525,6 +525,8 @@ fn notices(seen: &Observed) -> Vec<Finding> {
             );
         }
     }
+    let weak = seen.weak.iter();
+    notices.extend(weak.map(|what| Finding::new("weak-commits", Weight::Notice, what)));
     notices
 }
 
@@ -576,6 +578,12 @@ pub(crate) mod tests {
         use Health::{Degraded, Healthy, NoPrimary, Split, Stopped};
         vec![
             ("all is well", |_| {}, Healthy, &[]),
+            (
+                "somebody's commits wait for nobody",
+                |seen| seen.weak = vec!["synchronous_commit=off for role 16385".to_owned()],
+                Healthy,
+                &["weak-commits"],
+            ),
             (
                 "quorum commit is well",
                 |seen| *seen = quorum_of_three(),

@@ -35,3 +35,4 @@ pub mod unwatched;
 pub mod verdict;
 pub mod why;
 pub mod witness;
+pub mod worth;

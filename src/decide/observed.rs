@@ -52,6 +52,8 @@ pub struct Observed {
     pub in_force: Option<SyncNames>,
     /// Why commits go on waiting, as this node's agent last decided it (R1).
     pub hold: Option<String>,
+    /// What makes a commit worth less, as the agent on the primary last found it; known there alone.
+    pub weak: Vec<String>,
     /// The operator's bound on a standby's lag, in bytes.
     pub maxlag: Option<u64>,
     /// What could not be read, each with the reason.
@@ -453,6 +455,7 @@ pub(crate) mod example {
             }],
             in_force: Some(SyncNames::all(["node3".to_owned()])),
             hold: None,
+            weak: Vec::new(),
             maxlag: None,
             unread: Vec::new(),
         }

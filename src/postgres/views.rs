@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::decide::proof::{Process, Work};
 use crate::decide::replay::{Halt, Reader, Replay};
 use crate::decide::slots::Slot;
+use crate::decide::worth::{self, Weak};
 use crate::model::lsn::Lsn;
 use crate::model::status::{SenderState, SyncState};
 use crate::model::sync_names::StandbyName;
@@ -42,6 +43,8 @@ pub struct ServerState {
     pub slot: String,
     /// `recovery_target_timeline` in force.
     pub target_timeline: String,
+    /// Primary: what makes a commit worth less; `None`: that is not understood.
+    pub weak: Option<Vec<Weak>>,
 }
 
 /// The WAL receiver process of a standby.
@@ -67,6 +70,13 @@ pub struct Sender {
     /// The process that sends to it.
     pub pid: i32,
 }
+
+/// Settings that make a commit worth less, as [`worth::parse`] takes them: of roles and databases by their numbers, since a name may be in an encoding that the
+/// session can't have. What is set for all, the agent's own session does not see: it sets another value for itself.
+pub const WEAK: &str = "concat_ws(',', CASE WHEN current_setting('fsync') = 'off' THEN 'fsync' END, \
+    CASE WHEN current_setting('full_page_writes') = 'off' THEN 'full_page_writes' END, \
+    (SELECT string_agg(concat_ws(' ', s.setrole, s.setdatabase, split_part(c, '=', 2)), ',' ORDER BY s.setrole, s.setdatabase) \
+     FROM pg_db_role_setting s, unnest(s.setconfig) c WHERE starts_with(c, 'synchronous_commit=')))";
 
 /// The server's role and positions.
 ///
@@ -105,13 +115,14 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
              WHEN current_setting('recovery_target_xid') <> '' THEN 'recovery_target_xid' END, \
         (extract(epoch FROM pg_conf_load_time()) * 1000000)::bigint, \
         current_setting('primary_slot_name'), \
-        current_setting('recovery_target_timeline') \
+        current_setting('recovery_target_timeline'), \
+        CASE WHEN NOT pg_is_in_recovery() THEN {weak} END \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
-    let rows = session.rows(QUERY)?;
+    let rows = session.rows(&QUERY.replace("{weak}", WEAK))?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 15)
-        .ok_or_else(|| unexpected(QUERY, "not one row of fifteen columns"))?;
+        .filter(|row| row.len() == 16)
+        .ok_or_else(|| unexpected(QUERY, "not one row of sixteen columns"))?;
     let text = |i: usize| row[i].as_deref();
     let in_recovery = text(0) == Some("t");
     let has_replayed_all = text(4).is_some_and(waits_for_more);
@@ -143,6 +154,7 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         conf_loaded: parse(QUERY, row, 12)?.map(Duration::from_micros),
         slot: text(13).unwrap_or_default().to_owned(),
         target_timeline: text(14).unwrap_or_default().to_owned(),
+        weak: worth::parse(text(15).unwrap_or_default()),
     })
 }
 

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         recovers::a_recovery_in_place_is_left_to_its_end,
         meddled::a_directory_that_is_removed_is_made_again,
         meddled::what_is_set_behind_the_agents_lines_is_refused,
+        meddled::what_makes_a_commit_worth_less_is_seen,
         secrets::no_secret_is_shown_to_others,
         hostile::nobody_makes_root_end_a_process,
         hostile::a_file_that_is_none_is_neither_shown_nor_waited_for,

@@ -144,3 +144,46 @@ pub(crate) fn what_is_set_behind_the_agents_lines_is_refused() -> Result<()> {
     agent.gives("stop", 0);
     Ok(())
 }
+
+/// As the primary's one query asks it.
+pub(crate) fn what_makes_a_commit_worth_less_is_seen() -> Result<()> {
+    use expgsql::decide::worth::{parse, told};
+    let site = Site::fresh()?;
+    let agent = site.agent();
+    agent.gives("start", 0);
+    let sql = |line: &str| site.postgres().sql(line);
+    let seen = || {
+        let text = sql(&format!("select {}", expgsql::postgres::views::WEAK))?;
+        Ok::<_, lab::Error>(told(&parse(&text).expect("it is understood")))
+    };
+    assert_eq!(seen()?, Vec::<String>::new());
+    for line in [
+        "create role batch",
+        "create database app",
+        "alter role batch set synchronous_commit = off",
+        "alter role batch set search_path = 'synchronous_commit=off'",
+        "alter role batch in database app set synchronous_commit = remote_write",
+        "alter database app set synchronous_commit = on",
+        "alter system set full_page_writes = off",
+        "alter system set fsync = off",
+        "select pg_reload_conf()",
+    ] {
+        sql(line)?;
+    }
+    let oid = sql("select 'batch'::regrole::oid")?;
+    let app = sql("select oid from pg_database where datname = 'app'")?;
+    site.lab().eventually("all is seen", SOON, |_| {
+        let told = seen().map_err(|error| error.to_string())?;
+        let words = [
+            "fsync=off".to_owned(),
+            "full_page_writes=off".to_owned(),
+            format!("synchronous_commit=off by ALTER ROLE or ALTER DATABASE for role {oid} (SELECT {oid}::regrole): its commits wait for no standby"),
+            format!("synchronous_commit=remote_write by ALTER ROLE or ALTER DATABASE for role {oid} (SELECT {oid}::regrole) in database {app}"),
+        ];
+        let is_all = told.len() == words.len() && told.iter().zip(&words).all(|(t, w)| t.starts_with(w));
+        is_all.then_some(()).ok_or_else(|| format!("{told:#?}"))
+    })?;
+    agent.gives("monitor", 0);
+    agent.gives("stop", 0);
+    Ok(())
+}

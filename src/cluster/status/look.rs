@@ -201,6 +201,7 @@ impl Picture<'_> {
             companions: self.companions(),
             in_force: None,
             hold: None,
+            weak: Vec::new(),
             maxlag: params.and_then(|p| p.maxlag).map(std::num::NonZero::get),
             unread: Vec::new(),
         }
@@ -511,6 +512,9 @@ fn take(
                 node.distrusted = Some(distrust::is_distrusted(note, sync.as_ref()));
             }
             seen.hold = memory.hold;
+            if is_primary {
+                seen.weak = memory.weak;
+            }
         }
         Err(error) => seen.unread.push(format!(
             "the agent's notes in {}: {error}",

@@ -406,6 +406,14 @@ fn of_settings(
             "synchronous_commit=on in postgresql.conf, and reload",
         );
     }
+    if is_sync && get("synchronous_commit") == "remote_write" {
+        findings.error(
+            node,
+            "synchronous_commit=remote_write: commits would be acknowledged before a standby has flushed them, and are lost where both machines \
+             lose power",
+            "synchronous_commit=on in postgresql.conf, and reload",
+        );
+    }
     let timeout = number("wal_sender_timeout").and_then(|ms| u64::try_from(ms).ok());
     if is_sync
         && timeout
@@ -993,6 +1001,12 @@ mod tests {
                 |f, _| set(f, "synchronous_commit", "off"),
                 Error,
                 "synchronous_commit",
+            ),
+            (
+                "",
+                |f, _| set(f, "synchronous_commit", "remote_write"),
+                Error,
+                "synchronous_commit=remote_write",
             ),
             ("", |f, _| set(f, "fsync", "off"), Error, "fsync"),
             (

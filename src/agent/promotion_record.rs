@@ -265,6 +265,8 @@ fn remember(ctx: &Context<'_>, record: &ReplInfo, revoked: &[&NodeName], ring: &
     state.barrier = None;
     state.election = None;
     state.attempt = None;
+    // A primary tells anew what its commits are worth.
+    state.worth = None;
     let note = Revocation {
         at: now.since_boot(),
         ring: ring.to_owned(),

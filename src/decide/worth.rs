@@ -57,10 +57,19 @@ fn lacks(value: &str) -> Option<&'static str> {
     }
 }
 
+/// How many are told one by one: they are noted, and the notes are short.
+const TOLD: usize = 8;
+
 /// In words.
 #[must_use]
 pub fn told(found: &[Weak]) -> Vec<String> {
-    found.iter().filter_map(sentence).collect()
+    let mut all: Vec<String> = found.iter().filter_map(sentence).collect();
+    let more = all.len().saturating_sub(TOLD);
+    if more > 0 {
+        all.truncate(TOLD);
+        all.push(format!("{more} more: look at pg_db_role_setting"));
+    }
+    all
 }
 
 fn sentence(weak: &Weak) -> Option<String> {
@@ -130,6 +139,10 @@ mod tests {
                 assert!(told.contains(word), "{text}: {told}");
             }
         }
+        let many: Vec<String> = (1..=20).map(|role| format!("{role} 0 off")).collect();
+        let many = told(&parse(&many.join(",")).unwrap());
+        assert_eq!(many.len(), TOLD + 1);
+        assert!(many[TOLD].starts_with("12 more"), "{many:?}");
         for damaged in ["x", "1 off", "role 0 off", "fsync,1"] {
             assert_eq!(parse(damaged), None, "{damaged}");
         }

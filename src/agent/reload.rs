@@ -20,7 +20,7 @@ pub(super) fn reload(ctx: &Context<'_>) -> Step<Outcome> {
         return done;
     };
     if !ctx.is_promotable() {
-        let slot = slots::slot_of(ctx, &ctx.me, None);
+        let slot = slots::slot_of(ctx, &ctx.me, None, &[]);
         standby::write_recovery(ctx, &Follow::Primary { slot })?;
         server::reload(&running).map_err(failed)?;
         return done;

@@ -8,7 +8,7 @@ use crate::decide::slots::{Plan, plan};
 use crate::log::say;
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::ReplInfo;
-use crate::model::ticket::{is_ticket, plain, ticket};
+use crate::model::ticket::{is_ticket, own, ticket};
 use crate::ocf::Outcome;
 use crate::postgres::process::Running;
 use crate::postgres::session::{Session, SqlError, literal};
@@ -23,24 +23,31 @@ use super::{Step, failed, ready};
 pub(super) const UNLIMITED_SLOTS: &str = "replication_slot_name is set and max_slot_wal_keep_size is not: a standby that stays away makes \
     the primary keep WAL until its disk is full; set max_slot_wal_keep_size to what the disk can spare";
 
-/// The slot by which `standby` streams from the recorded primary; `None`: it needs none.
+/// The slot by which `standby` streams from the recorded primary; `None`: it needs none. `nodes`: all that replicate, none where no
+/// cluster says so.
 pub(super) fn slot_of(
     ctx: &Context<'_>,
     standby: &NodeName,
     record: Option<&ReplInfo>,
+    nodes: &[NodeName],
 ) -> Option<String> {
     let prefix = ctx.params.replication_slot_name.as_deref();
     if uses_tickets(ctx) {
         // Without a record nobody was promoted yet, and nobody deposed.
         let record = record?;
-        return Some(ticket(prefix, standby, record.epoch?, &record.node));
+        return Some(ticket(prefix, standby, record.epoch?, &record.node, nodes));
     }
-    prefix.map(|prefix| of_prefix(prefix, standby))
+    prefix.map(|prefix| of_prefix(prefix, standby, nodes))
 }
 
 /// The older agents' name: `prefix_node`.
-fn of_prefix(prefix: &str, node: &NodeName) -> String {
-    format!("{prefix}_{}", plain(node))
+fn of_prefix(prefix: &str, node: &NodeName, nodes: &[NodeName]) -> String {
+    format!("{prefix}_{}", own(node, nodes))
+}
+
+/// With this node, which is as easily mistaken as any other.
+fn with_me(ctx: &Context<'_>, nodes: &[NodeName]) -> Vec<NodeName> {
+    nodes.iter().chain([&ctx.me]).cloned().collect()
 }
 
 /// Where commits wait for standbys, and a standby can change its slot without a restart.
@@ -81,7 +88,8 @@ pub(super) fn on_primary(
     record: Option<&ReplInfo>,
 ) -> Result<(), Unmade> {
     let record = record.filter(|r| r.node == ctx.me);
-    let wanted = nodes.iter().filter_map(|n| slot_of(ctx, n, record));
+    let all = with_me(ctx, nodes);
+    let wanted = nodes.iter().filter_map(|n| slot_of(ctx, n, record, &all));
     bring_about(ctx, running, session, nodes, &wanted.collect())
 }
 
@@ -111,8 +119,11 @@ fn bring_about(
         return Ok(());
     }
     let present = views::slots(session).map_err(|e| Unmade::read(&e))?;
+    let all = with_me(ctx, nodes);
     let is_ours = |slot: &str| {
-        let is_plain = |p: &str| nodes.iter().any(|n| of_prefix(p, n) == slot);
+        // The names without more to them are those that other versions, and this one before a node was added, have made.
+        let is_of = |p: &str, n| of_prefix(p, n, &all) == slot || of_prefix(p, n, &[]) == slot;
+        let is_plain = |p: &str| nodes.iter().any(|n| is_of(p, n));
         is_ticket(prefix, slot) || prefix.is_some_and(is_plain)
     };
     let plan = plan(&present, wanted, is_ours, prefix.is_some());

@@ -330,7 +330,7 @@ pub(super) fn mend(ctx: &Context<'_>, server: &Server) -> Step<()> {
         );
     }
     let follow = Follow::Primary {
-        slot: slots::slot_of(ctx, &ctx.me, None),
+        slot: slots::slot_of(ctx, &ctx.me, None, &[]),
     };
     // In a cluster that depends on who is primary, and is looked after there.
     let is_gone = !ctx.is_promotable() && !follows(ctx, &follow);

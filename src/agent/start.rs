@@ -85,7 +85,7 @@ fn not_let_in(reason: &str) {
 fn start_follower(ctx: &Context<'_>) -> Step<()> {
     if ctx.postmaster()? == Postmaster::Stopped {
         standby::retire_contract(ctx)?;
-        let slot = slots::slot_of(ctx, &ctx.me, None);
+        let slot = slots::slot_of(ctx, &ctx.me, None, &[]);
         standby::prepare(ctx, None, Follow::Primary { slot })?;
         standby::launch_as_standby(ctx)?;
     }

@@ -91,7 +91,12 @@ pub(super) fn whom_to_follow(board: &Board<'_, '_>) -> Step<Follow> {
     Ok(match notes(board)?.detached {
         Some(epoch) if recorded_epoch(board)? <= epoch => Follow::Nobody,
         Some(_) | None => Follow::Primary {
-            slot: slots::slot_of(ctx, &ctx.me, ctx.record(&board.view)?.as_ref()),
+            slot: slots::slot_of(
+                ctx,
+                &ctx.me,
+                ctx.record(&board.view)?.as_ref(),
+                &ctx.replicas(&board.view),
+            ),
         },
     })
 }

@@ -109,7 +109,7 @@ const GATHERS: Duration = Duration::from_secs(60);
 /// than that is left to it. In async mode a standby may lack the last ones, so more is.
 const fn in_place(promise: Promise) -> Duration {
     match promise {
-        Promise::Sync => Duration::from_secs(30),
+        Promise::Sync => Duration::from_secs(10),
         Promise::Async => Duration::from_secs(90),
     }
 }

@@ -259,6 +259,9 @@ impl Round<'_> {
     fn facts(&mut self, board: &Board<'_, '_>, session: &mut Session) -> Step<Facts> {
         self.in_force = views::sync_names(session).map_err(|e| ready::refused(&e))?;
         let barrier = self.barrier(session)?;
+        if self.state.has_missed {
+            self.state.has_missed = attempt::still_missed(board).unwrap_or(true);
+        }
         self.listen(boot_clock().map_err(failed)?.since_boot());
         let ctx = self.ctx;
         let mut standbys = BTreeMap::new();
@@ -410,7 +413,7 @@ impl Round<'_> {
         copies
     }
 
-    fn partition(&mut self, board: &Board<'_, '_>) -> Option<Partition> {
+    fn partition(&self, board: &Board<'_, '_>) -> Option<Partition> {
         let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
         let membership = quorum::read(deadline)
             .inspect_err(|error| say!(WARN, "quorum", error = error))
@@ -436,8 +439,6 @@ impl Round<'_> {
                 .max(board.view.full_nodes().count() + 1),
             false => membership.expected_votes,
         };
-        self.state.has_missed =
-            self.state.has_missed && attempt::still_missed(board).unwrap_or(true);
         Some(Partition {
             quorate: membership.quorate,
             members: peers.filter_map(is_member).collect(),

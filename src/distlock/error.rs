@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::error::SqlState;
 
 use super::guard::Refused;
+use crate::postgres::session::{cause, chain};
 
 /// Why there is no answer. None of these ever means "locked".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -155,25 +156,4 @@ impl LockError {
             _ => Self::Failed(text),
         }
     }
-}
-
-fn causes<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
-}
-
-/// The cause of this kind, also inside of an I/O error, which does not count what it holds among its causes.
-fn cause<E: std::error::Error + 'static>(error: &tokio_postgres::Error) -> Option<&E> {
-    causes(error).find_map(|cause| {
-        let held = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        cause.downcast_ref().or_else(|| held?.downcast_ref())
-    })
-}
-
-fn chain(error: &tokio_postgres::Error) -> String {
-    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
-    texts.join(": ")
 }

@@ -12,7 +12,6 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, NoTls};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::decide::life::{self, AtLogin, Door, Life, Login, Signs};
 use crate::params::Params;
@@ -24,7 +23,7 @@ use crate::postgres::process::{self, Postmaster, Running};
 use crate::postgres::session::{
     Background, NOT_TO_BE_SET, OWN_PATH, Session, SqlError, classify, options,
 };
-use crate::postgres::tls;
+use crate::postgres::tls::{self, Shown};
 use crate::sys::{Owner, boot_clock};
 
 /// Databases that there are nearly everywhere, where the one that is named can't be had.
@@ -673,22 +672,50 @@ impl LoginData {
             // There is no TLS on a socket.
             return plain(config.ssl_mode(SslMode::Disable)).await;
         }
-        // As psql where nothing is said of it: with TLS where the server has it, and without where it lets in only so.
-        let encrypted = match tls::own(&self.home) {
-            Ok(tls) => with_tls(&config, tls).await,
-            Err(error) => Err(SqlError::Failed {
-                state: "-".to_owned(),
-                message: error.to_string(),
-            }),
+        self.by_tcp(&mut config).await
+    }
+
+    /// As psql where nothing is said of it: with TLS where the server has it, and without where it lets in only so.
+    async fn by_tcp(&self, config: &mut tokio_postgres::Config) -> Result<Client, SqlError> {
+        let shown = Shown::of(&self.home);
+        let shows = shown.is_some();
+        let first = match with_tls(config, shown).await {
+            Err(error) if error.is_answer() => error,
+            other => return other,
         };
-        match encrypted {
-            Err(first @ SqlError::Failed { .. }) => {
-                let plain = plain(config.ssl_mode(SslMode::Disable)).await;
-                // That there is no line for it without TLS says less.
-                plain.map_err(|_| first)
-            }
-            other => other,
+        // What it shows of itself may be all that is not taken, as where that has expired.
+        if shows
+            && matches!(first, SqlError::Refused(_))
+            && let Ok(client) = with_tls(config, None).await
+        {
+            return Ok(client);
         }
+        let plain = plain(config.ssl_mode(SslMode::Disable)).await;
+        plain.map_err(|then| more_telling(first, then))
+    }
+}
+
+/// Which of two noes is told: with TLS, and then without.
+fn more_telling(first: SqlError, then: SqlError) -> SqlError {
+    const NO_LINE: &str = "28000";
+    let is_of_the_way = |error: &SqlError| match error {
+        SqlError::Refused(_) => true,
+        SqlError::Failed { state, .. } => state == NO_LINE,
+        SqlError::TimedOut(..)
+        | SqlError::Slow(_)
+        | SqlError::NotReady(_)
+        | SqlError::Unreachable(_)
+        | SqlError::Unexpected { .. }
+        | SqlError::Owner(_)
+        | SqlError::Setup(_) => false,
+    };
+    let is_of_the_login = matches!(&then, SqlError::NotReady(_))
+        || matches!(&then, SqlError::Failed { state, .. } if state != NO_LINE);
+    if is_of_the_way(&first) && is_of_the_login {
+        then
+    } else {
+        // That there is no line for it without TLS says less.
+        first
     }
 }
 
@@ -704,8 +731,9 @@ async fn plain(config: &tokio_postgres::Config) -> Result<Client, SqlError> {
 
 async fn with_tls(
     config: &tokio_postgres::Config,
-    tls: MakeRustlsConnect,
+    shown: Option<Shown>,
 ) -> Result<Client, SqlError> {
+    let tls = tls::own(shown).map_err(|error| SqlError::Refused(error.to_string()))?;
     let connecting = async {
         let (client, connection) = config.connect(tls).await?;
         tokio::spawn(connection);
@@ -810,6 +838,32 @@ mod tests {
             (seen('T', "startup waiting", 6), AtLogin::Stuck),
         ] {
             assert_eq!(now.at_login(Some(&before)), expected, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_no_with_tls_and_one_without_the_one_about_the_login_is_told() {
+        let failed = |state: &str| SqlError::Failed {
+            state: state.to_owned(),
+            message: "m".to_owned(),
+        };
+        let tls = || SqlError::Refused("tls".to_owned());
+        let starting = || SqlError::NotReady("starting".to_owned());
+        for (first, then, expected) in [
+            (tls(), failed("28000"), "tls"),
+            (tls(), failed("28P01"), "m (SQLSTATE 28P01)"),
+            (
+                tls(),
+                starting(),
+                "the server does not take connections yet: starting",
+            ),
+            (tls(), SqlError::Unreachable("x".to_owned()), "tls"),
+            (failed("28P01"), failed("28000"), "m (SQLSTATE 28P01)"),
+            (failed("28000"), failed("28P01"), "m (SQLSTATE 28P01)"),
+            (failed("28000"), failed("28000"), "m (SQLSTATE 28000)"),
+            (failed("3D000"), failed("28P01"), "m (SQLSTATE 3D000)"),
+        ] {
+            assert_eq!(more_telling(first, then).to_string(), expected);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use rustls::pki_types::InvalidDnsNameError;
 use tokio::runtime::Runtime;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -218,16 +219,7 @@ pub(super) fn options(limit: Duration, version: Option<u32>, is_superuser: bool)
 
 pub(super) fn classify(error: tokio_postgres::Error) -> SqlError {
     let Some(db) = error.as_db_error() else {
-        return if error.is_closed()
-            || std::error::Error::source(&error).is_some_and(|s| s.is::<io::Error>())
-        {
-            SqlError::Unreachable(chain(&error))
-        } else {
-            SqlError::Failed {
-                state: "-".to_owned(),
-                message: chain(&error),
-            }
-        };
+        return unworded(&error);
     };
     if *db.code() == SqlState::CANNOT_CONNECT_NOW {
         return SqlError::NotReady(db.message().to_owned());
@@ -238,14 +230,49 @@ pub(super) fn classify(error: tokio_postgres::Error) -> SqlError {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
+/// What it means that no error of the server's own came.
+fn unworded(error: &tokio_postgres::Error) -> SqlError {
+    let text = chain(error);
+    let is_answer =
+        cause(error).is_some_and(|io: &io::Error| io.kind() == io::ErrorKind::InvalidData);
+    if is_answer || is_of_tls(error) {
+        // Somebody is there who speaks. TLS is begun only with one who has said that he has it.
+        SqlError::Refused(text)
+    } else if error.is_closed() || cause::<io::Error>(error).is_some() {
+        SqlError::Unreachable(text)
+    } else {
+        SqlError::Failed {
+            state: "-".to_owned(),
+            message: text,
+        }
     }
-    text
+}
+
+/// The two could not agree on TLS, or one does not take what the other shows.
+fn is_of_tls(error: &tokio_postgres::Error) -> bool {
+    cause::<rustls::Error>(error).is_some() || cause::<InvalidDnsNameError>(error).is_some()
+}
+
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// The cause of this kind, also inside of an I/O error, which does not count what it holds among its causes.
+pub(crate) fn cause<E: std::error::Error + 'static>(error: &tokio_postgres::Error) -> Option<&E> {
+    causes(error).find_map(|cause| {
+        let held = cause
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        cause.downcast_ref().or_else(|| held?.downcast_ref())
+    })
+}
+
+/// An error with all its causes.
+pub(crate) fn chain(error: &tokio_postgres::Error) -> String {
+    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 /// Quotes a value as an SQL string literal. The only place where values enter SQL text.

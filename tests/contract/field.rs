@@ -549,6 +549,99 @@ chmod 600 server.key; chown postgres server.key server.crt root.crt
     Ok(())
 }
 
+/// Certificates that this program's TLS library does not take: the server is as well as psql finds it.
+pub(crate) fn a_certificate_that_is_no_good_ends_no_server() -> Result<()> {
+    let site = Site::fresh()?;
+    if !site.lab().layout().has_tls()? {
+        return Err(lab::Error::LeftOut(
+            "this PostgreSQL was built without TLS".into(),
+        ));
+    }
+    let home = site.sh("getent passwd postgres | cut -d: -f6")?;
+    let home = home.trim();
+    site.sh(&format!(
+        "mkdir -p {home} && chown postgres {home} && rm -rf {home}/.postgresql"
+    ))?;
+    // Its only way in may have TLS.
+    site.configure("unix_socket_directories = ''\nlisten_addresses = '127.0.0.1'\nssl = on")?;
+    let agent = site.agent().param("pghost", "127.0.0.1");
+    let lines = |lines: &str| {
+        site.host()
+            .write_file(&format!("{DATA}/pg_hba.conf"), lines, "postgres", "600")
+    };
+    let make = |kind: &str| {
+        site.sh(&format!(
+            "cd {DATA} && {{ {kind}; }} 2>&1 && chmod 600 server.key && chown postgres server.*"
+        ))
+    };
+    let request = "openssl req -new -nodes -subj /CN=here -newkey rsa:2048 -keyout server.key";
+    // As the server's manual makes it, and what comes of that is of version 1.
+    let v1 = format!(
+        "{request} -out server.csr && openssl x509 -req -days 2 -in server.csr -signkey server.key -out server.crt"
+    );
+    let v3 = format!("{request} -x509 -days 2 -out server.crt");
+    let p521 = "openssl req -new -x509 -days 2 -nodes -subj /CN=here -newkey ec \
+                -pkeyopt ec_paramgen_curve:secp521r1 -keyout server.key -out server.crt";
+    let old = "-c ssl_max_protocol_version=TLSv1.2";
+    for (kind, options, only_by_tls) in [
+        (v1.as_str(), "", None),
+        (v1.as_str(), old, None),
+        (p521, "", Some("TLS")),
+    ] {
+        let agent = agent.clone().param("start_opt", options);
+        make(kind)?;
+        lines("host all all all trust\n")?;
+        agent.gives("start", 0);
+        let pid = postmaster(&site);
+        well(&agent, kind);
+        lines("hostssl all all all trust\n")?;
+        site.sh(&format!("kill -HUP {pid}"))?;
+        site.lab().eventually("TLS is asked for", SOON, |_| {
+            by_tcp(&site, "disable")
+                .err()
+                .map(drop)
+                .ok_or("let in".to_owned())
+        })?;
+        by_tcp(&site, "require")?;
+        match only_by_tls {
+            None => well(&agent, kind),
+            Some(word) => assert_kept(&site, &agent, pid, &[word], kind),
+        }
+        assert_eq!(postmaster(&site), pid);
+        agent.gives("stop", 0);
+    }
+
+    // What the account shows of itself is vouched for by nobody whom the server knows.
+    make(&v3)?;
+    site.sh(&format!("cp -p {DATA}/server.crt {DATA}/root.crt"))?;
+    site.configure("ssl_ca_file = 'root.crt'")?;
+    lines("host all all all trust\n")?;
+    site.sh(&format!(
+        "install -d -o postgres -m 700 {home}/.postgresql && cd {home}/.postgresql && \
+         openssl req -new -x509 -days 2 -nodes -subj /CN=postgres -newkey rsa:2048 -keyout postgresql.key \
+         -out postgresql.crt 2>&1 && chmod 600 postgresql.* && chown postgres postgresql.*"
+    ))?;
+    agent.gives("start", 0);
+    let pid = postmaster(&site);
+    for line in ["host", "hostssl"] {
+        lines(&format!("{line} all all all trust\n"))?;
+        site.sh(&format!("kill -HUP {pid}"))?;
+        well(&agent, line);
+    }
+    assert_eq!(postmaster(&site), pid);
+    agent.gives("stop", 0);
+    site.sh(&format!("rm -r {home}/.postgresql"))?;
+    Ok(())
+}
+
+/// A login of psql's by TCP.
+fn by_tcp(site: &Site, sslmode: &str) -> Result<String> {
+    let psql = site.lab().layout().program("psql");
+    site.sh(&format!(
+        "{psql} -XU postgres 'host=127.0.0.1 dbname=postgres sslmode={sslmode}' -c 'select 1'"
+    ))
+}
+
 /// Where psql gets in on the same machine, the agent does.
 pub(crate) fn every_way_in_that_psql_has_is_one() -> Result<()> {
     let site = Site::fresh()?;

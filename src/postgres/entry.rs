@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, NoTls};
@@ -17,11 +15,12 @@ use crate::decide::life::{self, AtLogin, Door, Life, Login, Signs};
 use crate::params::Params;
 use crate::postgres::children::{self, Processes};
 use crate::postgres::control;
+use crate::postgres::door;
 use crate::postgres::owner::as_owner;
 use crate::postgres::passfile;
 use crate::postgres::process::{self, Postmaster, Running};
 use crate::postgres::session::{
-    Background, NOT_TO_BE_SET, OWN_PATH, Session, SqlError, classify, options,
+    Background, NOT_TO_BE_SET, OWN_PATH, Session, SqlError, of_login, options,
 };
 use crate::postgres::tls::{self, Shown};
 use crate::sys::{Owner, boot_clock};
@@ -34,9 +33,6 @@ const ALONE: Duration = Duration::from_millis(1500);
 
 /// Between two looks at what the server's processes do.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// Source: PostgreSQL, "Message Formats", SSLRequest. It is answered before anything is known of who asks.
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// Where and as whom to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -313,7 +309,7 @@ impl Attempt<'_> {
             if logins.is_empty() {
                 match self.skip(next, &refused) {
                     Some(place) => next = self.begin(&mut logins, place),
-                    None => return out_by(&mut refused, begun.elapsed()),
+                    None => return self.out_by(&mut refused, begun.elapsed()),
                 }
             }
             // The first is given time; those behind it are only tried because it hangs.
@@ -331,7 +327,7 @@ impl Attempt<'_> {
                     let is_all = matches!(error, SqlError::NotReady(_));
                     refused.insert(place, error);
                     if is_all {
-                        return out_by(&mut refused, begun.elapsed());
+                        return self.out_by(&mut refused, begun.elapsed());
                     }
                     // The others may go on to hang beside the next one.
                     if let Some(place) = self.skip(next, &refused) {
@@ -345,7 +341,7 @@ impl Attempt<'_> {
             }
             if door.is_empty() {
                 let way = &ways[0];
-                door.spawn(knock(way.address.clone(), way.port));
+                door.spawn(door::knock(way.address.clone(), way.port));
                 before = Some(self.look());
             }
             if let Some(place) = self.skip(next, &refused) {
@@ -378,6 +374,34 @@ impl Attempt<'_> {
                 after: begun.elapsed(),
                 error: None,
             };
+        }
+    }
+
+    /// Every way was closed with words.
+    fn out_by(&self, refused: &mut BTreeMap<usize, SqlError>, after: Duration) -> Outcome {
+        let login = answered(refused).unwrap_or_else(|| {
+            let first = refused.values().next();
+            Login::Unreachable(first.map_or_else(String::new, |error| {
+                if let SqlError::Unreachable(reason) = error {
+                    reason.clone()
+                } else {
+                    error.to_string()
+                }
+            }))
+        });
+        let life = life::grade(&Signs {
+            postmaster: self.postmaster(),
+            login,
+            door: Door::Silent,
+            at_login: AtLogin::Unseen,
+        });
+        let own = |error: &SqlError| matches!(error, SqlError::Owner(_) | SqlError::Setup(_));
+        let own = refused.iter().find(|(_, error)| own(error));
+        let own = own.map(|(place, _)| *place);
+        Outcome::Out {
+            life,
+            after,
+            error: own.and_then(|place| refused.remove(&place)),
         }
     }
 
@@ -570,59 +594,11 @@ fn answered(refused: &BTreeMap<usize, SqlError>) -> Option<Login> {
     not_ready.or_else(|| Some(Login::Refused(refusal()?.to_string())))
 }
 
-/// Every way was closed with words.
-fn out_by(refused: &mut BTreeMap<usize, SqlError>, after: Duration) -> Outcome {
-    let login = answered(refused).unwrap_or_else(|| {
-        let first = refused.values().next();
-        Login::Unreachable(first.map_or_else(String::new, |error| {
-            if let SqlError::Unreachable(reason) = error {
-                reason.clone()
-            } else {
-                error.to_string()
-            }
-        }))
-    });
-    let life = life::grade(&Signs {
-        postmaster: life::Postmaster::Runs,
-        login,
-        door: Door::Silent,
-        at_login: AtLogin::Unseen,
-    });
-    let own = |error: &SqlError| matches!(error, SqlError::Owner(_) | SqlError::Setup(_));
-    let own = refused.iter().find(|(_, error)| own(error));
-    let own = own.map(|(place, _)| *place);
-    Outcome::Out {
-        life,
-        after,
-        error: own.and_then(|place| refused.remove(&place)),
-    }
-}
-
 fn opened(door: &mut JoinSet<bool>) -> Door {
     match door.try_join_next() {
         Some(Ok(true)) => Door::Answers,
         Some(Ok(false) | Err(_)) | None => Door::Silent,
     }
-}
-
-/// Whether a new process of the server takes a connection on.
-async fn knock(address: Address, port: u16) -> bool {
-    let answer = async {
-        match address {
-            Address::Socket(dir) => {
-                let path = dir.join(format!(".s.PGSQL.{port}"));
-                let mut stream = UnixStream::connect(path).await?;
-                stream.write_all(&SSL_REQUEST).await?;
-                stream.read_u8().await
-            }
-            Address::Host(host) => {
-                let mut stream = TcpStream::connect((host.as_str(), port)).await?;
-                stream.write_all(&SSL_REQUEST).await?;
-                stream.read_u8().await
-            }
-        }
-    };
-    answer.await.is_ok()
 }
 
 /// Everything of one login.
@@ -642,7 +618,18 @@ impl LoginData {
             Err(SqlError::Failed { state, .. }) if NOT_TO_BE_SET.contains(&state.as_str()) => {
                 self.by(&options(self.limit, None, false)).await
             }
+            Err(error @ SqlError::Closed(_)) => {
+                Err(SqlError::Refused(self.why_closed(&error).await))
+            }
             other => other,
+        }
+    }
+
+    /// Somebody takes connections there, and does not keep them.
+    async fn why_closed(&self, seen: &SqlError) -> String {
+        match door::unasked(&self.way.address, self.way.port).await {
+            Some(words) => format!("it has no process for a login: {words}"),
+            None => seen.to_string(),
         }
     }
 
@@ -685,7 +672,7 @@ impl LoginData {
         };
         // What it shows of itself may be all that is not taken, as where that has expired.
         if shows
-            && matches!(first, SqlError::Refused(_))
+            && matches!(first, SqlError::Refused(_) | SqlError::Closed(_))
             && let Ok(client) = with_tls(config, None).await
         {
             return Ok(client);
@@ -699,7 +686,7 @@ impl LoginData {
 fn more_telling(first: SqlError, then: SqlError) -> SqlError {
     const NO_LINE: &str = "28000";
     let is_of_the_way = |error: &SqlError| match error {
-        SqlError::Refused(_) => true,
+        SqlError::Refused(_) | SqlError::Closed(_) => true,
         SqlError::Failed { state, .. } => state == NO_LINE,
         SqlError::TimedOut(..)
         | SqlError::Slow(_)
@@ -726,7 +713,7 @@ async fn plain(config: &tokio_postgres::Config) -> Result<Client, SqlError> {
         client.batch_execute(OWN_PATH).await?;
         Ok(client)
     };
-    connecting.await.map_err(classify)
+    connecting.await.map_err(of_login)
 }
 
 async fn with_tls(
@@ -740,7 +727,7 @@ async fn with_tls(
         client.batch_execute(OWN_PATH).await?;
         Ok(client)
     };
-    connecting.await.map_err(classify)
+    connecting.await.map_err(of_login)
 }
 
 #[cfg(test)]

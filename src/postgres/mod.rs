@@ -6,6 +6,7 @@ pub mod children;
 pub mod config;
 pub mod conninfo;
 pub mod control;
+mod door;
 pub mod entry;
 pub mod files;
 mod held_wal;

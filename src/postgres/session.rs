@@ -26,6 +26,9 @@ pub enum SqlError {
     /// Nobody listens there.
     #[error("cannot connect: {0}")]
     Unreachable(String),
+    /// Somebody takes the connection, and closes it before a login is done.
+    #[error("it takes the connection and closes it: {0}")]
+    Closed(String),
     /// It answered with an error.
     #[error("{message} (SQLSTATE {state})")]
     Failed { state: String, message: String },
@@ -43,7 +46,9 @@ impl SqlError {
     #[must_use]
     pub const fn is_answer(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Failed { .. } | Self::Unexpected { .. } => true,
+            Self::Refused(_) | Self::Closed(_) | Self::Failed { .. } | Self::Unexpected { .. } => {
+                true
+            }
             Self::TimedOut(..)
             | Self::Slow(_)
             | Self::NotReady(_)
@@ -229,6 +234,25 @@ pub(super) fn classify(error: tokio_postgres::Error) -> SqlError {
         message: db.message().to_owned(),
     }
 }
+
+/// As [`classify`], before a login is done: one that is closed then has been taken on by somebody.
+pub(super) fn of_login(error: tokio_postgres::Error) -> SqlError {
+    let kind = cause(&error).map(io::Error::kind);
+    let is_cut = kind.is_some_and(|kind| CUT.contains(&kind)) && !is_of_tls(&error);
+    if error.is_closed() || is_cut {
+        SqlError::Closed(chain(&error))
+    } else {
+        classify(error)
+    }
+}
+
+/// How a connection ends that has been one.
+const CUT: [io::ErrorKind; 4] = [
+    io::ErrorKind::UnexpectedEof,
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::ConnectionAborted,
+    io::ErrorKind::BrokenPipe,
+];
 
 /// What it means that no error of the server's own came.
 fn unworded(error: &tokio_postgres::Error) -> SqlError {

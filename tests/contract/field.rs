@@ -211,6 +211,34 @@ pub(crate) fn a_server_that_is_full_is_left_alone() -> Result<()> {
     Ok(())
 }
 
+/// No process is left for the server's account: who is connected is served, and nobody else.
+pub(crate) fn a_server_that_can_not_fork_is_left_alone() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent();
+    agent.gives("start", 0);
+    let pid = postmaster(&site);
+    well(&agent, "before");
+    let limit = |most: &str| {
+        let (pid, most) = (pid.to_string(), format!("--nproc={most}"));
+        let argv = ["prlimit", "--pid", &pid, &most];
+        site.host().as_user("postgres", &argv)?.run()?.ok()
+    };
+    let before = site.sh("prlimit --pid $$ --nproc --noheadings --output SOFT")?;
+    limit("1:")?;
+    site.lab().eventually("it can't fork", SOON, |_| {
+        let tried = site.postgres().sql("select 1");
+        tried.err().map(drop).ok_or("let in".to_owned())
+    })?;
+    assert_kept(&site, &agent, pid, &["fork"], "the socket");
+    let by_tcp = agent.clone().param("pghost", "127.0.0.1");
+    assert_kept(&site, &by_tcp, pid, &["fork"], "TCP");
+    limit(&format!("{}:", before.trim()))?;
+    well(&agent, "after");
+    assert_eq!(postmaster(&site), pid);
+    agent.gives("stop", 0);
+    Ok(())
+}
+
 /// What logins wait for is held by a session: the server is well.
 pub(crate) fn a_login_that_waits_for_a_lock_is_no_hung_server() -> Result<()> {
     let site = Site::fresh()?;

@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         follower::a_follower_is_well_although_the_cluster_can_not_be_told,
         field::a_refused_agent_leaves_the_server_alone,
         field::a_server_that_is_full_is_left_alone,
+        field::a_server_that_can_not_fork_is_left_alone,
         field::a_login_that_waits_for_a_lock_is_no_hung_server,
         field::a_server_that_refuses_to_start_says_why,
         field::a_configuration_in_another_encoding_is_served,

@@ -158,6 +158,18 @@ impl<'a> Context<'a> {
         self.enter(running).map(|entered| entered.session)
     }
 
+    /// As [`Self::connect`], for what is only worth a little of the time that there is: also a server that works on the login is not
+    /// waited for beyond `limit`.
+    pub(super) fn connect_within(
+        &self,
+        running: &Running,
+        limit: Duration,
+    ) -> Result<Session, SqlError> {
+        let entrance = Entrance::new(self.params, running, &self.owner, Guise::Monitor);
+        let limit = self.query_limit().min(limit);
+        entrance.enter(limit, limit).map(|entered| entered.session)
+    }
+
     /// Connects as the instance's owner, for what only a superuser may do.
     pub(super) fn connect_as_owner(&self, running: &Running) -> Result<Session, SqlError> {
         let entered = self.enter_as(running, Guise::Owner)?;

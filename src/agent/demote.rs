@@ -77,7 +77,7 @@ fn leave_stragglers(ctx: &Context<'_>) -> Step<()> {
     if running.frozen {
         return Ok(());
     }
-    let mut session = ctx.connect(&running).map_err(failed)?;
+    let mut session = stop::look(ctx, &running).map_err(failed)?;
     let senders = views::senders(&mut session).map_err(failed)?;
     if !senders.iter().any(|s| is_left_behind(s.lag, false)) {
         return Ok(());

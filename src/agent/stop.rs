@@ -8,7 +8,7 @@ use crate::model::status::NodeStatus;
 use crate::ocf::{OcfCode, Outcome};
 use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::server::{self, Ended};
-use crate::postgres::session::SqlError;
+use crate::postgres::session::{Session, SqlError};
 use crate::trial::point;
 
 use super::context::Context;
@@ -87,12 +87,32 @@ pub(super) fn plan(ctx: &Context<'_>, running: &Running) -> Escalation {
     };
     let responds = if running.frozen {
         decide::Postmaster::Frozen
-    } else if matches!(ctx.connect(running), Err(SqlError::TimedOut(..))) {
-        decide::Postmaster::Hangs
     } else {
-        decide::Postmaster::Runs
+        responds(&look(ctx, running))
     };
     escalation(ctx.deadline.remaining(), wish, responds)
+}
+
+/// A login before the server is stopped. It may take a share of the time only: the rest is for the stop itself.
+pub(super) fn look(ctx: &Context<'_>, running: &Running) -> Result<Session, SqlError> {
+    ctx.connect_within(running, decide::look(ctx.deadline.remaining()))
+}
+
+fn responds(login: &Result<Session, SqlError>) -> decide::Postmaster {
+    match login {
+        Err(SqlError::TimedOut(..) | SqlError::Slow(_)) => decide::Postmaster::Hangs,
+        Ok(_)
+        | Err(
+            SqlError::Refused(_)
+            | SqlError::Closed(_)
+            | SqlError::NotReady(_)
+            | SqlError::Unreachable(_)
+            | SqlError::Failed { .. }
+            | SqlError::Unexpected { .. }
+            | SqlError::Owner(_)
+            | SqlError::Setup(_),
+        ) => decide::Postmaster::Runs,
+    }
 }
 
 /// What the others see of a stopped node. Nothing is told of one whose server runs.

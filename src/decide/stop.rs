@@ -17,7 +17,7 @@ pub struct Escalation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Postmaster {
     Runs,
-    /// It takes a connection and says nothing.
+    /// It takes a connection and says nothing, or does not get a login done.
     Hangs,
     /// Stopped by a signal (state T): it will not act on any request but SIGKILL.
     Frozen,
@@ -84,6 +84,12 @@ const HANGING: Duration = Duration::from_secs(5);
 
 /// SIGKILL, reaping and clearing up.
 const RESERVE: Duration = Duration::from_secs(3);
+
+/// How much of the `available` time a login may take that only tells how a server is to be stopped. There may be two of them.
+#[must_use]
+pub fn look(available: Duration) -> Duration {
+    available / 6
+}
 
 /// Splits the `available` time of the operation. `stop_escalate` is the operator's wish for the
 /// fast shutdown; zero asks for an immediate one at once.

@@ -19,6 +19,10 @@ const POLL: Duration = Duration::from_millis(20);
 /// lives longer is stuck.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// What a process gets to die of SIGKILL, also where no time is left: it takes milliseconds, on a machine that is overloaded more,
+/// and who is said to survive it gets the node fenced.
+const DYING: Duration = Duration::from_secs(1);
+
 /// How to start this instance.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -160,7 +164,7 @@ pub fn stop(
         }
     }
     running.signal(Signal::SIGKILL)?;
-    wait_gone(pgdata, running.pid, deadline, &mut || false)?;
+    wait_gone(pgdata, running.pid, deadline.max(DYING), &mut || false)?;
     kill_orphans(pgdata, owner, deadline)?;
     Ok(if is_through {
         Ended::Curtailed
@@ -212,6 +216,7 @@ fn wait_for_last_words(pgdata: &Path, owner: &Owner, deadline: Deadline) -> io::
 /// # Errors
 /// See [`ServerError::Unkillable`].
 pub fn kill_orphans(pgdata: &Path, owner: &Owner, deadline: Deadline) -> Result<(), ServerError> {
+    let deadline = deadline.max(DYING);
     let allowed = deadline.remaining();
     let mut last = None;
     let gone = poll_until(deadline, POLL, || {

@@ -24,6 +24,12 @@ impl Deadline {
         Self(self.0.min(Self::after(limit).0))
     }
 
+    /// This deadline, or the point `limit` from now, whichever comes last: for what is worth nothing where it is not tried at all.
+    #[must_use]
+    pub fn max(self, limit: Duration) -> Self {
+        Self(self.0.max(Self::after(limit).0))
+    }
+
     /// Time left; zero once the deadline has passed.
     #[must_use]
     pub fn remaining(self) -> Duration {
@@ -70,6 +76,8 @@ mod tests {
         assert!(long.min(Duration::from_secs(1)).remaining() <= Duration::from_secs(1));
         let short = Deadline::after(Duration::ZERO);
         assert!(short.min(Duration::from_secs(1)).is_past());
+        assert!(short.max(Duration::from_secs(50)).remaining() > Duration::from_secs(40));
+        assert!(long.max(Duration::ZERO).remaining() > Duration::from_secs(90));
         assert!(Deadline::after(Duration::MAX).remaining() > Duration::from_secs(86_400));
     }
 

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         plain::monitor_sql_decides_whether_a_server_is_well,
         plain::monitor_sql_may_wait_for_a_lock_and_be_refused,
         plain::a_frozen_postmaster_is_found_and_stopped,
+        plain::a_stop_is_not_spent_on_a_login_that_is_slow,
         plain::a_frozen_backend_does_not_outlast_the_stop,
         plain::what_a_killed_postmaster_left_behind_does_not_prevent_a_start,
         plain::a_stop_ends_transactions_and_escalates_as_told,

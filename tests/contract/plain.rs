@@ -147,6 +147,23 @@ pub(crate) fn a_frozen_postmaster_is_found_and_stopped() -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn a_stop_is_not_spent_on_a_login_that_is_slow() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent().param("query_timeout", "5");
+    agent.gives("start", 0);
+    let sql = |text: &str| site.postgres().sql(text);
+    // The server looks each of these up from the first one on: minutes of work at each login.
+    sql("alter role postgres set application_name = 'x'")?;
+    sql(
+        "update pg_db_role_setting set setconfig = array(select 'application_name=x' from generate_series(1, 600000))",
+    )?;
+    agent.gives("stop", 0);
+    assert_eq!(site.server_processes()?, "");
+    let log = site.host().read_file(LOG)?;
+    assert!(log.contains("received fast shutdown request"), "{log}");
+    Ok(())
+}
+
 pub(crate) fn a_frozen_backend_does_not_outlast_the_stop() -> Result<()> {
     let site = Site::fresh()?;
     let agent = site

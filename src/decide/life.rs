@@ -42,6 +42,8 @@ pub enum AtLogin {
     WaitsForLock,
     /// For whoever pg_hba.conf lets judge logins: LDAP, RADIUS, PAM, a name server.
     WaitsForJudge,
+    /// For something that it does not tell: its title has no words, by update_process_title=off.
+    Waits,
     /// It has the CPU, waits for that alone, or had it lately.
     Works,
     /// For a disk, for another process of the server; or it is stopped by a signal.
@@ -102,6 +104,11 @@ fn silent(door: Door, at_login: AtLogin) -> Life {
             "a login waits for the service that pg_hba.conf lets judge it, which does not answer"
                 .to_owned(),
         ),
+        // Most likely for one of these: what waits for a disk is seen to.
+        (Door::Answers, AtLogin::Waits) => Life::Refuses(
+            "a login waits, for a lock or for the service that judges logins: to know for which, set update_process_title=on"
+                .to_owned(),
+        ),
         (Door::Answers | Door::Silent, AtLogin::Works) => Life::Slow,
         (Door::Answers, AtLogin::Stuck) => {
             Life::Frozen("the process of the agent's login does nothing")
@@ -109,7 +116,11 @@ fn silent(door: Door, at_login: AtLogin) -> Life {
         (Door::Answers, AtLogin::Unseen) => Life::Frozen("no process takes the agent's login on"),
         (
             Door::Silent,
-            AtLogin::WaitsForLock | AtLogin::WaitsForJudge | AtLogin::Stuck | AtLogin::Unseen,
+            AtLogin::WaitsForLock
+            | AtLogin::WaitsForJudge
+            | AtLogin::Waits
+            | AtLogin::Stuck
+            | AtLogin::Unseen,
         ) => Life::Frozen("it takes no new connection on"),
     }
 }
@@ -144,9 +155,10 @@ mod tests {
     use super::*;
 
     const DOORS: [Door; 2] = [Door::Answers, Door::Silent];
-    const PROCESSES: [AtLogin; 5] = [
+    const PROCESSES: [AtLogin; 6] = [
         AtLogin::WaitsForLock,
         AtLogin::WaitsForJudge,
+        AtLogin::Waits,
         AtLogin::Works,
         AtLogin::Stuck,
         AtLogin::Unseen,
@@ -190,10 +202,11 @@ mod tests {
 
     #[test]
     fn a_silent_server_is_judged_by_its_door_and_its_process() {
-        use AtLogin::{Stuck, Unseen, WaitsForJudge, WaitsForLock, Works};
+        use AtLogin::{Stuck, Unseen, Waits, WaitsForJudge, WaitsForLock, Works};
         for (door, at_login, expected) in [
             (Door::Answers, WaitsForLock, "answers, and refuses"),
             (Door::Answers, WaitsForJudge, "answers, and refuses"),
+            (Door::Answers, Waits, "answers, and refuses"),
             (Door::Answers, Works, "slow"),
             // A machine under load.
             (Door::Silent, Works, "slow"),
@@ -203,6 +216,7 @@ mod tests {
             // Who waits for a lock of a server that takes nobody on waits for somebody who is as stuck.
             (Door::Silent, WaitsForLock, "frozen"),
             (Door::Silent, WaitsForJudge, "frozen"),
+            (Door::Silent, Waits, "frozen"),
             (Door::Silent, Stuck, "frozen"),
             (Door::Silent, Unseen, "frozen"),
         ] {

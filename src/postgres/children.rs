@@ -163,13 +163,15 @@ fn role(title: &str) -> Role {
     Role::Other
 }
 
-/// A session's title: `USER DATABASE HOST WORDS`, behind `cluster_name: `. What it does, where it is one of `user` in `database`.
+/// A session's title: `USER DATABASE HOST WORDS`, behind `cluster_name: `. What it does, where it is one of `user` in `database`; no
+/// words with update_process_title=off.
 #[must_use]
 pub fn activity<'a>(title: &'a str, user: &str, database: &str) -> Option<&'a str> {
     let own = format!("{user} {database} ");
     let at = title.find(&own)?;
     let is_whole = at == 0 || title[..at].ends_with(": ");
-    let (_host, words) = title[at + own.len()..].split_once(' ')?;
+    let rest = &title[at + own.len()..];
+    let words = rest.split_once(' ').map_or("", |(_host, words)| words);
     is_whole.then_some(words)
 }
 
@@ -191,7 +193,8 @@ mod tests {
             ("postgres template1 [local] idle", Some("idle")),
             ("my postgres template1 [local] idle", None),
             ("postgres app [local] idle", None),
-            ("postgres template1 [local]", None),
+            ("postgres template1 [local]", Some("")),
+            ("postgres template1", None),
             ("checkpointer", None),
         ] {
             assert_eq!(

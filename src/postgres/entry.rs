@@ -419,12 +419,14 @@ impl Attempt<'_> {
             ),
             // It is only slow.
             (None, AtLogin::Works) => return None,
-            (None, AtLogin::WaitsForJudge | AtLogin::Stuck | AtLogin::Unseen) => format!(
-                "no answer to a login at {}, as {} to {}",
-                first.address.name(),
-                first.user,
-                first.database
-            ),
+            (None, AtLogin::WaitsForJudge | AtLogin::Waits | AtLogin::Stuck | AtLogin::Unseen) => {
+                format!(
+                    "no answer to a login at {}, as {} to {}",
+                    first.address.name(),
+                    first.user,
+                    first.database
+                )
+            }
         };
         Some(format!(
             "{why}; the agent gets in as {} to {}",
@@ -486,7 +488,10 @@ impl Attempt<'_> {
                     Some((words.to_owned(), way.user.clone(), way.database.clone()))
                 };
                 let (words, user, database) = ways.iter().find_map(is_ours)?;
-                let is_login = words.starts_with("startup") || words.starts_with("authentication");
+                // Without words it may also be past its login.
+                let is_login = words.is_empty()
+                    || words.starts_with("startup")
+                    || words.starts_with("authentication");
                 let is_new = children::started(child.pid).is_some_and(|at| at >= since);
                 (is_login && is_new).then(|| Seen {
                     pid: child.pid,
@@ -575,6 +580,7 @@ impl Seen {
             Some('S') if self.words.starts_with("authentication") => AtLogin::WaitsForJudge,
             Some('R') => AtLogin::Works,
             Some('S' | 'D') if has_run => AtLogin::Works,
+            Some('S') if self.words.is_empty() => AtLogin::Waits,
             Some(_) => AtLogin::Stuck,
             None => AtLogin::Unseen,
         }
@@ -823,6 +829,12 @@ mod tests {
             (seen('D', "startup", 5), AtLogin::Stuck),
             // Stopped by a signal, wherever that was.
             (seen('T', "startup waiting", 6), AtLogin::Stuck),
+            // With update_process_title=off.
+            (seen('S', "", 5), AtLogin::Waits),
+            (seen('S', "", 6), AtLogin::Works),
+            (seen('R', "", 5), AtLogin::Works),
+            (seen('D', "", 5), AtLogin::Stuck),
+            (seen('T', "", 6), AtLogin::Stuck),
         ] {
             assert_eq!(now.at_login(Some(&before)), expected, "{now:?}");
         }

@@ -61,6 +61,9 @@ pub fn launch(programs: &Programs, launch: &Launch, deadline: Deadline) -> Resul
         format!("config_file={}", launch.config.display()),
         "-p".to_owned(),
         launch.port.to_string(),
+        // What a process waits for is seen there when no login gets through. start_opt comes later and wins.
+        "-c".to_owned(),
+        "update_process_title=on".to_owned(),
     ];
     let host_dir = launch.host.as_ref().filter(|host| host.starts_with('/'));
     if let Some(host) = launch.host.as_ref().filter(|_| host_dir.is_none()) {

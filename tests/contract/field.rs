@@ -289,6 +289,31 @@ pub(crate) fn a_login_that_waits_for_a_lock_is_no_hung_server() -> Result<()> {
     agent.gives("monitor", 0);
 
     // Nobody can log in anywhere.
+    let session = hold_logins(&site)?;
+    for _round in 0..2 {
+        assert_kept(&site, &agent, pid, &["lock"], "pg_authid");
+    }
+    assert_no_pile(&site)?;
+    drop(session);
+    // A session that sleeps does not notice that its client is gone; nobody can log in to end it.
+    site.sh(
+        r#"for it in /proc/[0-9]*; do
+    if tr '\0' ' ' <"$it/cmdline" | grep -q '^postgres: postgres postgres .local. SELECT'; then kill "${it#/proc/}"; fi
+done 2>/dev/null; true"#,
+    )?;
+    site.lab().eventually("it is as before", SOON, |_| {
+        let answer = agent.call("monitor").map_err(|e| e.to_string())?;
+        (answer.code() == 0 && !answer.stderr().contains("ocf-exit-reason"))
+            .then_some(())
+            .ok_or_else(|| format!("{answer}"))
+    })?;
+    assert_eq!(postmaster(&site), pid);
+    agent.gives("stop", 0);
+    Ok(())
+}
+
+/// A session holds what every login needs.
+fn hold_logins(site: &Site) -> Result<Process> {
     let psql = site.lab().layout().program("psql");
     let hold = "begin; lock table pg_authid; select pg_sleep(600)";
     let argv = [
@@ -306,29 +331,45 @@ pub(crate) fn a_login_that_waits_for_a_lock_is_no_hung_server() -> Result<()> {
             .then_some(())
             .ok_or_else(|| "still let in".to_owned())
     })?;
-    for _round in 0..2 {
-        assert_kept(&site, &agent, pid, &["lock"], "pg_authid");
-    }
-    // The agent's own logins do not pile up behind the lock.
+    Ok(session)
+}
+
+/// The agent's own logins do not pile up behind the lock.
+fn assert_no_pile(site: &Site) -> Result<()> {
     let waiting =
         site.sh("cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c 'startup waiting' || :")?;
     let waiting: u32 = waiting.trim().parse().unwrap_or(99);
     assert!(waiting <= 3, "{waiting} logins wait");
-    drop(session);
-    // A session that sleeps does not notice that its client is gone; nobody can log in to end it.
-    site.sh(
-        r#"for it in /proc/[0-9]*; do
-    if tr '\0' ' ' <"$it/cmdline" | grep -q '^postgres: postgres postgres .local. SELECT'; then kill "${it#/proc/}"; fi
-done 2>/dev/null; true"#,
-    )?;
-    site.lab().eventually("it is as before", SOON, |_| {
-        let answer = agent.call("monitor").map_err(|e| e.to_string())?;
-        (answer.code() == 0 && !answer.stderr().contains("ocf-exit-reason"))
-            .then_some(())
-            .ok_or_else(|| format!("{answer}"))
-    })?;
-    assert_eq!(postmaster(&site), pid);
+    Ok(())
+}
+
+/// The same where the processes do not say what they do.
+pub(crate) fn a_login_that_waits_is_no_hung_server_without_titles() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent().param("query_timeout", "4");
+    site.configure("update_process_title = off")?;
+    // The agent has its own server say it.
+    agent.gives("start", 0);
+    let pid = postmaster(&site);
+    let holder = hold_logins(&site)?;
+    for _round in 0..2 {
+        assert_kept(&site, &agent, pid, &["lock"], "started by the agent");
+    }
+    assert_no_pile(&site)?;
     agent.gives("stop", 0);
+    drop(holder);
+    // Somebody else has started it.
+    site.postgres().start()?;
+    let pid = postmaster(&site);
+    well(&agent, "started by hand");
+    let holder = hold_logins(&site)?;
+    let says = ["update_process_title"];
+    assert_kept(&site, &agent, pid, &says, "started by hand");
+    // What hangs is found all the same.
+    site.postgres().signal("STOP")?;
+    agent.gives("monitor", 1);
+    agent.gives("stop", 0);
+    drop(holder);
     Ok(())
 }
 

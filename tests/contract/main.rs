@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         field::a_server_that_is_full_is_left_alone,
         field::a_server_that_can_not_fork_is_left_alone,
         field::a_login_that_waits_for_a_lock_is_no_hung_server,
+        field::a_login_that_waits_is_no_hung_server_without_titles,
         field::a_server_that_refuses_to_start_says_why,
         field::a_configuration_in_another_encoding_is_served,
         field::lines_that_are_restored_away_are_put_back,

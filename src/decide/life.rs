@@ -19,6 +19,35 @@ pub enum Login {
     Silent,
 }
 
+/// Who listens where a login was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// The server: it has written there that it does.
+    Own,
+    /// Whoever has the address that is configured: the server as well, or a pooler in front of it, or another one.
+    Anybody,
+}
+
+/// What all logins that were tried come to, the best way first. An answer from anybody is none of the server's while the server itself
+/// is silent.
+#[must_use]
+pub fn heard(logins: &[(Listener, Login)]) -> Login {
+    let is_silent = logins.contains(&(Listener::Own, Login::Silent));
+    let counts = |listener: &Listener| *listener == Listener::Own || !is_silent;
+    let first = |is: fn(&Login) -> bool| {
+        let mut counted = logins.iter().filter(|(listener, _)| counts(listener));
+        counted
+            .find(|(_, login)| is(login))
+            .map(|(_, login)| login.clone())
+    };
+    // One that is on its way up, or down, says so to everybody.
+    first(|login| matches!(login, Login::NotReady(_)))
+        .or_else(|| first(|login| matches!(login, Login::Refused(_))))
+        .or_else(|| first(|login| *login == Login::Silent))
+        .or_else(|| first(|_| true))
+        .unwrap_or(Login::Silent)
+}
+
 /// The postmaster, as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Postmaster {
@@ -82,14 +111,15 @@ pub fn grade(signs: &Signs) -> Life {
     if signs.postmaster == Postmaster::Gone {
         return Life::Dead("its main process is gone".to_owned());
     }
+    if signs.postmaster == Postmaster::Stopped && signs.login != Login::In {
+        // Whoever has answered: it was not this one, or it does so no more.
+        return Life::Frozen("its main process is stopped by a signal");
+    }
     match &signs.login {
         Login::In => Life::Well,
         Login::Refused(reason) => Life::Refuses(reason.clone()),
         Login::NotReady(reason) => Life::Recovering(reason.clone()),
         Login::Unreachable(reason) => Life::Dead(reason.clone()),
-        Login::Silent if signs.postmaster == Postmaster::Stopped => {
-            Life::Frozen("its main process is stopped by a signal")
-        }
         Login::Silent => silent(signs.door, signs.at_login),
     }
 }
@@ -182,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_counts_whatever_else_is_seen() {
+    fn an_answer_counts_whatever_else_is_seen_of_a_server_that_is_not_stopped() {
         let said = || "because".to_owned();
         for (login, expected) in [
             (Login::In, "well"),
@@ -191,12 +221,46 @@ mod tests {
             (Login::Unreachable(said()), "dead"),
         ] {
             for (door, at_login) in DOORS.iter().flat_map(|d| PROCESSES.map(|p| (*d, p))) {
-                for postmaster in [Postmaster::Runs, Postmaster::Stopped] {
-                    let got = of(postmaster, login.clone(), door, at_login);
-                    assert_eq!(got, expected, "{login:?} {postmaster:?} {door:?}");
-                }
+                let got = of(Postmaster::Runs, login.clone(), door, at_login);
+                assert_eq!(got, expected, "{login:?} {door:?}");
+                let stopped = of(Postmaster::Stopped, login.clone(), door, at_login);
+                let frozen = if login == Login::In { "well" } else { "frozen" };
+                assert_eq!(stopped, frozen, "{login:?} {door:?}");
                 assert_eq!(of(Postmaster::Gone, login.clone(), door, at_login), "dead");
             }
+        }
+    }
+
+    #[test]
+    fn an_answer_from_anybody_is_none_of_a_server_that_is_silent() {
+        use Listener::{Anybody, Own};
+        let no = |who: &str| Login::Refused(who.to_owned());
+        let up = |who: &str| Login::NotReady(who.to_owned());
+        let deaf = |who: &str| Login::Unreachable(who.to_owned());
+        let silent = || Login::Silent;
+        for (logins, expected) in [
+            (vec![(Anybody, no("a"))], no("a")),
+            (vec![(Anybody, no("a")), (Own, no("b"))], no("a")),
+            (vec![(Anybody, no("a")), (Own, deaf("b"))], no("a")),
+            (vec![(Anybody, no("a")), (Own, silent())], silent()),
+            (vec![(Anybody, up("a")), (Own, silent())], silent()),
+            (vec![(Anybody, deaf("a")), (Own, silent())], silent()),
+            // One database is locked, and another one is not there.
+            (
+                vec![(Anybody, no("a")), (Own, silent()), (Own, no("b"))],
+                no("b"),
+            ),
+            (vec![(Anybody, silent()), (Own, no("b"))], no("b")),
+            (vec![(Anybody, silent()), (Own, deaf("b"))], silent()),
+            (
+                vec![(Own, deaf("a")), (Own, no("b")), (Own, no("c"))],
+                no("b"),
+            ),
+            (vec![(Own, no("a")), (Own, up("b"))], up("b")),
+            (vec![(Anybody, deaf("a")), (Own, deaf("b"))], deaf("a")),
+            (vec![], silent()),
+        ] {
+            assert_eq!(heard(&logins), expected, "{logins:?}");
         }
     }
 

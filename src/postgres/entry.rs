@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, NoTls};
 
-use crate::decide::life::{self, AtLogin, Door, Life, Login, Signs};
+use crate::decide::life::{self, AtLogin, Door, Life, Listener, Login, Signs};
 use crate::params::Params;
 use crate::postgres::children::{self, Processes};
 use crate::postgres::control;
@@ -44,6 +44,8 @@ pub struct Way {
     pub database: String,
     /// Whether the user is the one that initdb made, who may set anything.
     pub is_superuser: bool,
+    /// Whose answer comes from there.
+    pub listener: Listener,
 }
 
 /// A server's address.
@@ -159,9 +161,9 @@ fn ways(params: &Params, running: &Running, guise: Guise) -> Vec<Way> {
             .to_owned(),
         )
     });
-    let mut addresses = vec![configured];
-    addresses.extend(running.socket_dir.clone().map(Address::Socket));
-    addresses.extend(listens);
+    let socket = running.socket_dir.clone().map(Address::Socket);
+    let own: Vec<Address> = socket.into_iter().chain(listens).collect();
+    let addresses = [vec![configured], own.clone()].concat();
     let owner = (params.pgdba.clone(), None);
     let monitor = params.monitor_user.clone().map(|user| {
         let password = params.monitor_password.as_ref();
@@ -184,6 +186,11 @@ fn ways(params: &Params, running: &Running, guise: Guise) -> Vec<Way> {
                     address: address.clone(),
                     port,
                     is_superuser: *user == params.pgdba,
+                    listener: if own.contains(address) {
+                        Listener::Own
+                    } else {
+                        Listener::Anybody
+                    },
                     user: user.clone(),
                     password: password.clone(),
                     database: (*database).to_owned(),
@@ -324,7 +331,7 @@ impl Attempt<'_> {
                     };
                 }
                 Ok(Some(Ok((place, Err(error))))) => {
-                    let is_all = matches!(error, SqlError::NotReady(_));
+                    let is_all = matches!(error, SqlError::NotReady(_)) && self.is_its_own(place);
                     refused.insert(place, error);
                     if is_all {
                         return self.out_by(&mut refused, begun.elapsed());
@@ -340,7 +347,8 @@ impl Attempt<'_> {
                 Err(_) => {}
             }
             if door.is_empty() {
-                let way = &ways[0];
+                let own = ways.iter().find(|way| way.listener == Listener::Own);
+                let way = own.unwrap_or(&ways[0]);
                 door.spawn(door::knock(way.address.clone(), way.port));
                 before = Some(self.look());
             }
@@ -351,14 +359,10 @@ impl Attempt<'_> {
             if begun.elapsed() < end && !(is_early && self.all_wait_for_locks(logins.len())) {
                 continue;
             }
-            let login = match answered(&refused) {
-                Some(answer) => answer,
-                None => Login::Silent,
-            };
             tokio::time::sleep(LOOK).await;
             let signs = Signs {
                 postmaster: self.postmaster(),
-                login,
+                login: self.heard(&refused, next),
                 door: opened(&mut door),
                 at_login: self.at_login(before.as_ref()),
             };
@@ -379,19 +383,9 @@ impl Attempt<'_> {
 
     /// Every way was closed with words.
     fn out_by(&self, refused: &mut BTreeMap<usize, SqlError>, after: Duration) -> Outcome {
-        let login = answered(refused).unwrap_or_else(|| {
-            let first = refused.values().next();
-            Login::Unreachable(first.map_or_else(String::new, |error| {
-                if let SqlError::Unreachable(reason) = error {
-                    reason.clone()
-                } else {
-                    error.to_string()
-                }
-            }))
-        });
         let life = life::grade(&Signs {
             postmaster: self.postmaster(),
-            login,
+            login: self.heard(refused, self.entrance.ways.len()),
             door: Door::Silent,
             at_login: AtLogin::Unseen,
         });
@@ -434,20 +428,41 @@ impl Attempt<'_> {
         ))
     }
 
+    /// Whether what is said there is the server's word, or as good as any that there is.
+    fn is_its_own(&self, place: usize) -> bool {
+        let ways = &self.entrance.ways;
+        let is_own = |way: &Way| way.listener == Listener::Own;
+        is_own(&ways[place]) || !ways.iter().any(is_own)
+    }
+
+    /// What was heard in the ways in front of `next`.
+    fn heard(&self, refused: &BTreeMap<usize, SqlError>, next: usize) -> Login {
+        let ways = self.entrance.ways.iter().enumerate().take(next);
+        let logins = ways.filter_map(|(place, way)| match refused.get(&place) {
+            Some(error) => Some((way.listener, said(error))),
+            // It was left out.
+            None if self.is_closed(place, refused) => None,
+            None => Some((way.listener, Login::Silent)),
+        });
+        life::heard(&logins.collect::<Vec<_>>())
+    }
+
     /// The next way that is not known to be closed.
     fn skip(&self, from: usize, refused: &BTreeMap<usize, SqlError>) -> Option<usize> {
+        (from..self.entrance.ways.len()).find(|&place| !self.is_closed(place, refused))
+    }
+
+    fn is_closed(&self, place: usize, refused: &BTreeMap<usize, SqlError>) -> bool {
         let ways = &self.entrance.ways;
-        let is_closed = |way: &Way| {
-            refused.iter().any(|(&place, error)| {
-                let tried = &ways[place];
-                let is_there = tried.address == way.address;
-                // Told often enough, an account is locked by some of those who judge logins.
-                let is_wrong = matches!(error, SqlError::Failed { state, .. } if state == "28P01");
-                let is_deaf = matches!(error, SqlError::Unreachable(_));
-                is_there && (is_deaf || is_wrong && tried.user == way.user)
-            })
-        };
-        (from..ways.len()).find(|&place| !is_closed(&ways[place]))
+        let way = &ways[place];
+        refused.iter().any(|(&place, error)| {
+            let tried = &ways[place];
+            let is_there = tried.address == way.address;
+            // Told often enough, an account is locked by some of those who judge logins.
+            let is_wrong = matches!(error, SqlError::Failed { state, .. } if state == "28P01");
+            let is_deaf = matches!(error, SqlError::Unreachable(_) | SqlError::NotReady(_));
+            is_there && (is_deaf || is_wrong && tried.user == way.user)
+        })
     }
 
     fn begin(&self, logins: &mut Logins, place: usize) -> usize {
@@ -587,17 +602,19 @@ impl Seen {
     }
 }
 
-/// An answer among what was said in the ways so far.
-fn answered(refused: &BTreeMap<usize, SqlError>) -> Option<Login> {
-    let not_ready = refused.values().find_map(|error| {
-        if let SqlError::NotReady(reason) = error {
-            return Some(Login::NotReady(reason.clone()));
+/// What it comes to that a login did not succeed.
+fn said(error: &SqlError) -> Login {
+    match error {
+        SqlError::NotReady(reason) => Login::NotReady(reason.clone()),
+        SqlError::Unreachable(reason) => Login::Unreachable(reason.clone()),
+        SqlError::Refused(_)
+        | SqlError::Closed(_)
+        | SqlError::Failed { .. }
+        | SqlError::Unexpected { .. } => Login::Refused(error.to_string()),
+        SqlError::TimedOut(..) | SqlError::Slow(_) | SqlError::Owner(_) | SqlError::Setup(_) => {
+            Login::Unreachable(error.to_string())
         }
-        None
-    });
-    let answer = |error: &&SqlError| error.is_answer();
-    let refusal = || refused.values().find(answer);
-    not_ready.or_else(|| Some(Login::Refused(refusal()?.to_string())))
+    }
 }
 
 fn opened(door: &mut JoinSet<bool>) -> Door {
@@ -867,21 +884,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_answered_first_counts_and_a_server_on_its_way_up_above_all() {
-        let failed = |text: &str| SqlError::Failed {
-            state: "28000".to_owned(),
-            message: text.to_owned(),
+    fn where_the_server_says_that_it_listens_it_is_the_server() {
+        let own = |given: &[(&str, &str)], running: &Running| -> Vec<String> {
+            let set = given.iter().map(|(n, v)| (format!("OCF_RESKEY_{n}"), *v));
+            let params = Params::from_env(&Vars::new(set)).unwrap();
+            let all = ways(&params, running, Guise::Owner).into_iter();
+            let mut own: Vec<String> = all
+                .filter(|way| way.listener == Listener::Own)
+                .map(|way| way.address.name())
+                .collect();
+            own.dedup();
+            own
         };
-        let deaf = || SqlError::Unreachable("nobody".to_owned());
-        let login = |errors: Vec<SqlError>| answered(&errors.into_iter().enumerate().collect());
-        assert_eq!(login(vec![deaf(), deaf()]), None);
-        let refused = login(vec![deaf(), failed("a"), failed("b")]);
-        assert_eq!(
-            refused,
-            Some(Login::Refused("a (SQLSTATE 28000)".to_owned()))
-        );
-        let starting = SqlError::NotReady("starting".to_owned());
-        let recovers = login(vec![failed("a"), starting]);
-        assert_eq!(recovers, Some(Login::NotReady("starting".to_owned())));
+        let running = running(Some("/run/pg"), Some("10.0.0.1"));
+        assert_eq!(own(&[], &running), ["/run/pg", "10.0.0.1"]);
+        let pooler = [("pghost", "127.0.0.1")];
+        assert_eq!(own(&pooler, &running), ["/run/pg", "10.0.0.1"]);
+        let configured = [("pghost", "10.0.0.1")];
+        assert_eq!(own(&configured, &running), ["10.0.0.1", "/run/pg"]);
     }
 }

@@ -789,6 +789,51 @@ pub(crate) fn every_way_in_that_psql_has_is_one() -> Result<()> {
     Ok(())
 }
 
+/// Answers every login at 127.0.0.2 with a no, as a pooler does that has lost its server.
+const POOLER: &str = r#"
+use IO::Socket::INET;
+my $listener = IO::Socket::INET->new(LocalAddr => "127.0.0.2", LocalPort => 5432, Listen => 9, ReuseAddr => 1) or die "$!";
+my $no = "SFATAL\0C08P01\0Munsupported startup parameter: options\0\0";
+while (my $client = $listener->accept) {
+    sysread($client, my $asked, 4096);
+    if (length($asked) == 8) { syswrite($client, "N"); sysread($client, $asked, 4096); }
+    syswrite($client, "E" . pack("N", 4 + length($no)) . $no);
+}
+"#;
+
+/// Somebody else answers where the server is looked for.
+pub(crate) fn an_answer_from_a_pooler_is_no_life_of_the_server() -> Result<()> {
+    let site = Site::fresh()?;
+    if site.sh("command -v perl").is_err() {
+        return Err(lab::Error::LeftOut("there is no perl".into()));
+    }
+    site.configure("listen_addresses = '127.0.0.1'")?;
+    site.agent().gives("start", 0);
+    let pid = postmaster(&site);
+    let _pooler = site.host().spawn("pooler", &["perl", "-e", POOLER])?;
+    site.lab().eventually("the pooler answers", SOON, |_| {
+        let said = site.postgres().psql("127.0.0.2", 5432, "select 1");
+        match said {
+            Err(error) if error.to_string().contains("unsupported startup") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    let agent = site
+        .agent()
+        .param("pghost", "127.0.0.2")
+        .param("query_timeout", "4");
+    assert_kept(&site, &agent, pid, &["08P01"], "the server is well");
+    // By its own words it is well as long as the others are its own as well.
+    set_hba(&site, "local all all reject\nhost all all all reject\n")?;
+    assert_kept(&site, &agent, pid, &["SQLSTATE"], "nobody is let in");
+    site.postgres().signal("STOP")?;
+    agent.gives("monitor", 1).says(&["signal"]);
+    site.postgres().signal("CONT")?;
+    assert_kept(&site, &agent, pid, &["SQLSTATE"], "it goes on");
+    site.agent().gives("stop", 0);
+    Ok(())
+}
+
 /// Both are told the same tmpdir, or nothing of it.
 pub(crate) fn two_resources_on_a_node_keep_their_files_apart() -> Result<()> {
     let site = Site::fresh()?;

@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         field::every_way_in_that_psql_has_is_one,
         field::ways_in_by_tls_are_ways_in,
         field::a_certificate_that_is_no_good_ends_no_server,
+        field::an_answer_from_a_pooler_is_no_life_of_the_server,
         field::two_resources_on_a_node_keep_their_files_apart,
         field::a_follower_that_nobody_can_ask_is_still_a_follower,
         recovers::a_second_stop_in_one_boot_is_no_hang_since_the_first,

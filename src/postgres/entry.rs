@@ -20,7 +20,7 @@ use crate::postgres::owner::as_owner;
 use crate::postgres::passfile;
 use crate::postgres::process::{self, Postmaster, Running};
 use crate::postgres::session::{
-    Background, NOT_TO_BE_SET, OWN_PATH, Session, SqlError, of_login, options,
+    Background, NOT_TO_BE_SET, OWN_PATH, Session, SqlError, cause, of_login, options,
 };
 use crate::postgres::tls::{self, Shown};
 use crate::sys::{Owner, boot_clock};
@@ -680,7 +680,7 @@ impl LoginData {
         };
         if host.is_none() {
             // There is no TLS on a socket.
-            return plain(config.ssl_mode(SslMode::Disable)).await;
+            return by_socket(config.ssl_mode(SslMode::Disable)).await;
         }
         self.by_tcp(&mut config).await
     }
@@ -729,14 +729,33 @@ fn more_telling(first: SqlError, then: SqlError) -> SqlError {
     }
 }
 
+/// Between two tries at a socket with a full queue.
+const FULL: Duration = Duration::from_millis(50);
+
+/// A socket whose queue is full says so at once, where TCP waits: the server is there, and has not come to it. Who calls says for how
+/// long that is waited for.
+async fn by_socket(config: &tokio_postgres::Config) -> Result<Client, SqlError> {
+    loop {
+        match without_tls(config).await {
+            Err(error) if is_full(&error) => tokio::time::sleep(FULL).await,
+            other => return other.map_err(of_login),
+        }
+    }
+}
+
+fn is_full(error: &tokio_postgres::Error) -> bool {
+    cause(error).is_some_and(|io: &std::io::Error| io.kind() == std::io::ErrorKind::WouldBlock)
+}
+
 async fn plain(config: &tokio_postgres::Config) -> Result<Client, SqlError> {
-    let connecting = async {
-        let (client, connection) = config.connect(NoTls).await?;
-        tokio::spawn(connection);
-        client.batch_execute(OWN_PATH).await?;
-        Ok(client)
-    };
-    connecting.await.map_err(of_login)
+    without_tls(config).await.map_err(of_login)
+}
+
+async fn without_tls(config: &tokio_postgres::Config) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = config.connect(NoTls).await?;
+    tokio::spawn(connection);
+    client.batch_execute(OWN_PATH).await?;
+    Ok(client)
 }
 
 async fn with_tls(
@@ -881,6 +900,52 @@ mod tests {
         ] {
             assert_eq!(more_telling(first, then).to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_queue_that_is_full_is_waited_for() {
+        use std::io::{Read as _, Write as _};
+        use std::os::unix::net::{UnixListener, UnixStream};
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".s.PGSQL.5433");
+        let listener = UnixListener::bind(&path).unwrap();
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let before = UnixStream::connect(&path).unwrap();
+        let params = Params::from_env(&Vars::new([("OCF_RESKEY_pgdb", "x")])).unwrap();
+        let socket = dir.path().to_str();
+        let way = ways(&params, &running(socket, None), Guise::Owner).remove(0);
+        let login = LoginData {
+            way,
+            password: None,
+            limit: Duration::from_secs(60),
+            version: None,
+            home: dir.path().to_owned(),
+        };
+        let runtime = Background::new().unwrap();
+        let said = runtime.get().block_on(async {
+            let mut entering = std::pin::pin!(login.enter());
+            let at_once = tokio::time::timeout(Duration::ZERO, &mut entering).await;
+            assert!(at_once.is_err(), "it is not waited for");
+            let server = std::thread::spawn(move || {
+                drop(listener.accept().unwrap());
+                drop(before);
+                let (mut taken, _) = listener.accept().unwrap();
+                let mut asked = [0; 4096];
+                assert!(taken.read(&mut asked).unwrap() > 8);
+                taken
+                    .write_all(b"E\0\0\0\x1aSFATAL\0C57P03\0Mstart\0\0")
+                    .unwrap();
+            });
+            let said = entering.await;
+            server.join().unwrap();
+            said
+        });
+        assert!(
+            matches!(&said, Err(SqlError::NotReady(reason)) if reason == "start"),
+            "{:?}",
+            said.err()
+        );
     }
 
     #[test]

@@ -181,6 +181,7 @@ fn still_starting(error: SqlError, last: &mut Last) -> Option<Step<Option<Server
         | SqlError::Slow(_)
         | SqlError::Refused(_)
         | SqlError::Unreachable(_)
+        | SqlError::Closed(_)
         | SqlError::Failed { .. }
         | SqlError::Unexpected { .. }
         | SqlError::Owner(_)

@@ -80,7 +80,10 @@ fn duty(ctx: &Context<'_>) -> Duty {
 const fn heard(error: &SqlError) -> Heard {
     match error {
         SqlError::NotReady(_) => Heard::NotReady,
-        SqlError::Unreachable(_) | SqlError::TimedOut(..) | SqlError::Slow(_) => Heard::Nothing,
+        SqlError::Unreachable(_)
+        | SqlError::Closed(_)
+        | SqlError::TimedOut(..)
+        | SqlError::Slow(_) => Heard::Nothing,
         SqlError::Refused(_)
         | SqlError::Failed { .. }
         | SqlError::Unexpected { .. }

@@ -51,7 +51,7 @@ fn of(
         Ok(_) => true,
         Err(error) => matches!(
             error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::InvalidData
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidData
         ),
     };
     // Its directory went with the other's, and its lines still say which it was.
@@ -182,6 +182,10 @@ mod tests {
         assert_eq!(all(), [tmp; 3]);
         fs::write(&claim, "damaged").unwrap();
         assert_eq!(all(), [tmp, tmp, &*own]);
+        // Where it is no directory, nobody has it; a start says so.
+        let file = tmp.join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(of(&file, "b", Path::new("/b"), |_| false), file);
         // What can't be read is not free. Another one's, and not for everybody.
         fs::remove_file(&claim).unwrap();
         if !nix::unistd::geteuid().is_root() {

@@ -85,6 +85,8 @@ pub enum Phase {
     Starting,
     /// It was told to stop.
     Stopping,
+    /// It replays, and takes no connections as long as it does (`hot_standby=off`). From PostgreSQL 15 on a recovery after a crash says that, too.
+    Closed,
     /// It has taken connections; or it says nothing that is known.
     Up,
 }
@@ -122,15 +124,20 @@ pub fn watch(duty: Duty, heard: Heard, phase: Phase, has_startup: bool) -> Watch
         (Duty::Misfit, ..) | (_, Heard::Nonsense, _) => Watch::Failed,
         (Duty::Alone | Duty::Standby, _, Phase::Starting) if has_startup => Watch::Startup,
         (_, Heard::Nothing, _) => Watch::Failed,
-        (Duty::Alone | Duty::Standby, Heard::NotReady, Phase::Up) if has_startup => Watch::Startup,
+        (Duty::Alone, Heard::NotReady, Phase::Up | Phase::Closed) if has_startup => Watch::Startup,
+        (Duty::Standby, Heard::NotReady, Phase::Up) if has_startup => Watch::Startup,
         // On its way down, or up, or between the two, it does no harm.
         (Duty::Standby, Heard::NotReady, _) => Watch::For(HANGS),
         // Whoever stops a server that nobody else stands in for, or a primary, does not want it to be kept.
         (Duty::Alone | Duty::Primary(_), Heard::NotReady, Phase::Stopping) => Watch::Failed,
-        (Duty::Alone, Heard::NotReady, Phase::Starting | Phase::Up) => Watch::For(GATHERS),
+        (Duty::Alone, Heard::NotReady, Phase::Starting | Phase::Closed | Phase::Up) => {
+            Watch::For(GATHERS)
+        }
         // A promotion that restarts the server waits for it itself.
         (Duty::Primary(_), Heard::NotReady, Phase::Starting) => Watch::Failed,
-        (Duty::Primary(promise), Heard::NotReady, Phase::Up) => Watch::For(in_place(promise)),
+        (Duty::Primary(promise), Heard::NotReady, Phase::Closed | Phase::Up) => {
+            Watch::For(in_place(promise))
+        }
     }
 }
 
@@ -163,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_server_that_is_not_ready_is_judged_by_what_it_is_there_for() {
-        use Phase::{Starting, Stopping, Up};
+        use Phase::{Closed, Starting, Stopping, Up};
         let hangs = Watch::For(HANGS);
         let gathers = Watch::For(GATHERS);
         let sync = Duty::Primary(Promise::Sync);
@@ -231,6 +238,23 @@ mod tests {
                 Stopping,
                 Watch::Failed,
                 Watch::Failed,
+            ),
+            // It would never be watched, however well it replays.
+            (Duty::Standby, Heard::NotReady, Closed, hangs, hangs),
+            // Without standby.signal it is the recovery after a crash.
+            (
+                Duty::Alone,
+                Heard::NotReady,
+                Closed,
+                gathers,
+                Watch::Startup,
+            ),
+            (
+                sync,
+                Heard::NotReady,
+                Closed,
+                a_while(Promise::Sync),
+                a_while(Promise::Sync),
             ),
             // It says nothing: the machine is slow, or it hangs. A recovery at the start is seen all the same.
             (

@@ -124,6 +124,7 @@ pub fn phase(pgdata: &Path) -> Phase {
     match text.lines().nth(7).map(str::trim) {
         Some("starting") => Phase::Starting,
         Some("stopping") => Phase::Stopping,
+        Some("standby") => Phase::Closed,
         Some(_) | None => Phase::Up,
     }
 }

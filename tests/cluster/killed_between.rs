@@ -280,7 +280,17 @@ pub(crate) fn the_agent_may_be_killed_at_any_point_of_stop_start_and_monitor() -
             |stage| {
                 let roles = Roles::of(stage)?;
                 let plan = [stated.arm(stage, roles.next, 1)?];
+                let before = record(&stage.lab)?;
                 notified(&stage.lab, roles.next, roles.next)?;
+                // All is well until its monitor says what it has begun.
+                stage.lab.eventually(
+                    "the primary begins another epoch",
+                    LIMIT,
+                    |lab| match record(lab).map_err(|error| error.to_string())? {
+                        now if now == before => Err(now),
+                        _ => Ok(()),
+                    },
+                )?;
                 settle(stage, &plan)
             },
         )?;
@@ -637,6 +647,13 @@ fn everything(lab: &Cluster, on: bool) -> Result<()> {
 fn prepared(lab: &Cluster, node: &Node, candidate: &Node) -> Result<()> {
     let answer = notified(lab, node, candidate)?;
     expect(answer.success(), || format!("notify: {}", answer.text()))
+}
+
+/// The record of the last promotion.
+fn record(lab: &Cluster) -> Result<String> {
+    let name = format!("{RESOURCE}_REPL_INFO");
+    let asked = ["crm_attribute", "--name", &name, "--query", "--quiet"];
+    lab.primary()?.run(&asked)?.ok()
 }
 
 /// The notification ahead of a promotion, and its answer.

@@ -67,16 +67,30 @@ pub(super) fn belief(board: &Board<'_, '_>) -> Step<Belief> {
     look(board, distrust::is_inside(place(board)), Looks::Again)
 }
 
-/// R9 for a node whose server was just started, or found by a Pacemaker that just began: until then nobody on it looked.
+/// R9 for a node whose server is started, or found by a probe: where Pacemaker has just begun, nobody on it looked until then.
 pub(super) fn arrive(board: &Board<'_, '_>) -> Step<()> {
     if is_out!(NoDistrust) {
         return Ok(());
     }
-    look(board, distrust::is_inside(place(board)), Looks::First).map(drop)
+    let looks = if has_just_begun(board) {
+        Looks::First
+    } else {
+        Looks::Again
+    };
+    look(board, distrust::is_inside(place(board)), looks).map(drop)
 }
 
-/// The same where the cluster or the server can't be asked now: judged before anything is believed.
+/// Whether this node's Pacemaker has just begun: what it has told of itself is gone with the membership that it was told in. A
+/// server that is started anew in the same one, or looked for once more (a cleanup), has missed nothing that its monitors did not see.
+fn has_just_begun(board: &Board<'_, '_>) -> bool {
+    board.status(&board.ctx.me).is_none()
+}
+
+/// The same where the server can't be asked now: judged before anything is believed. Nor need the cluster be.
 pub(super) fn arrive_unseen(ctx: &Context<'_>) -> Step<()> {
+    if Board::read(ctx).is_ok_and(|board| !has_just_begun(&board)) {
+        return Ok(());
+    }
     let old = load(ctx)?;
     let mut state = old.clone();
     state.has_missed = true;

@@ -16,7 +16,7 @@ use crate::params::RepMode;
 use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::session::SqlError;
 use crate::postgres::{views, wal};
-use crate::sys::{Deadline, boot_clock};
+use crate::sys::boot_clock;
 
 use super::care::{self, Troubles};
 use super::context::Context;
@@ -45,7 +45,7 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable()
         && let Some(answer) = repair::answer(ctx)?
     {
-        arrive_unseen(ctx)?;
+        arrive_unseen(ctx);
         return Ok(answer);
     }
     let running = match ctx.postmaster()? {
@@ -66,7 +66,7 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     let seen = look(ctx, running.clone());
     // A standby that answers is judged below.
     if !matches!(&seen, Ok((server, _)) if server.state.in_recovery) {
-        arrive_unseen(ctx)?;
+        arrive_unseen(ctx);
     }
     let (mut server, detour) = match seen {
         Ok(seen) => seen,
@@ -131,12 +131,19 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     }
 }
 
-/// R9, where a Pacemaker that just began finds a server of which it can't be judged now.
-fn arrive_unseen(ctx: &Context<'_>) -> Step<()> {
-    if ctx.env.is_probe() && ctx.promise() == Promise::Sync {
-        attempt::arrive_unseen(ctx)?;
+/// R9, where a Pacemaker that just began finds a server of which it can't be judged now. That is no reason to end it. Where it can't be noted
+/// either, a standby is not to be promoted before somebody has looked.
+fn arrive_unseen(ctx: &Context<'_>) {
+    if !ctx.env.is_probe() || ctx.promise() != Promise::Sync {
+        return;
     }
-    Ok(())
+    let Err(failure) = attempt::arrive_unseen(ctx) else {
+        return;
+    };
+    say!(WARN, "arrival", reason = failure.text());
+    if standby::has_signal(ctx).unwrap_or(false) {
+        tolerate(Board::read(ctx).and_then(|board| board.set_score(&ctx.me, Score::Never)));
+    }
 }
 
 /// What is answered where no session is to be had.
@@ -157,15 +164,12 @@ fn without(
 
 /// Runs the operator's query. The inner error says why it was not carried out, which is no failure of the server's.
 fn ask(ctx: &Context<'_>, server: &mut Server) -> Step<Step<()>> {
-    let limit = Deadline::after(ctx.query_limit());
     let asked = server
         .session
         .execute_as_configured(&ctx.params.monitor_sql);
     match asked {
         Ok(()) => Ok(Ok(())),
-        Err(SqlError::Failed { state, message })
-            if verdict(&state, limit.is_past()) == Verdict::Refused =>
-        {
+        Err(SqlError::Failed { state, message }) if verdict(&state) == Verdict::Refused => {
             Ok(Err(failed(format!("{message} (SQLSTATE {state})"))))
         }
         Err(error) => Err(failed(format!("monitor_sql: {error}"))),
@@ -256,7 +260,7 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
                 "monitor: the cluster's state is unknown",
                 reason = failure.text()
             );
-            arrive_unseen(ctx)?;
+            arrive_unseen(ctx);
             return ok;
         }
     };
@@ -275,7 +279,7 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
     }
     if ctx.promise() == Promise::Sync {
         if ctx.env.is_probe() && attempt::arrive(&board).is_err() {
-            arrive_unseen(ctx)?;
+            arrive_unseen(ctx);
         }
         tolerate(distrust(&mut board));
     }

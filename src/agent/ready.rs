@@ -33,7 +33,7 @@ pub(super) enum Up {
 pub(super) fn come_up(ctx: &Context<'_>, what: &str, patience: Duration) -> Step<Up> {
     let mut deadline = ctx.deadline.min(patience);
     loop {
-        let (last, heard) = match wait_until(ctx, deadline, |_| true)? {
+        let (last, heard) = match wait_until(ctx, deadline, false, |_| true)? {
             Ok(server) => return Ok(Up::Answers(Box::new(server))),
             Err(Last::Refused(reason)) => return Ok(Up::Refuses(reason)),
             Err(Last::Silent(last)) => (last, Heard::Nothing),
@@ -55,7 +55,7 @@ pub(super) fn wait(
     what: &str,
     accept: impl FnMut(&ServerState) -> bool,
 ) -> Step<Server> {
-    wait_until(ctx, ctx.deadline, accept)?.map_err(|last| match last {
+    wait_until(ctx, ctx.deadline, false, accept)?.map_err(|last| match last {
         Last::Silent(last) | Last::NotReady(last) => late(what, &last),
         Last::Refused(reason) => not_let_in(&reason),
     })
@@ -78,7 +78,7 @@ pub(super) fn wait_promoted(
     };
     loop {
         let a_while = ctx.deadline.min(timing::PROMOTION_LOOK);
-        let last = match wait_until(ctx, a_while, &mut is_promoted)? {
+        let last = match wait_until(ctx, a_while, true, &mut is_promoted)? {
             Ok(server) => return Ok(Some(server)),
             Err(Last::Silent(last) | Last::NotReady(last)) => last,
             Err(Last::Refused(last)) => {
@@ -115,13 +115,15 @@ fn late(what: &str, last: &str) -> Outcome {
 }
 
 /// With what was seen last, where the time is over.
+///
+/// `was_seen`: it ran when this was called, so one that is gone has ended; else it may not have written its pid file yet.
 fn wait_until(
     ctx: &Context<'_>,
     deadline: Deadline,
+    mut was_seen: bool,
     mut accept: impl FnMut(&ServerState) -> bool,
 ) -> Step<Result<Server, Last>> {
     let mut last = Last::Silent("it was not asked".to_owned());
-    let mut was_seen = false;
     let launch = Deadline::after(timing::LAUNCH);
     let answer = poll_until(deadline, timing::READY_POLL, || {
         let running = match ctx.postmaster() {

@@ -422,12 +422,14 @@ pub(super) fn keep_place(ctx: &Context<'_>) -> Step<()> {
     if dir.is_dir() && own_dir::is_claimed(ctx) {
         return Ok(());
     }
-    say!(
-        WARN,
-        "was gone, and is made anew",
-        directory = dir.display()
-    );
-    make_dir(ctx, dir, 0o700)?;
+    if !dir.is_dir() {
+        say!(
+            WARN,
+            "was gone, and is made anew",
+            directory = dir.display()
+        );
+        make_dir(ctx, dir, 0o700)?;
+    }
     own_dir::claim(ctx)
 }
 

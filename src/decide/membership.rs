@@ -18,6 +18,8 @@ pub struct Partition {
     pub voters: usize,
     /// Votes there are here, a quorum device's among them.
     pub votes: usize,
+    /// Nodes that corosync is configured with.
+    pub nodes: usize,
     /// Every node here has one vote, so nodes can be counted.
     pub one_vote_each: bool,
     /// One of the votes is a quorum device's, which has no copy of anything.
@@ -138,6 +140,7 @@ mod tests {
                 .collect(),
             voters: 2,
             votes: 2,
+            nodes: 2,
             one_vote_each: true,
             has_device: false,
             has_missed: false,

@@ -9,20 +9,19 @@ pub enum Verdict {
     Refused,
 }
 
-/// The verdict on an SQLSTATE; `is_late`: all the time that the query has is over.
+/// The verdict on an SQLSTATE.
 ///
-/// A disk that is full fails: nobody can write any more, which is what a query that writes is there to find.
+/// A disk that is full fails: nobody can write any more, which is what a query that writes is there to find. So does a query that takes longer than it
+/// may, by `query_timeout` or by a limit of its own.
 #[must_use]
-pub fn verdict(state: &str, is_late: bool) -> Verdict {
-    // "disk_full", "query_canceled" by the server's own statement_timeout.
-    if state == "53100" || (state == "57014" && is_late) {
+pub fn verdict(state: &str) -> Verdict {
+    // "disk_full", "query_canceled"
+    if ["53100", "57014"].contains(&state) {
         return Verdict::Fails;
     }
-    // "insufficient resources", "object not in prerequisite state" as of a lock, "operator intervention".
-    let is_refused = ["53", "55", "57"]
-        .iter()
-        .any(|class| state.starts_with(class));
-    if is_refused {
+    // "insufficient resources", "operator intervention"; "lock_not_available", "object_in_use".
+    let is_of_class = ["53", "57"].iter().any(|class| state.starts_with(class));
+    if is_of_class || ["55P03", "55006"].contains(&state) {
         Verdict::Refused
     } else {
         Verdict::Fails
@@ -36,32 +35,31 @@ mod tests {
     #[test]
     fn what_is_refused_for_the_sake_of_others_fails_nothing() {
         use Verdict::{Fails, Refused};
-        for (state, is_late, expected) in [
+        for (state, expected) in [
             // A lock that others hold, with the operator's own limit; an object in use.
-            ("55P03", false, Refused),
-            ("55P03", true, Refused),
-            ("55006", false, Refused),
+            ("55P03", Refused),
+            ("55006", Refused),
             // Memory, connections, another limit.
-            ("53000", false, Refused),
-            ("53200", false, Refused),
-            ("53300", false, Refused),
-            ("53400", false, Refused),
-            ("53100", false, Fails),
+            ("53000", Refused),
+            ("53200", Refused),
+            ("53300", Refused),
+            ("53400", Refused),
+            ("53100", Fails),
             // Somebody cancels it, or ends the session; or it takes too long.
-            ("57014", false, Refused),
-            ("57014", true, Fails),
-            ("57P01", false, Refused),
-            ("57P02", false, Refused),
+            ("57014", Fails),
+            ("57P01", Refused),
+            ("57P02", Refused),
             // What the operator has asked for.
-            ("42P01", false, Fails),
-            ("22012", false, Fails),
-            ("25006", false, Fails),
-            ("P0001", false, Fails),
-            ("XX001", false, Fails),
-            ("58030", false, Fails),
-            ("-", false, Fails),
+            ("42P01", Fails),
+            ("55000", Fails),
+            ("22012", Fails),
+            ("25006", Fails),
+            ("P0001", Fails),
+            ("XX001", Fails),
+            ("58030", Fails),
+            ("-", Fails),
         ] {
-            assert_eq!(verdict(state, is_late), expected, "{state} {is_late}");
+            assert_eq!(verdict(state), expected, "{state}");
         }
     }
 }

@@ -1,5 +1,6 @@
-//! corosync's timing.
+//! corosync's timing, and its list of nodes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::sys::{Command, Deadline, RunError};
@@ -46,6 +47,24 @@ pub fn settle_time(deadline: Deadline) -> Result<Duration, SettleError> {
     parse_settle_time(&output.stdout_text())
 }
 
+/// How many nodes corosync is configured with. One that was taken out of its list has no vote anywhere, whatever the CIB still has of it; and
+/// the list stays the same where corosync expects fewer votes than there are (`last_man_standing`, `corosync-quorumtool -e`).
+///
+/// # Errors
+/// It could not be asked; 0 nodes: it has no list.
+pub fn nodes(deadline: Deadline) -> Result<usize, RunError> {
+    let output = Command::new("corosync-cmapctl").arg(NODE).run(deadline)?;
+    Ok(count_nodes(&output.stdout_text()))
+}
+
+const NODE: &str = "nodelist.node.";
+
+fn count_nodes(answer: &str) -> usize {
+    let number = |line: &str| Some(line.strip_prefix(NODE)?.split_once('.')?.0.to_owned());
+    let numbers: BTreeSet<String> = answer.lines().filter_map(number).collect();
+    numbers.len()
+}
+
 fn parse_settle_time(answer: &str) -> Result<Duration, SettleError> {
     let token = milliseconds(answer, TOKEN)?;
     let consensus = milliseconds(answer, CONSENSUS)?;
@@ -85,6 +104,14 @@ mod tests {
             parse_settle_time(ANSWER).unwrap(),
             Duration::from_millis(1650 + 1980 + 1000)
         );
+    }
+
+    #[test]
+    fn nodes_are_counted_by_their_numbers() {
+        let answer = "nodelist.node.0.name (str) = node1\nnodelist.node.0.nodeid (u32) = 1\n\
+                      nodelist.node.1.name (str) = node2\nnodelist.node.10.nodeid (u32) = 3\n";
+        assert_eq!(count_nodes(answer), 3);
+        assert_eq!(count_nodes("nodelist.local_node_pos (u32) = 1\n"), 0);
     }
 
     #[test]

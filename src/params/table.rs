@@ -198,7 +198,7 @@ parameters! {
         short: "SQL that must succeed on a primary",
         long: "Run by each monitor of a database that accepts writes; when it fails, or takes longer than query_timeout, the \
                monitor fails. Where it is refused for a lock that others hold (with a lock_timeout or NOWAIT of its own), for lack of memory or connections, or because \
-               somebody cancels it, the monitor goes on and tells it. Its result is ignored. What it commits waits for no standby (synchronous_commit=local).",
+               somebody ends its session, the monitor goes on and tells it. Its result is ignored. What it commits waits for no standby (synchronous_commit=local).",
     };
     CHECK_WAL_RECEIVER = Param {
         name: "check_wal_receiver",

@@ -163,6 +163,7 @@ impl Observed {
                 .collect(),
             voters: self.count,
             votes: self.count,
+            nodes: self.count,
             one_vote_each: true,
             has_device: false,
             has_missed: false,

@@ -432,11 +432,12 @@ impl Round<'_> {
             Some((node.lower().to_owned(), membership.has(&view.id)?))
         };
         let peers = self.ctx.peers(&board.view).into_iter();
+        let nodes = corosync::nodes(deadline).ok().filter(|nodes| *nodes > 0);
+        // More than there are makes it more careful.
+        let nodes = nodes.unwrap_or_else(|| board.view.full_nodes().count());
         // Of those that a node expects which starts alone, a device is none.
         let voters = match membership.has_device {
-            true => membership
-                .expected_votes
-                .max(board.view.full_nodes().count() + 1),
+            true => membership.expected_votes.max(nodes + 1),
             false => membership.expected_votes,
         };
         Some(Partition {
@@ -446,6 +447,7 @@ impl Round<'_> {
             ring: membership.ring,
             voters,
             votes: membership.total_votes,
+            nodes,
             one_vote_each: membership.one_vote_each,
             has_device: membership.has_device,
             has_missed: self.state.has_missed,

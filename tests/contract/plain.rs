@@ -119,13 +119,13 @@ pub(crate) fn monitor_sql_may_wait_for_a_lock_and_be_refused() -> Result<()> {
         let sql = format!("do $$begin raise exception 'x' using errcode = '{state}'; end$$");
         agent.clone().param("monitor_sql", &sql)
     };
-    for state in ["53200", "53300", "55006", "57014"] {
+    for state in ["53200", "53300", "55006", "57P01"] {
         raises(state)
             .gives("monitor", 0)
             .says(&["monitor_sql", state]);
     }
     // What the operator asks for fails as ever; a full disk is one that nobody can write to.
-    for state in ["53100", "42P01", "22012", "P0001", "XX001"] {
+    for state in ["53100", "57014", "42P01", "22012", "P0001", "XX001"] {
         raises(state).gives("monitor", 1).says(&["monitor_sql"]);
     }
     assert_eq!(site.postgres().postmaster(), pid);

@@ -19,7 +19,7 @@ use super::stage::{LIMIT, ON_DIVERGENCE, Stage, expect, wrong};
 /// More than all kills together: each is a failure, and none is a reason to leave the node.
 const PATIENT: u32 = 1000;
 /// A point that was armed on a node may not be on the way of this round, as when Pacemaker takes another node.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 8;
 /// Pacemaker's words for an agent that was killed.
 const KILLED: &str = "interrupted by Killed signal";
 /// What a healthy cluster still may come to: two monitors of each node.

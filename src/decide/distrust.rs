@@ -62,11 +62,9 @@ pub struct Arrival {
 /// Asked anew as long as it is so: who has missed something has it when those have joined who know.
 #[must_use]
 pub fn may_have_missed(arrival: Arrival) -> bool {
-    arrival.quorum_decides
-        && !arrival.has_row
-        && arrival.outvotes
-        && !(arrival.is_quorate && arrival.is_majority)
-        && !arrival.all_concerned_are_here
+    // Without quorum it is not known yet what there is: a device registers some seconds after corosync has begun.
+    let is_settled = arrival.is_quorate && (arrival.is_majority || !arrival.outvotes);
+    arrival.quorum_decides && !arrival.has_row && !is_settled && !arrival.all_concerned_are_here
 }
 
 /// The note after a look at the cluster: made while this node is not inside ([`is_inside`]), dropped when the primary has
@@ -258,6 +256,11 @@ mod tests {
         assert!(may_have_missed(Arrival {
             is_quorate: false,
             is_majority: true,
+            ..alone
+        }));
+        assert!(may_have_missed(Arrival {
+            is_quorate: false,
+            outvotes: false,
             ..alone
         }));
         type Change = fn(&mut Arrival);

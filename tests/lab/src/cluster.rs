@@ -391,7 +391,7 @@ impl Cluster {
             .iter()
             .try_for_each(|node| self.start_node(node))?;
         let all = self.nodes.len();
-        poll::until(FORM, poll::SLOW, || {
+        poll::until(FORM, poll::slow(), || {
             let seen = status::of(&self.nodes[0]).map_err(|error| error.to_string())?;
             let online = seen
                 .nodes

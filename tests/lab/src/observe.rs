@@ -89,7 +89,7 @@ impl Cluster {
         look: impl FnMut(&Self) -> std::result::Result<T, String>,
     ) -> Result<T> {
         let mut look = look;
-        poll::until(limit, poll::SLOW, || look(self))
+        poll::until(limit, poll::slow(), || look(self))
             .map_err(|seen| self.timeout(what, limit, seen))
     }
 
@@ -114,7 +114,7 @@ impl Cluster {
                     evidence: self.evidence(),
                 });
             }
-            poll::rest(poll::SLOW);
+            poll::rest(poll::slow());
         }
         Ok(())
     }

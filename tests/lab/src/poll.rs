@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-/// How long to rest between two looks at something slow (a cluster).
-pub(crate) const SLOW: Duration = Duration::from_millis(400);
+use crate::pool;
+
+/// How long to rest between two looks at something slow (a cluster). A look is three to ten processes; a lab among others
+/// takes their time with each.
+pub(crate) fn slow() -> Duration {
+    Duration::from_millis(if pool::has_neighbours() { 700 } else { 400 })
+}
 /// How long to rest between two looks at something local (a process, a file).
 pub(crate) const QUICK: Duration = Duration::from_millis(10);
 

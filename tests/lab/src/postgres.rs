@@ -570,7 +570,7 @@ impl Postgres<'_> {
     /// # Errors
     /// [`Error::Timeout`] with the server's last answer.
     pub fn wait_ready(&self, limit: Duration) -> Result<()> {
-        poll::until(limit, poll::SLOW, || self.sql("select 1").map(drop)).map_err(|error| {
+        poll::until(limit, poll::slow(), || self.sql("select 1").map(drop)).map_err(|error| {
             Error::Timeout {
                 what: format!("PostgreSQL on {} takes connections", self.node.name()),
                 limit,

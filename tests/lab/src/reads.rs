@@ -18,6 +18,9 @@ const PACE: Duration = Duration::from_millis(50);
 /// Time for a connection, and for an answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
+/// A number that is read from a table's page, not made up.
+const QUESTION: &str = "select count(*) from pg_database";
+
 /// The running client. Dropping it ends it.
 #[derive(Debug)]
 pub struct ReadWatch {
@@ -105,16 +108,17 @@ async fn ask_forever(shared: &Shared, login: Login) {
     let config = login.config(READER_ADDRESS, "reads");
     loop {
         if let Ok(Ok((client, driver))) = tokio::time::timeout(ANSWER, connect(&config)).await {
-            // A number that is read from a table's page, not made up.
-            let question = "select count(*) from pg_database";
-            while let Ok(Ok(_)) =
-                tokio::time::timeout(ANSWER, client.query_one(question, &[])).await
-            {
-                let record = shared.record.lock();
-                record
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .answered(shared.start.elapsed());
-                tokio::time::sleep(PACE).await;
+            let question = tokio::time::timeout(ANSWER, client.prepare(QUESTION)).await;
+            if let Ok(Ok(question)) = question {
+                while let Ok(Ok(_)) =
+                    tokio::time::timeout(ANSWER, client.query_one(&question, &[])).await
+                {
+                    let record = shared.record.lock();
+                    record
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .answered(shared.start.elapsed());
+                    tokio::time::sleep(PACE).await;
+                }
             }
             driver.abort();
         }

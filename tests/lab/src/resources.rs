@@ -12,7 +12,7 @@ use crate::network::{READER_ADDRESS, WRITER_ADDRESS};
 use crate::postgres::Layout;
 use crate::process::Cmd;
 use crate::spec::{Agent, Spec};
-use crate::{agent, fencing};
+use crate::{agent, fencing, pool};
 
 /// The interval of the primary's monitor.
 pub const MONITOR: Duration = Duration::from_secs(3);
@@ -108,12 +108,14 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
         forget.into_iter().collect(),
     );
 
+    // An address that is gone is no fault of this lab, and each look is forty processes.
+    let looks = if pool::has_neighbours() { 30 } else { 10 };
     let mut address = |id: &str, ip: &str| {
         pcs(
             &format!(
                 "resource create {id} ocf:heartbeat:IPaddr2 ip={ip} nic=eth0 cidr_netmask=24
                 op start interval=0s timeout=60s on-fail=restart
-                op monitor interval=10s timeout=60s on-fail=restart
+                op monitor interval={looks}s timeout=60s on-fail=restart
                 op stop interval=0s timeout=60s on-fail=block"
             ),
             vec![],

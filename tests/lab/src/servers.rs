@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
@@ -273,8 +273,8 @@ async fn ask_all(
 
 async fn ask_forever(shared: &Shared, node: &str, outlook: &Outlook, user: &str) {
     loop {
-        if let Some(client) = connect(outlook, user).await {
-            while let Some(sight) = ask(&client).await {
+        if let Some((client, question)) = connect(outlook, user).await {
+            while let Some(sight) = ask(&client, &question).await {
                 shared.note(node, sight);
                 tokio::time::sleep(PACE).await;
             }
@@ -285,7 +285,8 @@ async fn ask_forever(shared: &Shared, node: &str, outlook: &Outlook, user: &str)
     }
 }
 
-async fn connect(outlook: &Outlook, user: &str) -> Option<Client> {
+/// The question is parsed once a connection: it is asked ten times a second on every server of every lab.
+async fn connect(outlook: &Outlook, user: &str) -> Option<(Client, Statement)> {
     let root = PathBuf::from(format!("/proc/{}/root", outlook.pid()?));
     let mut config = Config::new();
     config
@@ -298,12 +299,14 @@ async fn connect(outlook: &Outlook, user: &str) -> Option<Client> {
     let (client, connection) = connected.ok()?.ok()?;
     // It ends with the client.
     tokio::spawn(connection);
-    Some(client)
+    let question = tokio::time::timeout(ANSWER, client.prepare(QUESTION)).await;
+    let question = question.ok()?.ok()?;
+    Some((client, question))
 }
 
 /// `None`: no answer.
-async fn ask(client: &Client) -> Option<Sight> {
-    let row = tokio::time::timeout(ANSWER, client.query_one(QUESTION, &[])).await;
+async fn ask(client: &Client, question: &Statement) -> Option<Sight> {
+    let row = tokio::time::timeout(ANSWER, client.query_one(question, &[])).await;
     let row = row.ok()?.ok()?;
     let run = Run {
         started: row.get(1),

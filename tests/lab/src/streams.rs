@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 
 use crate::cluster::Cluster;
 use crate::error::Result;
@@ -241,9 +241,12 @@ async fn ask_forever(shared: &Shared, node: &str, address: &str, login: Login) {
         let mut config = login.config(address, "streams");
         config.connect_timeout(ANSWER);
         if let Ok(Ok((client, driver))) = tokio::time::timeout(ANSWER, connect(&config)).await {
-            while let Some(view) = ask(&client).await {
-                shared.note(node, view);
-                tokio::time::sleep(PACE).await;
+            let question = tokio::time::timeout(ANSWER, client.prepare(QUESTION)).await;
+            if let Ok(Ok(question)) = question {
+                while let Some(view) = ask(&client, &question).await {
+                    shared.note(node, view);
+                    tokio::time::sleep(PACE).await;
+                }
             }
             driver.abort();
         }
@@ -253,8 +256,8 @@ async fn ask_forever(shared: &Shared, node: &str, address: &str, login: Login) {
 }
 
 /// `None`: no answer.
-async fn ask(client: &Client) -> Option<View> {
-    let row = tokio::time::timeout(ANSWER, client.query_one(QUESTION, &[])).await;
+async fn ask(client: &Client, question: &Statement) -> Option<View> {
+    let row = tokio::time::timeout(ANSWER, client.query_one(question, &[])).await;
     let row = row.ok()?.ok()?;
     let (in_recovery, streams): (bool, String) = (row.get(0), row.get(1));
     Some(if in_recovery {

@@ -155,7 +155,20 @@ fn main() -> ExitCode {
         setup::two_nodes_are_set_up_from_one_file,
         setup::a_cluster_of_the_stock_agent_is_taken_over,
     ];
+    // What meets the cluster's software in the most places. `cargo lab matrix` runs more.
+    let trixie = lab::scenarios_on![Trixie, "trixie":
+        switchover::switchovers_back_and_forth_leave_nothing_to_clean_up,
+        setup::three_nodes_are_set_up_from_one_file,
+    ];
+    let forky = lab::scenarios_on![Forky, "forky":
+        contended::conditional_changes_of_all_nodes_are_one_after_the_other,
+        machines::a_sync_cluster_survives_the_loss_of_machines,
+        switchover::switchovers_back_and_forth_leave_nothing_to_clean_up,
+        setup::three_nodes_are_set_up_from_one_file,
+    ];
+    // First, for their roots have to be made.
+    let beside = [forky as &[lab::Scenario], trixie, beside].concat();
     // They compare times.
     let alone = lab::scenarios![compare::it_is_up_sooner_costs_less_and_is_whole_again_by_itself];
-    lab::pool(beside, alone)
+    lab::pool(&beside, alone)
 }

@@ -121,9 +121,16 @@ fn fatal(text: &str) -> Option<String> {
     // Those that only a client has got are no reasons.
     let is_for_client =
         |line: &str| line.contains("57P03") || line.contains("the database system is");
-    let place = lines
-        .iter()
-        .rposition(|line| message(line).is_some() && !is_for_client(line))?;
+    let may_be = |line: &str| message(line).is_some() && !is_for_client(line);
+    // A session that is refused ends with such a line, too, and a receiver whose primary is gone: of these the postmaster says
+    // nothing. The end of a process that takes the server along is told, with its number, in every language.
+    let is_told = |at: usize| {
+        may_be(lines[at])
+            && numbers_before(lines[at], &SEVERITIES)
+                .any(|number| lines[at..].iter().any(|line| has_ended(line, number)))
+    };
+    let told = (0..lines.len()).rev().find(|at| is_told(*at));
+    let place = told.or_else(|| lines.iter().rposition(|line| may_be(line)))?;
     let mut words = message(lines[place])?;
     // Of wrong settings a line before says which.
     let is_early = place <= MOST_BEFORE;
@@ -135,6 +142,20 @@ fn fatal(text: &str) -> Option<String> {
     let end = (0..=words.len().min(LONGEST)).rfind(|at| words.is_char_boundary(*at));
     words.truncate(end.unwrap_or_default());
     Some(words)
+}
+
+/// The numbers in what the server puts before a message (`log_line_prefix`), which the process's is one of, as a rule.
+fn numbers_before<'a>(line: &'a str, severities: &[&str]) -> impl Iterator<Item = &'a str> {
+    let places = severities.iter().filter_map(|word| line.find(word));
+    let prefix = &line[..places.min().unwrap_or_default()];
+    let numbers = prefix.split(|c: char| !c.is_ascii_digit());
+    numbers.filter(|number| number.len() > 1)
+}
+
+/// Whether a line is the postmaster's about the end of the process with that number: `startup process (PID 77) exited with exit code 1`.
+fn has_ended(line: &str, number: &str) -> bool {
+    let mut after = line.split("PID ").skip(1);
+    after.any(|rest| rest.split(|c: char| !c.is_ascii_digit()).next() == Some(number))
 }
 
 /// What a line in front of the last words says, where that may be why.
@@ -197,6 +218,16 @@ mod tests {
                 Some("could not open"),
             ),
             ("t [7] 致命错误:  不能\n", Some("不能")),
+            // A server that speaks German: what ended it, and what a client and a receiver were told later.
+            (
+                "01.12. 00:16:47 [1089] FATAL:  konnte nicht in Datei schreiben\n01.12. 00:16:47 [1101] FATAL:  das Datenbanksystem startet\n01.12. 00:16:47 [1080] LOG:  Startprozess (PID 1089) beendete mit Status 1\n01.12. 00:16:48 [1102] FATAL:  das Datenbanksystem nimmt noch keine Verbindungen an\n",
+                Some("konnte nicht in Datei schreiben"),
+            ),
+            // Nobody's end was told: the last one.
+            (
+                "LOG:  1\nLOG:  2\nLOG:  3\nLOG:  4\nLOG:  5\nt [77] FATAL:  one\nt [78] FATAL:  two\nt [70] LOG:  (PID 771)\n",
+                Some("two"),
+            ),
         ] {
             assert_eq!(fatal(text).as_deref(), expected, "{text}");
         }

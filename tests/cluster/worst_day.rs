@@ -40,7 +40,9 @@ pub(crate) fn what_to_do_when_is_what_helps() -> Result<()> {
             .restarts(4)
             .waiting()
             .failing(Whose::Deposed, "monitor", GONE, 1)
-            .failing(Whose::Deposed, "promote", "No space left on device", 3),
+            .failing(Whose::Deposed, "promote", "No space left on device", 3)
+            // On a site that speaks another language.
+            .failing(Whose::Deposed, "promote", "pg_wal/xlogtemp", 3),
         primary_full,
     )
 }

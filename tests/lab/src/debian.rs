@@ -2,6 +2,7 @@
 //! labs. A host's overlays lie over that root's directories then, so nothing in it is of the machine but the kernel.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -25,6 +26,24 @@ const ROOM: u64 = 2 << 30;
 const MAKE: Duration = Duration::from_secs(1800);
 /// In a root beside what the lab needs on any machine: a small one lacks them.
 const ALSO: [&str; 4] = ["mount", "procps", "iputils-ping", "ca-certificates"];
+
+/// The suite of the scenario that this process runs, where it names one.
+static OF_SCENARIO: Mutex<Option<Suite>> = Mutex::new(None);
+
+/// Every cluster from now on has the suite, where there is one; its root is made.
+///
+/// # Errors
+/// [`Error::LeftOut`] where it can't be made.
+pub(crate) fn of_scenario(suite: Option<Suite>) -> Result<()> {
+    *OF_SCENARIO.lock().unwrap_or_else(PoisonError::into_inner) = suite;
+    if suite.is_none() {
+        return Ok(());
+    }
+    crate::place::base()
+        .and_then(|base| prepare(suite, &base))
+        .map(drop)
+        .map_err(|error| Error::LeftOut(error.to_string()))
+}
 
 /// A release of Debian by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ValueEnum)]
@@ -92,11 +111,15 @@ impl Suite {
             })
     }
 
-    /// The one that the environment asks for; `None`: the machine's own.
+    /// The one that the scenario or else the environment asks for; `None`: the machine's own.
     ///
     /// # Errors
     /// [`Error::Other`] for a name that is none.
     pub fn asked_for() -> Result<Option<Self>> {
+        let of_scenario = OF_SCENARIO.lock().unwrap_or_else(PoisonError::into_inner);
+        if of_scenario.is_some() {
+            return Ok(*of_scenario);
+        }
         match std::env::var(SUITE_VARIABLE) {
             Ok(name) if !name.is_empty() => Self::named(&name).map(Some),
             Ok(_) | Err(_) => Ok(None),

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::debian::Suite;
 use crate::error::Error;
-use crate::packages;
+use crate::{debian, packages};
 
 /// A scenario: its claim as a name, and what to do. It fails by panicking or by an error.
 #[derive(Clone, Copy, Debug)]
@@ -17,12 +18,27 @@ pub struct Scenario {
     pub name: &'static str,
     /// The scenario itself.
     pub run: fn() -> crate::Result<()>,
+    /// The Debian suite that its hosts have; `None`: what the environment says, else the machine's own.
+    pub suite: Option<Suite>,
 }
 
 /// Names and functions of one module's scenarios: `scenarios![kill_is_survived, split_loses_nothing]`.
 #[macro_export]
 macro_rules! scenarios {
-    ($($name:path),* $(,)?) => { &[$($crate::Scenario { name: stringify!($name), run: $name }),*] };
+    ($($name:path),* $(,)?) => { &[$($crate::Scenario { name: stringify!($name), run: $name, suite: None }),*] };
+}
+
+/// The same on hosts of another Debian suite, whose name goes before theirs: `scenarios_on![Forky, "forky": kill_is_survived]`.
+/// Where the suite's root can't be made (no network, no room) they are left out.
+#[macro_export]
+macro_rules! scenarios_on {
+    ($suite:ident, $label:literal: $($name:path),* $(,)?) => {
+        &[$($crate::Scenario {
+            name: concat!($label, "::", stringify!($name)),
+            run: $name,
+            suite: Some($crate::Suite::$suite),
+        }),*]
+    };
 }
 
 /// What a run came to.
@@ -269,8 +285,9 @@ fn digest(why: &str, budget: usize) -> String {
 }
 
 fn attempt(scenario: &Scenario) -> Outcome {
-    let outcome =
-        packages::available().and_then(|()| match catch_unwind(AssertUnwindSafe(scenario.run)) {
+    let outcome = packages::available()
+        .and_then(|()| debian::of_scenario(scenario.suite))
+        .and_then(|()| match catch_unwind(AssertUnwindSafe(scenario.run)) {
             Ok(result) => result,
             // The panic hook has printed message and place.
             Err(_) => Err(Error::Other("it panicked, see above".into())),
@@ -394,7 +411,13 @@ mod tests {
 
     #[test]
     fn a_broken_promise_is_a_failure_of_its_own() {
-        let scenario = |run| attempt(&Scenario { name: "a::b", run });
+        let scenario = |run| {
+            attempt(&Scenario {
+                name: "a::b",
+                run,
+                suite: None,
+            })
+        };
         if packages::available().is_err() {
             return;
         }

@@ -132,13 +132,17 @@ fn is_back(stage: &Stage, node: &Node, daemon: Daemon, killed: i32) -> Result<()
         })
 }
 
+/// Pacemaker's election-timeout, by default: a controller that was killed comes back while its own loss is being voted on, and now
+/// and then a vote is lost; nothing happens until this has passed.
+const ELECTION: Duration = Duration::from_secs(120);
+
 /// Nothing is left to be done, by the account of the node's own Pacemaker, and that for some time: a node whose controller
 /// has come back is online for a moment with what was known of it before, and only then is asked what runs there.
 fn settled(stage: &Stage, node: &Node) -> Result<()> {
     let mut since: Option<Instant> = None;
     stage
         .lab
-        .eventually("the cluster has settled", LIMIT, |lab| {
+        .eventually("the cluster has settled", LIMIT + ELECTION, |lab| {
             let calm = is_calm(lab, node);
             if calm.is_err() {
                 since = None;

@@ -377,6 +377,12 @@ hostssl replication {REPLICATION_USER} {NET}.0/24 scram-sha-256
         if let Some(name) = its_own.into_iter().find(|name| settings.contains(name)) {
             return Some(name);
         }
+        // Each node's archive is its own here, and one server is ahead of the others before the cluster begins: with archive_mode a
+        // server that stops ends its segment, which it then removes.
+        let keeps_none = |line: &String| line.replace(' ', "") == "wal_keep_size=0";
+        if self == Self::Debian && spec.settings.iter().any(keeps_none) {
+            return Some("wal_keep_size=0".to_owned());
+        }
         if self.style().is_some() && spec.style != ConfigStyle::DataDirectory {
             return Some("another layout".to_owned());
         }

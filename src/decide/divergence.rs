@@ -38,6 +38,7 @@ pub enum Misfit {
 
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The positions before the name: a reason is cut at its end, and a name may be long.
         match self {
             Self::Forked {
                 local,
@@ -46,7 +47,7 @@ impl fmt::Display for Misfit {
                 primary,
             } => write!(
                 f,
-                "own WAL {local} is past {primary}'s fork {timeline}@{fork}"
+                "own WAL {local} is past fork {timeline}@{fork} of {primary}"
             ),
             Self::Ahead {
                 local,
@@ -54,7 +55,7 @@ impl fmt::Display for Misfit {
                 primary,
             } => write!(
                 f,
-                "own WAL {local} is past {primary}'s end {flushed}, which lost WAL in a crash"
+                "own WAL {local} is past the end {flushed} of {primary}, which lost WAL in a crash"
             ),
             Self::Lacking { local, primary } => {
                 write!(f, "{primary} has removed the WAL that follows own {local}")
@@ -290,7 +291,7 @@ mod tests {
         );
         assert_eq!(
             misfit.unwrap().to_string(),
-            "own WAL 1@0/101 is past node2's fork 1@0/100"
+            "own WAL 1@0/101 is past fork 1@0/100 of node2"
         );
     }
 

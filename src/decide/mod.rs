@@ -6,6 +6,7 @@
 
 pub mod condition;
 pub mod contract;
+pub mod detection;
 pub mod distrust;
 pub mod divergence;
 pub mod election;

@@ -1415,7 +1415,7 @@ pub(crate) mod tests {
             code: 1,
             timed_out: false,
             reason: Some(
-                "run '/usr/bin/expgsql cluster rewind': own WAL 3@0/2 is past node1's fork 3@0/1"
+                "run '/usr/bin/expgsql cluster rewind': own WAL 3@0/2 is past fork 3@0/1 of node1"
                     .to_owned(),
             ),
             at: Some(1),

@@ -8,8 +8,10 @@ use crate::sys::{Command, Deadline, RunError};
 /// Added to corosync's own times: the new membership still has to reach the DC and the CIB, and clocks tick unevenly.
 pub const SETTLE_MARGIN: Duration = Duration::from_secs(1);
 
-const TOKEN: &str = "runtime.config.totem.token";
-const CONSENSUS: &str = "runtime.config.totem.consensus";
+/// The token that corosync runs with, which grows with the number of nodes; milliseconds.
+pub const TOKEN: &str = "runtime.config.totem.token";
+/// And the consensus.
+pub const CONSENSUS: &str = "runtime.config.totem.consensus";
 
 /// The settle time is not known. There is no default: with a longer token than guessed, a node would trust a membership
 /// that is about to change.
@@ -65,9 +67,19 @@ fn count_nodes(answer: &str) -> usize {
     numbers.len()
 }
 
+/// Token and consensus, from corosync-cmapctl's answer about both.
+///
+/// # Errors
+/// [`SettleError::Malformed`].
+pub fn timing(answer: &str) -> Result<(Duration, Duration), SettleError> {
+    Ok((
+        milliseconds(answer, TOKEN)?,
+        milliseconds(answer, CONSENSUS)?,
+    ))
+}
+
 fn parse_settle_time(answer: &str) -> Result<Duration, SettleError> {
-    let token = milliseconds(answer, TOKEN)?;
-    let consensus = milliseconds(answer, CONSENSUS)?;
+    let (token, consensus) = timing(answer)?;
     Ok(token
         .saturating_add(consensus)
         .saturating_add(SETTLE_MARGIN))

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use crate::decide::detection::Network;
+
 use super::config::Shape;
 use super::render::Format;
 
@@ -55,6 +57,14 @@ pub enum Step {
     #[command(after_help = AFTER_HELP)]
     Apply(ApplyArgs),
 
+    /// Set how soon corosync notices a lost machine
+    ///
+    /// By itself corosync waits 6.6 s with two nodes, 8.0 s with three, and longer with more: what a failover takes, for the
+    /// most part. Shows what would change in corosync.conf and what is risked, asks, writes it on every node, and has corosync read it
+    /// anew; nothing is restarted.
+    #[command(after_help = AFTER_HELP)]
+    Corosync(CorosyncArgs),
+
     /// Stop PostgreSQL, and take this program's resources out of the cluster
     ///
     /// The data directories stay. So does everything in the configuration that is not this program's.
@@ -99,6 +109,20 @@ pub struct ApplyArgs {
     /// How long to wait until the cluster is healthy, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
     pub timeout: Duration,
+}
+
+/// How `corosync` is done.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct CorosyncArgs {
+    /// What is between the nodes
+    #[arg(long, value_enum)]
+    pub network: Network,
+    /// Don't ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Only show what would be done
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 /// How `erase` is done.

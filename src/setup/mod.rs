@@ -6,6 +6,7 @@ mod apply;
 mod check;
 mod command;
 mod config;
+mod corosync;
 mod install;
 mod passfiles;
 mod plan;
@@ -20,7 +21,9 @@ use std::io::{self, Write as _};
 use std::panic::catch_unwind;
 use std::path::Path;
 
-pub use command::{ApplyArgs, CheckArgs, Command, EraseArgs, InstallArgs, RenderArgs, Step};
+pub use command::{
+    ApplyArgs, CheckArgs, Command, CorosyncArgs, EraseArgs, InstallArgs, RenderArgs, Step,
+};
 pub use config::Shape;
 pub use render::Format;
 
@@ -38,6 +41,7 @@ pub fn run(command: &Command) -> Exit {
         Step::Probe => check::probe_here(),
         Step::Install(args) => install::install(&Config::read(command.config.as_deref())?, args),
         Step::Apply(args) => apply::apply(&Config::read(command.config.as_deref())?, args),
+        Step::Corosync(args) => corosync::set(&Config::read(command.config.as_deref())?, args),
         Step::Erase(args) => apply::erase(&Config::read(command.config.as_deref())?, args),
     });
     let failure = match result {

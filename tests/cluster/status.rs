@@ -364,7 +364,7 @@ fn lock_held(stage: &Stage) -> Result<()> {
     let primary = lab.primary()?;
     let status = shows(lab, primary, "healthy", "")?;
     let lock = &status["lock"];
-    let owner = format!("pgsql_{}", primary.name());
+    let owner = format!("pgsql_{}", primary.name().to_lowercase());
     expect(
         lock["state"] == "held" && lock["owner"] == owner.as_str(),
         || lock.to_string(),

@@ -173,7 +173,7 @@ fn renewed(stage: &Stage) -> Result<()> {
             let primary = lab.primary().map_err(|error| error.to_string())?;
             let row = lab.lock_row().map_err(|error| error.to_string())?;
             let (owner, _) = row.split_once('|').unwrap_or_default();
-            let is_owner = owner.ends_with(primary.name());
+            let is_owner = owner.ends_with(&primary.name().to_lowercase());
             if is_owner && row.ends_with("|f") {
                 Ok(())
             } else {

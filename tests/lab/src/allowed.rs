@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn a_refusal_is_for_what_was_the_primary_and_once() {
         let allowed = Allowed::failover().refused();
-        let past = "error (run 'rewind': own WAL 2@0/3 is past node2's fork 2@0/2)";
+        let past = "error (run 'rewind': own WAL 2@0/3 is past fork 2@0/2 of node2)";
         let mut seen = failover();
         seen.failures.push(failure("node1", "start", past));
         seen.copies.push("node2".into());

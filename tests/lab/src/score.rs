@@ -182,7 +182,8 @@ impl ScoreClient {
     /// # Errors
     /// The client host is off.
     pub fn beside(&self, cluster: &Cluster, node: &Node, table: &str) -> Result<Self> {
-        Self::begin(cluster, self.shared.start, node.address(), table)
+        let table = identifier(table);
+        Self::begin(cluster, self.shared.start, node.address(), &table)
     }
 
     fn begin(cluster: &Cluster, start: Instant, address: &str, table: &str) -> Result<Self> {
@@ -294,6 +295,24 @@ impl Drop for ScoreClient {
     fn drop(&mut self) {
         self.halt();
     }
+}
+
+/// A table's name that needs no quotes, and leaves room for what is added to it: names of nodes may be part of it.
+fn identifier(name: &str) -> String {
+    const BEGINNING: usize = 24;
+    const END: usize = 16;
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '_'
+        }
+    };
+    let name: String = name.chars().map(plain).collect();
+    if name.len() <= BEGINNING + END {
+        return name;
+    }
+    format!("{}{}", &name[..BEGINNING], &name[name.len() - END..])
 }
 
 /// Runs something on a thread that has the client host's network, on a runtime of its own.
@@ -422,6 +441,13 @@ async fn commits(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_named_after_a_node_whatever_that_is_called() {
+        assert_eq!(identifier("held_node1_250"), "held_node1_250");
+        let name = "leased_DB-Knoten-1.Rechenzentrum-Nord.Niederlassung-Koeln.example_81250";
+        assert_eq!(identifier(name), "leased_db_knoten_1_recheln_example_81250");
+    }
 
     fn score(acks: &[(u64, u64)], end: u64) -> Score {
         let node: Arc<str> = "node1".into();

@@ -34,6 +34,7 @@ mod cluster {
     pub(crate) mod migration;
     pub(crate) mod network;
     pub(crate) mod not_waited_for;
+    pub(crate) mod noticed;
     pub(crate) mod operations;
     pub(crate) mod package;
     pub(crate) mod parameters;
@@ -64,9 +65,9 @@ mod cluster {
 use cluster::{
     arbiters, backlog, between_looks, by_hand, comes_back, commands, compare, contended, daemons,
     features, forgotten_target, getting_started, heavier_cib, held, interrupted, killed_between,
-    lag, large_frames, lease, machines, migration, network, not_waited_for, operations, package,
-    parameters, power_cut, quorum, recovery, refused, server, setup, sites, slow_cib, split,
-    stale_route, status, switchover, two_nodes, two_votes, unattended, upgrades, upkeep,
+    lag, large_frames, lease, machines, migration, network, not_waited_for, noticed, operations,
+    package, parameters, power_cut, quorum, recovery, refused, server, setup, sites, slow_cib,
+    split, stale_route, status, switchover, two_nodes, two_votes, unattended, upgrades, upkeep,
     waits_for_all, worst_day,
 };
 
@@ -152,6 +153,7 @@ fn main() -> ExitCode {
         recovery::a_recovery_longer_than_the_start_goes_on_to_its_end,
         upkeep::neither_an_archive_nor_a_lost_slot_holds_a_cluster_up,
         setup::three_nodes_are_set_up_from_one_file,
+        noticed::a_lost_machine_is_noticed_sooner_where_corosync_is_told_of_the_network,
         setup::two_nodes_are_set_up_from_one_file,
         setup::a_cluster_of_the_stock_agent_is_taken_over,
     ];

@@ -19,7 +19,8 @@ use super::{Step, failed, repair, standby, stop};
 
 pub(super) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
     let running = matches!(ctx.postmaster()?, Postmaster::Running(_));
-    if running && standby::has_signal(ctx)? {
+    // What can't be told is taken for a primary: stopped, and started as a standby.
+    if running && standby::is_standby(ctx).unwrap_or(false) {
         return Ok(Outcome::of(OcfCode::Success));
     }
     if running {

@@ -12,7 +12,7 @@ use crate::timing;
 
 use super::context::Context;
 use super::lock::{self, Lock, Renewal};
-use super::{Step, failed};
+use super::{Step, failed, standby};
 
 /// What a primary knows of its lock in one call of the agent.
 pub(super) enum Lease<'c> {
@@ -31,8 +31,8 @@ pub(super) enum Lease<'c> {
 impl<'c> Lease<'c> {
     /// Asks for a server that is a primary by its data directory, for a monitor of Pacemaker's. A probe only looks.
     pub(super) fn first(ctx: &'c Context<'_>) -> Self {
-        let is_standby = ctx.pgdata().join("standby.signal").exists();
-        if is_standby || ctx.env.is_probe() {
+        // Where that can't be told the lock is asked: it is renewed by its owner only.
+        if standby::is_standby(ctx).unwrap_or(false) || ctx.env.is_probe() {
             return Self::None;
         }
         Self::ask(ctx)

@@ -141,7 +141,7 @@ fn arrive_unseen(ctx: &Context<'_>) {
         return;
     };
     say!(WARN, "arrival", reason = failure.text());
-    if standby::has_signal(ctx).unwrap_or(false) {
+    if standby::is_standby(ctx).unwrap_or(false) {
         tolerate(Board::read(ctx).and_then(|board| board.set_score(&ctx.me, Score::Never)));
     }
 }
@@ -628,6 +628,9 @@ fn primary(
             drop(server);
             return step_down(ctx, lost);
         }
+    }
+    if !ctx.env.is_probe() {
+        troubles.note("standby.signal", standby::tidy_primary(ctx));
     }
     let settled = care::look_after(ctx, &mut board, &mut server, &lineage, lease, &mut troubles);
     if !ctx.env.is_probe() {

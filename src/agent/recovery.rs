@@ -68,7 +68,7 @@ fn look(running: &Running, pid: i32, run_time: u64) -> Step<Look> {
 
 /// Of those that replicate, only a standby does no harm when it is done: what recovers without standby.signal becomes a primary by itself.
 fn duty(ctx: &Context<'_>) -> Duty {
-    let is_standby = ctx.pgdata().join("standby.signal").exists();
+    let is_standby = standby::is_standby(ctx).unwrap_or(false);
     match ctx.params.rep_mode {
         RepMode::None => Duty::Alone,
         RepMode::Slave | RepMode::Async | RepMode::Sync if is_standby => Duty::Standby,

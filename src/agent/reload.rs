@@ -27,7 +27,7 @@ pub(super) fn reload(ctx: &Context<'_>) -> Step<Outcome> {
     }
     let board = Board::read(ctx)?;
     standby::write_recovery(ctx, &statement::whom_to_follow(&board)?)?;
-    if ctx.pgdata().join("standby.signal").exists() {
+    if standby::is_standby(ctx)? {
         standby::write_contract(ctx, &standby::initial_contract(&board)?)?;
     }
     server::reload(&running).map_err(failed)?;

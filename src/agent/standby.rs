@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::decide::contract::at_start;
+use crate::decide::recovery::Phase;
 use crate::log::say;
 use crate::model::sync_names::SyncNames;
 use crate::ocf::{OcfCode, Outcome};
@@ -15,7 +16,7 @@ use crate::params::RepMode;
 use crate::postgres::config::ConfigError;
 use crate::postgres::owner::as_owner;
 use crate::postgres::server::Launch;
-use crate::postgres::{config, files, reach, reading, server, views};
+use crate::postgres::{config, control, files, process, reach, reading, server, views};
 use crate::sys::poll_until;
 use crate::timing;
 use crate::trial::point;
@@ -228,13 +229,41 @@ pub(super) fn overridden(ctx: &Context<'_>, in_force: &SyncNames) -> Step<Option
     }))
 }
 
-/// A server that was started as a standby and never promoted. PostgreSQL removes the file when it is promoted, so this also holds for
-/// a server that nobody can ask.
-pub(super) fn has_signal(ctx: &Context<'_>) -> Step<bool> {
+/// Whether the server that runs was started as a standby and never promoted, as far as its files say: this also holds for a server
+/// that nobody can ask. PostgreSQL removes standby.signal when it is promoted; but the file says what the next start will be, and
+/// somebody else may have put it into the directory of a primary that runs. Of that the control file knows.
+pub(super) fn is_standby(ctx: &Context<'_>) -> Step<bool> {
     let signal = ctx.pgdata().join("standby.signal");
-    signal
+    let is_there = signal
         .try_exists()
-        .map_err(|e| failed(format!("{}: {e}", signal.display())))
+        .map_err(|e| failed(format!("{}: {e}", signal.display())))?;
+    if !is_there {
+        return Ok(false);
+    }
+    takes_writes(ctx).map(|takes| !takes)
+}
+
+/// Whether the server that runs is in production, and not about to become a standby: one that starts after a crash has the control file
+/// of before until its recovery begins.
+fn takes_writes(ctx: &Context<'_>) -> Step<bool> {
+    let is_up = process::phase(ctx.pgdata()) == Phase::Up;
+    let in_production = || control::is_in_production(ctx.pgdata(), &ctx.owner);
+    Ok(is_up && in_production().map_err(|e| failed(format!("the control file: {e}")))?)
+}
+
+/// A primary that runs has no standby.signal: whoever put it there meant the next start, which is the agent's to decide, and a server
+/// that recovers from the crash of one of its processes would come back as a standby.
+pub(super) fn tidy_primary(ctx: &Context<'_>) -> Step<()> {
+    let signal = ctx.pgdata().join("standby.signal");
+    if !signal.try_exists().unwrap_or(false) || !takes_writes(ctx)? {
+        return Ok(());
+    }
+    say!(
+        WARN,
+        "standby.signal is in the directory of a primary that runs, where somebody has put it: it is removed",
+        file = signal.display()
+    );
+    remove_signal(ctx)
 }
 
 /// Takes standby.signal away: the next start is one of a primary.

@@ -134,7 +134,7 @@ fn already_running(ctx: &Context<'_>) -> Step<Option<Up>> {
     let server = match ready::come_up(ctx, "ready", patience(ctx))? {
         Up::Answers(server) => server,
         Up::Recovers => return Ok(Some(Up::Recovers)),
-        Up::Refuses(reason) if standby::has_signal(ctx)? => return Ok(Some(Up::Refuses(reason))),
+        Up::Refuses(reason) if standby::is_standby(ctx)? => return Ok(Some(Up::Refuses(reason))),
         Up::Refuses(_) => return restart_as_standby(ctx),
     };
     if server.state.in_recovery {

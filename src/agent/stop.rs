@@ -15,7 +15,7 @@ use super::context::Context;
 use super::lingering::Lingerers;
 use super::lock::Lock;
 use super::record::Board;
-use super::{Step, attempt, failed, repair};
+use super::{Step, attempt, failed, repair, standby};
 
 pub(super) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
     // First, or it would start the server again.
@@ -79,7 +79,7 @@ pub(super) fn end(ctx: &Context<'_>, plan: impl Fn(&Running) -> Escalation) -> S
 
 /// How long each way of stopping may take here and now.
 pub(super) fn plan(ctx: &Context<'_>, running: &Running) -> Escalation {
-    let is_standby = ctx.pgdata().join("standby.signal").exists();
+    let is_standby = standby::is_standby(ctx).unwrap_or(false);
     let wish = if is_standby {
         ctx.params.stop_escalate_in_slave
     } else {

@@ -22,7 +22,7 @@ pub(super) fn answer(ctx: &Context<'_>, lease: Lease<'_>, why: &impl ToString) -
         "the server runs, and does not let the agent in; it is left to go on",
         reason = reason
     );
-    let is_standby = standby::has_signal(ctx)?;
+    let is_standby = standby::is_standby(ctx)?;
     match (ctx.params.rep_mode, is_standby) {
         (RepMode::None, _) | (RepMode::Slave, true) => Ok(monitor::kept(ctx, reason)),
         (RepMode::Slave, false) => Ok(monitor::promoted_slave()),
@@ -74,6 +74,5 @@ fn lineage(ctx: &Context<'_>) -> Step<Lineage> {
 
 /// Whether a server that is being promoted takes writes already.
 pub(super) fn is_primary(ctx: &Context<'_>) -> Step<bool> {
-    let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
-    Ok(control.state == control::ClusterState::InProduction && !standby::has_signal(ctx)?)
+    control::is_in_production(ctx.pgdata(), &ctx.owner).map_err(failed)
 }

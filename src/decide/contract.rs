@@ -550,11 +550,14 @@ fn settling(facts: &Facts, name: &str, haste: Haste) -> Option<Hold> {
     }
     let partition = facts.partition.as_ref()?;
     let ground = ground(partition, name, recorded(facts, name), true);
-    // Whatever changes now, it is off.
-    if ground == Ok(Ground::Down) {
-        return None;
-    }
     let is_known = is_known_to_be_out(facts, partition, name);
+    let standby = name.to_owned();
+    // It is off now, and nothing has to settle. When it starts, it meets somebody: with two votes this node, which waits for all as it
+    // does. With more another, who must have the revocation then, though this node may be lost by that time.
+    if ground == Ok(Ground::Down) {
+        let is_told = !partition.outvotes() || is_known || !partition.copies_are_votes();
+        return (!is_told).then_some(Hold::NotSpread { standby });
+    }
     if haste == Haste::Known && is_known {
         return None;
     }
@@ -565,7 +568,6 @@ fn settling(facts: &Facts, name: &str, haste: Haste) -> Option<Hold> {
         Some(note) => (note.at + settle).saturating_sub(partition.now),
         None => settle,
     };
-    let standby = name.to_owned();
     if !remaining.is_zero() {
         return Some(Hold::Settling { standby, remaining });
     }
@@ -1452,7 +1454,39 @@ mod tests {
             present: false,
             fenced: true,
         };
-        assert_eq!(next(&dead((standby, eligible))), contract(""), "R1 (d)");
+        let mut fenced = spread(dead((standby, eligible)));
+        fenced.copies.insert("node3".to_owned(), BTreeSet::new());
+        assert_eq!(next(&fenced), contract(""), "R1 (d)");
+    }
+
+    #[test]
+    fn of_three_a_fenced_node_finds_somebody_who_has_the_revocation() {
+        let (mut standby, _) = absent(false);
+        standby.place = Place::Node {
+            present: false,
+            fenced: true,
+        };
+        let fenced = facts(
+            "node2",
+            &[("node2", (standby, false)), ("node3", node(false, None))],
+        );
+        let copies = |names: &[&str]| {
+            let mut facts = revoked(fenced.clone(), "node2", S(100));
+            facts.copies = names
+                .iter()
+                .map(|name| ((*name).to_owned(), BTreeSet::new()))
+                .collect();
+            facts
+        };
+        // Confirmed here alone: what is larger does not get through. This node is lost, and the fenced one starts beside node3.
+        for only in [&[][..], &["node1"]] {
+            let standby = "node2".to_owned();
+            assert_eq!(hold(&copies(only)), Hold::NotSpread { standby }, "{only:?}");
+        }
+        assert_eq!(next(&copies(&["node1", "node3"])), contract(""));
+        // Copies are no votes: then the votes are all there is, as for one that is outvoted.
+        let uneven = partition(copies(&["node1"]), |p| p.one_vote_each = false);
+        assert_eq!(next(&uneven), contract(""));
     }
 
     #[test]

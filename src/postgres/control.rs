@@ -1,13 +1,16 @@
 //! `pg_controldata`: what a stopped instance says about itself.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
+
+use nix::libc::O_NOFOLLOW;
 
 use crate::model::lsn::Lsn;
 use crate::model::timeline::TimelineId;
+use crate::postgres::owner::as_owner;
 use crate::postgres::programs::Programs;
 use crate::postgres::reading;
-use crate::sys::{Deadline, RunError};
+use crate::sys::{Deadline, Owner, RunError};
 
 /// The parts of the control file that the agent uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +105,36 @@ pub fn read(
     parse(&command.run(deadline)?.stdout_text())
 }
 
+/// Whether the control file says that the server takes writes, or did so when it ended without a word ([`ClusterState::InProduction`]).
+/// For where pg_controldata is too dear: the state's place has been the same in every version since 8.0.
+///
+/// # Errors
+/// The file system's; [`io::ErrorKind::InvalidData`] for a file that begins otherwise.
+///
+/// Source: PostgreSQL 12 to 18, `src/include/catalog/pg_control.h`, `ControlFileData`, `DBState`, `PG_CONTROL_VERSION`.
+pub fn is_in_production(pgdata: &Path, owner: &Owner) -> io::Result<bool> {
+    let mut bytes = [0; 20];
+    as_owner(owner, || {
+        let (mut file, _) = reading::open(&pgdata.join("global/pg_control"), O_NOFOLLOW)?;
+        file.read_exact(&mut bytes)
+    })
+    .map_err(io::Error::from)
+    .flatten()?;
+    state_in_production(&bytes).ok_or_else(|| {
+        let what = "global/pg_control does not begin as one of PostgreSQL's";
+        io::Error::new(io::ErrorKind::InvalidData, what)
+    })
+}
+
+/// From the first bytes: the system identifier, the file's own version, that of the catalogue, the state.
+fn state_in_production(bytes: &[u8; 20]) -> Option<bool> {
+    const IN_PRODUCTION: u32 = 6;
+    let number = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let (version, state) = (number(8)?, number(16)?);
+    // 1201 in PostgreSQL 12, 1800 in 18.
+    ((1200..10_000).contains(&version) && state <= IN_PRODUCTION).then_some(state == IN_PRODUCTION)
+}
+
 /// The major version that a data directory is of. `None`: there is none in `pgdata`, or not a whole one.
 #[must_use]
 pub fn major_version(pgdata: &Path) -> Option<u32> {
@@ -173,6 +206,31 @@ fn parse(text: &str) -> Result<Control, ControlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_state_is_read_at_its_place_and_only_in_a_file_of_postgresqls() {
+        let file = |version: u32, state: u32| {
+            let numbers = [7, 9, version, 202_209_061, state];
+            let bytes: Vec<u8> = numbers.iter().flat_map(|n: &u32| n.to_ne_bytes()).collect();
+            <[u8; 20]>::try_from(bytes).unwrap()
+        };
+        for (version, state, expected) in [
+            (1300, 6, Some(true)),
+            (1300, 5, Some(false)),
+            (1201, 1, Some(false)),
+            (1800, 6, Some(true)),
+            // Of a machine with the bytes the other way round; a state that nobody knows; no such file at all.
+            (1300_u32.swap_bytes(), 6, None),
+            (1300, 7, None),
+            (0, 0, None),
+        ] {
+            assert_eq!(
+                state_in_production(&file(version, state)),
+                expected,
+                "{version} {state}"
+            );
+        }
+    }
 
     const PRINTED: &str = "\
 pg_control version number:            1300

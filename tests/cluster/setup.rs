@@ -192,7 +192,7 @@ fn first(lab: &Cluster) -> Result<&Node> {
     lab.nodes().first().ok_or_else(|| wrong("no nodes"))
 }
 
-fn config(lab: &Cluster) -> String {
+pub(super) fn config(lab: &Cluster) -> String {
     let nodes = lab.nodes().len();
     let mut text = format!(
         "# made by a test\npcs_template={}.pcs.template\nwriter_vip={}\nreader_vip={}\nvip_nic=eth0\nvip_cidr_netmask=24\n",
@@ -221,7 +221,7 @@ fn config(lab: &Cluster) -> String {
     text
 }
 
-fn write(node: &Node, text: &str) -> Result<()> {
+pub(super) fn write(node: &Node, text: &str) -> Result<()> {
     node.run(&["mkdir", "-p", "/etc/postgresql"])?.ok()?;
     node.write_file(CONFIG, text, "root", "600")
 }
@@ -233,7 +233,7 @@ fn setup(node: &Node, words: &[&str]) -> Result<Output> {
 }
 
 /// Runs a command that must end with `code`, saying `part`.
-fn ends(node: &Node, words: &[&str], code: i32, part: &str) -> Result<Output> {
+pub(super) fn ends(node: &Node, words: &[&str], code: i32, part: &str) -> Result<Output> {
     let output = setup(node, words)?;
     expect(
         output.code() == Some(code) && output.text().contains(part),

@@ -71,6 +71,7 @@ fn main() -> ExitCode {
         recovers::a_second_stop_in_one_boot_is_no_hang_since_the_first,
         recovers::a_recovery_in_place_is_left_to_its_end,
         meddled::a_directory_that_is_removed_is_made_again,
+        meddled::a_standbys_file_in_a_primarys_directory_makes_no_standby,
         meddled::what_is_set_behind_the_agents_lines_is_refused,
         meddled::what_makes_a_commit_worth_less_is_seen,
         secrets::no_secret_is_shown_to_others,

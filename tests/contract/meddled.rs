@@ -65,6 +65,41 @@ pub(crate) fn a_directory_that_is_removed_is_made_again() -> Result<()> {
     Ok(())
 }
 
+/// Management that keeps a standby's files as they were, on the node that was promoted since. The file says what the next start is to be;
+/// what runs takes writes, and a demotion that is told to be done is no demotion.
+pub(crate) fn a_standbys_file_in_a_primarys_directory_makes_no_standby() -> Result<()> {
+    let site = Site::fresh()?;
+    for mode in ["async", "sync"] {
+        site.postgres().start()?;
+        let agent = site.follower().param("rep_mode", mode).promotable();
+        site.sh(&format!(
+            "runuser -u postgres -- touch {DATA}/standby.signal"
+        ))?;
+        let answer = agent.call("demote")?;
+        // Without a cluster it can't come to its end; but nothing takes writes any more.
+        assert_ne!(
+            site.postgres().is_writable(),
+            Some(true),
+            "{mode}: {answer}"
+        );
+        site.sh(&format!("rm -f {DATA}/standby.signal"))?;
+        agent.gives("stop", 0);
+    }
+    // One that is a standby is one at once.
+    site.primary().start()?;
+    let follower = site.follower();
+    follower.gives("start", 0);
+    site.wait_streaming(USER)?;
+    let pid = postmaster(&site);
+    site.follower()
+        .param("rep_mode", "async")
+        .promotable()
+        .gives("demote", 0);
+    assert_eq!(postmaster(&site), pid);
+    follower.gives("stop", 0);
+    Ok(())
+}
+
 /// The last line counts, and what is added comes last.
 pub(crate) fn what_is_set_behind_the_agents_lines_is_refused() -> Result<()> {
     let site = Site::fresh()?;

@@ -296,6 +296,11 @@ pub(crate) fn the_agent_may_be_killed_at_any_point_of_stop_start_and_monitor() -
         )?;
     }
     stage.step(
+        "a standby that receives nothing for a moment states, after its agent was killed",
+        Allowed::killed(1),
+        states_what_stands_still,
+    )?;
+    stage.step(
         "the chosen one has less, and its notification is killed",
         Allowed::killed(2),
         |stage| {
@@ -647,6 +652,38 @@ fn everything(lab: &Cluster, on: bool) -> Result<()> {
 fn prepared(lab: &Cluster, node: &Node, candidate: &Node) -> Result<()> {
     let answer = notified(lab, node, candidate)?;
     expect(answer.success(), || format!("notify: {}", answer.text()))
+}
+
+/// The first notification is killed when it has noted that it begins. The next one finds the note, and no receiver, since the primary's
+/// port is shut to it at that moment; what it states must stand still when the port is open again.
+fn states_what_stands_still(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let node = Roles::of(stage)?.beside()?;
+    let rule = "OUTPUT -p tcp --dport 5432 -j REJECT --reject-with tcp-reset";
+    node.sh(&format!("iptables -A {rule}"))?.ok()?;
+    let alone = lab.eventually("its receiver is gone", LIMIT, |lab| {
+        let receivers = lab
+            .postgres(node)
+            .sql("select count(*) from pg_stat_wal_receiver");
+        match receivers.map_err(|error| error.to_string())?.trim() {
+            "0" => Ok(()),
+            receivers => Err(format!("{receivers} receivers")),
+        }
+    });
+    let said = alone.and_then(|()| {
+        lab.arm(node, STATED[0])?;
+        let killed = notified(lab, node, node)?;
+        expect(!killed.success(), || killed.text())?;
+        notified(lab, node, node)
+    });
+    let follows = lab.postgres(node).sql("show primary_conninfo");
+    node.sh(&format!("iptables -D {rule}"))?.ok()?;
+    let (said, follows) = (said?.text(), follows?);
+    expect(said.contains(" stated "), || said.clone())?;
+    expect(follows.trim().is_empty(), || {
+        format!("it has stated, and follows {follows}: {said}")
+    })?;
+    settle(stage, &[])
 }
 
 /// The record of the last promotion.

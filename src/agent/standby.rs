@@ -206,11 +206,23 @@ pub(super) fn is_in_force(ctx: &Context<'_>, server: &Server) -> Step<()> {
 /// What keeps the contract that the agent has written from being in force, where the server waits for `in_force`. Such a server
 /// would break R1 as a primary.
 pub(super) fn overridden(ctx: &Context<'_>, in_force: &SyncNames) -> Step<Option<String>> {
+    // Removed by somebody while the server runs: there is nothing to hold it against until the next start.
+    let Some(written) = written_contract(ctx)? else {
+        return Ok(None);
+    };
+    Ok((written != *in_force).then(|| {
+        format!(
+            "synchronous_standby_names is '{in_force}' and not '{written}' as the agent set it: something after its include lines, or start_opt, overrides it; see pg_settings.sourcefile"
+        )
+    }))
+}
+
+/// What rep_mode.conf says that commits wait for; `None`: it is gone.
+fn written_contract(ctx: &Context<'_>) -> Step<Option<SyncNames>> {
     let path = ctx.tmp(REP_MODE_CONF);
     let contents = as_owner(&ctx.owner, || config::read(&path, &[])).map_err(failed)?;
     let contents = match contents {
         Ok(contents) => contents,
-        // Removed by somebody while the server runs: there is nothing to hold it against until the next start.
         Err(ConfigError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(None);
         }
@@ -218,14 +230,9 @@ pub(super) fn overridden(ctx: &Context<'_>, in_force: &SyncNames) -> Step<Option
     };
     let mut settings = contents.settings.iter();
     let written = settings.rfind(|s| s.name == "synchronous_standby_names");
-    let written: SyncNames = match written {
+    Ok(Some(match written {
         Some(setting) => setting.value.parse().map_err(failed)?,
         None => SyncNames::Nobody,
-    };
-    Ok((written != *in_force).then(|| {
-        format!(
-            "synchronous_standby_names is '{in_force}' and not '{written}' as the agent set it: something after its include lines, or start_opt, overrides it; see pg_settings.sourcefile"
-        )
     }))
 }
 
@@ -371,14 +378,20 @@ pub(super) fn mend(ctx: &Context<'_>, server: &Server) -> Step<()> {
         );
         write_recovery(ctx, &follow)?;
     }
-    // What commits wait for is in force until the next reload, and stays in force.
+    // What commits wait for is in force until the next reload, and stays in force. A primary's agent that was ended after it had written
+    // another contract, and before the server read that, leaves one that the next reload, whoever asks for it, would put in force.
     let contract = &server.state.sync_names;
-    let is_waited_for = ctx.is_promotable() && *contract != SyncNames::Nobody;
-    if is_waited_for && !ctx.tmp(REP_MODE_CONF).exists() {
+    let written = written_contract(ctx)?;
+    let is_lost = match &written {
+        None => *contract != SyncNames::Nobody,
+        Some(written) => !server.state.in_recovery && written != contract,
+    };
+    if ctx.is_promotable() && is_lost {
         say!(
             WARN,
-            "was gone, and is written anew",
-            file = ctx.tmp(REP_MODE_CONF).display()
+            "did not say what commits wait for, and is written anew",
+            file = ctx.tmp(REP_MODE_CONF).display(),
+            contract = contract
         );
         write_contract(ctx, contract)?;
     }

@@ -27,7 +27,7 @@ use super::ready::Server;
 use super::record::Board;
 use super::standby::{self, Follow};
 use super::state::State;
-use super::{Step, failed, promote, reach, slots};
+use super::{Step, failed, promote, reach, ready, slots};
 
 /// The first version whose standbys can be told to stop receiving without a restart.
 pub(super) const RELOADS_CONNINFO: u32 = 13;
@@ -134,7 +134,12 @@ pub(super) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<St
     let epoch = recorded_epoch(board)?;
     // First, so that whatever happens next, it is not followed again.
     let old = notes(board)?;
-    let is_detached = old.detached >= Some(epoch);
+    // By the note, the file and the server: an agent that was ended, or whose reload was late, may have left any of them as it was.
+    let is_detached = old.detached >= Some(epoch)
+        && standby::follows(ctx, &Follow::Nobody)
+        && views::primary_conninfo(&mut server.session)
+            .map_err(|error| ready::refused(&error))?
+            .is_empty();
     let mut state = old.clone();
     state.detached = old.detached.max(Some(epoch));
     state.save(ctx, &old)?;

@@ -122,6 +122,15 @@ pub fn claim(
     }
 }
 
+/// Whether a node's copy of the CIB can show that it has a revocation of the primary's whose own copy records `own` (R1): it records the
+/// same promotion. One that records another has no claim of this primary's any more, or not yet, whatever it has been told; and
+/// where another was promoted since, the others go by that one's claim. Such copies are met after a split, from when corosync's ring is
+/// whole again until Pacemaker has merged them.
+#[must_use]
+pub fn shows_revocations(own: Option<&ReplInfo>, copy: Option<&ReplInfo>) -> bool {
+    own == copy
+}
+
 /// Whether the contract is that of the recorded promotion.
 fn is_of(sync: &SyncRecord, record: Option<&ReplInfo>) -> bool {
     record.is_some_and(|r| r.node == sync.primary && r.epoch == Some(sync.epoch))
@@ -554,6 +563,28 @@ mod tests {
             ..nothing
         };
         assert_eq!(ground(&asynchronous), Ok(Ground::RecordedPrimary));
+    }
+
+    #[test]
+    fn a_copy_that_records_another_promotion_shows_no_revocation() {
+        let record = |text: &str| Some(text.parse::<ReplInfo>().unwrap());
+        let own = record("node1|1|0000000005000060|4");
+        for (copy, expected) in [
+            (own.clone(), true),
+            // Another was promoted since, or by the same node's next promotion; the copy is older; it has none.
+            (record("node2|2|0000000006000060|5"), false),
+            (record("node1|2|0000000006000060|5"), false),
+            (record("node3|1|0000000004000060|3"), false),
+            (record("node1|1|0000000005000060"), false),
+            (None, false),
+        ] {
+            assert_eq!(
+                shows_revocations(own.as_ref(), copy.as_ref()),
+                expected,
+                "{copy:?}"
+            );
+        }
+        assert!(shows_revocations(None, None));
     }
 
     #[test]

@@ -10,12 +10,14 @@ use std::time::Duration;
 use crate::decide::contract::{
     self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, Step as ContractStep,
 };
-use crate::decide::eligibility::Promise;
+use crate::decide::eligibility::{Promise, shows_revocations};
 use crate::decide::health::{Degradation, degradation, is_worth_telling};
 use crate::decide::marks::Grant;
 use crate::decide::silence;
 use crate::log::say;
-use crate::model::cluster_view::{ClusterProperty, NoQuorumPolicy, TransientAttribute};
+use crate::model::cluster_view::{
+    ClusterProperty, ClusterView, NoQuorumPolicy, TransientAttribute,
+};
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::status::{DataStatus, SenderState, SyncState};
@@ -391,14 +393,21 @@ impl Round<'_> {
         Ok(doubts)
     }
 
-    /// Who may be promoted, as each node's own copy of the CIB has it.
+    /// Who may be promoted, as each node's own copy of the CIB has it that records this primary's promotion.
     fn copies(&self, board: &Board<'_, '_>) -> BTreeMap<StandbyName, BTreeSet<StandbyName>> {
         let mut copies = BTreeMap::new();
+        let claimed = |view: ClusterView| {
+            let (own, copy) = (self.ctx.record(&board.view)?, self.ctx.record(&view)?);
+            if !shows_revocations(own.as_ref(), copy.as_ref()) {
+                return Err(failed("it records another promotion"));
+            }
+            Board::of(self.ctx, view).claim()
+        };
         let online = board.view.nodes.values().filter(|n| n.is_online);
         for node in online {
             let deadline = self.ctx.deadline.min(timing::CIB_COPY);
             let copy = Cib::live().read_at(&node.name, deadline).map_err(failed);
-            match copy.and_then(|view| Board::of(self.ctx, view).claim()) {
+            match copy.and_then(claimed) {
                 Ok(claim) => {
                     copies.insert(node.name.lower().to_owned(), claim.members);
                 }
@@ -629,10 +638,14 @@ impl Round<'_> {
             from = self.in_force,
             to = names
         );
+        // Before anything is changed: a barrier is of the contract that was in force when it was taken, and an agent that is ended in
+        // between would leave it beside another one that reads the same.
+        let before = self.state.clone();
+        self.state.barrier = None;
+        self.state.save(self.ctx, &before)?;
         standby::write_contract(self.ctx, names)?;
         point!(ContractConf);
         server::reload(self.running).map_err(failed)?;
-        self.state.barrier = None;
         let deadline = self.ctx.deadline.min(timing::CONTRACT_WAIT);
         let in_force = poll_until(deadline, timing::CONTRACT_POLL, || match views::sync_names(
             session,

@@ -25,6 +25,7 @@ mod cluster {
     pub(crate) mod getting_started;
     pub(crate) mod heavier_cib;
     pub(crate) mod held;
+    pub(crate) mod impostor;
     pub(crate) mod interrupted;
     pub(crate) mod killed_between;
     pub(crate) mod lag;
@@ -64,11 +65,11 @@ mod cluster {
 
 use cluster::{
     arbiters, backlog, between_looks, by_hand, comes_back, commands, compare, contended, daemons,
-    features, forgotten_target, getting_started, heavier_cib, held, interrupted, killed_between,
-    lag, large_frames, lease, machines, migration, network, not_waited_for, noticed, operations,
-    package, parameters, power_cut, quorum, recovery, refused, server, setup, sites, slow_cib,
-    split, stale_route, status, switchover, two_nodes, two_votes, unattended, upgrades, upkeep,
-    waits_for_all, worst_day,
+    features, forgotten_target, getting_started, heavier_cib, held, impostor, interrupted,
+    killed_between, lag, large_frames, lease, machines, migration, network, not_waited_for,
+    noticed, operations, package, parameters, power_cut, quorum, recovery, refused, server, setup,
+    sites, slow_cib, split, stale_route, status, switchover, two_nodes, two_votes, unattended,
+    upgrades, upkeep, waits_for_all, worst_day,
 };
 
 fn main() -> ExitCode {
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         backlog::a_power_cut_of_the_site_loses_nothing_of_a_backlog_with_quorum_commit,
         backlog::a_power_cut_of_two_nodes_loses_nothing_of_a_backlog,
         held::a_standby_that_would_not_replay_all_it_has_is_no_successor,
+        impostor::a_server_with_a_nodes_name_confirms_nothing_for_it,
         not_waited_for::a_standby_that_is_not_waited_for_is_nobodys_successor,
         between_looks::a_standby_that_stops_between_two_looks_is_nobodys_successor,
         large_frames::a_revocation_that_nobody_else_has_lets_no_commit_go,

@@ -50,6 +50,16 @@ fn with_me(ctx: &Context<'_>, nodes: &[NodeName]) -> Vec<NodeName> {
     nodes.iter().chain([&ctx.me]).cloned().collect()
 }
 
+/// Whether a slot is a ticket, of whichever promotion: a standby that is about to follow a new epoch still has the one before.
+pub(super) fn has_ticket(ctx: &Context<'_>, slot: Option<&str>) -> bool {
+    slot.is_some_and(|slot| is_ticket(ctx.params.replication_slot_name.as_deref(), slot))
+}
+
+/// Whether the standbys of this node, where it is the recorded primary, stream by tickets.
+pub(super) fn gives_tickets(ctx: &Context<'_>, record: Option<&ReplInfo>) -> bool {
+    uses_tickets(ctx) && record.is_some_and(|r| r.node == ctx.me && r.epoch.is_some())
+}
+
 /// Where commits wait for standbys, and a standby can change its slot without a restart.
 fn uses_tickets(ctx: &Context<'_>) -> bool {
     ctx.promise() == Promise::Sync

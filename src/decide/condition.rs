@@ -192,6 +192,9 @@ const UNATTENDED: &str = "unattended";
 /// What it says of [`Degradation::Shut`].
 const SHUT: &str = "shut";
 
+/// What it says of [`Degradation::Impostor`].
+const IMPOSTOR: &str = "impostor";
+
 /// What commits wait for is less than it should be: by what the primary's server says at this moment, else by what its
 /// agent said last.
 fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
@@ -200,7 +203,7 @@ fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
     // What it fails at nobody else can see.
     let unattended = || {
         Some(&told?.0)
-            .filter(|word| [UNATTENDED, SHUT].contains(&word.as_str()))
+            .filter(|word| [UNATTENDED, SHUT, IMPOSTOR].contains(&word.as_str()))
             .cloned()
     };
     let word = match now(seen) {
@@ -228,6 +231,10 @@ fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
         SHUT => (
             "shut",
             "the primary's server does not let the agent in as it is configured: crm_mon and its log on that node say why".to_owned(),
+        ),
+        IMPOSTOR => (
+            "impostor",
+            "another server streams from the primary under a node's name, and what it confirms that node does not have: crm_mon says which, and from where".to_owned(),
         ),
         other => ("degraded", format!("the primary's agent says {other:?}")),
     };

@@ -33,6 +33,9 @@ pub struct Facts {
     pub doubts: BTreeSet<StandbyName>,
     /// Standbys that are connected and do not answer.
     pub silent: BTreeSet<StandbyName>,
+    /// Nodes under whose name somebody else is connected, whether they are themselves or not: what is confirmed under that name proves
+    /// nothing about the node.
+    pub impostors: BTreeSet<StandbyName>,
     pub lock: Lock,
     /// The cluster as corosync has it; `None` where it could not be read.
     pub partition: Option<Partition>,
@@ -324,9 +327,19 @@ fn strays(facts: &Facts) -> BTreeSet<StandbyName> {
             _ => members.clone(),
         };
     }
+    // Commits may be acknowledged by the other one.
+    let members = &facts.claim.members;
+    if !members.is_disjoint(&facts.impostors) {
+        if facts.claim.is_of_each() {
+            strays.extend(members.intersection(&facts.impostors).cloned());
+        } else {
+            strays.extend(members.iter().cloned());
+        }
+    }
     if let Lock::Held { eligible } = &facts.lock {
         let named = facts.in_force.named(&everybody);
         strays.extend(eligible.difference(&named).cloned());
+        strays.extend(eligible.intersection(&facts.impostors).cloned());
     }
     strays
 }
@@ -370,6 +383,9 @@ fn newly_proven(facts: &Facts) -> BTreeSet<StandbyName> {
     // acknowledged since, on as many as it asks for.
     let everybody = nodes(facts);
     let whole = Claim::made_by(&facts.in_force, &everybody);
+    if !whole.members.is_disjoint(&facts.impostors) {
+        return BTreeSet::new();
+    }
     let proven = whole.members.iter().filter(|name| is_proven(facts, name));
     let is_enough = proven.count() >= whole.count;
     let is_known = facts.claim == whole && whole.members.iter().all(is_recorded);
@@ -417,7 +433,8 @@ fn dropped(facts: &Facts, wanted: &SyncNames) -> BTreeSet<StandbyName> {
 #[must_use]
 pub fn is_streaming(facts: &Facts, name: &str) -> bool {
     let link = facts.standbys.get(name).and_then(|s| s.link);
-    link.is_some_and(|l| l.state == SenderState::Streaming) && !is_gone(facts, name)
+    let is_connected = link.is_some_and(|l| l.state == SenderState::Streaming);
+    is_connected && !is_gone(facts, name) && !facts.impostors.contains(name)
 }
 
 fn is_gone(facts: &Facts, name: &str) -> bool {
@@ -438,13 +455,15 @@ fn is_proven(facts: &Facts, name: &str) -> bool {
     let proven = |l: Link| l.state == SenderState::Streaming && counts(l) && l.caught_up;
     // What it has flushed is no use where it would not be there after a promotion.
     !facts.held.contains(name)
+        && !facts.impostors.contains(name)
         && matches!(standby.place, Place::Node { .. })
         && standby.link.is_some_and(proven)
 }
 
 /// What commits should wait for.
 fn wanted(facts: &Facts) -> SyncNames {
-    let everybody = nodes(facts);
+    let mut everybody = nodes(facts);
+    everybody.retain(|name| !facts.impostors.contains(name));
     let members = match facts.options.method {
         sync_names::Method::First => facts.in_force.certain().unwrap_or_default(),
         sync_names::Method::Any => facts.in_force.named(&everybody),
@@ -696,6 +715,7 @@ mod tests {
             claim: Claim::nothing(),
             doubts: BTreeSet::new(),
             silent: BTreeSet::new(),
+            impostors: BTreeSet::new(),
             lock: Lock::Unused,
             partition: Some(Partition {
                 quorate: true,
@@ -1391,6 +1411,59 @@ mod tests {
         );
         assert_eq!(two(any2, &all, [QUORUM, QUORUM, None]), vec![]);
         assert_eq!(two(any2, &all, [QUORUM, None, None]), revoke(&all));
+    }
+
+    #[test]
+    fn whoever_has_a_nodes_name_proves_nothing_about_the_node() {
+        let with = |mut facts: Facts| {
+            facts.impostors = set(&["node2"]);
+            facts
+        };
+        // It was granted, and the other one may confirm in its place: out of the claim at once, whether it streams itself or not, and
+        // whether anything can be certain about it.
+        for two in [node(true, SYNC), node(true, None), absent(true)] {
+            let facts = facts(
+                "node2",
+                &[("node2", two), ("node3", node(false, STREAMING))],
+            );
+            assert_eq!(next(&with(facts)), revoke(&["node2"]));
+        }
+        // Then commits wait for one who is nobody else.
+        let both = [
+            ("node2", node(false, SYNC)),
+            ("node3", node(false, STREAMING)),
+        ];
+        let revoked = spread(revoked(facts("node2", &both), "node2", S(50)));
+        assert_eq!(next(&with(revoked)), contract("node3"));
+        // It is not granted, and joins no contract.
+        assert_eq!(
+            next(&with(facts("node2", &[("node2", node(false, SYNC))]))),
+            revoke(&["node2"])
+        );
+        let alone = facts("", &[("node2", node(false, STREAMING))]);
+        assert_eq!(next(&with(alone)), vec![]);
+        // By quorum the name itself leaves the list: each that is in it may be the one that confirms.
+        let any = "ANY 1 (node2, node3)";
+        let streaming = [
+            ("node2", node(false, QUORUM)),
+            ("node3", node(false, QUORUM)),
+        ];
+        let claimed = by_quorum(any, &["node2", "node3"], &streaming);
+        assert_eq!(next(&with(claimed)), revoke(&["node2", "node3"]));
+        let free = by_quorum(any, &[], &streaming);
+        assert!(
+            !next(&with(free))
+                .iter()
+                .any(|step| matches!(step, Step::Grant(_)))
+        );
+        let only = by_quorum("node3", &[], &streaming);
+        assert_eq!(next(&with(only)), grant("node3"));
+        // The lock's own record, too.
+        let mut locked = facts("node2", &[("node2", node(false, SYNC))]);
+        locked.lock = Lock::Held {
+            eligible: set(&["node2"]),
+        };
+        assert_eq!(next(&with(locked)), revoke(&["node2"]));
     }
 
     #[test]

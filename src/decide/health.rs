@@ -17,6 +17,8 @@ pub enum Degradation {
     },
     /// The server does not let the agent in as it is configured.
     Shut { reason: String },
+    /// Somebody else streams under a node's name, and PostgreSQL can't tell the two apart.
+    Impostor { name: String, address: String },
     /// The agent can't do all that it has to for the standbys.
     Unattended { reason: String },
 }
@@ -29,6 +31,7 @@ impl Degradation {
             Self::Alone => "alone",
             Self::Waiting { .. } => "waiting",
             Self::Shut { .. } => "shut",
+            Self::Impostor { .. } => "impostor",
             Self::Unattended { .. } => "unattended",
         }
     }
@@ -48,6 +51,13 @@ impl fmt::Display for Degradation {
                 "commits wait: synchronous_standby_names is {contract}, and {connected} of them stream and answer"
             ),
             Self::Shut { reason } => f.write_str(reason),
+            Self::Impostor { name, address } => {
+                let from = if address.is_empty() { "a socket" } else { address };
+                write!(
+                    f,
+                    "another server streams under the name of {name}, without its slot, from {from}: give it another application_name; {name} is not waited for, and may not be promoted"
+                )
+            }
             Self::Unattended { reason } => write!(f, "the agent fails in each monitor at {reason}"),
         }
     }
@@ -62,7 +72,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub fn is_worth_telling(degradation: &Degradation, lasted: Duration) -> bool {
     match degradation {
         Degradation::Alone | Degradation::Shut { .. } | Degradation::Unattended { .. } => true,
-        Degradation::Waiting { .. } => lasted >= PATIENCE,
+        // A standby that was taken over from an older agent has no ticket for a moment.
+        Degradation::Waiting { .. } | Degradation::Impostor { .. } => lasted >= PATIENCE,
     }
 }
 
@@ -106,6 +117,10 @@ mod tests {
             degradation(&"b".parse().unwrap(), 0).unwrap(),
             degradation(&SyncNames::Nobody, 0).unwrap(),
             Degradation::Shut { reason: reason() },
+            Degradation::Impostor {
+                name: reason(),
+                address: reason(),
+            },
             Degradation::Unattended { reason: reason() },
         ];
         assert_eq!(documented, known.map(|degraded| degraded.word()));

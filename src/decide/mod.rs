@@ -13,6 +13,7 @@ pub mod election;
 pub mod eligibility;
 pub mod first_primary;
 pub mod health;
+pub mod impostor;
 pub mod lease;
 pub mod lease_length;
 pub mod life;

@@ -69,6 +69,10 @@ pub struct Sender {
     pub lag: Option<u64>,
     /// The process that sends to it.
     pub pid: i32,
+    /// The slot by which it streams.
+    pub slot: Option<String>,
+    /// Whose address it is from; empty through a socket.
+    pub address: String,
 }
 
 /// Settings that make a commit worth less, as [`worth::parse`] takes them: of roles and databases by their numbers, since a name may be in an encoding that the
@@ -279,13 +283,15 @@ fn waits_for_more(event: &str) -> bool {
 /// See [`SqlError`]; a user who may not see the columns is an error, not "nobody is connected".
 pub fn senders(session: &mut Session) -> Result<Vec<Sender>, SqlError> {
     const QUERY: &str = "SELECT lower(application_name), state, sync_state, flush_lsn, \
-        greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), write_lsn), 0)::bigint, reply_time::text, pid \
-        FROM pg_stat_replication WHERE application_name <> 'pg_basebackup' AND pid IS NOT NULL";
+        greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), write_lsn), 0)::bigint, reply_time::text, r.pid, \
+        (SELECT s.slot_name FROM pg_replication_slots s WHERE s.active_pid = r.pid LIMIT 1), \
+        coalesce(host(client_addr), '') \
+        FROM pg_stat_replication r WHERE application_name <> 'pg_basebackup' AND r.pid IS NOT NULL";
     let rows = session.rows(QUERY)?;
     rows.iter()
         .map(|row| {
-            if row.len() != 7 {
-                return Err(unexpected(QUERY, "not seven columns"));
+            if row.len() != 9 {
+                return Err(unexpected(QUERY, "not nine columns"));
             }
             let hidden = || {
                 unexpected(
@@ -301,6 +307,8 @@ pub fn senders(session: &mut Session) -> Result<Vec<Sender>, SqlError> {
                 lag: parse(QUERY, row, 4)?,
                 replied: row[5].clone(),
                 pid: parse(QUERY, row, 6)?.ok_or_else(hidden)?,
+                slot: row[7].clone(),
+                address: row[8].clone().unwrap_or_default(),
             })
         })
         .collect()

@@ -131,6 +131,7 @@ impl Observed {
             claim: self.seen.claim(),
             doubts: self.doubts(),
             silent: BTreeSet::new(),
+            impostors: BTreeSet::new(),
             lock: self.lock.fact(),
             partition: None,
             copies: BTreeMap::new(),

@@ -12,6 +12,7 @@ use crate::decide::contract::{
 };
 use crate::decide::eligibility::{Promise, shows_revocations};
 use crate::decide::health::{Degradation, degradation, is_worth_telling};
+use crate::decide::impostor::{Row, tell_apart};
 use crate::decide::marks::Grant;
 use crate::decide::silence;
 use crate::log::say;
@@ -42,7 +43,7 @@ use super::lock::{Held, Lock};
 use super::ready::{self, Server};
 use super::record::Board;
 use super::state::State;
-use super::{Step, attempt, failed, promotion_record, standby, statement};
+use super::{Step, attempt, failed, promotion_record, slots, standby, statement};
 use marks::grant_of;
 
 /// One look at replication, with everything the decisions need.
@@ -54,6 +55,8 @@ struct Round<'r> {
     state: State,
     in_force: SyncNames,
     senders: BTreeMap<StandbyName, Sender>,
+    /// Nodes' names under which others are connected, and from where.
+    impostors: BTreeMap<StandbyName, String>,
     /// Those of them that do not answer.
     silent: BTreeSet<StandbyName>,
     lock: Option<&'r Lock<'r>>,
@@ -84,6 +87,7 @@ pub(super) fn settle(
         state: state.clone().unwrap_or_default(),
         in_force: server.state.sync_names.clone(),
         senders: BTreeMap::new(),
+        impostors: BTreeMap::new(),
         silent: BTreeSet::new(),
         lock: lock.as_deref(),
         held: Held::none(),
@@ -98,7 +102,7 @@ pub(super) fn settle(
         if let Some(reason) = lock.is_over_by(&renewal) {
             return Ok(Settled::StepDown(reason));
         }
-        round.look(&mut server.session)?;
+        round.look(board, &mut server.session)?;
         match lock.judge(board, &renewal, &round.streaming())? {
             Ok(held) => round.held = held,
             Err(reason) => return Ok(Settled::StepDown(reason)),
@@ -146,7 +150,7 @@ impl Round<'_> {
         self.began_at = Some(views::flushed(session).map_err(|e| ready::refused(&e))?);
         let address = Deadline::after(timing::ADDRESS);
         loop {
-            self.look(session)?;
+            self.look(board, session)?;
             let facts = self.facts(board, session)?;
             let steps = contract::next(&facts);
             self.apply(board, session, &facts, &steps)?;
@@ -176,7 +180,7 @@ impl Round<'_> {
     fn settle_async(&mut self, board: &mut Board<'_, '_>, session: &mut Session) -> Step<()> {
         let stale = ClusterProperty::Sync.name(&self.ctx.resource);
         let cleared = board.change(&ChangeSet::default().property(stale, None));
-        self.look(session)?;
+        self.look(board, session)?;
         cleared.and(self.write_marks(board))
     }
 
@@ -195,6 +199,12 @@ impl Round<'_> {
     fn degradation(&self) -> Option<Degradation> {
         if self.ctx.promise() == Promise::Async {
             return None;
+        }
+        if let Some((name, address)) = self.impostors.first_key_value() {
+            return Some(Degradation::Impostor {
+                name: name.clone(),
+                address: address.clone(),
+            });
         }
         let everybody = self.senders.keys().cloned().collect();
         let named = self.in_force.named(&everybody);
@@ -241,20 +251,33 @@ impl Round<'_> {
         }
     }
 
-    fn look(&mut self, session: &mut Session) -> Step<()> {
+    fn look(&mut self, board: &Board<'_, '_>, session: &mut Session) -> Step<()> {
         let read = |e: SqlError| ready::refused(&e);
-        let rows = views::senders(session).map_err(read)?;
-        // Where a name appears twice, the row that streams is the standby's; the other is dying.
-        let rank = |s: &Sender| s.state == SenderState::Streaming;
-        self.senders.clear();
-        for row in rows {
-            match self.senders.get(&row.name) {
-                Some(present) if rank(present) => {}
-                _ => {
-                    self.senders.insert(row.name.clone(), row);
-                }
-            }
-        }
+        let senders = views::senders(session).map_err(read)?;
+        let rows: Vec<Row> = senders
+            .iter()
+            .map(|sender| Row {
+                name: sender.name.clone(),
+                streams: sender.state == SenderState::Streaming,
+                has_ticket: slots::has_ticket(self.ctx, sender.slot.as_deref()),
+                address: sender.address.clone(),
+            })
+            .collect();
+        let gives_tickets = slots::gives_tickets(self.ctx, self.ctx.record(&board.view)?.as_ref());
+        let nodes: BTreeSet<StandbyName> = self
+            .ctx
+            .peers(&board.view)
+            .iter()
+            .map(|node| node.lower().to_owned())
+            .collect();
+        let told = tell_apart(&rows, |name| gives_tickets && nodes.contains(name));
+        let mut senders: Vec<Option<Sender>> = senders.into_iter().map(Some).collect();
+        self.senders = told
+            .of
+            .into_iter()
+            .filter_map(|(name, at)| Some((name, senders.get_mut(at)?.take()?)))
+            .collect();
+        self.impostors = told.impostors;
         Ok(())
     }
 
@@ -291,6 +314,7 @@ impl Round<'_> {
             standbys: standbys.into_iter().map(standby).collect(),
             doubts: self.doubts(board)?,
             silent: self.silent.clone(),
+            impostors: self.impostors.keys().cloned().collect(),
             claim: board.claim()?,
             lock: self.held.fact.clone(),
             partition: None,

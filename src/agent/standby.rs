@@ -564,7 +564,7 @@ pub(super) fn launch_as_standby(ctx: &Context<'_>) -> Step<()> {
 }
 
 fn launch_with(ctx: &Context<'_>, launch: Launch) -> Step<()> {
-    server::kill_orphans(ctx.pgdata(), &ctx.owner, ctx.deadline).map_err(failed)?;
+    server::make_room(ctx.pgdata(), &launch.sockets(), &ctx.owner, ctx.deadline).map_err(failed)?;
     obituary::remember(ctx, &launch);
     server::launch(&ctx.programs(), &launch, ctx.deadline).map_err(|e| {
         failed(format!(

@@ -11,6 +11,7 @@ pub mod entry;
 pub mod files;
 mod held_wal;
 pub mod last_words;
+pub mod lock_files;
 pub mod meter;
 pub mod mounts;
 pub mod own_entries;

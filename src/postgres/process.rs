@@ -99,7 +99,7 @@ pub fn postmaster(pgdata: &Path) -> io::Result<Postmaster> {
 }
 
 /// The account that a process runs under; `None`: it is gone.
-fn account_of(pid: i32) -> io::Result<Option<Uid>> {
+pub(super) fn account_of(pid: i32) -> io::Result<Option<Uid>> {
     match fs::read_to_string(format!("/proc/{pid}/status")) {
         Ok(text) => Ok(text
             .lines()
@@ -165,7 +165,8 @@ fn is_server_program(name: &str) -> bool {
     matches!(name, "postgres" | "postmaster")
 }
 
-fn works_in(pid: i32, pgdata: &Path) -> io::Result<bool> {
+/// Whether the process works in the data directory, where every server changes to before it writes its lock file.
+pub(super) fn works_in(pid: i32, pgdata: &Path) -> io::Result<bool> {
     match fs::read_link(format!("/proc/{pid}/cwd")) {
         Ok(cwd) => Ok(fs::canonicalize(pgdata)? == cwd),
         // A zombie has no working directory either.

@@ -12,6 +12,7 @@ use crate::postgres::config;
 use crate::postgres::control;
 use crate::postgres::files;
 use crate::postgres::held_wal;
+use crate::postgres::lock_files::Sockets;
 use crate::postgres::meter::Meter;
 use crate::postgres::own_entries;
 use crate::postgres::owner::as_owner;
@@ -88,7 +89,8 @@ pub fn recover(
         ));
     }
     let owner = programs.owner();
-    server::kill_orphans(pgdata, owner, deadline).map_err(impossible)?;
+    // A stand-alone server has no socket.
+    server::make_room(pgdata, &Sockets::default(), owner, deadline).map_err(impossible)?;
     // With them it would be a standby, which a stand-alone server can't be.
     let signals = ["standby.signal", "recovery.signal"].map(|name| pgdata.join(name));
     let was_standby = signals.iter().any(|signal| signal.exists());

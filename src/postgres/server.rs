@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::decide::stop::Escalation;
+use crate::postgres::lock_files::{self, Sockets};
 use crate::postgres::process::{self, Postmaster, Running};
 use crate::postgres::programs::Programs;
 use crate::sys::{Deadline, Owner, RunError, poll_until};
@@ -48,6 +49,34 @@ pub enum ServerError {
     Process(#[from] io::Error),
     #[error("process {pid} of the server survives SIGKILL for {:.1} s: the kernel holds it, probably in a disk request", .after.as_secs_f32())]
     Unkillable { pid: i32, after: Duration },
+}
+
+impl Launch {
+    /// Where the lock file of its socket will be, as far as that is known here.
+    #[must_use]
+    pub fn sockets(&self) -> Sockets {
+        let host = self.host.as_ref().filter(|host| host.starts_with('/'));
+        let dir = host.map(PathBuf::from).or_else(|| self.socket_dir.clone());
+        Sockets {
+            dirs: dir.into_iter().collect(),
+            port: self.port,
+        }
+    }
+}
+
+/// Makes room for a server where none works: what a dead postmaster has left behind is ended, and its lock files keep nobody out.
+///
+/// # Errors
+/// As [`kill_orphans`].
+pub fn make_room(
+    pgdata: &Path,
+    sockets: &Sockets,
+    owner: &Owner,
+    deadline: Deadline,
+) -> Result<(), ServerError> {
+    kill_orphans(pgdata, owner, deadline)?;
+    lock_files::outdate(pgdata, sockets, owner);
+    Ok(())
 }
 
 /// Asks pg_ctl to start the server, and does not wait for it.

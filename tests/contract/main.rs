@@ -6,6 +6,7 @@ mod bad_input;
 mod field;
 mod follower;
 mod hostile;
+mod lock_files;
 mod meddled;
 mod ocf;
 mod plain;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         field::a_follower_that_nobody_can_ask_is_still_a_follower,
         recovers::a_second_stop_in_one_boot_is_no_hang_since_the_first,
         recovers::a_recovery_in_place_is_left_to_its_end,
+        lock_files::a_number_that_is_anothers_by_now_keeps_no_server_down,
         meddled::a_directory_that_is_removed_is_made_again,
         meddled::a_standbys_file_in_a_primarys_directory_makes_no_standby,
         meddled::what_is_set_behind_the_agents_lines_is_refused,

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use expgsql::postgres::own_entries;
 use expgsql::postgres::rewind::{Rewind, RewindError, recover};
 use nix::unistd::geteuid;
 
-use crate::node::{Node, Site, append, assert_follows, contents, diverged, give, soon};
+use crate::node::{
+    Node, Site, append, as_postgres, assert_follows, contents, diverged, eventually, give, owner,
+    soon,
+};
 
 fn rewind(node: &Node, primary: &Node, restore_command: Option<&str>) -> Result<(), RewindError> {
     let (programs, source, save) = (node.programs(), node.source(primary), node.save());
@@ -120,6 +124,31 @@ fn a_configuration_elsewhere_stays_elsewhere_and_old_wal_comes_from_an_archive()
     rewind(&old, &new, Some(&command)).unwrap();
     assert!(!old.data.join("postgresql.conf").exists());
     assert_follows(&mut old, &new);
+}
+
+/// As after a power cut, where the numbers come again.
+#[test]
+fn a_number_that_is_anothers_by_now_stops_no_crash_recovery() {
+    let site = Site::new();
+    let mut node = Node::primary(&site, "node", "");
+    node.crash();
+    let mut other = as_postgres("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let path = node.data.join("postmaster.pid");
+    let left = fs::read_to_string(&path).unwrap();
+    let (_, rest) = left.split_once('\n').unwrap();
+    fs::write(&path, format!("{}\n{rest}", other.id())).unwrap();
+    // Until it is the server's account's.
+    let uid = Some(owner().uid);
+    eventually("the process runs as the server's account", || {
+        let seen = fs::metadata(format!("/proc/{}", other.id())).unwrap();
+        (Some(seen.uid().into()) == uid)
+            .then_some(())
+            .ok_or("not yet")
+    });
+    recover(&node.programs(), &node.data, &node.config, soon()).unwrap();
+    assert!(other.try_wait().unwrap().is_none());
+    other.kill().unwrap();
+    other.wait().unwrap();
 }
 
 #[test]

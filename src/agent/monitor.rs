@@ -323,9 +323,12 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
     ok
 }
 
-/// What keeps this standby from replaying all it has, and so from being promoted. The others are told.
+/// What keeps this standby from replaying all it has, or would make a poor primary of it; it is not granted then. The others are told.
 fn held_replay(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<Obstacle>> {
-    let held = reach::held(board.ctx, server)?;
+    let held = match reach::held(board.ctx, server)? {
+        Some(held) => Some(held),
+        None => reach::is_unfit(board.ctx, server)?,
+    };
     reach::publish(board, held.as_ref())?;
     Ok(held)
 }

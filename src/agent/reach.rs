@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::replay::{Obstacle, in_the_way, obstacle, too_small};
+use crate::decide::replay::{Obstacle, as_primary, in_the_way, obstacle, too_small};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::timeline::WalPosition;
@@ -16,7 +16,7 @@ use crate::trial::is_out;
 use super::context::Context;
 use super::ready::{self, Server};
 use super::record::Board;
-use super::{Step, failed};
+use super::{Step, failed, settings};
 
 /// The end of a server's WAL, with the history it lies on. `None`: a standby that still receives, or one that was restarted and whose
 /// end can't be told before it has replayed it.
@@ -90,6 +90,17 @@ pub(super) fn held(ctx: &Context<'_>, server: &mut Server) -> Step<Option<Obstac
             .map_err(|e| ready::refused(&e))?;
     let small = too_small(control.needed(), |name| here.get(name).copied());
     Ok(obstacle(&server.state.replay, small.into_iter().next()))
+}
+
+/// What makes this standby no successor although it replays. Where there is no primary any more, that is no reason to leave its data
+/// unused.
+pub(super) fn is_unfit(ctx: &Context<'_>, server: &Server) -> Step<Option<Obstacle>> {
+    let state = &server.state;
+    if !ctx.is_promotable() || !state.in_recovery {
+        return Ok(None);
+    }
+    let listens = settings::listens(ctx).then_some(state.listens.as_str());
+    Ok(as_primary(listens, state.wal_senders))
 }
 
 /// Resumes a replay that somebody has paused: without a primary, this server may be the one that has everything. What else

@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
+use crate::decide::reachable::{DEFAULT_ADDRESSES, lets_others_in};
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
 use crate::postgres::config::{self, ConfigError, Contents, Setting};
@@ -27,6 +28,10 @@ const MANAGED_AUTO: [&str; 5] = [
     "recovery_target_timeline",
     "restore_command",
 ];
+
+const ADDRESSES: &str = "listen_addresses";
+
+const UNREACHABLE: &str = "set listen_addresses to '*', or the parameter pghost; nobody else could reach it as the primary";
 
 /// Recovery stops there, and a promotion drops what lies behind. A standby replays all it has.
 const TARGETS: [&str; 5] = [
@@ -191,8 +196,18 @@ fn replication(ctx: &Context<'_>, contents: &Contents, contents_auto: &Contents)
         let mut all = contents.settings.iter().chain(&contents_auto.settings);
         all.rfind(|s| s.name == name)
     };
-    for name in ["hot_standby", "max_replication_slots", "wal_level"] {
-        let Some(set) = last(name) else { continue };
+    for name in [
+        "hot_standby",
+        "max_replication_slots",
+        "max_wal_senders",
+        "wal_level",
+        ADDRESSES,
+    ] {
+        // The options win over every file, and are looked at by themselves.
+        let is_an_option = name == ADDRESSES && is_said_by_options(ctx);
+        let Some(set) = last(name).filter(|_| !is_an_option) else {
+            continue;
+        };
         if let Some(what) = allows_no_standby(ctx, name, &set.value) {
             return Err(installed(format!(
                 "{} line {}: {what}",
@@ -201,7 +216,13 @@ fn replication(ctx: &Context<'_>, contents: &Contents, contents_auto: &Contents)
             )));
         }
     }
-    Ok(())
+    let is_set = last(ADDRESSES).is_some() || is_said_by_options(ctx);
+    match allows_no_standby(ctx, ADDRESSES, DEFAULT_ADDRESSES).filter(|_| !is_set) {
+        Some(what) => Err(installed(format!(
+            "{ADDRESSES} has PostgreSQL's default ({DEFAULT_ADDRESSES}): {what}"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The last line counts: what comes behind the agent's include line wins over what the agent has written, an empty value as well.
@@ -258,6 +279,20 @@ pub(super) fn option(ctx: &Context<'_>, name: &str) -> Option<u64> {
     last?.1.parse().ok()
 }
 
+/// Whether the server listens where `listen_addresses` says, and that is for others: the parameter pghost wins over it, and says that this is meant so.
+pub(super) fn listens(ctx: &Context<'_>) -> bool {
+    let host = ctx.params.pghost.as_deref();
+    ctx.is_promotable() && host.is_none_or(|host| host.starts_with('/'))
+}
+
+/// `-h`, `-i` and their long forms.
+fn is_said_by_options(ctx: &Context<'_>) -> bool {
+    let words = ctx.params.start_opt.iter().chain(&ctx.params.ctl_opt);
+    let mut words = words.flat_map(|word| word.split_whitespace());
+    let is_by_letter = words.any(|word| word.starts_with("-h") || word.starts_with("-i"));
+    is_by_letter || among_options(ctx).any(|(name, _)| name == ADDRESSES)
+}
+
 /// What no standby can do without, as the files of a server are held to it, and what is wrong with it.
 fn allows_no_standby(ctx: &Context<'_>, name: &str, value: &str) -> Option<&'static str> {
     let by_slot = ctx.params.rep_mode == RepMode::Sync;
@@ -265,6 +300,10 @@ fn allows_no_standby(ctx: &Context<'_>, name: &str, value: &str) -> Option<&'sta
         "hot_standby" if config::boolean(value) == Some(false) => {
             Some("set hot_standby to on, a standby can't be watched without it")
         }
+        "max_wal_senders" if ctx.is_promotable() && value.parse() == Ok(0_u32) => {
+            Some("set max_wal_senders to 10 or more, no standby can follow this node without")
+        }
+        ADDRESSES if listens(ctx) && !lets_others_in(value) => Some(UNREACHABLE),
         "max_replication_slots" if by_slot && value.parse() == Ok(0_u32) => {
             Some("set max_replication_slots to 10 or more, each standby streams by a slot")
         }

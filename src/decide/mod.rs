@@ -22,6 +22,7 @@ pub mod membership;
 pub mod observed;
 pub mod promote;
 pub mod proof;
+pub mod reachable;
 pub mod recovery;
 pub mod repair;
 pub mod repair_refusal;

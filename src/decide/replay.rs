@@ -1,7 +1,9 @@
 //! Whether a standby will replay all the WAL that it has. What it has flushed counts for a promotion only where it will be
-//! there afterwards.
+//! there afterwards. And what else makes it no successor, although it replays.
 
 use std::fmt;
+
+use crate::decide::reachable::lets_others_in;
 
 /// What a standby's server says about its replay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub struct TooSmall {
     pub needed: u64,
 }
 
-/// What keeps a standby from replaying all it has.
+/// What keeps a standby from replaying all it has, or others from using it as a primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// Replay ends at a recovery target. A promotion drops the WAL behind it, whatever was acknowledged in there.
@@ -31,6 +33,10 @@ pub enum Obstacle {
     TooSmall(TooSmall),
     /// Somebody called `pg_wal_replay_pause()`.
     Paused,
+    /// As a primary it would be one that nobody reaches, by its `listen_addresses`.
+    Unreachable(String),
+    /// As a primary it would be one that no standby can stream from: `max_wal_senders=0`.
+    NoSenders,
 }
 
 impl Obstacle {
@@ -41,11 +47,15 @@ impl Obstacle {
             Self::Target(name) => name,
             Self::TooSmall(setting) => &setting.name,
             Self::Paused => PAUSED,
+            Self::Unreachable(_) => UNREACHABLE,
+            Self::NoSenders => NO_SENDERS,
         }
     }
 }
 
 const PAUSED: &str = "paused";
+const UNREACHABLE: &str = "unreachable";
+const NO_SENDERS: &str = "no_senders";
 
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,6 +71,13 @@ impl fmt::Display for Obstacle {
             Self::Paused => {
                 f.write_str("replay is paused: run SELECT pg_wal_replay_resume() on this server")
             }
+            Self::Unreachable(listens) => write!(
+                f,
+                "listen_addresses='{listens}' lets nobody else in: {LET_IN}, and restart this server; it may become the primary"
+            ),
+            Self::NoSenders => f.write_str(
+                "max_wal_senders=0: set it to 10 or more, and restart this server; as a primary nobody could follow it",
+            ),
         }
     }
 }
@@ -70,6 +87,8 @@ impl fmt::Display for Obstacle {
 pub fn in_words(word: &str) -> String {
     match word {
         PAUSED => "its replay is paused".to_owned(),
+        UNREACHABLE => "its listen_addresses let nobody else in".to_owned(),
+        NO_SENDERS => "max_wal_senders is 0 there: nobody could follow it".to_owned(),
         target if target.starts_with("recovery_target") => {
             format!("{target} is set there: a promotion would drop the WAL behind that point")
         }
@@ -82,10 +101,28 @@ pub fn in_words(word: &str) -> String {
 pub fn remedy(word: &str) -> String {
     match word {
         PAUSED => "SELECT pg_wal_replay_resume() on that server".to_owned(),
+        UNREACHABLE => format!("{LET_IN}, and restart that server"),
+        NO_SENDERS => "set max_wal_senders there to 10 or more, and restart the server".to_owned(),
         target if target.starts_with("recovery_target") => {
             format!("remove {target} from that server's configuration, and restart the server")
         }
         setting => format!("set {setting} there as on the primary, and restart the server"),
+    }
+}
+
+/// What an operator does about a server that listens for this machine alone.
+pub const LET_IN: &str = "set it to '*', or the parameter pghost";
+
+/// What would make a poor primary of a standby that replays. `listens`: `listen_addresses`, where the operator has not said by pghost that this
+/// is as it should be.
+#[must_use]
+pub fn as_primary(listens: Option<&str>, wal_senders: Option<u64>) -> Option<Obstacle> {
+    match (listens, wal_senders) {
+        (Some(listens), _) if !lets_others_in(listens) => {
+            Some(Obstacle::Unreachable(listens.to_owned()))
+        }
+        (_, Some(0)) => Some(Obstacle::NoSenders),
+        (_, _) => None,
     }
 }
 
@@ -243,6 +280,23 @@ mod tests {
     }
 
     #[test]
+    fn a_primary_is_to_be_reached_and_to_be_followed() {
+        let nobody = |listens: &str| Some(Obstacle::Unreachable(listens.to_owned()));
+        for (listens, senders, expected) in [
+            (Some("*"), Some(10), None),
+            (Some("localhost"), Some(10), nobody("localhost")),
+            (Some(""), Some(0), nobody("")),
+            // pghost says that this is meant so.
+            (None, Some(10), None),
+            (None, Some(0), Some(Obstacle::NoSenders)),
+            (Some("*"), Some(0), Some(Obstacle::NoSenders)),
+            (Some("*"), None, None),
+        ] {
+            assert_eq!(as_primary(listens, senders), expected, "{listens:?}");
+        }
+    }
+
+    #[test]
     fn a_setting_is_too_small_only_where_both_values_are_known() {
         let needed = [("max_connections", 100), ("max_wal_senders", 10)];
         let here = |connections: Option<u64>| {
@@ -266,10 +320,13 @@ mod tests {
             Obstacle::Target("recovery_target_time".to_owned()),
             Obstacle::TooSmall(setting()),
             Obstacle::Paused,
+            Obstacle::Unreachable("localhost".to_owned()),
+            Obstacle::NoSenders,
         ] {
             let word = obstacle.word();
             assert!(!word.contains(' '), "{word}");
-            assert!(word == PAUSED || in_words(word).contains(word), "{word}");
+            let is_own = [PAUSED, UNREACHABLE, NO_SENDERS].contains(&word);
+            assert!(is_own || in_words(word).contains(word), "{word}");
             assert!(!remedy(word).is_empty());
         }
     }

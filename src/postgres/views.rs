@@ -43,6 +43,10 @@ pub struct ServerState {
     pub slot: String,
     /// `recovery_target_timeline` in force.
     pub target_timeline: String,
+    /// `listen_addresses` in force.
+    pub listens: String,
+    /// `max_wal_senders` in force.
+    pub wal_senders: Option<u64>,
     /// Primary: what makes a commit worth less; `None`: that is not understood.
     pub weak: Option<Vec<Weak>>,
 }
@@ -120,13 +124,15 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         (extract(epoch FROM pg_conf_load_time()) * 1000000)::bigint, \
         current_setting('primary_slot_name'), \
         current_setting('recovery_target_timeline'), \
-        CASE WHEN NOT pg_is_in_recovery() THEN {weak} END \
+        CASE WHEN NOT pg_is_in_recovery() THEN {weak} END, \
+        current_setting('listen_addresses'), \
+        current_setting('max_wal_senders') \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(&QUERY.replace("{weak}", WEAK))?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 16)
-        .ok_or_else(|| unexpected(QUERY, "not one row of sixteen columns"))?;
+        .filter(|row| row.len() == 18)
+        .ok_or_else(|| unexpected(QUERY, "not one row of eighteen columns"))?;
     let text = |i: usize| row[i].as_deref();
     let in_recovery = text(0) == Some("t");
     let has_replayed_all = text(4).is_some_and(waits_for_more);
@@ -159,6 +165,8 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         slot: text(13).unwrap_or_default().to_owned(),
         target_timeline: text(14).unwrap_or_default().to_owned(),
         weak: worth::parse(text(15).unwrap_or_default()),
+        listens: text(16).unwrap_or_default().to_owned(),
+        wal_senders: parse(QUERY, row, 17)?,
     })
 }
 

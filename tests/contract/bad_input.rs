@@ -424,6 +424,14 @@ const fn contradiction(
     }
 }
 
+/// An instance that may become the primary.
+const PROMOTABLE: &[(&str, &str)] = &[
+    ("rep_mode", "async"),
+    ("CRM_meta_clone_max", "2"),
+    ("CRM_meta_promoted_max", "1"),
+    ("CRM_meta_notify", "true"),
+];
+
 const CONTRADICTIONS: &[Case] = &[
     contradiction(
         "synchronous_standby_names in the configuration",
@@ -532,6 +540,47 @@ const CONTRADICTIONS: &[Case] = &[
         "echo 'wal_level = minimal' >>/var/lib/pgsql/data/postgresql.conf",
         &["wal_level", "postgresql.conf line", "replica"],
     ),
+    Case {
+        what: "a node that nobody else could reach as a primary",
+        params: PROMOTABLE,
+        prepare: "echo \"listen_addresses = 'localhost, 127.0.0.1'\" >>/var/lib/pgsql/data/postgresql.conf",
+        code: 5,
+        says: &["listen_addresses", "postgresql.conf line", "pghost"],
+    },
+    Case {
+        what: "one that PostgreSQL's default lets nobody else reach",
+        params: PROMOTABLE,
+        prepare: "sed -i /^listen_addresses/d /var/lib/pgsql/data/*.conf",
+        code: 5,
+        says: &["listen_addresses", "default", "pghost"],
+    },
+    Case {
+        what: "sockets alone",
+        params: PROMOTABLE,
+        prepare: "echo \"listen_addresses = ''\" >>/var/lib/pgsql/data/postgresql.auto.conf",
+        code: 5,
+        says: &["listen_addresses", "postgresql.auto.conf line", "pghost"],
+    },
+    Case {
+        what: "the same among the server's options",
+        params: &[
+            PROMOTABLE[0],
+            PROMOTABLE[1],
+            PROMOTABLE[2],
+            PROMOTABLE[3],
+            ("start_opt", "-c listen_addresses=::1"),
+        ],
+        prepare: "",
+        code: 6,
+        says: &["listen_addresses", "start_opt", "pghost"],
+    },
+    Case {
+        what: "no standby can stream from it",
+        params: PROMOTABLE,
+        prepare: "echo 'max_wal_senders = 0' >>/var/lib/pgsql/data/postgresql.conf",
+        code: 5,
+        says: &["max_wal_senders", "postgresql.conf line", "10"],
+    },
     contradiction(
         "an included file that is not there",
         "echo \"include 'absent.conf'\" >>/var/lib/pgsql/data/postgresql.conf",

@@ -30,8 +30,8 @@ use super::spread::{self, Wanted};
 use super::standby::{self, Follow};
 use super::state::State;
 use super::{
-    Step, attempt, election, failed, promotion_record, reach, recovery, repair, slots, statement,
-    stop, unseen, watched,
+    Step, attempt, election, failed, places, promotion_record, reach, recovery, repair, slots,
+    statement, stop, unseen, watched,
 };
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
@@ -77,7 +77,7 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
         }
         Err(error) => return without(ctx, &running, lease, &error),
     };
-    let mended = if ctx.env.is_probe() {
+    let mut mended = if ctx.env.is_probe() {
         Ok(())
     } else {
         recovery::forget(ctx);
@@ -101,7 +101,13 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     }
     let outcome = match (ctx.params.rep_mode, server.state.in_recovery) {
         (RepMode::None, _) => Ok(Outcome::of(OcfCode::Success)),
-        (RepMode::Slave, true) => slave(ctx, &server),
+        (RepMode::Slave, true) => {
+            // Here it is no promotion that fails, but the next start.
+            if mended.is_ok() && !ctx.env.is_probe() {
+                mended = places::takes_no_note(ctx)?.map_or(Ok(()), |why| Err(failed(why)));
+            }
+            slave(ctx, &server)
+        }
         (RepMode::Slave, false) => Ok(promoted_slave()),
         (RepMode::Async | RepMode::Sync, true) => standby(ctx, server),
         (RepMode::Async | RepMode::Sync, false) => {

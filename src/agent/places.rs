@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 
 use crate::params::RepMode;
@@ -15,6 +16,9 @@ use crate::postgres::owner::as_owner;
 use super::context::Context;
 use super::validate::{installed, permission};
 use super::{Step, failed};
+
+/// More than the agent ever writes there at a time; bytes.
+const NOTE: u64 = 8192;
 
 pub(super) fn check(ctx: &Context<'_>) -> Step<()> {
     let p = ctx.params;
@@ -51,6 +55,36 @@ fn directory(ctx: &Context<'_>, param: &str, dir: &Path, remedy: &str) -> Step<(
         Err(e) if e.kind() == io::ErrorKind::NotFound => makeable(param, dir),
         Err(e) => Err(permission(format!("{param}={shown}: {e}; name another"))),
     }
+}
+
+/// Why nothing could be written in tmpdir now, as far as that is seen without a write; `None`: nothing speaks against it.
+pub(super) fn takes_no_note(ctx: &Context<'_>) -> Step<Option<String>> {
+    let dir = &ctx.params.tmpdir;
+    let look = || {
+        let at = nix::fcntl::AT_FDCWD;
+        let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+        // The effective user is what counts.
+        let may = nix::fcntl::AtFlags::AT_EACCESS;
+        nix::unistd::faccessat(at, dir, flags, may).and_then(|()| statvfs(dir))
+    };
+    let seen = as_owner(&ctx.owner, look).map_err(failed)?;
+    let why = match seen {
+        Err(Errno::EROFS) => "it is on a read-only file system".to_owned(),
+        Err(Errno::EACCES) => format!("{} may not write in it, chmod 700 it", ctx.owner.name),
+        Err(error) => error.to_string(),
+        Ok(seen) if seen.blocks_available().saturating_mul(seen.fragment_size()) < NOTE => {
+            "its file system has no room, make some".to_owned()
+        }
+        // Zero of zero: that file system does not count them.
+        Ok(seen) if seen.files() > 0 && seen.files_available() == 0 => {
+            "its file system takes no more files, remove some".to_owned()
+        }
+        Ok(_) => return Ok(None),
+    };
+    Ok(Some(format!(
+        "tmpdir={}: {why}; nothing can be noted there, and this node can't be promoted",
+        dir.display()
+    )))
 }
 
 /// The directory above that exists must take it.

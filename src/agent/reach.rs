@@ -16,7 +16,7 @@ use crate::trial::is_out;
 use super::context::Context;
 use super::ready::{self, Server};
 use super::record::Board;
-use super::{Step, failed, settings};
+use super::{Step, failed, places, settings};
 
 /// The end of a server's WAL, with the history it lies on. `None`: a standby that still receives, or one that was restarted and whose
 /// end can't be told before it has replayed it.
@@ -100,7 +100,10 @@ pub(super) fn is_unfit(ctx: &Context<'_>, server: &Server) -> Step<Option<Obstac
         return Ok(None);
     }
     let listens = settings::listens(ctx).then_some(state.listens.as_str());
-    Ok(as_primary(listens, state.wal_senders))
+    if let Some(poor) = as_primary(listens, state.wal_senders) {
+        return Ok(Some(poor));
+    }
+    Ok(places::takes_no_note(ctx)?.map(Obstacle::NoNotes))
 }
 
 /// Resumes a replay that somebody has paused: without a primary, this server may be the one that has everything. What else

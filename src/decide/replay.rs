@@ -37,6 +37,8 @@ pub enum Obstacle {
     Unreachable(String),
     /// As a primary it would be one that no standby can stream from: `max_wal_senders=0`.
     NoSenders,
+    /// What has to be noted before anything else for a promotion can't be noted; in words.
+    NoNotes(String),
 }
 
 impl Obstacle {
@@ -49,6 +51,7 @@ impl Obstacle {
             Self::Paused => PAUSED,
             Self::Unreachable(_) => UNREACHABLE,
             Self::NoSenders => NO_SENDERS,
+            Self::NoNotes(_) => NO_NOTES,
         }
     }
 }
@@ -56,6 +59,7 @@ impl Obstacle {
 const PAUSED: &str = "paused";
 const UNREACHABLE: &str = "unreachable";
 const NO_SENDERS: &str = "no_senders";
+const NO_NOTES: &str = "no_notes";
 
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,6 +75,7 @@ impl fmt::Display for Obstacle {
             Self::Paused => {
                 f.write_str("replay is paused: run SELECT pg_wal_replay_resume() on this server")
             }
+            Self::NoNotes(why) => f.write_str(why),
             Self::Unreachable(listens) => write!(
                 f,
                 "listen_addresses='{listens}' lets nobody else in: {LET_IN}, and restart this server; it may become the primary"
@@ -88,6 +93,7 @@ pub fn in_words(word: &str) -> String {
     match word {
         PAUSED => "its replay is paused".to_owned(),
         UNREACHABLE => "its listen_addresses let nobody else in".to_owned(),
+        NO_NOTES => "nothing can be written in its tmpdir".to_owned(),
         NO_SENDERS => "max_wal_senders is 0 there: nobody could follow it".to_owned(),
         target if target.starts_with("recovery_target") => {
             format!("{target} is set there: a promotion would drop the WAL behind that point")
@@ -102,6 +108,9 @@ pub fn remedy(word: &str) -> String {
     match word {
         PAUSED => "SELECT pg_wal_replay_resume() on that server".to_owned(),
         UNREACHABLE => format!("{LET_IN}, and restart that server"),
+        NO_NOTES => {
+            "make room in tmpdir there, and make it writable for the server's account".to_owned()
+        }
         NO_SENDERS => "set max_wal_senders there to 10 or more, and restart the server".to_owned(),
         target if target.starts_with("recovery_target") => {
             format!("remove {target} from that server's configuration, and restart the server")
@@ -322,10 +331,11 @@ mod tests {
             Obstacle::Paused,
             Obstacle::Unreachable("localhost".to_owned()),
             Obstacle::NoSenders,
+            Obstacle::NoNotes("tmpdir=/tmp: no room".to_owned()),
         ] {
             let word = obstacle.word();
             assert!(!word.contains(' '), "{word}");
-            let is_own = [PAUSED, UNREACHABLE, NO_SENDERS].contains(&word);
+            let is_own = [PAUSED, UNREACHABLE, NO_SENDERS, NO_NOTES].contains(&word);
             assert!(is_own || in_words(word).contains(word), "{word}");
             assert!(!remedy(word).is_empty());
         }

@@ -1,0 +1,70 @@
+//! What a server, or a standby's neighbours, do that nobody would hear of before it is too late.
+
+use lab::Result;
+
+use crate::field::postmaster;
+use crate::site::{Agent, SOON, Site, TMPDIR};
+
+const USER: &str = lab::postgres::REPLICATION_USER;
+
+/// As Pacemaker calls it that knows of degraded resources.
+fn knowing<'a>(agent: &Agent<'a>) -> Agent<'a> {
+    agent.clone().var("OCF_RESKEY_crm_feature_set", "3.19.0")
+}
+
+/// What has to be noted for a promotion is noted in there.
+pub(crate) fn a_tmpdir_that_takes_no_note_is_told_while_nothing_is_noted() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let agent = site.follower();
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    let pid = postmaster(&site);
+    let mount = |options: &str| {
+        format!(
+            "cp -a {TMPDIR} {TMPDIR}.kept && mount -t tmpfs -o {options} none {TMPDIR} && cp -a {TMPDIR}.kept/. {TMPDIR}/ && chown postgres {TMPDIR} && chmod 700 {TMPDIR}"
+        )
+    };
+    let back = format!("umount {TMPDIR} && rm -rf {TMPDIR}.kept");
+    for (what, prepare, undo, says) in [
+        (
+            "no right to write",
+            format!("chmod 500 {TMPDIR}"),
+            format!("chmod 700 {TMPDIR}"),
+            "chmod 700",
+        ),
+        (
+            "no room",
+            format!(
+                "{} && dd if=/dev/zero of={TMPDIR}/filler bs=4k 2>/dev/null || :",
+                mount("size=256k")
+            ),
+            back.clone(),
+            "room",
+        ),
+        (
+            "no inode",
+            format!(
+                "{} && n=0; while touch {TMPDIR}/filler$n 2>/dev/null; do n=$((n + 1)); done",
+                mount("size=4m,nr_inodes=16")
+            ),
+            back.clone(),
+            "files",
+        ),
+        (
+            "read-only",
+            format!("{} && mount -o remount,ro {TMPDIR}", mount("size=4m")),
+            back.clone(),
+            "read-only",
+        ),
+    ] {
+        println!("  {what}");
+        agent.gives("monitor", 0);
+        site.sh(&prepare)?;
+        knowing(&agent).gives("monitor", 190).says(&[TMPDIR, says]);
+        site.sh(&undo)?;
+        knowing(&agent).gives("monitor", 0);
+        assert_eq!(postmaster(&site), pid, "{what}");
+    }
+    Ok(())
+}

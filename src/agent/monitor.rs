@@ -30,8 +30,8 @@ use super::spread::{self, Wanted};
 use super::standby::{self, Follow};
 use super::state::State;
 use super::{
-    Step, attempt, election, failed, places, promotion_record, reach, recovery, repair, slots,
-    statement, stop, unseen, watched,
+    Step, attempt, election, failed, obituary, places, promotion_record, reach, recovery, repair,
+    slots, statement, stop, unseen, watched,
 };
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
@@ -51,10 +51,7 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     let running = match ctx.postmaster()? {
         Postmaster::Stopped if ctx.env.is_probe() => return Ok(Outcome::of(OcfCode::NotRunning)),
         Postmaster::Stopped => {
-            return Ok(Outcome::because(
-                OcfCode::NotRunning,
-                "PostgreSQL does not run",
-            ));
+            return Ok(Outcome::because(OcfCode::NotRunning, why_it_is_down(ctx)));
         }
         Postmaster::Running(running) => running,
     };
@@ -134,6 +131,14 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
             Some(notice),
         ) => Ok(kept(ctx, notice)),
         (outcome, _) => Ok(outcome),
+    }
+}
+
+/// The reason is all that crm_mon shows of it.
+fn why_it_is_down(ctx: &Context<'_>) -> String {
+    match obituary::of_one_that_ran(ctx) {
+        Some(words) => format!("PostgreSQL does not run: {words}"),
+        None => "PostgreSQL does not run".to_owned(),
     }
 }
 

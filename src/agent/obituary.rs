@@ -9,11 +9,12 @@ use crate::postgres::last_words::Mark;
 use crate::postgres::owner::as_owner;
 use crate::postgres::process::Postmaster;
 use crate::postgres::server::{self, Launch};
-use crate::sys::poll_until;
+use crate::sys::{boot_clock, poll_until};
 use crate::timing;
 
 use super::context::Context;
-use super::stop;
+use super::state::State;
+use super::{failed, stop};
 
 /// A start, and how the logs were before it.
 #[derive(Clone, Debug)]
@@ -36,7 +37,31 @@ pub(super) fn remember(ctx: &Context<'_>, launch: &Launch) {
         launch: launch.clone(),
         mark: Mark::now(&launch.logfile, &ctx.owner),
     };
+    note(ctx, &launched.mark);
     ctx.launched.replace(Some(launched));
+}
+
+/// For the monitors of that server. Where it can't be noted, they say less.
+fn note(ctx: &Context<'_>, mark: &Mark) {
+    if !ctx.params.rep_mode.is_replicated() {
+        return;
+    }
+    let noted = boot_clock().map_err(failed).and_then(|boot| {
+        let old = State::load(ctx, boot.boot_id())?;
+        let mut state = old.clone();
+        state.started = Some(mark.clone());
+        state.save(ctx, &old)
+    });
+    if let Err(failure) = noted {
+        say!(INFO, "the start is not noted", reason = failure.text());
+    }
+}
+
+/// Why a server has ended by itself that was started by an earlier call. `None`: somebody has stopped it, or it did not say.
+pub(super) fn of_one_that_ran(ctx: &Context<'_>) -> Option<String> {
+    let boot = boot_clock().ok()?;
+    let mark = State::load(ctx, boot.boot_id()).ok()?.started?;
+    mark.own_end(ctx.pgdata(), &ctx.owner)
 }
 
 /// The words of a server that has ended, where they are in its logs already.

@@ -19,6 +19,7 @@ use crate::decide::state_loss::Loss;
 use crate::log::say;
 use crate::model::lsn::Lsn;
 use crate::model::sync_names::StandbyName;
+use crate::postgres::last_words::Mark;
 use crate::postgres::owner::as_owner;
 use crate::postgres::{files, reading};
 
@@ -81,6 +82,9 @@ pub(super) struct State {
     /// What was found to make a commit worth less.
     #[serde(default)]
     pub(super) worth: Option<Worth>,
+    /// How the server's log was before its start.
+    #[serde(default)]
+    pub(super) started: Option<Mark>,
     /// The notes before this one are lost, and what they said was not found out again yet.
     #[serde(default)]
     pub(super) lost: Option<Loss>,
@@ -341,6 +345,10 @@ mod tests {
                 for_all: Some(("off".to_owned(), "x.conf line 1".to_owned())),
                 told: vec!["synchronous_commit=off".to_owned()],
             }),
+            started: serde_json::from_str(
+                r#"{"file":"/log","length":7,"at":{"secs_since_epoch":1,"nanos_since_epoch":0}}"#,
+            )
+            .unwrap(),
             lost: Some(Loss::Gone),
         }
     }

@@ -5,6 +5,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use crate::postgres::owner::as_owner;
 use crate::postgres::reading;
 use crate::sys::Owner;
@@ -22,7 +24,7 @@ const MOST_BEFORE: usize = 5;
 const CURRENT: &str = "current_logfiles";
 
 /// How a log was before a start.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     file: PathBuf,
     length: u64,
@@ -53,6 +55,22 @@ impl Mark {
     /// What the server has said last since then that ends one. `None`: nothing of that kind was found.
     #[must_use]
     pub fn last_words(&self, pgdata: &Path, owner: &Owner) -> Option<String> {
+        self.find(pgdata, owner, fatal)
+    }
+
+    /// Why a server has ended by itself that ran: its sessions were told much since then that is no reason. `None`: as far as is seen
+    /// somebody has stopped it.
+    #[must_use]
+    pub fn own_end(&self, pgdata: &Path, owner: &Owner) -> Option<String> {
+        self.find(pgdata, owner, end)
+    }
+
+    fn find(
+        &self,
+        pgdata: &Path,
+        owner: &Owner,
+        find: fn(&str) -> Option<String>,
+    ) -> Option<String> {
         let read = || {
             let own = tail(&self.file, self.length, None).ok();
             let collected = self.collected(pgdata).into_iter();
@@ -60,7 +78,7 @@ impl Mark {
             // The collector's are the later ones.
             let mut all: Vec<String> = collected.collect();
             all.extend(own);
-            all.iter().find_map(|text| fatal(text))
+            all.iter().find_map(|text| find(text))
         };
         as_owner(owner, read).ok().flatten()
     }
@@ -95,41 +113,20 @@ fn tail(file: &Path, from: u64, since: Option<SystemTime>) -> io::Result<String>
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+const SEVERITIES: [&str; 6] = [
+    "FATAL",
+    "PANIC",
+    "致命错误",
+    "致命的エラー",
+    "ВАЖНО",
+    "ПАНИКА",
+];
+
 /// The last message of a severity that ends a server or one of its processes. The words are PostgreSQL's own in all languages but
 /// a few, which have others.
 fn fatal(text: &str) -> Option<String> {
-    const SEVERITIES: [&str; 6] = [
-        "FATAL",
-        "PANIC",
-        "致命错误",
-        "致命的エラー",
-        "ВАЖНО",
-        "ПАНИКА",
-    ];
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    let message = |line: &str| {
-        let severity = |word: &&str| {
-            let at = line.find(&format!("{word}:  "))?;
-            Some(line[at + word.len() + 1..].trim().to_owned())
-        };
-        let plain = SEVERITIES.iter().find_map(severity);
-        plain.or_else(|| SEVERITIES.iter().find_map(|word| structured(line, word)))
-    };
-    // Those that only a client has got are no reasons.
-    let is_for_client =
-        |line: &str| line.contains("57P03") || line.contains("the database system is");
-    let may_be = |line: &str| message(line).is_some() && !is_for_client(line);
-    // A session that is refused ends with such a line, too, and a receiver whose primary is gone: of these the postmaster says
-    // nothing. The end of a process that takes the server along is told, with its number, in every language.
-    let is_told = |at: usize| {
-        may_be(lines[at])
-            && numbers_before(lines[at], &SEVERITIES)
-                .any(|number| lines[at..].iter().any(|line| has_ended(line, number)))
-    };
-    let told = (0..lines.len()).rev().find(|at| is_told(*at));
+    let lines = lines(text);
+    let told = told(&lines);
     let place = told.or_else(|| lines.iter().rposition(|line| may_be(line)))?;
     let mut words = message(lines[place])?;
     // Of wrong settings a line before says which.
@@ -139,9 +136,49 @@ fn fatal(text: &str) -> Option<String> {
     if let Some(cause) = cause {
         words = format!("{cause}; {words}");
     }
+    Some(shortened(words))
+}
+
+/// The last message of a process that took its server along.
+fn end(text: &str) -> Option<String> {
+    let lines = lines(text);
+    message(lines[told(&lines)?]).map(shortened)
+}
+
+fn lines(text: &str) -> Vec<&str> {
+    let lines = text.lines();
+    lines.filter(|line| !line.trim().is_empty()).collect()
+}
+
+fn message(line: &str) -> Option<String> {
+    let severity = |word: &&str| {
+        let at = line.find(&format!("{word}:  "))?;
+        Some(line[at + word.len() + 1..].trim().to_owned())
+    };
+    let plain = SEVERITIES.iter().find_map(severity);
+    plain.or_else(|| SEVERITIES.iter().find_map(|word| structured(line, word)))
+}
+
+/// Those that only a client has got are no reasons.
+fn may_be(line: &str) -> bool {
+    let is_for_client = line.contains("57P03") || line.contains("the database system is");
+    message(line).is_some() && !is_for_client
+}
+
+/// A session that is refused ends with such a line, too, and a receiver whose primary is gone: of these the postmaster says
+/// nothing. The end of a process that takes the server along is told, with its number, in every language.
+fn told(lines: &[&str]) -> Option<usize> {
+    (0..lines.len()).rev().find(|&at| {
+        may_be(lines[at])
+            && numbers_before(lines[at], &SEVERITIES)
+                .any(|number| lines[at..].iter().any(|line| has_ended(line, number)))
+    })
+}
+
+fn shortened(mut words: String) -> String {
     let end = (0..=words.len().min(LONGEST)).rfind(|at| words.is_char_boundary(*at));
     words.truncate(end.unwrap_or_default());
-    Some(words)
+    words
 }
 
 /// The numbers in what the server puts before a message (`log_line_prefix`), which the process's is one of, as a rule.
@@ -233,6 +270,24 @@ mod tests {
         }
         let long = fatal(&format!("FATAL:  {}", "ü".repeat(400))).unwrap();
         assert!(long.len() <= LONGEST);
+    }
+
+    #[test]
+    fn of_a_server_that_ran_only_who_took_it_along_counts() {
+        let refused = "t [70] FATAL:  role \"x\" does not exist\nt [71] FATAL:  terminating connection due to administrator command\n";
+        let stopped = "t [60] LOG:  shutting down\nt [60] LOG:  database system is shut down\n";
+        assert_eq!(end(&format!("{refused}{stopped}")), None);
+        let gone = "t [65] FATAL:  directory \"/x\" does not exist\nt [65] HINT:  make it\nt [60] LOG:  startup process (PID 65) exited with exit code 1\n";
+        let panic = "t [65] PANIC:  could not write\nt [60] LOG:  startup process (PID 65) was terminated by signal 6: Aborted\n";
+        for (text, expected) in [
+            (gone, "directory \"/x\" does not exist"),
+            (panic, "could not write"),
+        ] {
+            assert_eq!(
+                end(&format!("{refused}{text}{refused}{stopped}")).as_deref(),
+                Some(expected)
+            );
+        }
     }
 
     #[test]

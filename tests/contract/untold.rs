@@ -68,3 +68,46 @@ pub(crate) fn a_tmpdir_that_takes_no_note_is_told_while_nothing_is_noted() -> Re
     }
     Ok(())
 }
+
+/// A standby that replays what it can't do.
+pub(crate) fn a_server_that_ends_by_itself_has_said_why() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let agent = site.follower();
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    // What a session was told is no reason for anything that comes later.
+    assert!(
+        site.postgres()
+            .sql("select pg_terminate_backend(pg_backend_pid())")
+            .is_err()
+    );
+    let place = "/var/lib/pgsql/more";
+    site.elsewhere()
+        .sh(&format!("mkdir {place} && chown postgres {place}"))?
+        .ok()?;
+    site.primary()
+        .sql(&format!("create tablespace more location '{place}'"))?;
+    let wait_down = || {
+        site.lab().eventually("the server is down", SOON, |_| {
+            match site.server_processes() {
+                Ok(none) if none.is_empty() => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+    };
+    wait_down()?;
+    let why = format!("directory \"{place}\" does not exist");
+    agent.gives("monitor", 7).says(&[&why]);
+    site.sh(&format!("mkdir {place} && chown postgres {place}"))?;
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    // Stopped by somebody: what the one before has said is not why, nor is what its sessions were told.
+    let pid = postmaster(&site);
+    let _client = crate::field::crowd(&site, "postgres", 1)?;
+    site.sh(&format!("kill -INT {pid}"))?;
+    wait_down()?;
+    let answer = agent.gives("monitor", 7);
+    assert_eq!(answer.reason(), "PostgreSQL does not run");
+    Ok(())
+}

@@ -96,6 +96,12 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
             };
         }
     }
+    let is_standby = ctx.params.rep_mode.is_replicated() && server.state.in_recovery;
+    let hoarded = if is_standby && !ctx.env.is_probe() {
+        slots::hoarded_by_others(ctx, &mut server.session)
+    } else {
+        None
+    };
     let outcome = match (ctx.params.rep_mode, server.state.in_recovery) {
         (RepMode::None, _) => Ok(Outcome::of(OcfCode::Success)),
         (RepMode::Slave, true) => {
@@ -122,6 +128,7 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
         .map(|why| format!("monitor_sql: {}", why.text()));
     let notice = detour.or(refused);
     let notice = notice.or_else(|| Some(mended.err()?.text().to_owned()));
+    let notice = notice.or(hoarded);
     match (outcome?, notice) {
         (
             Outcome {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::decide::eligibility::Promise;
-use crate::decide::slots::{Plan, plan};
+use crate::decide::slots::{Plan, hoarded, plan};
 use crate::log::say;
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::ReplInfo;
@@ -115,6 +115,23 @@ pub(super) fn on_standby(
     nodes: &[NodeName],
 ) -> Step<()> {
     bring_about(ctx, running, session, nodes, &BTreeSet::new()).map_err(Unmade::outcome)
+}
+
+/// What others' slots on this standby hold back, in words. Where it can't be seen, nothing is said.
+pub(super) fn hoarded_by_others(ctx: &Context<'_>, session: &mut Session) -> Option<String> {
+    let prefix = ctx.params.replication_slot_name.as_deref();
+    // The agent drops its own, where it looks after them.
+    let is_ours = |slot: &str| {
+        let is_named = |prefix: &str| slot.starts_with(&format!("{prefix}_"));
+        ctx.is_promotable() && (is_ticket(prefix, slot) || prefix.is_some_and(is_named))
+    };
+    match views::hoards(session) {
+        Ok(found) => hoarded(&found, is_ours),
+        Err(error) => {
+            say!(INFO, "what slots hold back is not known", reason = error);
+            None
+        }
+    }
 }
 
 fn bring_about(

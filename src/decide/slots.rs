@@ -14,6 +14,34 @@ pub struct Slot {
     pub is_invalid: bool,
 }
 
+/// A slot on a standby that nobody uses now, and what it makes the server keep, without a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hoard {
+    pub name: String,
+    /// Bytes of WAL behind its position.
+    pub held: u64,
+}
+
+/// What is told of slots that are not the agent's: made when this server was the primary, they hold WAL until its disk is full. To drop them
+/// is their owner's to decide. `None`: there is none.
+#[must_use]
+pub fn hoarded(found: &[Hoard], is_ours: impl Fn(&str) -> bool) -> Option<String> {
+    let theirs = found.iter().filter(|slot| !is_ours(&slot.name));
+    let (largest, others) = (
+        theirs.clone().max_by_key(|slot| slot.held)?,
+        theirs.count().saturating_sub(1),
+    );
+    let more = match others {
+        0 => String::new(),
+        others => format!(", and {others} more like it"),
+    };
+    Some(format!(
+        "slot {0} holds {1} MiB of WAL{more}: SELECT pg_drop_replication_slot('{0}') or set max_slot_wal_keep_size; nobody uses it on this standby, and the disk may fill",
+        largest.name,
+        largest.held >> 20
+    ))
+}
+
 /// What to do; in this order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -58,6 +86,32 @@ pub fn plan(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_others_slots_the_largest_is_told() {
+        let slot = |name: &str, mib: u64| Hoard {
+            name: name.to_owned(),
+            held: mib << 20,
+        };
+        let is_ours = |name: &str| name.starts_with("our");
+        assert_eq!(hoarded(&[], is_ours), None);
+        assert_eq!(hoarded(&[slot("our1", 9000)], is_ours), None);
+        let one = hoarded(&[slot("our1", 9000), slot("barman", 70)], is_ours).unwrap();
+        assert!(
+            one.contains("slot barman holds") && one.contains(" 70 MiB"),
+            "{one}"
+        );
+        assert!(
+            one.contains("SELECT pg_drop_replication_slot('barman')"),
+            "{one}"
+        );
+        assert!(!one.contains("more like it"), "{one}");
+        let two = hoarded(&[slot("a", 70), slot("b", 700)], is_ours).unwrap();
+        assert!(
+            two.contains("slot b holds") && two.contains("and 1 more"),
+            "{two}"
+        );
+    }
 
     #[test]
     fn what_is_in_use_stays_and_what_is_away_holds_nothing() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decide::proof::{Process, Work};
 use crate::decide::replay::{Halt, Reader, Replay};
-use crate::decide::slots::Slot;
+use crate::decide::slots::{Hoard, Slot};
 use crate::decide::worth::{self, Weak};
 use crate::model::lsn::Lsn;
 use crate::model::status::{SenderState, SyncState};
@@ -454,6 +454,31 @@ pub fn slots(session: &mut Session) -> Result<Vec<Slot>, SqlError> {
                 holds_wal: holds_wal == "t",
                 is_invalid: is_invalid == "t",
             })
+        })
+        .collect()
+}
+
+/// Slots of a standby that nobody uses now and that hold more WAL than the server keeps for itself (`max_wal_size`), where nothing bounds that.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn hoards(session: &mut Session) -> Result<Vec<Hoard>, SqlError> {
+    // One that a standby has synchronised (17) is never in use there, and moves with the primary's.
+    const QUERY: &str = "SELECT slot_name, held FROM (SELECT slot_name, \
+        pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), restart_lsn)::bigint AS held \
+        FROM pg_replication_slots s WHERE NOT active AND restart_lsn IS NOT NULL \
+        AND coalesce(to_jsonb(s) ->> 'synced', 'false') <> 'true' \
+        AND coalesce(to_jsonb(s) ->> 'wal_status', '') <> 'lost' \
+        AND coalesce(current_setting('max_slot_wal_keep_size', true), '-1') = '-1') h \
+        WHERE held > pg_size_bytes(current_setting('max_wal_size'))";
+    let rows = session.rows(QUERY)?;
+    rows.iter()
+        .map(|row| {
+            let held = parse(QUERY, row, 1)?;
+            match (row.first().cloned().flatten(), held) {
+                (Some(name), Some(held)) => Ok(Hoard { name, held }),
+                (_, _) => Err(unexpected(QUERY, "not two values")),
+            }
         })
         .collect()
 }

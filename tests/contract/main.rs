@@ -75,6 +75,7 @@ fn main() -> ExitCode {
         lock_files::a_number_that_is_anothers_by_now_keeps_no_server_down,
         untold::a_tmpdir_that_takes_no_note_is_told_while_nothing_is_noted,
         untold::a_server_that_ends_by_itself_has_said_why,
+        untold::a_slot_of_others_that_holds_wal_on_a_standby_is_told,
         meddled::a_directory_that_is_removed_is_made_again,
         meddled::a_standbys_file_in_a_primarys_directory_makes_no_standby,
         meddled::what_is_set_behind_the_agents_lines_is_refused,

@@ -111,3 +111,59 @@ pub(crate) fn a_server_that_ends_by_itself_has_said_why() -> Result<()> {
     assert_eq!(answer.reason(), "PostgreSQL does not run");
     Ok(())
 }
+
+/// Made when this server was the primary, by a backup program, say.
+pub(crate) fn a_slot_of_others_that_holds_wal_on_a_standby_is_told() -> Result<()> {
+    let site = Site::fresh()?;
+    site.configure("max_wal_size = 32MB\nmin_wal_size = 32MB")?;
+    site.primary().start()?;
+    let agent = site.follower();
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    site.postgres()
+        .sql("select pg_create_physical_replication_slot('it''s', true)")
+        .expect_err("no name of a slot");
+    site.postgres()
+        .sql("select pg_create_physical_replication_slot('barman', true)")?;
+    // As it is between two of its connections.
+    knowing(&agent).gives("monitor", 0);
+    for _ in 0..4 {
+        site.primary()
+            .sql("select pg_logical_emit_message(false, 'x', 'x'), pg_switch_wal()")?;
+    }
+    site.wait_streaming(USER)?;
+    site.lab().eventually("the WAL is there", SOON, |_| {
+        let held = "select pg_last_wal_replay_lsn() - restart_lsn > 48 * 1024 * 1024 from pg_replication_slots";
+        match site.postgres().sql(held) {
+            Ok(held) if held == "t" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    knowing(&agent).gives("monitor", 190).says(&[
+        "barman",
+        "MiB",
+        "SELECT pg_drop_replication_slot('barman')",
+        "max_slot_wal_keep_size",
+    ]);
+    agent.gives("monitor", 0);
+    assert_eq!(
+        site.postgres()
+            .sql("select count(*) from pg_replication_slots")?,
+        "1",
+        "it is not the agent's to drop"
+    );
+    // What is bounded fills no disk.
+    site.postgres()
+        .sql("alter system set max_slot_wal_keep_size = '1GB'")?;
+    site.postgres().sql("select pg_reload_conf()")?;
+    site.lab().eventually("the limit is in force", SOON, |_| {
+        match site.postgres().sql("show max_slot_wal_keep_size") {
+            Ok(limit) if limit == "1GB" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    knowing(&agent).gives("monitor", 0);
+    site.postgres()
+        .sql("select pg_drop_replication_slot('barman')")?;
+    Ok(())
+}

@@ -225,6 +225,8 @@ impl Rewind<'_> {
                 .settle_timeline(self.database, primary.timeline, deadline)?;
         }
         self.source.rewind_rights(self.database, deadline)?;
+        // The dry run ends before anything is copied.
+        self.source.can_read_all(self.database, deadline)?;
         self.dry_run()
     }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::log::say;
 use crate::model::lsn::Lsn;
 use crate::model::timeline::{Lineage, TimelineId};
 use crate::params::Secret;
@@ -70,6 +71,25 @@ pub fn rewind_grant(database: &str, answer: &str) -> Option<String> {
         "pg_rewind needs more rights; in database {database:?}: GRANT EXECUTE ON FUNCTION {} TO \"{user}\"",
         functions.join(", ")
     ))
+}
+
+/// Reads a byte of each file that pg_rewind copies whole. How it finds them, and what it leaves out, is in PostgreSQL's
+/// `libpq_source.c` and `filemap.c`.
+const READS_ALL: &str = r"with recursive files (path, isdir) as (
+  select f, (pg_stat_file(f, true)).isdir from pg_ls_dir('.', true, false) f
+  union all
+  select path || '/' || f, (pg_stat_file(path || '/' || f, true)).isdir from files, pg_ls_dir(path, true, false) f where isdir)
+select sum(octet_length(pg_read_binary_file(path, 0, 1, true))) from files
+where not isdir
+  and path !~ '^pg_(stat_tmp|replslot|dynshmem|notify|serial|snapshots|subtrans)/'
+  and path !~ '(^|/)(pgsql_tmp[^/]*|pg_internal\.init[^/]*|postgresql\.auto\.conf\.tmp|current_logfiles(\.tmp)?|backup_label|tablespace_map|backup_manifest|postmaster\.pid|postmaster\.opts)(/|$)'";
+
+fn left_to_the_tool(reason: &dyn std::fmt::Display) {
+    say!(
+        INFO,
+        "whether the primary can read all of its files is not known before they are copied",
+        reason = reason
+    );
 }
 
 /// Where the primary is, and as whom this node connects.
@@ -462,6 +482,35 @@ impl Source {
         match rewind_grant(database, &got) {
             Some(grant) => Err(SourceError::Denied(grant)),
             None => Ok(()),
+        }
+    }
+
+    /// Whether the primary's server can read all files of its own that pg_rewind copies, and pg_basebackup, too. What can't be asked
+    /// is left to them; a file that is gone meanwhile is no matter.
+    ///
+    /// # Errors
+    /// [`SourceError::Denied`] names the file.
+    pub fn can_read_all(&self, database: &str, deadline: Deadline) -> Result<(), SourceError> {
+        let kind = Kind::Database(database);
+        match self.psql(&kind, READS_ALL, deadline) {
+            Ok(Err(refusal)) if refusal.state == INSUFFICIENT_PRIVILEGE => {
+                let address = "select pg_catalog.host(pg_catalog.inet_server_addr())";
+                let address = self.ask(&kind, address, deadline).unwrap_or_default();
+                Err(SourceError::Denied(format!(
+                    "{} (on the primary, {}): chown it to the server's account there, or move it out of the data directory",
+                    refusal.message,
+                    address.trim()
+                )))
+            }
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(refusal)) => {
+                left_to_the_tool(&refusal.message);
+                Ok(())
+            }
+            Err(error) => {
+                left_to_the_tool(&error);
+                Ok(())
+            }
         }
     }
 

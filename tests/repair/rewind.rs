@@ -169,6 +169,38 @@ fn a_standby_that_went_past_the_fork_is_rewound_after_a_crash() {
     assert_follows(&mut third, &new);
 }
 
+/// Nobody but root can read it: an editor's copy, a core, what a package has saved.
+#[test]
+fn a_file_that_the_primary_can_not_read_is_found_before_anything_is_written() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let site = Site::new();
+    let (mut old, new) = diverged(&site, "wal_keep_size = 1GB\n");
+    old.stop();
+    let odd = new.data.join("base/it's \\ so.bak");
+    for unreadable in [new.data.join("pg_hba.conf.bak"), odd] {
+        fs::write(&unreadable, "root's").unwrap();
+        fs::set_permissions(&unreadable, fs::Permissions::from_mode(0o600)).unwrap();
+        let before = contents(&old.data);
+        let error = rewind(&old, &new, None).unwrap_err();
+        assert_eq!(contents(&old.data), before, "{error}");
+        assert!(matches!(error, RewindError::Impossible(_)), "{error}");
+        let name = unreadable.file_name().unwrap().to_str().unwrap();
+        for words in [name, "primary", "127.0.0.1", "chown"] {
+            assert!(error.to_string().contains(words), "{words}: {error}");
+        }
+        fs::remove_file(unreadable).unwrap();
+    }
+    // What is not copied may be whose it wants.
+    let left = new.data.join("pg_replslot/left");
+    fs::write(&left, "root's").unwrap();
+    fs::set_permissions(&left, fs::Permissions::from_mode(0o600)).unwrap();
+    rewind(&old, &new, None).unwrap();
+    fs::remove_file(left).unwrap();
+    assert_follows(&mut old, &new);
+}
+
 #[test]
 fn nothing_is_touched_where_it_can_not_work() {
     let site = Site::new();

@@ -330,5 +330,13 @@ pub(super) fn correct_record(board: &mut Board<'_, '_>, lineage: &Lineage) -> St
         change = board.data_status(change, &ctx.me, DataStatus::Latest);
     }
     // Not over a promotion that came in between.
-    board.change(&board.as_it_was_read(change))
+    board.change(&board.as_it_was_read(change))?;
+    // The first with an epoch: the standbys that stream were set up by an older agent, and get their tickets from now on.
+    if epoch.is_none() {
+        let old = statement::notes(board)?;
+        let mut state = old.clone();
+        state.taken_over = corrected.epoch;
+        state.save(ctx, &old)?;
+    }
+    Ok(())
 }

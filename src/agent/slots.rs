@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::decide::eligibility::Promise;
+use crate::decide::impostor::Slot;
 use crate::decide::slots::{Plan, hoarded, plan};
 use crate::log::say;
 use crate::model::node_name::NodeName;
@@ -50,9 +51,28 @@ fn with_me(ctx: &Context<'_>, nodes: &[NodeName]) -> Vec<NodeName> {
     nodes.iter().chain([&ctx.me]).cloned().collect()
 }
 
-/// Whether a slot is a ticket, of whichever promotion: a standby that is about to follow a new epoch still has the one before.
-pub(super) fn has_ticket(ctx: &Context<'_>, slot: Option<&str>) -> bool {
-    slot.is_some_and(|slot| is_ticket(ctx.params.replication_slot_name.as_deref(), slot))
+/// What the slot is by which a node's standby streams. A ticket of whichever promotion: a standby that is about to follow a new epoch still has the
+/// one before. `record`: that of this primary.
+pub(super) fn kind(
+    ctx: &Context<'_>,
+    name: &str,
+    slot: Option<&str>,
+    record: Option<&ReplInfo>,
+    nodes: &[NodeName],
+) -> Slot {
+    let Some(slot) = slot else {
+        return Slot::None;
+    };
+    // One that had to be shortened may not look like one.
+    let is_its = |node: &&NodeName| {
+        node.lower() == name && slot_of(ctx, node, record, nodes).as_deref() == Some(slot)
+    };
+    let prefix = ctx.params.replication_slot_name.as_deref();
+    if is_ticket(prefix, slot) || nodes.iter().any(|node| is_its(&node)) {
+        Slot::Ticket
+    } else {
+        Slot::Other
+    }
 }
 
 /// Whether the standbys of this node, where it is the recorded primary, stream by tickets.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::decide::contract::at_start;
+use crate::decide::eligibility::Promise;
 use crate::decide::recovery::Phase;
 use crate::log::say;
 use crate::model::sync_names::SyncNames;
@@ -253,9 +254,9 @@ pub(super) fn is_standby(ctx: &Context<'_>) -> Step<bool> {
 /// Whether the server that runs is in production, and not about to become a standby: one that starts after a crash has the control file
 /// of before until its recovery begins.
 fn takes_writes(ctx: &Context<'_>) -> Step<bool> {
-    let is_up = process::phase(ctx.pgdata()) == Phase::Up;
+    let may_be = matches!(process::phase(ctx.pgdata()), Phase::Up | Phase::Stopping);
     let in_production = || control::is_in_production(ctx.pgdata(), &ctx.owner);
-    Ok(is_up && in_production().map_err(|e| failed(format!("the control file: {e}")))?)
+    Ok(may_be && in_production().map_err(|e| failed(format!("the control file: {e}")))?)
 }
 
 /// A primary that runs has no standby.signal: whoever put it there meant the next start, which is the agent's to decide, and a server
@@ -378,13 +379,29 @@ pub(super) fn mend(ctx: &Context<'_>, server: &Server) -> Step<()> {
         );
         write_recovery(ctx, &follow)?;
     }
-    // What commits wait for is in force until the next reload, and stays in force. A primary's agent that was ended after it had written
+    let kept = keep_contract(ctx, server);
+    if added || is_gone {
+        server::reload(&server.running).map_err(failed)?;
+    }
+    kept
+}
+
+/// Sees to it that the next reload, whoever asks for it, changes nothing of what commits wait for.
+fn keep_contract(ctx: &Context<'_>, server: &Server) -> Step<()> {
+    // What is in force is in force until the next reload, and stays in force. A primary's agent that was ended after it had written
     // another contract, and before the server read that, leaves one that the next reload, whoever asks for it, would put in force.
+    // One that it has read and does not have is overridden by somebody, who may take that back.
     let contract = &server.state.sync_names;
-    let written = written_contract(ctx)?;
-    let is_lost = match &written {
+    let path = ctx.tmp(REP_MODE_CONF);
+    let is_unread = written(&path).is_some_and(|at| server.state.conf_loaded < Some(at));
+    let is_lost = match written_contract(ctx)? {
         None => *contract != SyncNames::Nobody,
-        Some(written) => !server.state.in_recovery && written != contract,
+        Some(text) => {
+            is_unread
+                && ctx.promise() == Promise::Sync
+                && !server.state.in_recovery
+                && text != *contract
+        }
     };
     if ctx.is_promotable() && is_lost {
         say!(
@@ -394,9 +411,6 @@ pub(super) fn mend(ctx: &Context<'_>, server: &Server) -> Step<()> {
             contract = contract
         );
         write_contract(ctx, contract)?;
-    }
-    if added || is_gone {
-        server::reload(&server.running).map_err(failed)?;
     }
     Ok(())
 }

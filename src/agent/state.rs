@@ -65,6 +65,12 @@ pub(super) struct State {
     /// Since when too few standbys stream, or none is waited for; time since the machine started.
     #[serde(default)]
     pub(super) degraded_since: Option<Duration>,
+    /// Since when somebody else streams under a node's name; time since the machine started.
+    #[serde(default)]
+    pub(super) impostor_since: Option<Duration>,
+    /// The epoch that began when this primary was taken over from an agent without tickets.
+    #[serde(default)]
+    pub(super) taken_over: Option<u64>,
     /// Monitors in a row in which something failed.
     #[serde(default)]
     pub(super) failures: u32,
@@ -329,6 +335,8 @@ mod tests {
                 },
             }),
             degraded_since: since_boot,
+            impostor_since: since_boot,
+            taken_over: Some(u64::MAX),
             failures: 4,
             knows_degraded: true,
             last_words: BTreeMap::from([(

@@ -12,7 +12,7 @@ use crate::decide::contract::{
 };
 use crate::decide::eligibility::{Promise, shows_revocations};
 use crate::decide::health::{Degradation, degradation, is_worth_telling};
-use crate::decide::impostor::{Row, tell_apart};
+use crate::decide::impostor::{Known, Row, tell_apart};
 use crate::decide::marks::Grant;
 use crate::decide::silence;
 use crate::log::say;
@@ -187,24 +187,30 @@ impl Round<'_> {
     /// What people should know of.
     fn lasting_degradation(&mut self) -> Step<Option<Degradation>> {
         let now = boot_clock().map_err(failed)?.since_boot();
-        let Some(what) = self.degradation() else {
-            self.state.degraded_since = None;
-            return Ok(None);
-        };
-        let since = *self.state.degraded_since.get_or_insert(now);
-        let is_told = is_worth_telling(&what, now.saturating_sub(since));
-        Ok(is_told.then_some(what))
+        let impostor = self.impostors.first_key_value().map(|(name, address)| {
+            let (name, address) = (name.clone(), address.clone());
+            Degradation::Impostor { name, address }
+        });
+        let less = self.degradation();
+        let sync = self.ctx.promise() == Promise::Sync;
+        let mut told = None;
+        for (what, since) in [
+            (impostor.filter(|_| sync), &mut self.state.impostor_since),
+            (less, &mut self.state.degraded_since),
+        ] {
+            let Some(what) = what else {
+                *since = None;
+                continue;
+            };
+            let lasted = now.saturating_sub(*since.get_or_insert(now));
+            told = told.or(is_worth_telling(&what, lasted).then_some(what));
+        }
+        Ok(told)
     }
 
     fn degradation(&self) -> Option<Degradation> {
         if self.ctx.promise() == Promise::Async {
             return None;
-        }
-        if let Some((name, address)) = self.impostors.first_key_value() {
-            return Some(Degradation::Impostor {
-                name: name.clone(),
-                address: address.clone(),
-            });
         }
         let everybody = self.senders.keys().cloned().collect();
         let named = self.in_force.named(&everybody);
@@ -254,23 +260,35 @@ impl Round<'_> {
     fn look(&mut self, board: &Board<'_, '_>, session: &mut Session) -> Step<()> {
         let read = |e: SqlError| ready::refused(&e);
         let senders = views::senders(session).map_err(read)?;
+        let (record, nodes) = (
+            self.ctx.record(&board.view)?,
+            self.ctx.replicas(&board.view),
+        );
+        let record = record.as_ref();
         let rows: Vec<Row> = senders
             .iter()
             .map(|sender| Row {
                 name: sender.name.clone(),
-                streams: sender.state == SenderState::Streaming,
-                has_ticket: slots::has_ticket(self.ctx, sender.slot.as_deref()),
+                state: sender.state,
+                slot: slots::kind(
+                    self.ctx,
+                    &sender.name,
+                    sender.slot.as_deref(),
+                    record,
+                    &nodes,
+                ),
                 address: sender.address.clone(),
             })
             .collect();
-        let gives_tickets = slots::gives_tickets(self.ctx, self.ctx.record(&board.view)?.as_ref());
-        let nodes: BTreeSet<StandbyName> = self
-            .ctx
-            .peers(&board.view)
-            .iter()
-            .map(|node| node.lower().to_owned())
-            .collect();
-        let told = tell_apart(&rows, |name| gives_tickets && nodes.contains(name));
+        let gives_tickets = slots::gives_tickets(self.ctx, record);
+        let was_taken_over = self.state.taken_over.is_some()
+            && self.state.taken_over == record.and_then(|r| r.epoch);
+        let known = |name: &StandbyName| match nodes.iter().any(|node| node.lower() == name) {
+            true if gives_tickets && was_taken_over => Known::Soon,
+            true if gives_tickets => Known::ByTicket,
+            _ => Known::ByName,
+        };
+        let told = tell_apart(&rows, known);
         let mut senders: Vec<Option<Sender>> = senders.into_iter().map(Some).collect();
         self.senders = told
             .of

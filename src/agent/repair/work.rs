@@ -378,7 +378,7 @@ impl<'a> Repair<'a> {
         let Postmaster::Running(_) = ctx.postmaster()? else {
             return Ok(());
         };
-        if !ctx.pgdata().join("standby.signal").exists() {
+        if !standby::is_standby(ctx)? {
             return Err(Trouble::Final(
                 "the server runs as a primary: it is not touched".to_owned(),
             ));

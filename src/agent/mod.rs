@@ -1,6 +1,7 @@
 //! The OCF actions, one file each: observe, decide, log, apply.
 
 mod address;
+mod archive;
 mod attempt;
 mod care;
 mod context;

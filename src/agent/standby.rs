@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::decide::contract::at_start;
+use crate::decide::recovery_command::Command;
 use crate::log::say;
 use crate::model::sync_names::SyncNames;
 use crate::ocf::{OcfCode, Outcome};
@@ -261,10 +262,27 @@ fn recovery_conf(ctx: &Context<'_>, follow: &Follow) -> String {
         Follow::Nobody => set("primary_conninfo", ""),
     }
     set("recovery_target_timeline", "latest");
+    let restore = match (follow, &p.restore_command) {
+        // Nor from the archive, also where it is the operator's own setting that comes before this. From PostgreSQL 14 on a reload is enough.
+        (Follow::Nobody, _) => Some(String::new()),
+        (Follow::Primary { .. }, given) => given
+            .as_deref()
+            .map(|command| Command::RestoreCommand.guarded(command)),
+    };
+    let at_end = p.recovery_end_command.as_deref();
     for (name, value) in [
-        ("restore_command", &p.restore_command),
-        ("archive_cleanup_command", &p.archive_cleanup_command),
-        ("recovery_end_command", &p.recovery_end_command),
+        ("restore_command", restore.as_ref()),
+        // Its failure ends nothing.
+        (
+            "archive_cleanup_command",
+            p.archive_cleanup_command.as_ref(),
+        ),
+        (
+            "recovery_end_command",
+            at_end
+                .map(|command| Command::RecoveryEndCommand.guarded(command))
+                .as_ref(),
+        ),
     ] {
         if let Some(value) = value {
             set(name, value);
@@ -272,7 +290,7 @@ fn recovery_conf(ctx: &Context<'_>, follow: &Follow) -> String {
     }
     // After a failover commits wait until a standby has found the new primary; PostgreSQL's own
     // 5 s would be most of the outage. An archive is not asked that often for nothing.
-    if p.restore_command.is_none() {
+    if restore.is_none_or(|command| command.is_empty()) {
         set("wal_retrieve_retry_interval", "500ms");
     }
     text

@@ -27,7 +27,7 @@ use super::ready::Server;
 use super::record::Board;
 use super::standby::{self, Follow};
 use super::state::State;
-use super::{Step, failed, promote, reach, slots};
+use super::{Step, archive, failed, promote, reach, slots};
 
 /// The first version whose standbys can be told to stop receiving without a restart.
 pub(super) const RELOADS_CONNINFO: u32 = 13;
@@ -142,6 +142,7 @@ pub(super) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<St
     if !is_detached || server.state.receiver.is_some() {
         stop_receiving(ctx, server)?;
     }
+    archive::end_fetching(ctx, &server.running);
     point!(StatementAlone);
     if let Some(obstacle) = reach::make_way(ctx, server)? {
         say!(WARN, "nothing is stated", reason = obstacle);

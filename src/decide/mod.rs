@@ -22,6 +22,7 @@ pub mod observed;
 pub mod promote;
 pub mod proof;
 pub mod recovery;
+pub mod recovery_command;
 pub mod repair;
 pub mod repair_refusal;
 pub mod replay;

@@ -2,6 +2,7 @@
 //! on disk. The real executable and a real PostgreSQL run in hosts of the lab, without a cluster.
 
 mod advice;
+mod archive;
 mod bad_input;
 mod field;
 mod follower;
@@ -70,6 +71,8 @@ fn main() -> ExitCode {
         field::a_follower_that_nobody_can_ask_is_still_a_follower,
         recovers::a_second_stop_in_one_boot_is_no_hang_since_the_first,
         recovers::a_recovery_in_place_is_left_to_its_end,
+        archive::a_command_that_fails_as_none_should_ends_no_server,
+        archive::a_command_that_is_ended_is_a_file_that_is_not_there,
         meddled::a_directory_that_is_removed_is_made_again,
         meddled::what_is_set_behind_the_agents_lines_is_refused,
         meddled::what_makes_a_commit_worth_less_is_seen,

@@ -9,6 +9,7 @@ mod contract;
 mod demote;
 mod election;
 mod follow;
+mod in_force;
 mod lease;
 mod lease_length;
 mod lingering;

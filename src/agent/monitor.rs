@@ -30,8 +30,8 @@ use super::spread::{self, Wanted};
 use super::standby::{self, Follow};
 use super::state::State;
 use super::{
-    Step, attempt, election, failed, promotion_record, reach, recovery, repair, slots, statement,
-    stop, unseen, watched,
+    Step, attempt, election, failed, in_force, promotion_record, reach, recovery, repair, slots,
+    statement, stop, unseen, watched,
 };
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
@@ -82,8 +82,9 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     } else {
         recovery::forget(ctx);
         standby::mend(ctx, &server)
-            .and_then(|()| standby::load_what_is_written(ctx, &mut server))
-            .and_then(|()| standby::is_in_force(ctx, &server))
+            .and_then(|()| in_force::load_what_is_written(ctx, &mut server))
+            .and_then(|()| in_force::is_readable(ctx, &server))
+            .and_then(|()| in_force::is_in_force(ctx, &server))
     };
     // Not on a standby: what writes, or names a table that has not arrived yet, fails there.
     // Nor in another database or as another user than it was written for.
@@ -426,7 +427,7 @@ pub(super) fn stand_for_election(
     let ctx = board.ctx;
     board.set_status(&ctx.me, NodeStatus::Alone)?;
     // A start looks at it, too, but does not wait for a server that recovers.
-    if let Some(problem) = standby::overridden(ctx, &server.state.sync_names)? {
+    if let Some(problem) = in_force::overridden(ctx, &server.state.sync_names)? {
         say!(WARN, "this node may not be promoted", reason = problem);
         return board.set_score(&ctx.me, Score::Never);
     }

@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::decide::contract::at_start;
 use crate::decide::recovery_command::Command;
@@ -13,12 +12,9 @@ use crate::log::say;
 use crate::model::sync_names::SyncNames;
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
-use crate::postgres::config::ConfigError;
 use crate::postgres::owner::as_owner;
 use crate::postgres::server::Launch;
-use crate::postgres::{config, files, reach, reading, server, views};
-use crate::sys::poll_until;
-use crate::timing;
+use crate::postgres::{config, files, reach, reading, server};
 use crate::trial::point;
 
 use super::context::Context;
@@ -126,107 +122,6 @@ pub(super) fn renew_contract(board: &Board<'_, '_>, server: &Server) -> Step<()>
     write_contract(board.ctx, &contract)?;
     point!(RenewConf);
     server::reload(&server.running).map_err(failed)
-}
-
-/// Has a standby read what was written for it. An agent that was killed between the two left it undone, and to all that look at the
-/// files it seems done: nobody would be followed, or the contract would be taken for one that somebody overrides.
-pub(super) fn load_what_is_written(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
-    let Some(loaded) = server
-        .state
-        .conf_loaded
-        .filter(|_| server.state.in_recovery)
-    else {
-        return Ok(());
-    };
-    // A time that is yet to come says nothing: the clock was set back.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "it is held against the times of files, which are of the same clock"
-    )]
-    let now = since_1970(SystemTime::now());
-    let is_news = |at: &Duration| *at >= loaded && Some(*at) <= now;
-    if !files(ctx)
-        .iter()
-        .filter_map(|f| written(f))
-        .any(|at| is_news(&at))
-    {
-        return Ok(());
-    }
-    say!(INFO, "the server has not read what was written for it");
-    server::reload(&server.running).map_err(failed)?;
-    let deadline = ctx.deadline.min(timing::REPLAY_WAIT);
-    poll_until(deadline, timing::READY_POLL, || {
-        // A new session has what the postmaster has.
-        let mut session = ctx.connect(&server.running).ok()?;
-        server.state = views::server_state(&mut session).ok()?;
-        (server.state.conf_loaded > Some(loaded)).then_some(())
-    });
-    Ok(())
-}
-
-fn since_1970(at: SystemTime) -> Option<Duration> {
-    at.duration_since(UNIX_EPOCH).ok()
-}
-
-/// When a file was written.
-fn written(path: &Path) -> Option<Duration> {
-    let at = fs::symlink_metadata(path).and_then(|file| file.modified());
-    since_1970(at.ok()?)
-}
-
-/// Holds a standby that has read what was written for it to that: by what comes behind the include lines it may stream from whom it should not,
-/// or from nobody, or stay on a timeline that was left.
-pub(super) fn is_in_force(ctx: &Context<'_>, server: &Server) -> Step<()> {
-    let (state, path) = (&server.state, ctx.tmp(RECOVERY_CONF));
-    let has_read = written(&path).is_some_and(|at| state.conf_loaded > Some(at));
-    if !ctx.params.rep_mode.is_replicated() || !state.in_recovery || !has_read {
-        return Ok(());
-    }
-    let contents = as_owner(&ctx.owner, || config::read(&path, &[])).map_err(failed)?;
-    let contents = contents.map_err(failed)?;
-    for (name, in_force) in [
-        ("primary_slot_name", &state.slot),
-        ("recovery_target_timeline", &state.target_timeline),
-    ] {
-        // What the agent leaves unset is the operator's to set.
-        let Some(set) = contents.settings.iter().rfind(|s| s.name == name) else {
-            continue;
-        };
-        let written = &set.value;
-        if written != in_force {
-            return Err(failed(format!(
-                "{name} is '{in_force}' and not '{written}' as the agent set it: something behind its include lines, or start_opt, overrides it; \
-                 see pg_settings.sourcefile, and remove it"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// What keeps the contract that the agent has written from being in force, where the server waits for `in_force`. Such a server
-/// would break R1 as a primary.
-pub(super) fn overridden(ctx: &Context<'_>, in_force: &SyncNames) -> Step<Option<String>> {
-    let path = ctx.tmp(REP_MODE_CONF);
-    let contents = as_owner(&ctx.owner, || config::read(&path, &[])).map_err(failed)?;
-    let contents = match contents {
-        Ok(contents) => contents,
-        // Removed by somebody while the server runs: there is nothing to hold it against until the next start.
-        Err(ConfigError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(None);
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    let mut settings = contents.settings.iter();
-    let written = settings.rfind(|s| s.name == "synchronous_standby_names");
-    let written: SyncNames = match written {
-        Some(setting) => setting.value.parse().map_err(failed)?,
-        None => SyncNames::Nobody,
-    };
-    Ok((written != *in_force).then(|| {
-        format!(
-            "synchronous_standby_names is '{in_force}' and not '{written}' as the agent set it: something after its include lines, or start_opt, overrides it; see pg_settings.sourcefile"
-        )
-    }))
 }
 
 /// A server that was started as a standby and never promoted. PostgreSQL removes the file when it is promoted, so this also holds for

@@ -27,7 +27,7 @@ use super::ready::Server;
 use super::record::Board;
 use super::standby::{self, Follow};
 use super::state::State;
-use super::{Step, archive, failed, promote, reach, slots};
+use super::{Step, archive, failed, in_force, promote, reach, slots};
 
 /// The first version whose standbys can be told to stop receiving without a restart.
 pub(super) const RELOADS_CONNINFO: u32 = 13;
@@ -190,7 +190,10 @@ fn stop_receiving(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
             });
             match looked {
                 Ok((follows, _)) if !follows.is_empty() => {
-                    last = "primary_conninfo is still set".to_owned();
+                    last =
+                        "primary_conninfo is still set: ALTER SYSTEM, or what comes behind the agent's include lines, overrides its own; \
+                         see pg_settings.sourcefile"
+                            .to_owned();
                     None
                 }
                 Ok((_, state)) => match &state.receiver {
@@ -211,6 +214,10 @@ fn stop_receiving(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
         },
     );
     server.state = state.ok_or_else(|| {
+        // The true cause may be quite another line.
+        if let Some(why) = in_force::refused(ctx, &server.running) {
+            last = why;
+        }
         failed(format!(
             "this standby did not stop receiving from the old primary: {last}"
         ))

@@ -336,6 +336,23 @@ pub fn settings<'a>(
     rows.iter().filter_map(|row| one(row).transpose()).collect()
 }
 
+/// The first line for which the server takes nothing of its files when it reads them again. Only its owner may ask. What needs a restart
+/// to be applied, or is no value of its setting, is left out: that keeps nothing else from being applied.
+///
+/// Source: PostgreSQL, `guc-file.l`.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn refused_line(session: &mut Session) -> Result<Option<String>, SqlError> {
+    const QUERY: &str = "SELECT concat_ws(': ', concat(sourcefile, ' line ', sourceline), name, error) FROM pg_file_settings \
+        WHERE error <> 'setting could not be applied' ORDER BY seqno LIMIT 1";
+    let rows = session.rows(QUERY)?;
+    Ok(rows
+        .into_iter()
+        .next()
+        .and_then(|row| row.into_iter().next().flatten()))
+}
+
 /// What a standby's replay waits for, and whose sessions there are.
 ///
 /// # Errors

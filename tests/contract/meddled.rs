@@ -145,6 +145,38 @@ pub(crate) fn what_is_set_behind_the_agents_lines_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// One wrong line, and the server takes nothing of any file when it is told to read them again. It runs on, and nobody can change anything.
+pub(crate) fn a_configuration_that_the_server_refuses_is_told() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let agent = site.follower();
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    let pid = postmaster(&site);
+    let clean = site.host().read_file(CONFIG)?;
+    let put = |text: &str| site.host().write_file(CONFIG, text, "postgres", "600");
+    let place = format!("{CONFIG} line {}", clean.lines().count() + 1);
+    for (line, word) in [
+        ("max_connection = 200", "max_connection"),
+        ("work_mem = 4MB 8MB", "syntax error"),
+        ("include 'nowhere.conf'", "nowhere.conf"),
+    ] {
+        put(&format!("{clean}\n{line}\n"))?;
+        site.postgres().sql("select pg_reload_conf()")?;
+        agent.gives("monitor", 0).says(&["correct", &place, word]);
+        // Also where the agent itself has something to be read.
+        site.sh(&format!("touch {TMPDIR}/recovery.conf"))?;
+        agent.gives("monitor", 0).says(&["correct", &place, word]);
+    }
+    put(&clean)?;
+    agent.gives("monitor", 0);
+    let well = agent.gives("monitor", 0);
+    assert!(!well.stderr().contains("ocf-exit-reason"), "{well}");
+    assert_eq!(postmaster(&site), pid);
+    agent.gives("stop", 0);
+    Ok(())
+}
+
 /// As the primary's one query asks it.
 pub(crate) fn what_makes_a_commit_worth_less_is_seen() -> Result<()> {
     use expgsql::decide::worth::{parse, told};

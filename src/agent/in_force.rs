@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::decide::replay::Obstacle;
 use crate::log::say;
 use crate::model::sync_names::SyncNames;
 use crate::postgres::config::{ConfigError, Contents};
@@ -19,6 +20,7 @@ use super::ready::Server;
 use super::standby::{RECOVERY_CONF, REP_MODE_CONF, files};
 use super::{Step, failed};
 
+const CONNINFO: &str = "primary_conninfo";
 const SYNC_NAMES: &str = "synchronous_standby_names";
 
 /// Has a standby read what was written for it. An agent that was killed between the two left it undone, and to all that look at the
@@ -131,7 +133,26 @@ pub(super) fn is_in_force(ctx: &Context<'_>, server: &Server) -> Step<()> {
             )));
         }
     }
-    Ok(())
+    taken_over(ctx, server)?.map_or(Ok(()), |obstacle| Err(failed(obstacle)))
+}
+
+/// What keeps a standby from being promoted because a setting is not the agent's any more: it could not be told to stop receiving, or would
+/// wait for others than it should. A value may hold a password, and is not shown.
+pub(super) fn taken_over(ctx: &Context<'_>, server: &Server) -> Step<Option<Obstacle>> {
+    let overridden = |name: &str| Ok(Some(Obstacle::Overridden(name.to_owned())));
+    if let Some(in_force) = &server.state.conninfo
+        && let Some(contents) = read_by(ctx, server, RECOVERY_CONF)?
+        && value(&contents, CONNINFO).is_some_and(|written| written != in_force.reveal())
+    {
+        return overridden(CONNINFO);
+    }
+    if ctx.is_promotable()
+        && let Some(contents) = read_by(ctx, server, REP_MODE_CONF)?
+        && contract(&contents)? != server.state.sync_names
+    {
+        return overridden(SYNC_NAMES);
+    }
+    Ok(None)
 }
 
 /// A file of the agent's that this server, a standby, has read since it was written.

@@ -324,9 +324,12 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
     ok
 }
 
-/// What keeps this standby from replaying all it has, and so from being promoted. The others are told.
+/// What keeps this standby from replaying all it has, or from being told what to do, and so from being promoted. The others are told.
 fn held_replay(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<Obstacle>> {
-    let held = reach::held(board.ctx, server)?;
+    let mut held = reach::held(board.ctx, server)?;
+    if held.is_none() {
+        held = in_force::taken_over(board.ctx, server)?;
+    }
     reach::publish(board, held.as_ref())?;
     Ok(held)
 }

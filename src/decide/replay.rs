@@ -31,6 +31,8 @@ pub enum Obstacle {
     TooSmall(TooSmall),
     /// Somebody called `pg_wal_replay_pause()`.
     Paused,
+    /// A setting of the agent's is somebody else's: the standby can't be told to stop receiving, or whom to wait for.
+    Overridden(String),
 }
 
 impl Obstacle {
@@ -38,7 +40,7 @@ impl Obstacle {
     #[must_use]
     pub fn word(&self) -> &str {
         match self {
-            Self::Target(name) => name,
+            Self::Target(name) | Self::Overridden(name) => name,
             Self::TooSmall(setting) => &setting.name,
             Self::Paused => PAUSED,
         }
@@ -46,6 +48,9 @@ impl Obstacle {
 }
 
 const PAUSED: &str = "paused";
+
+/// The settings of [`Obstacle::Overridden`].
+const OWN: [&str; 2] = ["primary_conninfo", "synchronous_standby_names"];
 
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,6 +62,11 @@ impl fmt::Display for Obstacle {
             Self::TooSmall(TooSmall { name, here, needed }) => write!(
                 f,
                 "replay is paused until this server is restarted: {name}={here} here, {needed} on the primary"
+            ),
+            Self::Overridden(name) => write!(
+                f,
+                "{name} is not as the agent set it, and this standby could not be promoted: ALTER SYSTEM, what comes behind its include lines, \
+                 or start_opt overrides it; see pg_settings.sourcefile, and remove it"
             ),
             Self::Paused => {
                 f.write_str("replay is paused: run SELECT pg_wal_replay_resume() on this server")
@@ -73,6 +83,9 @@ pub fn in_words(word: &str) -> String {
         target if target.starts_with("recovery_target") => {
             format!("{target} is set there: a promotion would drop the WAL behind that point")
         }
+        own if OWN.contains(&own) => {
+            format!("{own} is overridden there: that server could not be promoted")
+        }
         setting => format!("its replay is paused: {setting} is smaller there than on the primary"),
     }
 }
@@ -85,6 +98,9 @@ pub fn remedy(word: &str) -> String {
         target if target.starts_with("recovery_target") => {
             format!("remove {target} from that server's configuration, and restart the server")
         }
+        own if OWN.contains(&own) => format!(
+            "ALTER SYSTEM RESET {own} on that server, or remove it where pg_settings.sourcefile says, and reload"
+        ),
         setting => format!("set {setting} there as on the primary, and restart the server"),
     }
 }
@@ -266,11 +282,16 @@ mod tests {
             Obstacle::Target("recovery_target_time".to_owned()),
             Obstacle::TooSmall(setting()),
             Obstacle::Paused,
+            Obstacle::Overridden(OWN[0].to_owned()),
+            Obstacle::Overridden(OWN[1].to_owned()),
         ] {
             let word = obstacle.word();
             assert!(!word.contains(' '), "{word}");
             assert!(word == PAUSED || in_words(word).contains(word), "{word}");
             assert!(!remedy(word).is_empty());
+            let is_own = matches!(obstacle, Obstacle::Overridden(_));
+            assert_eq!(in_words(word).contains("overridden"), is_own, "{word}");
+            assert_eq!(remedy(word).contains("RESET"), is_own, "{word}");
         }
     }
 }

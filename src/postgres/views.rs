@@ -13,6 +13,7 @@ use crate::model::sync_names::StandbyName;
 use crate::model::sync_names::SyncNames;
 use crate::model::timeline::TimelineId;
 use crate::model::version::Version;
+use crate::params::Secret;
 use crate::postgres::session::{Row, Session, SqlError, literal};
 
 /// Role and positions of a running server.
@@ -45,6 +46,9 @@ pub struct ServerState {
     pub target_timeline: String,
     /// Primary: what makes a commit worth less; `None`: that is not understood.
     pub weak: Option<Vec<Weak>>,
+    /// `primary_conninfo` in force. `None`: a primary; this user may not see it; or it has other characters than ASCII's, which
+    /// are others in another encoding.
+    pub conninfo: Option<Secret>,
 }
 
 /// The WAL receiver process of a standby.
@@ -116,13 +120,16 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         (extract(epoch FROM pg_conf_load_time()) * 1000000)::bigint, \
         current_setting('primary_slot_name'), \
         current_setting('recovery_target_timeline'), \
-        CASE WHEN NOT pg_is_in_recovery() THEN {weak} END \
+        CASE WHEN NOT pg_is_in_recovery() THEN {weak} END, \
+        CASE WHEN pg_is_in_recovery() AND pg_has_role('pg_read_all_settings', 'USAGE') \
+             THEN CASE WHEN current_setting('primary_conninfo') COLLATE \"C\" ~ '^[ -~]*$' \
+                       THEN current_setting('primary_conninfo') END END \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(&QUERY.replace("{weak}", WEAK))?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 16)
-        .ok_or_else(|| unexpected(QUERY, "not one row of sixteen columns"))?;
+        .filter(|row| row.len() == 17)
+        .ok_or_else(|| unexpected(QUERY, "not one row of seventeen columns"))?;
     let text = |i: usize| row[i].as_deref();
     let in_recovery = text(0) == Some("t");
     let has_replayed_all = text(4).is_some_and(waits_for_more);
@@ -155,6 +162,7 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         slot: text(13).unwrap_or_default().to_owned(),
         target_timeline: text(14).unwrap_or_default().to_owned(),
         weak: worth::parse(text(15).unwrap_or_default()),
+        conninfo: text(16).map(Secret::new),
     })
 }
 

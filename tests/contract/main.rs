@@ -75,6 +75,7 @@ fn main() -> ExitCode {
         archive::a_command_that_is_ended_is_a_file_that_is_not_there,
         meddled::a_directory_that_is_removed_is_made_again,
         meddled::what_is_set_behind_the_agents_lines_is_refused,
+        meddled::what_is_set_over_the_agents_settings_is_told,
         meddled::a_configuration_that_the_server_refuses_is_told,
         meddled::what_makes_a_commit_worth_less_is_seen,
         secrets::no_secret_is_shown_to_others,

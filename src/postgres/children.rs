@@ -77,14 +77,14 @@ impl Processes {
         self.children.get(&pid).map_or(&[], Vec::as_slice)
     }
 
-    /// Every process below `pid` behind its parent, parents first.
+    /// Every process below `pid`, parents first.
     #[must_use]
-    pub fn below(&self, pid: i32) -> Vec<(i32, i32)> {
-        let mut found: Vec<(i32, i32)> = Vec::new();
+    pub fn below(&self, pid: i32) -> Vec<i32> {
+        let mut found = Vec::new();
         let mut parents = vec![pid];
         while let Some(parent) = parents.pop() {
             for &child in self.children(parent) {
-                found.push((parent, child));
+                found.push(child);
                 parents.push(child);
             }
         }

@@ -33,11 +33,14 @@ pub fn end(
             Some(Blow::Term) => Signal::SIGTERM,
             Some(Blow::Kill) => Signal::SIGKILL,
         };
-        // The youngest first: whose parent is gone is nobody's child any more.
+        let below = processes.below(guard).into_iter();
+        let below: Vec<_> = below.map(|pid| (pid, children::started(pid))).collect();
         let mut is_sent = false;
-        for (parent, pid) in processes.below(guard).into_iter().rev() {
+        // Parents first: a shell whose program was ended would go on, and might end well. Whose parent is gone is nobody's child any
+        // more, so when it was begun tells which process it is.
+        for (pid, since) in below {
             let sent = signal_if(pid, signal, |process| {
-                Ok(process.runs_as(account)? && process.is_child_of(parent)?)
+                Ok(process.runs_as(account)? && since.is_some() && children::started(pid) == since)
             })?;
             is_sent |= sent == Sent::Sent;
         }
@@ -131,7 +134,7 @@ mod tests {
             assert_eq!(ended, [Command::RecoveryEndCommand], "{text}");
             assert_eq!(shell.wait().unwrap().code(), Some(1), "{text}");
             wait_for("all of it is gone", || {
-                let mut pids = below.iter().map(|(_, pid)| *pid);
+                let mut pids = below.iter().copied();
                 pids.all(|pid| children::state(pid).is_none_or(|state| state == 'Z'))
             });
         }

@@ -1,6 +1,7 @@
 //! The OCF actions, one file each: observe, decide, log, apply.
 
 mod address;
+mod archive;
 mod attempt;
 mod care;
 mod context;
@@ -8,6 +9,7 @@ mod contract;
 mod demote;
 mod election;
 mod follow;
+mod in_force;
 mod lease;
 mod lease_length;
 mod lingering;

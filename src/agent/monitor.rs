@@ -30,8 +30,8 @@ use super::spread::{self, Wanted};
 use super::standby::{self, Follow};
 use super::state::State;
 use super::{
-    Step, attempt, election, failed, obituary, places, promotion_record, reach, recovery, repair,
-    slots, statement, stop, unseen, watched,
+    Step, attempt, election, failed, in_force, obituary, places, promotion_record, reach, recovery,
+    repair, slots, statement, stop, unseen, watched,
 };
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
@@ -79,8 +79,9 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     } else {
         recovery::forget(ctx);
         standby::mend(ctx, &server)
-            .and_then(|()| standby::load_what_is_written(ctx, &mut server))
-            .and_then(|()| standby::is_in_force(ctx, &server))
+            .and_then(|()| in_force::load_what_is_written(ctx, &mut server))
+            .and_then(|()| in_force::is_readable(ctx, &server))
+            .and_then(|()| in_force::is_in_force(ctx, &server))
     };
     // Not on a standby: what writes, or names a table that has not arrived yet, fails there.
     // Nor in another database or as another user than it was written for.
@@ -341,12 +342,16 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
     ok
 }
 
-/// What keeps this standby from replaying all it has, or would make a poor primary of it; it is not granted then. The others are told.
+/// What keeps this standby from replaying all it has, or from being told what to do, or would make a poor primary of it; it is not granted
+/// then. The others are told.
 fn held_replay(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<Obstacle>> {
-    let held = match reach::held(board.ctx, server)? {
-        Some(held) => Some(held),
-        None => reach::is_unfit(board.ctx, server)?,
-    };
+    let mut held = reach::held(board.ctx, server)?;
+    if held.is_none() {
+        held = in_force::taken_over(board.ctx, server)?;
+    }
+    if held.is_none() {
+        held = reach::is_unfit(board.ctx, server)?;
+    }
     reach::publish(board, held.as_ref())?;
     Ok(held)
 }
@@ -447,7 +452,7 @@ pub(super) fn stand_for_election(
     let ctx = board.ctx;
     board.set_status(&ctx.me, NodeStatus::Alone)?;
     // A start looks at it, too, but does not wait for a server that recovers.
-    if let Some(problem) = standby::overridden(ctx, &server.state.sync_names)? {
+    if let Some(problem) = in_force::overridden(ctx, &server.state.sync_names)? {
         say!(WARN, "this node may not be promoted", reason = problem);
         return board.set_score(&ctx.me, Score::Never);
     }

@@ -25,7 +25,7 @@ use super::promotion_record::{self, correct_record, next_record, take_over};
 use super::ready::{self, Server};
 use super::record::Board;
 use super::state::State;
-use super::{Step, attempt, election, failed, reach, slots, standby, start, statement, stop};
+use super::{Step, attempt, election, failed, in_force, reach, slots, start, statement, stop};
 
 pub(super) fn promote(ctx: &Context<'_>) -> Step<Outcome> {
     let outcome = try_promote(ctx);
@@ -209,7 +209,7 @@ fn restart_repeats(ctx: &Context<'_>, server: &mut Server) -> Step<Option<u64>> 
 
 /// R1: what commits will wait for must be what the agent has set. A setting that was just written may take a moment.
 fn overridden(ctx: &Context<'_>, server: &mut Server) -> Step<Option<String>> {
-    let mut last = standby::overridden(ctx, &server.state.sync_names)?;
+    let mut last = in_force::overridden(ctx, &server.state.sync_names)?;
     if last.is_none() {
         return Ok(None);
     }
@@ -221,11 +221,12 @@ fn overridden(ctx: &Context<'_>, server: &mut Server) -> Step<Option<String>> {
             // A new session has what the postmaster has.
             let mut session = ctx.connect(&server.running).ok()?;
             server.state = views::server_state(&mut session).ok()?;
-            last = standby::overridden(ctx, &server.state.sync_names).ok()?;
+            last = in_force::overridden(ctx, &server.state.sync_names).ok()?;
             last.is_none().then_some(())
         },
     );
-    Ok(last)
+    // The true cause may be quite another line.
+    Ok(last.map(|last| in_force::refused(ctx, &server.running).unwrap_or(last)))
 }
 
 /// A fact for the log, or that there is none.

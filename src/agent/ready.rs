@@ -11,7 +11,7 @@ use crate::sys::{Deadline, poll_until};
 use crate::timing;
 
 use super::context::Context;
-use super::{Step, failed, obituary, reach, recovery, unseen};
+use super::{Step, archive, failed, obituary, reach, recovery, unseen};
 
 /// A server that answers.
 pub(super) struct Server {
@@ -68,10 +68,12 @@ pub(super) fn wait_promoted(
     mut look_after: impl FnMut() -> Step<()>,
 ) -> Step<Option<Server>> {
     const PRIMARY: &str = "a primary";
+    let half = ctx.deadline.remaining() / 2;
     let mut look = Deadline::after(timing::QUERIES_IN_THE_WAY);
     let mut is_promoted = |state: &ServerState| {
         if state.in_recovery && look.is_past() {
             reach::end_queries_in_the_way(ctx);
+            archive::end_what_holds_up(ctx, half);
             look = Deadline::after(timing::QUERIES_IN_THE_WAY);
         }
         !state.in_recovery

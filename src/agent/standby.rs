@@ -5,27 +5,23 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::decide::contract::at_start;
-use crate::decide::eligibility::Promise;
 use crate::decide::recovery::Phase;
+use crate::decide::recovery_command::Command;
 use crate::log::say;
 use crate::model::sync_names::SyncNames;
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
-use crate::postgres::config::ConfigError;
 use crate::postgres::owner::as_owner;
 use crate::postgres::server::Launch;
-use crate::postgres::{config, control, files, process, reach, reading, server, views};
-use crate::sys::poll_until;
-use crate::timing;
+use crate::postgres::{config, control, files, process, reach, reading, server};
 use crate::trial::point;
 
 use super::context::Context;
 use super::ready::Server;
 use super::record::Board;
-use super::{Step, failed, minimums, obituary, own_dir, slots};
+use super::{Step, failed, in_force, minimums, obituary, own_dir, slots};
 
 /// Files under tmpdir that postgresql.conf includes. The names are the older agents', so that
 /// their include lines go on working.
@@ -129,114 +125,6 @@ pub(super) fn renew_contract(board: &Board<'_, '_>, server: &Server) -> Step<()>
     server::reload(&server.running).map_err(failed)
 }
 
-/// Has a standby read what was written for it. An agent that was killed between the two left it undone, and to all that look at the
-/// files it seems done: nobody would be followed, or the contract would be taken for one that somebody overrides.
-pub(super) fn load_what_is_written(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
-    let Some(loaded) = server
-        .state
-        .conf_loaded
-        .filter(|_| server.state.in_recovery)
-    else {
-        return Ok(());
-    };
-    // A time that is yet to come says nothing: the clock was set back.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "it is held against the times of files, which are of the same clock"
-    )]
-    let now = since_1970(SystemTime::now());
-    let is_news = |at: &Duration| *at >= loaded && Some(*at) <= now;
-    if !files(ctx)
-        .iter()
-        .filter_map(|f| written(f))
-        .any(|at| is_news(&at))
-    {
-        return Ok(());
-    }
-    say!(INFO, "the server has not read what was written for it");
-    server::reload(&server.running).map_err(failed)?;
-    let deadline = ctx.deadline.min(timing::REPLAY_WAIT);
-    poll_until(deadline, timing::READY_POLL, || {
-        // A new session has what the postmaster has.
-        let mut session = ctx.connect(&server.running).ok()?;
-        server.state = views::server_state(&mut session).ok()?;
-        (server.state.conf_loaded > Some(loaded)).then_some(())
-    });
-    Ok(())
-}
-
-fn since_1970(at: SystemTime) -> Option<Duration> {
-    at.duration_since(UNIX_EPOCH).ok()
-}
-
-/// When a file was written.
-fn written(path: &Path) -> Option<Duration> {
-    let at = fs::symlink_metadata(path).and_then(|file| file.modified());
-    since_1970(at.ok()?)
-}
-
-/// Holds a standby that has read what was written for it to that: by what comes behind the include lines it may stream from whom it should not,
-/// or from nobody, or stay on a timeline that was left.
-pub(super) fn is_in_force(ctx: &Context<'_>, server: &Server) -> Step<()> {
-    let (state, path) = (&server.state, ctx.tmp(RECOVERY_CONF));
-    let has_read = written(&path).is_some_and(|at| state.conf_loaded > Some(at));
-    if !ctx.params.rep_mode.is_replicated() || !state.in_recovery || !has_read {
-        return Ok(());
-    }
-    let contents = as_owner(&ctx.owner, || config::read(&path, &[])).map_err(failed)?;
-    let contents = contents.map_err(failed)?;
-    for (name, in_force) in [
-        ("primary_slot_name", &state.slot),
-        ("recovery_target_timeline", &state.target_timeline),
-    ] {
-        // What the agent leaves unset is the operator's to set.
-        let Some(set) = contents.settings.iter().rfind(|s| s.name == name) else {
-            continue;
-        };
-        let written = &set.value;
-        if written != in_force {
-            return Err(failed(format!(
-                "{name} is '{in_force}' and not '{written}' as the agent set it: something behind its include lines, or start_opt, overrides it; \
-                 see pg_settings.sourcefile, and remove it"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// What keeps the contract that the agent has written from being in force, where the server waits for `in_force`. Such a server
-/// would break R1 as a primary.
-pub(super) fn overridden(ctx: &Context<'_>, in_force: &SyncNames) -> Step<Option<String>> {
-    // Removed by somebody while the server runs: there is nothing to hold it against until the next start.
-    let Some(written) = written_contract(ctx)? else {
-        return Ok(None);
-    };
-    Ok((written != *in_force).then(|| {
-        format!(
-            "synchronous_standby_names is '{in_force}' and not '{written}' as the agent set it: something after its include lines, or start_opt, overrides it; see pg_settings.sourcefile"
-        )
-    }))
-}
-
-/// What rep_mode.conf says that commits wait for; `None`: it is gone.
-fn written_contract(ctx: &Context<'_>) -> Step<Option<SyncNames>> {
-    let path = ctx.tmp(REP_MODE_CONF);
-    let contents = as_owner(&ctx.owner, || config::read(&path, &[])).map_err(failed)?;
-    let contents = match contents {
-        Ok(contents) => contents,
-        Err(ConfigError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(None);
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    let mut settings = contents.settings.iter();
-    let written = settings.rfind(|s| s.name == "synchronous_standby_names");
-    Ok(Some(match written {
-        Some(setting) => setting.value.parse().map_err(failed)?,
-        None => SyncNames::Nobody,
-    }))
-}
-
 /// Whether the server that runs was started as a standby and never promoted, as far as its files say: this also holds for a server
 /// that nobody can ask. PostgreSQL removes standby.signal when it is promoted; but the file says what the next start will be, and
 /// somebody else may have put it into the directory of a primary that runs. Of that the control file knows.
@@ -298,10 +186,27 @@ fn recovery_conf(ctx: &Context<'_>, follow: &Follow) -> String {
         Follow::Nobody => set("primary_conninfo", ""),
     }
     set("recovery_target_timeline", "latest");
+    let restore = match (follow, &p.restore_command) {
+        // Nor from the archive, also where it is the operator's own setting that comes before this. From PostgreSQL 14 on a reload is enough.
+        (Follow::Nobody, _) => Some(String::new()),
+        (Follow::Primary { .. }, given) => given
+            .as_deref()
+            .map(|command| Command::RestoreCommand.guarded(command)),
+    };
+    let at_end = p.recovery_end_command.as_deref();
     for (name, value) in [
-        ("restore_command", &p.restore_command),
-        ("archive_cleanup_command", &p.archive_cleanup_command),
-        ("recovery_end_command", &p.recovery_end_command),
+        ("restore_command", restore.as_ref()),
+        // Its failure ends nothing.
+        (
+            "archive_cleanup_command",
+            p.archive_cleanup_command.as_ref(),
+        ),
+        (
+            "recovery_end_command",
+            at_end
+                .map(|command| Command::RecoveryEndCommand.guarded(command))
+                .as_ref(),
+        ),
     ] {
         if let Some(value) = value {
             set(name, value);
@@ -309,7 +214,7 @@ fn recovery_conf(ctx: &Context<'_>, follow: &Follow) -> String {
     }
     // After a failover commits wait until a standby has found the new primary; PostgreSQL's own
     // 5 s would be most of the outage. An archive is not asked that often for nothing.
-    if p.restore_command.is_none() {
+    if restore.is_none_or(|command| command.is_empty()) {
         set("wal_retrieve_retry_interval", "500ms");
     }
     text
@@ -379,40 +284,11 @@ pub(super) fn mend(ctx: &Context<'_>, server: &Server) -> Step<()> {
         );
         write_recovery(ctx, &follow)?;
     }
-    let kept = keep_contract(ctx, server);
+    let kept = in_force::keep_contract(ctx, server);
     if added || is_gone {
         server::reload(&server.running).map_err(failed)?;
     }
     kept
-}
-
-/// Sees to it that the next reload, whoever asks for it, changes nothing of what commits wait for.
-fn keep_contract(ctx: &Context<'_>, server: &Server) -> Step<()> {
-    // What is in force is in force until the next reload, and stays in force. A primary's agent that was ended after it had written
-    // another contract, and before the server read that, leaves one that the next reload, whoever asks for it, would put in force.
-    // One that it has read and does not have is overridden by somebody, who may take that back.
-    let contract = &server.state.sync_names;
-    let path = ctx.tmp(REP_MODE_CONF);
-    let is_unread = written(&path).is_some_and(|at| server.state.conf_loaded < Some(at));
-    let is_lost = match written_contract(ctx)? {
-        None => *contract != SyncNames::Nobody,
-        Some(text) => {
-            is_unread
-                && ctx.promise() == Promise::Sync
-                && !server.state.in_recovery
-                && text != *contract
-        }
-    };
-    if ctx.is_promotable() && is_lost {
-        say!(
-            WARN,
-            "did not say what commits wait for, and is written anew",
-            file = ctx.tmp(REP_MODE_CONF).display(),
-            contract = contract
-        );
-        write_contract(ctx, contract)?;
-    }
-    Ok(())
 }
 
 /// Adds the include lines to the server's configuration file, and says whether any was missing.

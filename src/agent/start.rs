@@ -20,7 +20,8 @@ use super::ready::{self, Server, Up};
 use super::record::Board;
 use super::standby::Follow;
 use super::{
-    Step, attempt, failed, monitor, recovery, repair, slots, standby, statement, stop, validate,
+    Step, attempt, failed, in_force, monitor, recovery, repair, slots, standby, statement, stop,
+    validate,
 };
 
 pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
@@ -192,11 +193,11 @@ fn ends_replay(target: &str) -> String {
 
 /// A server that runs by other rules than the agent's would break R1 when promoted.
 pub(super) fn check_what_is_in_force(ctx: &Context<'_>, mut server: Server) -> Step<Server> {
-    standby::load_what_is_written(ctx, &mut server)?;
+    in_force::load_what_is_written(ctx, &mut server)?;
     let problem = if server.state.in_recovery {
         let target = server.state.replay.target.as_deref();
         let target = target.filter(|_| !is_out!(TargetUnseen));
-        standby::overridden(ctx, &server.state.sync_names)?.or_else(|| target.map(ends_replay))
+        in_force::overridden(ctx, &server.state.sync_names)?.or_else(|| target.map(ends_replay))
     } else {
         Some("it came up as a primary although standby.signal was there".to_owned())
     };

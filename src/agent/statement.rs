@@ -27,7 +27,7 @@ use super::ready::Server;
 use super::record::Board;
 use super::standby::{self, Follow};
 use super::state::State;
-use super::{Step, failed, promote, reach, ready, slots};
+use super::{Step, archive, failed, in_force, promote, reach, ready, slots};
 
 /// The first version whose standbys can be told to stop receiving without a restart.
 pub(super) const RELOADS_CONNINFO: u32 = 13;
@@ -147,6 +147,7 @@ pub(super) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<St
     if !is_detached || server.state.receiver.is_some() {
         stop_receiving(ctx, server)?;
     }
+    archive::end_fetching(ctx, &server.running);
     point!(StatementAlone);
     if let Some(obstacle) = reach::make_way(ctx, server)? {
         say!(WARN, "nothing is stated", reason = obstacle);
@@ -194,7 +195,10 @@ fn stop_receiving(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
             });
             match looked {
                 Ok((follows, _)) if !follows.is_empty() => {
-                    last = "primary_conninfo is still set".to_owned();
+                    last =
+                        "primary_conninfo is still set: ALTER SYSTEM, or what comes behind the agent's include lines, overrides its own; \
+                         see pg_settings.sourcefile"
+                            .to_owned();
                     None
                 }
                 Ok((_, state)) => match &state.receiver {
@@ -215,6 +219,10 @@ fn stop_receiving(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
         },
     );
     server.state = state.ok_or_else(|| {
+        // The true cause may be quite another line.
+        if let Some(why) = in_force::refused(ctx, &server.running) {
+            last = why;
+        }
         failed(format!(
             "this standby did not stop receiving from the old primary: {last}"
         ))

@@ -24,6 +24,7 @@ pub mod promote;
 pub mod proof;
 pub mod reachable;
 pub mod recovery;
+pub mod recovery_command;
 pub mod repair;
 pub mod repair_refusal;
 pub mod replay;

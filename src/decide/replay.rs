@@ -39,6 +39,8 @@ pub enum Obstacle {
     NoSenders,
     /// What has to be noted before anything else for a promotion can't be noted; in words.
     NoNotes(String),
+    /// A setting of the agent's is somebody else's: the standby can't be told to stop receiving, or whom to wait for.
+    Overridden(String),
 }
 
 impl Obstacle {
@@ -46,7 +48,7 @@ impl Obstacle {
     #[must_use]
     pub fn word(&self) -> &str {
         match self {
-            Self::Target(name) => name,
+            Self::Target(name) | Self::Overridden(name) => name,
             Self::TooSmall(setting) => &setting.name,
             Self::Paused => PAUSED,
             Self::Unreachable(_) => UNREACHABLE,
@@ -61,6 +63,9 @@ const UNREACHABLE: &str = "unreachable";
 const NO_SENDERS: &str = "no_senders";
 const NO_NOTES: &str = "no_notes";
 
+/// The settings of [`Obstacle::Overridden`].
+const OWN: [&str; 2] = ["primary_conninfo", "synchronous_standby_names"];
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -71,6 +76,11 @@ impl fmt::Display for Obstacle {
             Self::TooSmall(TooSmall { name, here, needed }) => write!(
                 f,
                 "replay is paused until this server is restarted: {name}={here} here, {needed} on the primary"
+            ),
+            Self::Overridden(name) => write!(
+                f,
+                "{name} is not as the agent set it, and this standby could not be promoted: ALTER SYSTEM, what comes behind its include lines, \
+                 or start_opt overrides it; see pg_settings.sourcefile, and remove it"
             ),
             Self::Paused => {
                 f.write_str("replay is paused: run SELECT pg_wal_replay_resume() on this server")
@@ -98,6 +108,9 @@ pub fn in_words(word: &str) -> String {
         target if target.starts_with("recovery_target") => {
             format!("{target} is set there: a promotion would drop the WAL behind that point")
         }
+        own if OWN.contains(&own) => {
+            format!("{own} is overridden there: that server could not be promoted")
+        }
         setting => format!("its replay is paused: {setting} is smaller there than on the primary"),
     }
 }
@@ -115,6 +128,9 @@ pub fn remedy(word: &str) -> String {
         target if target.starts_with("recovery_target") => {
             format!("remove {target} from that server's configuration, and restart the server")
         }
+        own if OWN.contains(&own) => format!(
+            "ALTER SYSTEM RESET {own} on that server, or remove it where pg_settings.sourcefile says, and reload"
+        ),
         setting => format!("set {setting} there as on the primary, and restart the server"),
     }
 }
@@ -332,12 +348,17 @@ mod tests {
             Obstacle::Unreachable("localhost".to_owned()),
             Obstacle::NoSenders,
             Obstacle::NoNotes("tmpdir=/tmp: no room".to_owned()),
+            Obstacle::Overridden(OWN[0].to_owned()),
+            Obstacle::Overridden(OWN[1].to_owned()),
         ] {
             let word = obstacle.word();
             assert!(!word.contains(' '), "{word}");
             let is_own = [PAUSED, UNREACHABLE, NO_SENDERS, NO_NOTES].contains(&word);
             assert!(is_own || in_words(word).contains(word), "{word}");
             assert!(!remedy(word).is_empty());
+            let is_own = matches!(obstacle, Obstacle::Overridden(_));
+            assert_eq!(in_words(word).contains("overridden"), is_own, "{word}");
+            assert_eq!(remedy(word).contains("RESET"), is_own, "{word}");
         }
     }
 }

@@ -255,7 +255,8 @@ parameters! {
         default: None,
         reloadable: false,
         short: "restore_command of standbys",
-        long: "PostgreSQL's restore_command, for standbys that take WAL from an archive.",
+        long: "PostgreSQL's restore_command, for standbys that take WAL from an archive. Given here and not in postgresql.conf, its failure costs \
+               no server, and it holds up no promotion.",
     };
     ARCHIVE_CLEANUP_COMMAND = Param {
         name: "archive_cleanup_command",

@@ -59,7 +59,7 @@ impl Processes {
     /// The children of a postmaster. A title is the process's own word: nothing is signalled because of it.
     #[must_use]
     pub fn of(&self, postmaster: i32) -> Vec<Child> {
-        let pids = self.children.get(&postmaster).into_iter().flatten();
+        let pids = self.children(postmaster).iter();
         pids.filter_map(|&pid| {
             let title = title(pid)?;
             Some(Child {
@@ -71,12 +71,32 @@ impl Processes {
         .collect()
     }
 
+    /// The processes that process `pid` has begun.
+    #[must_use]
+    pub fn children(&self, pid: i32) -> &[i32] {
+        self.children.get(&pid).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every process below `pid`, parents first.
+    #[must_use]
+    pub fn below(&self, pid: i32) -> Vec<i32> {
+        let mut found = Vec::new();
+        let mut parents = vec![pid];
+        while let Some(parent) = parents.pop() {
+            for &child in self.children(parent) {
+                found.push(child);
+                parents.push(child);
+            }
+        }
+        found
+    }
+
     /// How long a process and all below it have run on a CPU so far, as one number: as long as it stays the same, none of them has
     /// done anything. `None`: that can't be read.
     #[must_use]
     pub fn run_time(&self, pid: i32) -> Option<u64> {
         let mut sum = threads_run_time(pid)?;
-        for &child in self.children.get(&pid).into_iter().flatten() {
+        for &child in self.children(pid) {
             // What has ended since it was listed is a change, too.
             sum = sum.wrapping_add(self.run_time(child).unwrap_or(1));
         }
@@ -128,9 +148,15 @@ fn threads_run_time(pid: i32) -> Option<u64> {
     Some(user.wrapping_add(system))
 }
 
-fn title(pid: i32) -> Option<String> {
+/// The words that a process was begun with, or has put in their place.
+#[must_use]
+pub fn command_line(pid: i32) -> Option<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn title(pid: i32) -> Option<String> {
+    let text = command_line(pid)?;
     let text = text.trim_matches(['\0', ' ']);
     // Before it has set its title it has the postmaster's arguments.
     let text = text.strip_prefix("postgres: ").unwrap_or(text);

@@ -21,6 +21,7 @@ pub mod process;
 pub mod programs;
 pub mod reach;
 pub mod reading;
+pub mod recovery_command;
 pub mod replace;
 pub mod rewind;
 pub mod server;

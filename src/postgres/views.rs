@@ -13,6 +13,7 @@ use crate::model::sync_names::StandbyName;
 use crate::model::sync_names::SyncNames;
 use crate::model::timeline::TimelineId;
 use crate::model::version::Version;
+use crate::params::Secret;
 use crate::postgres::session::{Row, Session, SqlError, literal};
 
 /// Role and positions of a running server.
@@ -49,6 +50,9 @@ pub struct ServerState {
     pub wal_senders: Option<u64>,
     /// Primary: what makes a commit worth less; `None`: that is not understood.
     pub weak: Option<Vec<Weak>>,
+    /// `primary_conninfo` in force. `None`: a primary; this user may not see it; or it has other characters than ASCII's, which
+    /// are others in another encoding.
+    pub conninfo: Option<Secret>,
 }
 
 /// The WAL receiver process of a standby.
@@ -126,13 +130,16 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         current_setting('recovery_target_timeline'), \
         CASE WHEN NOT pg_is_in_recovery() THEN {weak} END, \
         current_setting('listen_addresses'), \
-        current_setting('max_wal_senders') \
+        current_setting('max_wal_senders'), \
+        CASE WHEN pg_is_in_recovery() AND pg_has_role('pg_read_all_settings', 'USAGE') \
+             THEN CASE WHEN current_setting('primary_conninfo') COLLATE \"C\" ~ '^[ -~]*$' \
+                       THEN current_setting('primary_conninfo') END END \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(&QUERY.replace("{weak}", WEAK))?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 18)
-        .ok_or_else(|| unexpected(QUERY, "not one row of eighteen columns"))?;
+        .filter(|row| row.len() == 19)
+        .ok_or_else(|| unexpected(QUERY, "not one row of nineteen columns"))?;
     let text = |i: usize| row[i].as_deref();
     let in_recovery = text(0) == Some("t");
     let has_replayed_all = text(4).is_some_and(waits_for_more);
@@ -167,6 +174,7 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         weak: worth::parse(text(15).unwrap_or_default()),
         listens: text(16).unwrap_or_default().to_owned(),
         wal_senders: parse(QUERY, row, 17)?,
+        conninfo: text(18).map(Secret::new),
     })
 }
 
@@ -350,6 +358,23 @@ pub fn settings<'a>(
         Ok(parse(QUERY, row, 1)?.map(|value| (name, value)))
     };
     rows.iter().filter_map(|row| one(row).transpose()).collect()
+}
+
+/// The first line for which the server takes nothing of its files when it reads them again. Only its owner may ask. What needs a restart
+/// to be applied, or is no value of its setting, is left out: that keeps nothing else from being applied.
+///
+/// Source: PostgreSQL, `guc-file.l`.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn refused_line(session: &mut Session) -> Result<Option<String>, SqlError> {
+    const QUERY: &str = "SELECT concat_ws(': ', concat(sourcefile, ' line ', sourceline), name, error) FROM pg_file_settings \
+        WHERE error <> 'setting could not be applied' ORDER BY seqno LIMIT 1";
+    let rows = session.rows(QUERY)?;
+    Ok(rows
+        .into_iter()
+        .next()
+        .and_then(|row| row.into_iter().next().flatten()))
 }
 
 /// What a standby's replay waits for, and whose sessions there are.

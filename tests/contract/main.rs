@@ -2,6 +2,7 @@
 //! on disk. The real executable and a real PostgreSQL run in hosts of the lab, without a cluster.
 
 mod advice;
+mod archive;
 mod bad_input;
 mod field;
 mod follower;
@@ -76,9 +77,13 @@ fn main() -> ExitCode {
         untold::a_tmpdir_that_takes_no_note_is_told_while_nothing_is_noted,
         untold::a_server_that_ends_by_itself_has_said_why,
         untold::a_slot_of_others_that_holds_wal_on_a_standby_is_told,
+        archive::a_command_that_fails_as_none_should_ends_no_server,
+        archive::a_command_that_is_ended_is_a_file_that_is_not_there,
         meddled::a_directory_that_is_removed_is_made_again,
         meddled::a_standbys_file_in_a_primarys_directory_makes_no_standby,
         meddled::what_is_set_behind_the_agents_lines_is_refused,
+        meddled::what_is_set_over_the_agents_settings_is_told,
+        meddled::a_configuration_that_the_server_refuses_is_told,
         meddled::what_makes_a_commit_worth_less_is_seen,
         secrets::no_secret_is_shown_to_others,
         hostile::nobody_makes_root_end_a_process,

@@ -180,6 +180,81 @@ pub(crate) fn what_is_set_behind_the_agents_lines_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// By ALTER SYSTEM nothing is refused, and it wins over what the agent has written: this standby could not be told to stop receiving.
+pub(crate) fn what_is_set_over_the_agents_settings_is_told() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let agent = site
+        .follower()
+        .param("primary_conninfo_opt", "password=not-to-be-shown");
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    let pid = postmaster(&site);
+    let ours = site.postgres().sql("show primary_conninfo")?;
+    let set = |line: &str, expected: &str| {
+        site.postgres().sql(line)?;
+        site.postgres().sql("select pg_reload_conf()")?;
+        site.lab().eventually("it is in force", SOON, |_| {
+            match site.postgres().sql("show primary_conninfo") {
+                Ok(now) if now == expected => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+    };
+    let address = site.elsewhere().address();
+    let theirs = format!("host={address} user={USER} password=nor-this application_name=x");
+    set(
+        &format!("alter system set primary_conninfo = '{theirs}'"),
+        &theirs,
+    )?;
+    let told = agent.gives("monitor", 0);
+    told.says(&["primary_conninfo", "as the agent set it"]);
+    // The server's own log shows both.
+    let text = told.stderr();
+    assert!(
+        !text.contains("not-to-be") && !text.contains("nor-this"),
+        "{text}"
+    );
+    set("alter system reset primary_conninfo", &ours)?;
+    let well = agent.gives("monitor", 0);
+    assert!(!well.stderr().contains("ocf-exit-reason"), "{well}");
+    assert_eq!(postmaster(&site), pid);
+    agent.gives("stop", 0);
+    Ok(())
+}
+
+/// One wrong line, and the server takes nothing of any file when it is told to read them again. It runs on, and nobody can change anything.
+pub(crate) fn a_configuration_that_the_server_refuses_is_told() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let agent = site.follower();
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    let pid = postmaster(&site);
+    let clean = site.host().read_file(CONFIG)?;
+    let put = |text: &str| site.host().write_file(CONFIG, text, "postgres", "600");
+    let place = format!("{CONFIG} line {}", clean.lines().count() + 1);
+    for (line, word) in [
+        ("max_connection = 200", "max_connection"),
+        ("work_mem = 4MB 8MB", "syntax error"),
+        ("include 'nowhere.conf'", "nowhere.conf"),
+    ] {
+        put(&format!("{clean}\n{line}\n"))?;
+        site.postgres().sql("select pg_reload_conf()")?;
+        agent.gives("monitor", 0).says(&["correct", &place, word]);
+        // Also where the agent itself has something to be read.
+        site.sh(&format!("touch {TMPDIR}/recovery.conf"))?;
+        agent.gives("monitor", 0).says(&["correct", &place, word]);
+    }
+    put(&clean)?;
+    agent.gives("monitor", 0);
+    let well = agent.gives("monitor", 0);
+    assert!(!well.stderr().contains("ocf-exit-reason"), "{well}");
+    assert_eq!(postmaster(&site), pid);
+    agent.gives("stop", 0);
+    Ok(())
+}
+
 /// As the primary's one query asks it.
 pub(crate) fn what_makes_a_commit_worth_less_is_seen() -> Result<()> {
     use expgsql::decide::worth::{parse, told};

@@ -700,7 +700,13 @@ impl Round<'_> {
             Err(error) => Some(Err(ready::refused(&error))),
         });
         in_force.unwrap_or_else(|| {
-            Err(failed(format!("synchronous_standby_names did not become {names} after a reload: look for another setting of it with SELECT * FROM pg_file_settings")))
+            let why = super::in_force::refused(self.ctx, self.running);
+            let why = why.unwrap_or_else(|| {
+                "look for another setting of it with SELECT * FROM pg_file_settings".to_owned()
+            });
+            Err(failed(format!(
+                "synchronous_standby_names did not become {names} after a reload: {why}"
+            )))
         })
     }
 

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::ParamError;
+pub(crate) use kind::bytes;
 pub use kind::{Expected, Kind, Secret};
 pub use table::{Described, PARAMS, Param};
 

@@ -3,6 +3,7 @@
 
 mod advice;
 mod bad_input;
+mod check;
 mod field;
 mod follower;
 mod hostile;
@@ -54,6 +55,10 @@ fn main() -> ExitCode {
         follower::a_promoted_follower_is_reported,
         follower::what_was_written_and_not_read_is_read_by_the_next_monitor,
         follower::a_follower_is_well_although_the_cluster_can_not_be_told,
+        check::each_role_is_served_by_its_own_kind,
+        check::a_standby_that_is_behind_is_drained_and_comes_back,
+        check::what_can_not_be_asked_is_not_up,
+        check::http_that_is_none_is_refused_and_never_a_yes,
         field::a_refused_agent_leaves_the_server_alone,
         field::a_server_that_is_full_is_left_alone,
         field::a_server_that_can_not_fork_is_left_alone,

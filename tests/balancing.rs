@@ -61,3 +61,73 @@ fn the_command_is_understood(unit: &str) {
     let is_no = said.starts_with("fail #") || said.starts_with("HTTP/1.1 400 ");
     assert!(is_no, "{line}: {said}");
 }
+
+/// HAProxy itself, installed where that can be done.
+#[test]
+fn the_configuration_for_haproxy_is_what_haproxy_takes() {
+    let wants_haproxy =
+        lab::available().and_then(|()| lab::install_also("haproxy", "/usr/sbin/haproxy"));
+    if let Err(why) = wants_haproxy {
+        eprintln!("left out: {why}");
+        return;
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("balancing/haproxy.cfg");
+    let text = std::fs::read_to_string(&file).expect("balancing/haproxy.cfg");
+    let dir = tempfile::tempdir().expect("a directory");
+    let judged = |text: &str| {
+        let path = dir.path().join("haproxy.cfg");
+        std::fs::write(&path, text).expect("a file");
+        let mut haproxy = Command::new("/usr/sbin/haproxy");
+        let output = haproxy.args(["-c", "-f"]).arg(&path).output();
+        let output = output.expect("haproxy runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    let (is_taken, said) = judged(&text);
+    assert!(is_taken, "{said}");
+    assert!(!said.contains("WARNING"), "{said}");
+    // It does look at each word.
+    for (right, wrong) in [
+        ("agent-check", "agent-chek"),
+        ("nbsrv(standbys)", "nbsrv(nobody)"),
+    ] {
+        assert!(!judged(&text.replace(right, wrong)).0, "{wrong}");
+    }
+}
+
+/// The resources that docs/balancing.md has for HAProxy, by pcs itself, and judged by Pacemaker.
+#[test]
+fn the_resources_for_haproxy_are_what_pacemaker_takes() {
+    if let Err(why) = lab::available().and_then(|()| lab::install()) {
+        eprintln!("left out: {why}");
+        return;
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/balancing.md");
+    let page = std::fs::read_to_string(page).expect("docs/balancing.md");
+    let dir = tempfile::tempdir().expect("a directory");
+    let cib = dir.path().join("cib.xml").display().to_string();
+    let run = |argv: &[&str]| {
+        let output = lab::Cmd::new(argv).run().expect("it runs");
+        assert!(output.success(), "{argv:?}: {}", output.text());
+        output.stdout
+    };
+    std::fs::write(&cib, run(&["cibadmin", "--empty"])).expect("a file");
+    let mut commands = 0;
+    for line in page
+        .lines()
+        .filter_map(|line| line.strip_prefix("    pcs "))
+    {
+        let mut argv = vec!["pcs", "-f", &cib];
+        argv.extend(line.split_whitespace());
+        // There is no systemd to ask for the agent.
+        if line.starts_with("resource create") {
+            argv.push("--force");
+        }
+        run(&argv);
+        commands += 1;
+    }
+    assert_eq!(commands, 4);
+    let fencing = "stonith-enabled=false";
+    run(&["pcs", "-f", &cib, "property", "set", fencing]);
+    run(&["crm_verify", "--xml-file", &cib]);
+}

@@ -10,7 +10,7 @@ use crate::site::{AGENT, DATA, SOCKET, SOON, Site};
 const STRANGER: &str = "nobody";
 
 /// May see what the receiver does.
-const USER: &str = "balancer";
+pub(crate) const USER: &str = "balancer";
 
 /// One call of the check on a host.
 fn check(node: &Node, args: &[&str], input: &str) -> Result<Output> {
@@ -56,7 +56,7 @@ fn get(node: &Node, path: &str) -> (String, String) {
 }
 
 /// A primary, and a standby that streams from it; both have the role.
-fn pair() -> Result<Site> {
+pub(crate) fn pair() -> Result<Site> {
     let site = Site::fresh()?;
     site.primary().start()?;
     let make = format!("create role {USER} login; grant pg_read_all_stats to {USER}");
@@ -67,7 +67,7 @@ fn pair() -> Result<Site> {
     Ok(site)
 }
 
-fn caught_up(site: &Site) -> Result<()> {
+pub(crate) fn caught_up(site: &Site) -> Result<()> {
     let end = site.primary().sql("select pg_current_wal_lsn()")?;
     let query = format!("select pg_last_wal_replay_lsn() >= '{end}'");
     site.lab().eventually("the standby has all", SOON, |_| {

@@ -3,6 +3,7 @@
 
 mod advice;
 mod bad_input;
+mod balancing;
 mod check;
 mod field;
 mod follower;
@@ -59,6 +60,8 @@ fn main() -> ExitCode {
         check::a_standby_that_is_behind_is_drained_and_comes_back,
         check::what_can_not_be_asked_is_not_up,
         check::http_that_is_none_is_refused_and_never_a_yes,
+        balancing::libpq_finds_each_role_by_itself,
+        balancing::haproxy_sends_writes_to_the_primary_and_reads_to_who_is_up_to_date,
         field::a_refused_agent_leaves_the_server_alone,
         field::a_server_that_is_full_is_left_alone,
         field::a_server_that_can_not_fork_is_left_alone,

@@ -14,6 +14,7 @@ mod plain;
 mod recovers;
 mod secrets;
 mod site;
+mod topologies;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,11 @@ fn main() -> ExitCode {
         check::http_that_is_none_is_refused_and_never_a_yes,
         balancing::libpq_finds_each_role_by_itself,
         balancing::haproxy_sends_writes_to_the_primary_and_reads_to_who_is_up_to_date,
+        topologies::an_archive_alone_feeds_a_standby,
+        topologies::what_an_archive_alone_has_no_use_for_is_refused,
+        topologies::an_archive_has_what_the_stream_no_longer_has,
+        topologies::a_standby_archives_what_it_receives,
+        topologies::a_follower_feeds_another,
         field::a_refused_agent_leaves_the_server_alone,
         field::a_server_that_is_full_is_left_alone,
         field::a_server_that_can_not_fork_is_left_alone,

@@ -15,7 +15,7 @@ use crate::params::RepMode;
 use crate::postgres::config::ConfigError;
 use crate::postgres::owner::as_owner;
 use crate::postgres::server::Launch;
-use crate::postgres::{config, files, reach, reading, server, views};
+use crate::postgres::{archive, config, files, reach, reading, server, views};
 use crate::sys::poll_until;
 use crate::timing;
 use crate::trial::point;
@@ -274,8 +274,10 @@ fn recovery_conf(ctx: &Context<'_>, follow: &Follow) -> String {
         Follow::Nobody | Follow::Archive => set("primary_conninfo", ""),
     }
     set("recovery_target_timeline", "latest");
+    if let Some(command) = &p.restore_command {
+        set("restore_command", &archive::patient(command));
+    }
     for (name, value) in [
-        ("restore_command", &p.restore_command),
         ("archive_cleanup_command", &p.archive_cleanup_command),
         ("recovery_end_command", &p.recovery_end_command),
     ] {

@@ -256,7 +256,8 @@ parameters! {
         default: None,
         reloadable: false,
         short: "restore_command of standbys",
-        long: "PostgreSQL's restore_command, for standbys that take WAL from an archive.",
+        long: "PostgreSQL's restore_command, for standbys that take WAL from an archive. Where it ends with 255, as scp does when the \
+               other machine is down, the standby is kept and asks again; PostgreSQL by itself would end it.",
     };
     ARCHIVE_CLEANUP_COMMAND = Param {
         name: "archive_cleanup_command",

@@ -1,6 +1,7 @@
 //! One PostgreSQL instance on this machine: its files, its processes, its answers. Reads facts
 //! and carries out steps; judges nothing (that is `decide`).
 
+pub mod archive;
 pub mod base_backup;
 pub mod children;
 pub mod config;

@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         topologies::an_archive_has_what_the_stream_no_longer_has,
         topologies::a_standby_archives_what_it_receives,
         topologies::a_follower_feeds_another,
+        topologies::a_copy_that_finds_no_host_ends_no_standby,
         field::a_refused_agent_leaves_the_server_alone,
         field::a_server_that_is_full_is_left_alone,
         field::a_server_that_can_not_fork_is_left_alone,

@@ -249,3 +249,58 @@ pub(crate) fn a_follower_feeds_another() -> Result<()> {
     agent.gives("stop", 0);
     stop_primary(&site)
 }
+
+/// In place of scp: copies from what stands for another host, and ends as ssh does where it finds none.
+const SCP: &str = r#"#!/bin/sh
+echo "$1" >>/var/lib/contract/asked
+host=${1%%:*}
+[ -d "/var/lib/contract/hosts/$host" ] || exit 255
+cp "/var/lib/contract/hosts/$host${1#*:}" "$2" 2>/dev/null || exit 1
+"#;
+
+/// As a guide has it, and once for all nodes: each takes from the others.
+const FROM_THE_OTHERS: &str = r#"for host in node1 node2; do if [ "$host" != "$(uname -n)" ] && /var/lib/contract/scp "$host:/archive/%f" "%p"; then exit 0; fi; done; exit 1"#;
+
+fn asked(site: &Site) -> Result<u32> {
+    let count = site.sh("cat /var/lib/contract/asked 2>/dev/null | wc -l")?;
+    Ok(count.parse().unwrap_or_default())
+}
+
+/// scp ends with 255 where the other host is down, which PostgreSQL takes for the end of the standby. That is when it is needed.
+pub(crate) fn a_copy_that_finds_no_host_ends_no_standby() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    site.sh("mkdir -p /var/lib/contract/hosts/node1/archive /var/lib/contract/hosts/node2/archive && chown -R postgres /var/lib/contract")?;
+    site.host()
+        .write_file("/var/lib/contract/scp", SCP, "postgres", "755")?;
+    for command in [
+        "/var/lib/contract/scp node2:/archive/%f %p",
+        "exec /var/lib/contract/scp node2:/archive/%f %p # from the other node",
+        FROM_THE_OTHERS,
+    ] {
+        let agent = site.follower().param("restore_command", command);
+        agent.gives("start", 0);
+        site.wait_streaming(lab::postgres::REPLICATION_USER)?;
+        let pid = site.postgres().postmaster();
+        site.sh("mv /var/lib/contract/hosts/node2 /var/lib/contract/hosts/away")?;
+        site.primary().stop()?;
+        let before = asked(&site)?;
+        site.lab().eventually("it looks for WAL there", SOON, |_| {
+            let now = asked(&site).map_err(|error| error.to_string())?;
+            (now > before + 2)
+                .then_some(())
+                .ok_or_else(|| format!("{before}, {now}"))
+        })?;
+        agent.gives("monitor", 0);
+        assert_eq!(site.postgres().postmaster(), pid, "{command}");
+        // Nor does it keep one from starting.
+        agent.gives("stop", 0);
+        agent.gives("start", 0);
+        agent.gives("monitor", 0);
+        site.sh("mv /var/lib/contract/hosts/away /var/lib/contract/hosts/node2")?;
+        site.primary().start()?;
+        site.wait_streaming(lab::postgres::REPLICATION_USER)?;
+        agent.gives("stop", 0);
+    }
+    Ok(())
+}

@@ -96,6 +96,7 @@ fn every_ability_has_a_state_and_what_works_is_shown() {
                     assert!(!here.is_empty(), "how is it done? {row}");
                     assert!(!paths(shown).is_empty(), "what shows it? {row}");
                 }
+                "described" => assert!(here.contains("]("), "where? {row}"),
                 "in work" | "not yet" => assert_eq!(shown, "", "{row}"),
                 left => assert!(left.starts_with("left: "), "{title}: {left:?} is no state"),
             }

@@ -58,7 +58,7 @@ fn the_command_is_understood(unit: &str) {
         .expect("the program runs");
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{line}: {said}");
-    let is_no = said.starts_with("fail #") || said.starts_with("HTTP/1.1 400 ");
+    let is_no = said.starts_with("drain #") || said.starts_with("HTTP/1.1 400 ");
     assert!(is_no, "{line}: {said}");
 }
 

@@ -23,7 +23,7 @@ pub struct CheckArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub max_lag_time: Option<Duration>,
 
-    /// Answer as HAProxy's agent-check reads it: up, drain, down, fail
+    /// Answer as HAProxy's agent-check reads it: up, drain, down
     #[arg(long, conflicts_with = "http")]
     pub haproxy: bool,
 
@@ -35,13 +35,14 @@ pub struct CheckArgs {
     #[arg(
         long,
         env = "PGHOST",
-        default_value = "/var/run/postgresql",
+        default_value = HOST,
+        value_parser = |text: &str| or(text, HOST),
         hide_env_values = true
     )]
     pub host: String,
 
     /// The server's port
-    #[arg(long, env = "PGPORT", default_value_t = 5432, hide_env_values = true)]
+    #[arg(long, env = "PGPORT", default_value = "5432", value_parser = port, hide_env_values = true)]
     pub port: u16,
 
     /// As whom to log in; without it as the account that runs this
@@ -52,7 +53,8 @@ pub struct CheckArgs {
     #[arg(
         long,
         env = "PGDATABASE",
-        default_value = "postgres",
+        default_value = DATABASE,
+        value_parser = |text: &str| or(text, DATABASE),
         hide_env_values = true
     )]
     pub dbname: String,
@@ -64,6 +66,25 @@ pub struct CheckArgs {
     /// How long the server may take to answer, and the client of --http to ask
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = some_seconds)]
     pub timeout: Duration,
+}
+
+const HOST: &str = "/var/run/postgresql";
+const DATABASE: &str = "postgres";
+
+/// A variable that is set to nothing is not set, for libpq.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the form that a parser of values has"
+)]
+fn or(text: &str, default: &str) -> Result<String, String> {
+    Ok(if text.is_empty() { default } else { text }.to_owned())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    match or(text, "5432")?.parse() {
+        Ok(0) | Err(_) => Err("a port number from 1 to 65535 is expected".to_owned()),
+        Ok(port) => Ok(port),
+    }
 }
 
 impl CheckArgs {
@@ -107,3 +128,51 @@ fn some_seconds(text: &str) -> Result<Duration, String> {
 
 /// A load balancer asks again long before.
 const LONGEST: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: CheckArgs,
+    }
+
+    fn parse(words: &[&str]) -> Result<CheckArgs, String> {
+        let line = Line::try_parse_from([&["check"], words].concat());
+        line.map(|line| line.args)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_empty_is_not_set() {
+        let empty = ["--host", "", "--port", "", "--dbname", "", "--max-lag", "0"];
+        let args = parse(&empty).unwrap();
+        assert_eq!((args.host.as_str(), args.port), (HOST, 5432));
+        assert_eq!(args.dbname, DATABASE);
+        assert_eq!(args.limits(), Limits::default());
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused_with_its_reason() {
+        for (words, part) in [
+            (
+                &["--role", "master"][..],
+                "possible values: primary, standby, any",
+            ),
+            (&["--max-lag", "much"], "a byte count such as"),
+            (&["--max-lag", "-1"], ""),
+            (&["--max-lag-time", "1m"], "seconds is expected"),
+            (&["--timeout", "0"], "1 to 60 seconds"),
+            (&["--timeout", "600"], "1 to 60 seconds"),
+            (&["--port", "0"], "a port number"),
+            (&["--http", "--haproxy"], "cannot be used with"),
+        ] {
+            let error = parse(words).unwrap_err();
+            assert!(error.contains(part), "{words:?}: {error}");
+        }
+    }
+}

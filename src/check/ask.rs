@@ -80,8 +80,8 @@ fn way(args: &CheckArgs, deadline: Deadline) -> Result<(Way, PathBuf), Seen> {
     let nobody = || Seen::Nothing("this account has no name; name a --user".to_owned());
     let user = || account(geteuid(), deadline).map(|account| account.name);
     let user = match &args.user {
-        Some(user) => user.clone(),
-        None => user().ok_or_else(nobody)?,
+        Some(user) if !user.is_empty() => user.clone(),
+        Some(_) | None => user().ok_or_else(nobody)?,
     };
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let home = home
@@ -116,7 +116,8 @@ fn password(args: &CheckArgs, user: &str, home: &Path) -> Result<Option<Secret>,
         database: &args.dbname,
         user,
     };
-    match &args.passfile {
+    let named = args.passfile.as_ref();
+    match named.filter(|file| !file.as_os_str().is_empty()) {
         Some(file) => passfile::password(file, &login),
         None => match passfile::password(&home.join(".pgpass"), &login) {
             // Nobody has said that there is one.

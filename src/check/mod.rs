@@ -37,7 +37,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     let answered = catch_unwind(|| respond(args));
     let (text, code) = answered.unwrap_or_else(|_| {
         // The panic has printed its message.
-        ("fail #bug in expgsql\n".to_owned(), 2)
+        ("drain #bug in expgsql\n".to_owned(), 2)
     });
     let mut out = io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -98,13 +98,14 @@ fn for_people(answer: &Answer) -> String {
     format!("{verdict}: {}\n", words.join(", "))
 }
 
-/// Source: HAProxy's configuration manual, "agent-check". A server that was drained is so until it is called ready.
+/// Source: HAProxy's configuration manual, "agent-check". A server that was drained is so until it is called ready. Of whom nothing is
+/// known nothing is said but that it gets nobody new: one login that is slow must not cut off who works there.
 fn for_haproxy(answer: &Answer) -> String {
     let words = match answer.serves {
         Serves::Yes => "up ready 100%",
         Serves::Behind => "up drain",
         Serves::No => "down",
-        Serves::Unknown => "fail",
+        Serves::Unknown => "drain",
     };
     if answer.why.is_empty() {
         format!("{words}\n")
@@ -153,7 +154,7 @@ mod tests {
                 Serves::Unknown,
                 "mute\r\n",
                 "could not ask: ",
-                "fail #mute  \n",
+                "drain #mute  \n",
                 2,
             ),
         ] {

@@ -221,7 +221,7 @@ pub(crate) fn what_can_not_be_asked_is_not_up() -> Result<()> {
     let any = ["--role", "any"];
     let is_down = |what: &str, args: &[&str]| {
         gives(node, args, 2, "could not ask: ");
-        gives(node, &[args, &["--haproxy"]].concat(), 0, "fail #");
+        gives(node, &[args, &["--haproxy"]].concat(), 0, "drain #");
         let (line, body) = http(node, args, "GET /any HTTP/1.0\r\n\r\n");
         assert!(line.contains("503"), "{what}: {line}");
         assert!(body.contains(r#""serves":false"#), "{what}: {body}");
@@ -236,6 +236,10 @@ pub(crate) fn what_can_not_be_asked_is_not_up() -> Result<()> {
     let hidden = ["--user", "hidden", "--max-lag", "1GB"];
     is_down("a receiver that is hidden", &hidden);
     gives(node, &hidden, 2, "pg_read_all_stats");
+    site.primary().sql("alter role hidden connection limit 0")?;
+    caught_up(&site)?;
+    is_down("no connection left", &["--user", "hidden"]);
+    gives(node, &["--user", "hidden"], 2, "53300");
     wrong_passwords(&site, &is_down)?;
     strangers_that_listen(&site)?;
     site.postgres().signal("STOP")?;

@@ -112,7 +112,7 @@ enum Command {
     ///
     /// Asks the server whether it is a primary or a standby, and how far behind. No answer, or one that is not understood, is
     /// never a yes. Needs neither root nor Pacemaker.
-    #[command(after_help = check::EXIT_CODES)]
+    #[command(after_help = check::NOTES)]
     Check(check::CheckArgs),
     #[command(external_subcommand)]
     Action(Vec<OsString>),

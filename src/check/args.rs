@@ -15,11 +15,11 @@ pub struct CheckArgs {
     #[arg(long, value_enum, default_value_t = Wanted::Any)]
     pub role: Wanted,
 
-    /// A standby that has not replayed more than so much WAL does not serve: 16777216, 16MB, 1GB; 0: no limit
+    /// A standby does not serve while more WAL than this waits to be replayed: 16777216, 16MB, 1GB; 0: no limit
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub max_lag: Option<Bytes>,
 
-    /// A standby that shows what is older than this does not serve; 0: no limit
+    /// A standby does not serve while what it shows is older than this; 0: no limit
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub max_lag_time: Option<Duration>,
 

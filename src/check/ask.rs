@@ -32,21 +32,21 @@ const QUESTION: &str = "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn(), pg
 pub(super) fn ask(args: &CheckArgs) -> Seen {
     let deadline = Deadline::after(args.timeout);
     let own = args.clone();
-    match within(deadline, move || look(&own, args_limit(&own), deadline)) {
+    let limit = args.timeout.saturating_sub(MARGIN);
+    match within(deadline, move || look(&own, limit, deadline)) {
         Ok(seen) => seen,
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Seen::Nothing(format!(
-            "no answer within {:.1} s",
+            "{} port {}: no answer within {:.1} s",
+            args.host,
+            args.port,
             args.timeout.as_secs_f32()
         )),
         Err(error) => Seen::Nothing(error.to_string()),
     }
 }
 
-fn args_limit(args: &CheckArgs) -> Duration {
-    args.timeout.saturating_sub(MARGIN)
-}
-
 fn look(args: &CheckArgs, limit: Duration, deadline: Deadline) -> Seen {
+    let reason = |error: SqlError| reason(args, &error);
     let answer = way(args, deadline).and_then(|(way, home)| {
         let mut session = entry::direct(way, home, limit).map_err(reason)?;
         session.set_limit(deadline.remaining());
@@ -57,12 +57,11 @@ fn look(args: &CheckArgs, limit: Duration, deadline: Deadline) -> Seen {
     }
 }
 
-/// What it means that a server did not answer as it should.
-fn reason(error: SqlError) -> Seen {
+/// What it means that the server did not answer as it should.
+fn reason(args: &CheckArgs, error: &SqlError) -> Seen {
+    let what = format!("{} port {}: {error}", args.host, args.port);
     match error {
-        SqlError::NotReady(why) => {
-            Seen::NotReady(format!("the server takes no connections yet: {why}"))
-        }
+        SqlError::NotReady(_) => Seen::NotReady(what),
         SqlError::TimedOut(..)
         | SqlError::Slow(_)
         | SqlError::Refused(_)
@@ -71,7 +70,7 @@ fn reason(error: SqlError) -> Seen {
         | SqlError::Failed { .. }
         | SqlError::Unexpected { .. }
         | SqlError::Owner(_)
-        | SqlError::Setup(_) => Seen::Nothing(error.to_string()),
+        | SqlError::Setup(_) => Seen::Nothing(what),
     }
 }
 

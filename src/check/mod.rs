@@ -15,18 +15,20 @@ pub use args::CheckArgs;
 
 use crate::decide::serve::{Answer, Serves, serve};
 
-/// What the answer is called in the notes on the command line.
-pub const EXIT_CODES: &str = "\
+/// What stands below the options: how it ends, how it logs in, what its answer is worth.
+pub const NOTES: &str = "\
 Exit codes:
   0    the server serves what is asked for (with --haproxy and --http: an answer was given)
   1    it does not: another role, too far behind, or no queries yet
   2    it could not be asked, or wrong usage
 
-Where it connects to, and as whom, is said as to psql: by these options or PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSFILE and
-PGPASSWORD. With a limit of lag the user must be able to see the WAL receiver: GRANT pg_read_all_stats TO it.
+Where it connects to, and as whom, is said as to psql: by these options or by PGHOST, PGPORT,
+PGUSER, PGDATABASE, PGPASSFILE and PGPASSWORD. With a limit of lag the user must see the WAL
+receiver: GRANT pg_read_all_stats.
 
-What a standby does not know: what its primary wrote and has not sent. While it streams and has replayed all that it was told of,
-its lag is 0; otherwise its age is that of the last commit that it has replayed, by the clocks of both machines.";
+A standby does not know what its primary wrote and has not sent. While it streams and has
+replayed all that it was told of, its lag is 0; otherwise its age is that of the last commit
+that it has replayed, by the clocks of both machines.";
 
 /// As much of a sentence as HAProxy keeps, and then some.
 const LONGEST: usize = 200;

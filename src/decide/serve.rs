@@ -12,7 +12,7 @@ use serde::Serialize;
 pub enum Wanted {
     /// It takes writes.
     Primary,
-    /// It follows a primary.
+    /// It replays what a primary wrote, and takes reads.
     Standby,
     /// It answers queries.
     Any,

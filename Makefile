@@ -54,8 +54,9 @@ install:
 	install -D -m 644 $(PAGES)/completions/bash/expgsql $(DESTDIR)$(PREFIX)/share/bash-completion/completions/expgsql
 	install -D -m 644 $(PAGES)/completions/zsh/_expgsql $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_expgsql
 	install -D -m 644 $(PAGES)/completions/fish/expgsql.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/expgsql.fish
-	install -d $(DESTDIR)$(DATA)/pcs-templates $(DESTDIR)$(DOC)
+	install -d $(DESTDIR)$(DATA)/pcs-templates $(DESTDIR)$(DATA)/balancing $(DESTDIR)$(DOC)
 	install -m 644 pcs-templates/* $(DESTDIR)$(DATA)/pcs-templates/
+	install -m 644 balancing/* $(DESTDIR)$(DATA)/balancing/
 	install -m 644 README.md LICENSE docs/*.md $(DESTDIR)$(DOC)/
 
 uninstall:

@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::{CommandFactory, Parser, Subcommand};
 use strum::VariantArray;
 
+use crate::check;
 use crate::cluster;
 use crate::log::Reader;
 use crate::model::repair::Work;
@@ -52,7 +53,7 @@ By hand, on one node:
     version,
     about = ABOUT,
     long_about = LONG_ABOUT,
-    override_usage = "expgsql ACTION\n       expgsql parameters [--json | --markdown]\n       expgsql distlock CONNECTION VERB LOCK …\n       expgsql cluster COMMAND\n       expgsql setup STEP",
+    override_usage = "expgsql ACTION\n       expgsql parameters [--json | --markdown]\n       expgsql distlock CONNECTION VERB LOCK …\n       expgsql cluster COMMAND\n       expgsql setup STEP\n       expgsql check [--role ROLE] [--haproxy | --http]",
     disable_help_subcommand = true,
     // `help` is an OCF action, and what follows an action is ignored, options included.
     allow_external_subcommands = true
@@ -107,6 +108,12 @@ enum Command {
     Cluster(cluster::Command),
     /// From one file, config.ini, to a running cluster; `setup --help` lists the steps
     Setup(setup::Command),
+    /// Say whether the server of this node serves, for load balancers: exit code, HAProxy's agent-check, HTTP
+    ///
+    /// Asks the server whether it is a primary or a standby, and how far behind. No answer, or one that is not understood, is
+    /// never a yes. Needs neither root nor Pacemaker.
+    #[command(after_help = check::NOTES)]
+    Check(check::CheckArgs),
     #[command(external_subcommand)]
     Action(Vec<OsString>),
 }
@@ -148,6 +155,8 @@ pub enum Request {
     Cluster(cluster::Command),
     /// A step of the setup.
     Setup(setup::Command),
+    /// A load balancer's question.
+    Check(check::CheckArgs),
     /// `--help` or `--version`: the text for standard output.
     Show(String),
     /// No action, or options that don't exist: the text for standard error.
@@ -187,6 +196,7 @@ impl Request {
             Self::RepairStandby(_) => "repair-standby",
             Self::Cluster(_) => "cluster",
             Self::Setup(_) => "setup",
+            Self::Check(_) => "check",
             Self::Show(_) | Self::Misused(_) => "",
         }
     }
@@ -195,7 +205,7 @@ impl Request {
     pub fn log_reader(&self) -> Reader {
         match self {
             Self::Cluster(command) if command.is_verbose() => Reader::Terminal,
-            Self::Cluster(_) | Self::Setup(_) => Reader::Journal,
+            Self::Cluster(_) | Self::Setup(_) | Self::Check(_) => Reader::Journal,
             Self::Act(_)
             | Self::UnknownAction(_)
             | Self::Parameters(_)
@@ -220,6 +230,7 @@ impl From<Cli> for Request {
             Some(Command::RepairStandby { work }) => Self::RepairStandby(work),
             Some(Command::Cluster(command)) => Self::Cluster(command),
             Some(Command::Setup(command)) => Self::Setup(command),
+            Some(Command::Check(args)) => Self::Check(args),
             // OCF 1.1: arguments after the action are to be ignored.
             Some(Command::Action(words)) => {
                 let name = words

@@ -1,6 +1,7 @@
 //! expgsql: the PostgreSQL failover agent for Pacemaker.
 
 mod agent;
+pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod decide;

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::ParamError;
+pub(crate) use kind::bytes;
 pub use kind::{Expected, Kind, Secret};
 pub use table::{Described, PARAMS, Param};
 
@@ -211,8 +212,11 @@ impl Params {
     /// What can't be true at once. What needs to know about the clone is in [`check_consistency`].
     fn contradictions(&self, problems: &mut Vec<ParamError>) {
         let rep_mode = self.rep_mode;
-        if rep_mode.is_replicated() && self.master_ip.is_none() {
+        if rep_mode.is_promotable() && self.master_ip.is_none() {
             problems.push(ParamError::MasterIpMissing { rep_mode });
+        }
+        if rep_mode == RepMode::Slave && self.master_ip.is_none() {
+            self.archive_alone(problems);
         }
         if let Some(slot) = &self.replication_slot_name {
             let bad = slot
@@ -247,6 +251,31 @@ impl Params {
 }
 
 impl Params {
+    /// Whether the standby takes its WAL from an archive, and connects to nobody.
+    pub fn is_of_archive_alone(&self) -> bool {
+        self.rep_mode == RepMode::Slave && self.master_ip.is_none()
+    }
+
+    /// What one that connects to nobody can't have.
+    fn archive_alone(&self, problems: &mut Vec<ParamError>) {
+        if self.restore_command.is_none() {
+            problems.push(ParamError::NoSource);
+            return;
+        }
+        for (name, is_set) in [
+            (
+                "replication_slot_name",
+                self.replication_slot_name.is_some(),
+            ),
+            ("primary_conninfo_opt", self.primary_conninfo_opt.is_some()),
+            ("check_wal_receiver", self.check_wal_receiver),
+        ] {
+            if is_set {
+                problems.push(ParamError::NobodyToConnectTo { name });
+            }
+        }
+    }
+
     /// Is it clear where the lock is? Looked at only where a lock is wanted: values that are left over harm nobody.
     fn lock_service(&self) -> Result<(), ParamError> {
         if let Some(name) = &self.distlock_lockname {
@@ -543,6 +572,9 @@ mod tests {
     fn contradictions_are_refused() {
         const IP: (&str, &str) = ("master_ip", "192.168.0.9");
         const SYNC: (&str, &str) = ("rep_mode", "sync");
+        const SLAVE: (&str, &str) = ("rep_mode", "slave");
+        const RESTORE: (&str, &str) = ("restore_command", "cp /archive/%f %p");
+        let alone = |name| Some(ParamError::NobodyToConnectTo { name });
         let missing = |rep_mode| Some(ParamError::MasterIpMissing { rep_mode });
         let slot = |seen: &str, bad| {
             Some(ParamError::SlotName {
@@ -551,13 +583,29 @@ mod tests {
             })
         };
         let unused = |rep_mode| Some(ParamError::ExternalStandbysUnused { rep_mode });
-        let cases: [(Given, Option<ParamError>); 24] = [
+        let cases: [(Given, Option<ParamError>); 31] = [
             (&[SYNC], missing(RepMode::Sync)),
             (&[("rep_mode", "async")], missing(RepMode::Async)),
             (
                 &[("rep_mode", "slave"), ("master_ip", "")],
-                missing(RepMode::Slave),
+                Some(ParamError::NoSource),
             ),
+            (&[SLAVE, RESTORE], None),
+            (&[SLAVE, IP, RESTORE], None),
+            (&[SLAVE, IP, ("replication_slot_name", "a")], None),
+            (
+                &[SLAVE, RESTORE, ("replication_slot_name", "a")],
+                alone("replication_slot_name"),
+            ),
+            (
+                &[SLAVE, RESTORE, ("check_wal_receiver", "true")],
+                alone("check_wal_receiver"),
+            ),
+            (
+                &[SLAVE, RESTORE, ("primary_conninfo_opt", "port=1")],
+                alone("primary_conninfo_opt"),
+            ),
+            (&[SYNC, RESTORE], missing(RepMode::Sync)),
             (&[("rep_mode", "none")], None),
             (&[SYNC, IP], None),
             (&[("replication_slot_name", "slot_1")], None),

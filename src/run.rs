@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use crate::agent;
+use crate::check;
 use crate::cli::{self, Request};
 use crate::cluster;
 use crate::distlock;
@@ -29,6 +30,10 @@ pub fn run(
 ) -> ExitCode {
     let vars = Vars::new(vars);
     let request = Request::parse(args);
+    if let Request::Check(args) = &request {
+        // Once a second or so: nothing of it goes to the journal.
+        return check::run(args);
+    }
     log::init(request.log_name(), request.log_reader());
     if let Request::Cluster(command) = &request {
         return cluster::run(command).into();
@@ -142,7 +147,9 @@ fn respond(
             agent::repair_standby(env, params, *work)
         }),
         // Have exit codes that are not OCF's, see `run`.
-        Request::Cluster(_) | Request::Setup(_) => Ok(OcfCode::ErrUnimplemented),
+        Request::Cluster(_) | Request::Setup(_) | Request::Check(_) => {
+            Ok(OcfCode::ErrUnimplemented)
+        }
         Request::Parameters(format) => streams.print(&cli::parameters(*format)?),
         Request::Show(text) => streams.print(text),
         // The older agents end with 1 here. OCF has a code for a wrong command line: 2.

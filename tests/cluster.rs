@@ -53,6 +53,7 @@ mod cluster {
     pub(crate) mod stale_route;
     pub(crate) mod status;
     pub(crate) mod switchover;
+    pub(crate) mod topologies;
     pub(crate) mod two_nodes;
     pub(crate) mod two_votes;
     pub(crate) mod typed;
@@ -68,8 +69,8 @@ use cluster::{
     features, forgotten_target, getting_started, heavier_cib, held, impostor, interrupted,
     killed_between, lag, large_frames, lease, machines, migration, network, not_waited_for,
     noticed, operations, package, parameters, power_cut, quorum, recovery, refused, server, setup,
-    sites, slow_cib, split, stale_route, status, switchover, two_nodes, two_votes, unattended,
-    upgrades, upkeep, waits_for_all, worst_day,
+    sites, slow_cib, split, stale_route, status, switchover, topologies, two_nodes, two_votes,
+    unattended, upgrades, upkeep, waits_for_all, worst_day,
 };
 
 fn main() -> ExitCode {
@@ -151,6 +152,7 @@ fn main() -> ExitCode {
         parameters::what_a_parameter_says_is_done_in_async_mode,
         parameters::what_a_parameter_of_the_lock_says_is_done,
         contended::conditional_changes_of_all_nodes_are_one_after_the_other,
+        topologies::archives_balancers_and_a_standby_outside_see_a_failover_through,
         lag::a_standby_far_behind_is_nobodys_successor,
         recovery::a_recovery_longer_than_the_start_goes_on_to_its_end,
         upkeep::neither_an_archive_nor_a_lost_slot_holds_a_cluster_up,

@@ -70,3 +70,37 @@ fn every_test_that_a_page_names_is_there_and_is_run() {
     }
     assert!(found > 40, "the pages name {found}");
 }
+
+/// Each row of docs/abilities.md says how it stands, and what works names what shows it.
+#[test]
+fn every_ability_has_a_state_and_what_works_is_shown() {
+    let page = read("docs/abilities.md");
+    let (_, tables) = page.split_once("\n## ").expect("a document");
+    let documents: Vec<&str> = tables.split("\n## ").collect();
+    assert_eq!(documents.len(), 5, "one section for each document");
+    for document in documents {
+        let title = document.lines().next().unwrap_or_default();
+        let rows = document.lines().filter(|line| line.starts_with("| "));
+        let rows =
+            rows.filter(|line| !line.starts_with("| ---") && !line.starts_with("| ability "));
+        let mut found = 0;
+        for row in rows {
+            found += 1;
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            let [ability, here, state, shown] = cells[..] else {
+                panic!("{title}: not four cells: {row}");
+            };
+            assert!(!ability.is_empty(), "{title}: {row}");
+            match state {
+                "works" => {
+                    assert!(!here.is_empty(), "how is it done? {row}");
+                    assert!(!paths(shown).is_empty(), "what shows it? {row}");
+                }
+                "described" => assert!(here.contains("]("), "where? {row}"),
+                "in work" | "not yet" => assert_eq!(shown, "", "{row}"),
+                left => assert!(left.starts_with("left: "), "{title}: {left:?} is no state"),
+            }
+        }
+        assert!(found > 9, "{title}: {found} rows");
+    }
+}

@@ -211,6 +211,7 @@ fn it_is_whole(installed: &BTreeMap<String, String>) {
         "/usr/share/doc/expgsql/README.md",
         "/usr/share/doc/expgsql/LICENSE",
         "/usr/share/expgsql/pcs-templates/config.ini.multi",
+        "/usr/share/expgsql/balancing/expgsql-check@.service",
     ] {
         assert_eq!(about(path), "f 644 0:0", "{path}");
     }
@@ -219,6 +220,7 @@ fn it_is_whole(installed: &BTreeMap<String, String>) {
         "man7/ocf_heartbeat_expgsql.7",
         "man8/expgsql.8",
         "man8/expgsql-setup.8",
+        "man8/expgsql-check.8",
     ] {
         let path = format!("/usr/share/man/{page}");
         let found = [about(&path), about(&format!("{path}.gz"))];

@@ -7,7 +7,7 @@ use crate::postgres::server;
 use super::context::Context;
 use super::record::Board;
 use super::standby::Follow;
-use super::{Step, failed, slots, standby, statement};
+use super::{Step, failed, standby, statement};
 
 /// Writes the standby's settings anew. On a primary they wait in the file for its next start, and
 /// rep_mode.conf is left alone: what commits wait for is the monitor's to change (R1).
@@ -20,8 +20,7 @@ pub(super) fn reload(ctx: &Context<'_>) -> Step<Outcome> {
         return done;
     };
     if !ctx.is_promotable() {
-        let slot = slots::slot_of(ctx, &ctx.me, None, &[]);
-        standby::write_recovery(ctx, &Follow::Primary { slot })?;
+        standby::write_recovery(ctx, &Follow::outside(ctx))?;
         server::reload(&running).map_err(failed)?;
         return done;
     }

@@ -89,6 +89,19 @@ pub(super) enum Follow {
     Primary { slot: Option<String> },
     /// It has stated how far it is (R8), and must not get further.
     Nobody,
+    /// There is no primary that it could connect to: what it gets is in the archive.
+    Archive,
+}
+
+impl Follow {
+    /// Whom a standby follows whose primary this cluster does not manage.
+    pub(super) fn outside(ctx: &Context<'_>) -> Self {
+        if ctx.params.is_of_archive_alone() {
+            return Self::Archive;
+        }
+        let slot = slots::slot_of(ctx, &ctx.me, None, &[]);
+        Self::Primary { slot }
+    }
 }
 
 /// How to follow a primary.
@@ -183,13 +196,13 @@ fn recovery_conf(ctx: &Context<'_>, follow: &Follow) -> String {
                 set("primary_slot_name", slot);
             }
         }
-        Follow::Nobody => set("primary_conninfo", ""),
+        Follow::Nobody | Follow::Archive => set("primary_conninfo", ""),
     }
     set("recovery_target_timeline", "latest");
     let restore = match (follow, &p.restore_command) {
         // Nor from the archive, also where it is the operator's own setting that comes before this. From PostgreSQL 14 on a reload is enough.
         (Follow::Nobody, _) => Some(String::new()),
-        (Follow::Primary { .. }, given) => given
+        (Follow::Primary { .. } | Follow::Archive, given) => given
             .as_deref()
             .map(|command| Command::RestoreCommand.guarded(command)),
     };
@@ -271,9 +284,7 @@ pub(super) fn mend(ctx: &Context<'_>, server: &Server) -> Step<()> {
             lines = by_hand(ctx)
         );
     }
-    let follow = Follow::Primary {
-        slot: slots::slot_of(ctx, &ctx.me, None, &[]),
-    };
+    let follow = Follow::outside(ctx);
     // In a cluster that depends on who is primary, and is looked after there.
     let is_gone = !ctx.is_promotable() && !follows(ctx, &follow);
     if is_gone {

@@ -20,8 +20,7 @@ use super::ready::{self, Server, Up};
 use super::record::Board;
 use super::standby::Follow;
 use super::{
-    Step, attempt, failed, in_force, monitor, recovery, repair, slots, standby, statement, stop,
-    validate,
+    Step, attempt, failed, in_force, monitor, recovery, repair, standby, statement, stop, validate,
 };
 
 pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
@@ -86,8 +85,7 @@ fn not_let_in(reason: &str) {
 fn start_follower(ctx: &Context<'_>) -> Step<()> {
     if ctx.postmaster()? == Postmaster::Stopped {
         standby::retire_contract(ctx)?;
-        let slot = slots::slot_of(ctx, &ctx.me, None, &[]);
-        standby::prepare(ctx, None, Follow::Primary { slot })?;
+        standby::prepare(ctx, None, Follow::outside(ctx))?;
         standby::launch_as_standby(ctx)?;
     }
     match come_up_alone(ctx, "a standby")? {

@@ -30,6 +30,7 @@ pub mod repair_refusal;
 pub mod replay;
 pub mod reset;
 pub mod right;
+pub mod serve;
 pub mod silence;
 pub mod slots;
 pub mod state_loss;

@@ -23,6 +23,16 @@ pub enum ParamError {
     )]
     MasterIpMissing { rep_mode: RepMode },
     #[error(
+        "rep_mode=slave, but neither master_ip nor restore_command is set: set master_ip to the primary's address, or restore_command \
+         for a standby that takes its WAL from an archive alone"
+    )]
+    NoSource,
+    #[error(
+        "{name} is set, but master_ip is not, so this standby takes its WAL from the archive alone (restore_command) and connects to \
+         nobody: unset {name}, or set master_ip"
+    )]
+    NobodyToConnectTo { name: &'static str },
+    #[error(
         "replication_slot_name={seen:?} has {bad:?} in it: rename it, PostgreSQL allows a-z, 0-9 and _ in the name of a slot"
     )]
     SlotName { seen: String, bad: char },
@@ -88,6 +98,8 @@ impl ParamError {
             Self::NotUtf8 { .. }
             | Self::Unparsable { .. }
             | Self::MasterIpMissing { .. }
+            | Self::NoSource
+            | Self::NobodyToConnectTo { .. }
             | Self::SlotName { .. }
             | Self::ExternalStandbysUnused { .. }
             | Self::PasswordWithoutUser

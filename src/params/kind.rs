@@ -205,7 +205,7 @@ pub(super) fn port(text: &str) -> Result<u16, Expected> {
 }
 
 /// `None` for 0.
-pub(super) fn bytes(text: &str) -> Result<Option<NonZeroU64>, Expected> {
+pub(crate) fn bytes(text: &str) -> Result<Option<NonZeroU64>, Expected> {
     const EXPECTED: Expected = "a byte count such as 16777216 or 16MB";
     let text = text.trim();
     let unit_at = text

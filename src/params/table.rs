@@ -234,7 +234,8 @@ parameters! {
         reloadable: false,
         short: "Replication: none, slave, async or sync",
         long: "none: one server without replication, as a plain resource.\n\n\
-               slave: a plain resource that follows a primary outside the cluster, at master_ip.\n\n\
+               slave: a plain resource that follows a primary outside the cluster, at master_ip; without master_ip it takes its WAL from \
+               an archive alone (restore_command).\n\n\
                async: a promotable clone; commits wait for no standby, so the last ones may be lost in a failover.\n\n\
                sync: a promotable clone; a commit that a client saw acknowledged survives every automatic action of the cluster.",
     };
@@ -281,7 +282,7 @@ parameters! {
         reloadable: false,
         short: "Address at which standbys find the primary",
         long: "Usually a virtual address that a resource of the cluster keeps where the primary is. Required unless \
-               rep_mode=none.",
+               rep_mode=none, or rep_mode=slave with a restore_command: such a standby takes its WAL from the archive alone.",
     };
     REPUSER = Param {
         name: "repuser",

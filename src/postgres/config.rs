@@ -238,10 +238,11 @@ pub fn boolean(value: &str) -> Option<bool> {
     is_off.then_some(false)
 }
 
-/// Quotes a value for a configuration file.
+/// Quotes a value for a configuration file, in which a value ends with its line.
 #[must_use]
 pub fn quote(value: &str) -> String {
-    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+    let value = value.replace('\\', "\\\\").replace('\'', "''");
+    format!("'{}'", value.replace('\n', "\\n"))
 }
 
 /// The contents of `file` with an include line for each of `includes` that is not there yet; `None`
@@ -348,8 +349,16 @@ mod tests {
 
     #[test]
     fn a_quoted_value_is_read_back_the_same() {
-        for value in ["", "x", "it's", r"C:\dir\'", "host=a password='b c'"] {
+        for value in [
+            "",
+            "x",
+            "it's",
+            r"C:\dir\'",
+            "host=a password='b c'",
+            "(\na\\n\n)",
+        ] {
             let line = format!("k = {}", quote(value));
+            assert_eq!(line.lines().count(), 1, "{line}");
             assert_eq!(
                 parse_line(&line),
                 Ok(Some(("k".to_owned(), value.to_owned())))

@@ -602,6 +602,29 @@ impl Seen {
     }
 }
 
+/// One way in and no other, for somebody who is nobody's owner. A login and each query of the session may take `limit`; `home` has
+/// what that one shows of itself.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn direct(way: Way, home: PathBuf, limit: Duration) -> Result<Session, SqlError> {
+    let runtime = Background::new()?;
+    let login = LoginData {
+        password: way.password.clone(),
+        limit,
+        version: None,
+        home,
+        way,
+    };
+    let entered = runtime
+        .get()
+        .block_on(async { tokio::time::timeout(limit, login.enter()).await });
+    match entered {
+        Ok(client) => Ok(Session::new(runtime, client?, limit)),
+        Err(_) => Err(SqlError::TimedOut(limit, "it does not answer a login")),
+    }
+}
+
 /// What it comes to that a login did not succeed.
 fn said(error: &SqlError) -> Login {
     match error {

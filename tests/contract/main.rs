@@ -4,6 +4,8 @@
 mod advice;
 mod archive;
 mod bad_input;
+mod balancing;
+mod check;
 mod field;
 mod follower;
 mod hostile;
@@ -14,6 +16,7 @@ mod plain;
 mod recovers;
 mod secrets;
 mod site;
+mod topologies;
 mod untold;
 
 use std::process::ExitCode;
@@ -57,6 +60,18 @@ fn main() -> ExitCode {
         follower::a_promoted_follower_is_reported,
         follower::what_was_written_and_not_read_is_read_by_the_next_monitor,
         follower::a_follower_is_well_although_the_cluster_can_not_be_told,
+        check::each_role_is_served_by_its_own_kind,
+        check::a_standby_that_is_behind_is_drained_and_comes_back,
+        check::what_can_not_be_asked_is_not_up,
+        check::http_that_is_none_is_refused_and_never_a_yes,
+        balancing::libpq_finds_each_role_by_itself,
+        balancing::haproxy_sends_writes_to_the_primary_and_reads_to_who_is_up_to_date,
+        topologies::an_archive_alone_feeds_a_standby,
+        topologies::what_an_archive_alone_has_no_use_for_is_refused,
+        topologies::an_archive_has_what_the_stream_no_longer_has,
+        topologies::a_standby_archives_what_it_receives,
+        topologies::a_follower_feeds_another,
+        topologies::a_copy_that_finds_no_host_ends_no_standby,
         field::a_refused_agent_leaves_the_server_alone,
         field::a_server_that_is_full_is_left_alone,
         field::a_server_that_can_not_fork_is_left_alone,

@@ -193,8 +193,12 @@ impl Reader<'_> {
 /// The key that is to blame for what the agent would complain of.
 fn key_of(problem: &ParamError) -> String {
     let param = match problem {
-        ParamError::MasterIpMissing { .. } => return "writer_vip".to_owned(),
-        ParamError::Unparsable { name, .. } | ParamError::NotUtf8 { name } => name,
+        ParamError::MasterIpMissing { .. } | ParamError::NoSource => {
+            return "writer_vip".to_owned();
+        }
+        ParamError::Unparsable { name, .. }
+        | ParamError::NotUtf8 { name }
+        | ParamError::NobodyToConnectTo { name } => name,
         ParamError::SlotName { .. } => "replication_slot_name",
         ParamError::ExternalStandbysUnused { .. } | ParamError::QuorumWithExternal => {
             "external_standby_node_list"

@@ -403,7 +403,7 @@ fn template(text: &str) -> Result<(Option<Shape>, Template), String> {
         "dual" => Ok((Some(Shape::Dual), Template::BuiltIn)),
         "multi" | "muti" => Ok((Some(Shape::Multi), Template::BuiltIn)),
         "multi_with_lvs" | "muti_with_lvs" => Err(
-            "is pha4pgsql's template with a load balancer (LVS), which setup does not make: use multi, and add lvsdr with pcs or crmsh".to_owned(),
+            "is pha4pgsql's template with a load balancer (LVS), which setup does not make: use multi, and balance reads as /usr/share/doc/expgsql/balancing.md says".to_owned(),
         ),
         _ => Err(format!(
             "names no template: use {}, or the path of a file of your own, with a / in it",

@@ -69,7 +69,7 @@ pub use measure::Cost;
 pub use minor::OtherMinor;
 pub use observe::logs;
 pub use other_server::{OtherServer, SERVER_VARIABLE};
-pub use packages::{available, install};
+pub use packages::{available, install, install_also};
 pub use place::labs;
 pub use poll::rest;
 pub use pool::pool;

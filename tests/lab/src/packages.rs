@@ -90,7 +90,10 @@ pub fn install() -> Result<()> {
 }
 
 /// Installs one more package, for what not every lab needs; `file` is what only it brings.
-pub(crate) fn install_also(package: &str, file: &str) -> Result<()> {
+///
+/// # Errors
+/// As [`install`].
+pub fn install_also(package: &str, file: &str) -> Result<()> {
     if Path::new(file).exists() {
         return Ok(());
     }

@@ -245,35 +245,37 @@ fn operation(name: &'static str, timeout: Duration) -> Operation {
 
 fn operations(tuning: &Tuning) -> Vec<Operation> {
     let once = |name| operation(name, tuning.operation_timeout);
-    let failing = |name, on_fail| Operation {
-        on_fail: Some(on_fail),
+    let restarting = |name| Operation {
+        on_fail: Some("restart"),
         ..once(name)
     };
     vec![
-        failing("start", "restart"),
+        restarting("start"),
         Operation {
             interval: tuning.monitor_interval,
-            ..failing("monitor", "restart")
+            ..restarting("monitor")
         },
         Operation {
             interval: tuning.promoted_monitor_interval,
             is_of_promoted: true,
-            ..failing("monitor", "restart")
+            ..restarting("monitor")
         },
-        failing("promote", "restart"),
+        restarting("promote"),
         // Not on-fail=stop, which the older templates have: one failed demotion would ban the clone from every node.
         once("demote"),
-        // Without fencing nothing else may be done where PostgreSQL can't be stopped: it may still be writing.
-        failing("stop", "block"),
+        // Pacemaker's own default is right: with fencing the node is fenced, and without nothing is done where PostgreSQL can't be
+        // stopped, as it may still be writing.
+        once("stop"),
         once("notify"),
     ]
 }
 
 fn address(id: &str, ip: &str, values: &Values) -> Primitive {
     let tuning = &values.tuning;
-    let once = |name, on_fail| Operation {
-        on_fail: Some(on_fail),
-        ..operation(name, tuning.operation_timeout)
+    let once = |name| operation(name, tuning.operation_timeout);
+    let restarting = |name| Operation {
+        on_fail: Some("restart"),
+        ..once(name)
     };
     let mut params = vec![("ip", ip.to_owned())];
     params.extend(values.nic.clone().map(|nic| ("nic", nic)));
@@ -292,12 +294,13 @@ fn address(id: &str, ip: &str, values: &Values) -> Primitive {
             ("resource-stickiness", "1".to_owned()),
         ],
         operations: vec![
-            once("start", "restart"),
+            restarting("start"),
             Operation {
                 interval: tuning.vip_monitor_interval,
-                ..once("monitor", "restart")
+                ..restarting("monitor")
             },
-            once("stop", "block"),
+            // As for the database.
+            once("stop"),
         ],
     }
 }

@@ -8,6 +8,7 @@ use crate::setup::plan::{Names, Plan, Primitive, Property};
 use crate::setup::render::xml::{self, PROPERTIES, nvpair};
 use crate::setup::tree::Tree;
 
+use super::fencing;
 use super::find::sets;
 use super::primitive::{current, judge_others, set_meta, set_operations, set_params, unset};
 use super::same;
@@ -92,13 +93,7 @@ pub(super) fn without(configuration: &Tree, names: &Names) -> Merged {
 
 impl Merged {
     fn property(&mut self, property: &Property) {
-        let has_devices = || {
-            let resources = self.configuration.child("resources");
-            resources.is_some_and(|r| {
-                r.all()
-                    .any(|e| e.tag == "primitive" && e.get("class") == Some("stonith"))
-            })
-        };
+        let can_fence = fencing::is_there(&self.configuration);
         let current = self.current(property.name);
         let is_same = current
             .as_deref()
@@ -109,7 +104,7 @@ impl Merged {
         if property.is_default {
             match (property.name, current.as_deref()) {
                 // Somebody decided it, or there is something to fence with.
-                ("stonith-enabled", Some(_)) if !has_devices() => {
+                ("stonith-enabled", Some(_)) if !can_fence => {
                     self.remarks.push(
                         "stonith-enabled=true, and there is no fencing device: Pacemaker starts nothing before there is one; \
                          add one, or set stonith_enabled=false in config.ini"
@@ -119,7 +114,7 @@ impl Merged {
                 }
                 ("stonith-enabled", Some(_)) => return,
                 ("stonith-enabled", None)
-                    if has_devices() || self.current("fencing-enabled").is_some() =>
+                    if can_fence || self.current("fencing-enabled").is_some() =>
                 {
                     return;
                 }
@@ -188,6 +183,7 @@ impl Merged {
 
     fn database(&mut self, plan: &Plan) {
         let (id, clone) = (&plan.names.resource, &plan.names.clone);
+        let can_fence = fencing::is_there(&self.configuration);
         let resources = self.configuration.child_mut("resources");
         let Some(around) = resources
             .find_mut(&|e| e.id() == clone && matches!(e.tag.as_str(), "clone" | "master"))
@@ -252,10 +248,14 @@ impl Merged {
         changes.extend(removed);
         self.remarks.extend(kept);
         changes.extend(set_operations(primitive, &plan.pgsql));
+        let instead = fencing::instead(primitive).filter(|_| can_fence);
+        self.remarks
+            .extend(instead.map(|on_fail| fencing::it_stays(id, on_fail)));
         self.changes.extend(changes);
     }
 
     fn address(&mut self, wanted: &Primitive) {
+        let can_fence = fencing::is_there(&self.configuration);
         let resources = self.configuration.child_mut("resources");
         let Some(primitive) = resources.find_mut(&|e| e.tag == "primitive" && e.id() == wanted.id)
         else {
@@ -273,6 +273,9 @@ impl Merged {
         let mut changes = set_params(primitive, wanted);
         changes.extend(set_meta(primitive, &wanted.id, &wanted.meta));
         changes.extend(set_operations(primitive, wanted));
+        let instead = fencing::instead(primitive).filter(|_| can_fence);
+        self.remarks
+            .extend(instead.map(|on_fail| fencing::it_stays(&wanted.id, on_fail)));
         self.changes.extend(changes);
     }
 
@@ -405,6 +408,43 @@ mod tests {
             !all.contains("no-quorum-policy") && !all.contains("stonith"),
             "{all}"
         );
+    }
+
+    #[test]
+    fn what_becomes_of_a_stop_that_failed_is_left_to_the_cluster() {
+        let fresh = merged(EMPTY).configuration;
+        let stops: Vec<&Tree> = fresh
+            .all()
+            .filter(|e| e.tag == "op" && e.get("name") == Some("stop"))
+            .collect();
+        assert_eq!(stops.len(), 3);
+        for stop in stops {
+            assert_eq!(stop.get("on-fail"), None, "{}", stop.id());
+        }
+        for on_fail in ["block", "fence", "stop"] {
+            for (device, is_told) in [
+                (
+                    "<primitive class='stonith' id='f' type='x'/>",
+                    on_fail != "fence",
+                ),
+                ("", false),
+            ] {
+                let text = fresh.to_text().replace(
+                    "<op id=\"pgsql-stop-interval-0s\"",
+                    &format!("<op id=\"pgsql-stop-interval-0s\" on-fail=\"{on_fail}\""),
+                );
+                let text = text.replace("<resources>", &format!("<resources>{device}"));
+                let merged = merged(&text);
+                assert_eq!(merged.changes, Vec::<String>::new(), "{on_fail} {device}");
+                let told = format!("pgsql: on-fail={on_fail} of its stop stays");
+                let remarks = merged.remarks.join("\n");
+                assert_eq!(
+                    remarks.contains(&told),
+                    is_told,
+                    "{on_fail} {device}: {remarks}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `setup apply` and `setup erase`: the cluster gets what config.ini says, and nothing else of it is touched.
 
 mod constraint;
+mod fencing;
 mod find;
 mod health;
 mod lock;

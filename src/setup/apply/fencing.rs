@@ -1,0 +1,35 @@
+//! What the cluster can fence a node with, and what stands in the way of that.
+
+use crate::setup::tree::Tree;
+
+/// Whether there is anything that can fence a node.
+pub(super) fn is_there(configuration: &Tree) -> bool {
+    has_device(configuration)
+}
+
+fn has_device(configuration: &Tree) -> bool {
+    let is_device = |e: &Tree| e.tag == "primitive" && e.get("class") == Some("stonith");
+    configuration
+        .child("resources")
+        .is_some_and(|resources| resources.all().any(is_device))
+}
+
+/// What a stop of this resource has instead of fencing, where it has anything of its own. Pacemaker's default is right with fencing
+/// and without: the node is fenced, or, where it can't be, the resource is blocked there.
+pub(super) fn instead(primitive: &Tree) -> Option<&str> {
+    let operations = primitive.child("operations")?;
+    let mut stops = operations
+        .children_named("op")
+        .filter(|op| op.get("name") == Some("stop"));
+    stops
+        .find_map(|op| op.get("on-fail"))
+        .filter(|on_fail| *on_fail != "fence")
+}
+
+/// That it stays, and what to type.
+pub(super) fn it_stays(id: &str, on_fail: &str) -> String {
+    format!(
+        "{id}: on-fail={on_fail} of its stop stays, as somebody chose it: a node on which it can't be stopped is not fenced then, and \
+         nobody takes over; to have it fenced: pcs resource update {id} op stop interval=0s timeout=60s on-fail=fence"
+    )
+}

@@ -2,9 +2,29 @@
 
 use crate::setup::tree::Tree;
 
+use super::find::property;
+use super::same;
+
+/// The property that switches fencing on and off, by its name of today and by the one that Pacemaker 3.0 has brought.
+pub(super) const ENABLED: [&str; 2] = ["stonith-enabled", "fencing-enabled"];
+
+/// After how long a node that is lost has ended itself by its watchdog, by both names.
+const WATCHDOG_TIMEOUT: [&str; 2] = ["stonith-watchdog-timeout", "fencing-watchdog-timeout"];
+
 /// Whether there is anything that can fence a node.
 pub(super) fn is_there(configuration: &Tree) -> bool {
-    has_device(configuration)
+    has_device(configuration) || has_watchdog(configuration)
+}
+
+/// SBD without a disk: Pacemaker found a watchdog, and counts on it. A time of 0, the default, means that it does not; one below it
+/// has Pacemaker choose.
+fn has_watchdog(configuration: &Tree) -> bool {
+    let set = |name: &str| property(configuration, name);
+    let counts_on_it = WATCHDOG_TIMEOUT
+        .iter()
+        .filter_map(|name| set(name))
+        .any(|text| same::time(text) != same::time("0"));
+    set("have-watchdog").is_some_and(same::is_true) && counts_on_it
 }
 
 fn has_device(configuration: &Tree) -> bool {

@@ -123,6 +123,15 @@ pub(super) fn parameter<'a>(primitive: &'a Tree, name: &str) -> Option<&'a str> 
         .and_then(|pair| pair.get("value"))
 }
 
+/// The value of a cluster property.
+pub(super) fn property<'a>(configuration: &'a Tree, name: &str) -> Option<&'a str> {
+    let config = configuration.child("crm_config")?;
+    sets(config, "cluster_property_set")
+        .flat_map(|set| set.children_named("nvpair"))
+        .find(|pair| pair.get("name") == Some(name))
+        .and_then(|pair| pair.get("value"))
+}
+
 /// The sets of an element that no rule governs.
 pub(super) fn sets<'a>(owner: &'a Tree, tag: &'a str) -> impl Iterator<Item = &'a Tree> {
     owner

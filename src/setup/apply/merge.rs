@@ -4,14 +4,12 @@
 //! them, the preference of the reader's address, and the properties that it can't do without. Of its resources it changes what the
 //! plan speaks of: a parameter that somebody set and config.ini says nothing of stays, if the agent knows it.
 
-use crate::setup::plan::{Names, Plan, Primitive, Property};
-use crate::setup::render::xml::{self, PROPERTIES, nvpair};
+use crate::setup::plan::{Names, Plan, Primitive};
+use crate::setup::render::xml::{self, nvpair};
 use crate::setup::tree::Tree;
 
 use super::fencing;
-use super::find::sets;
 use super::primitive::{current, judge_others, set_meta, set_operations, set_params, unset};
-use super::same;
 
 /// A configuration that was changed, and how.
 pub(super) struct Merged {
@@ -92,62 +90,6 @@ pub(super) fn without(configuration: &Tree, names: &Names) -> Merged {
 }
 
 impl Merged {
-    fn property(&mut self, property: &Property) {
-        let can_fence = fencing::is_there(&self.configuration);
-        let current = self.current(property.name);
-        let is_same = current
-            .as_deref()
-            .is_some_and(|now| same::value(now) == same::value(&property.value));
-        if is_same {
-            return;
-        }
-        if property.is_default {
-            match (property.name, current.as_deref()) {
-                // Somebody decided it, or there is something to fence with.
-                ("stonith-enabled", Some(_)) if !can_fence => {
-                    self.remarks.push(
-                        "stonith-enabled=true, and there is no fencing device: Pacemaker starts nothing before there is one; \
-                         add one, or set stonith_enabled=false in config.ini"
-                            .to_owned(),
-                    );
-                    return;
-                }
-                ("stonith-enabled", Some(_)) => return,
-                ("stonith-enabled", None)
-                    if can_fence || self.current("fencing-enabled").is_some() =>
-                {
-                    return;
-                }
-                ("no-quorum-policy", Some(now)) if property.value == "stop" && now != "ignore" => {
-                    return;
-                }
-                _ => {}
-            }
-        }
-        let why = match (property.name, property.is_default) {
-            ("stonith-enabled", true) => {
-                " (there is no fencing device, and nothing would start otherwise)"
-            }
-            _ => "",
-        };
-        self.changes.push(match &current {
-            None => format!("set the property {}={}{why}", property.name, property.value),
-            Some(now) => format!(
-                "change the property {} from {now} to {}{why}",
-                property.name, property.value
-            ),
-        });
-        self.set_property(PROPERTIES, property.name, &property.value);
-    }
-
-    fn current(&self, name: &str) -> Option<String> {
-        let config = self.configuration.child("crm_config")?;
-        let pair = sets(config, "cluster_property_set")
-            .flat_map(|set| set.children_named("nvpair"))
-            .find(|pair| pair.get("name") == Some(name))?;
-        pair.get("value").map(str::to_owned)
-    }
-
     /// Sets a property where it is, or in the set with this id.
     pub(super) fn set_property(&mut self, set: &str, name: &str, value: &str) {
         let config = self.configuration.child_mut("crm_config");
@@ -489,40 +431,6 @@ mod tests {
         }
         assert!(text.contains("fence1") && text.contains("cluster-recheck-interval"));
         assert_eq!(without(&left, &names).changes, Vec::<String>::new());
-    }
-
-    #[test]
-    fn properties_are_set_only_where_they_must_be() {
-        let with = |properties: &str, device: bool| {
-            let device = if device {
-                "<primitive class='stonith' id='f' type='x'/>"
-            } else {
-                ""
-            };
-            let text = format!(
-                "<configuration><crm_config><cluster_property_set id='s'>{properties}</cluster_property_set></crm_config>\
-                 <resources>{device}</resources><constraints/></configuration>"
-            );
-            let changes = merged(&text).changes;
-            changes
-                .into_iter()
-                .filter(|change| change.contains("property"))
-                .collect::<Vec<_>>()
-        };
-        let pair = |name: &str, value: &str| {
-            format!("<nvpair id='{name}' name='{name}' value='{value}'/>")
-        };
-        let (quorum, stonith) = ("no-quorum-policy", "stonith-enabled");
-        assert_eq!(with("", false).len(), 2);
-        assert_eq!(with("", true).len(), 1);
-        for (properties, device, number) in [
-            (pair(quorum, "freeze") + &pair(stonith, "true"), true, 0),
-            (pair(quorum, "freeze") + &pair(stonith, "true"), false, 0),
-            (pair(quorum, "ignore") + &pair(stonith, "false"), false, 1),
-            (pair(quorum, "stop") + &pair(stonith, "FALSE"), false, 0),
-        ] {
-            assert_eq!(with(&properties, device).len(), number, "{properties}");
-        }
     }
 
     #[test]

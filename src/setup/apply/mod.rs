@@ -8,6 +8,7 @@ mod lock;
 mod merge;
 mod patch;
 mod primitive;
+mod property;
 mod same;
 
 use std::io::{self, Write as _};

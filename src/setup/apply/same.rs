@@ -40,6 +40,11 @@ pub(super) fn time(text: &str) -> String {
     value(text)
 }
 
+/// What Pacemaker reads as yes.
+pub(super) fn is_true(text: &str) -> bool {
+    ["true", "on", "yes", "y", "1"].contains(&text.trim().to_lowercase().as_str())
+}
+
 /// Whether a role is that of a primary.
 pub(super) fn is_promoted(role: Option<&str>) -> bool {
     role.is_some_and(|role| value(role) == "promoted")

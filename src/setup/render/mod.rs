@@ -75,8 +75,8 @@ fn why_properties(shape: Shape) -> Vec<&'static str> {
     };
     vec![
         quorum,
-        "stonith-enabled=false is for a cluster without fencing devices, which would start nothing otherwise.",
-        "Where there are some, leave that line out.",
+        "stonith-enabled=false is for a cluster without fencing devices or SBD, which would start nothing otherwise.",
+        "Where there is either, leave that out.",
     ]
 }
 

@@ -20,6 +20,7 @@ pub mod membership;
 pub mod observed;
 pub mod promote;
 pub mod proof;
+pub mod quorum_policy;
 pub mod recovery;
 pub mod repair;
 pub mod repair_refusal;

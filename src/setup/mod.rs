@@ -68,7 +68,6 @@ fn rendered(config: &Config, format: Option<Format>) -> Result<String, Failure> 
         let plan = Plan::new(&Values::from(site));
         return Ok(render::render(
             &plan,
-            site.shape,
             format.unwrap_or_default(),
             Quoting::Values,
         ));

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::decide::quorum_policy::{self, Means};
+
 use super::config::{Shape, Site, Tuning};
 
 /// The PostgreSQL resource. The names are pha4pgsql's: node attributes and habits are built on them.
@@ -18,6 +20,8 @@ pub(crate) const READER: &str = "vip-slave";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) properties: Vec<Property>,
+    /// As far as config.ini tells them: the cluster may have more.
+    pub(crate) means: Means,
     pub(crate) pgsql: Primitive,
     /// Of the promotable clone around it.
     pub(crate) clone_meta: Meta,
@@ -25,6 +29,9 @@ pub(crate) struct Plan {
     pub(crate) constraints: Vec<Constraint>,
     pub(crate) names: Names,
 }
+
+/// Name of the property that says what is done without quorum.
+pub(crate) const NO_QUORUM_POLICY: &str = "no-quorum-policy";
 
 /// A cluster property.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,6 +181,7 @@ impl Plan {
         }
         Self {
             properties: properties(values),
+            means: means(values),
             pgsql: Primitive {
                 id: names.resource.clone(),
                 agent: "expgsql",
@@ -210,25 +218,29 @@ fn clone_meta(tuning: &Tuning) -> Meta {
     ]
 }
 
+fn means(values: &Values) -> Means {
+    let has_lock = |(name, value): &(&str, String)| *name == "enable_distlock" && value == "true";
+    Means {
+        two_nodes: values.shape == Shape::Dual,
+        has_lock: values.params.iter().any(has_lock),
+        can_fence: values.stonith_enabled == Some(true),
+        has_device: false,
+    }
+}
+
 fn properties(values: &Values) -> Vec<Property> {
-    let policy = match values.shape {
-        // Neither half of two has a majority; the lock decides.
-        Shape::Dual => "ignore",
-        Shape::Multi => "stop",
-    };
+    let policy = || quorum_policy::needed(means(values)).to_string();
     vec![
-        Property {
-            name: "no-quorum-policy",
-            value: values
-                .no_quorum_policy
-                .clone()
-                .unwrap_or_else(|| policy.to_owned()),
-            is_default: values.no_quorum_policy.is_none(),
-        },
+        // Before the policy, which depends on it.
         Property {
             name: "stonith-enabled",
             value: values.stonith_enabled.unwrap_or(false).to_string(),
             is_default: values.stonith_enabled.is_none(),
+        },
+        Property {
+            name: NO_QUORUM_POLICY,
+            value: values.no_quorum_policy.clone().unwrap_or_else(policy),
+            is_default: values.no_quorum_policy.is_none(),
         },
     ]
 }

@@ -8,7 +8,7 @@ use super::render::{self, Format, Quoting};
 /// The template for a shape, in a format. Its names are keys of config.ini.
 pub(crate) fn template(shape: Shape, format: Format) -> String {
     let plan = Plan::new(&values(shape));
-    render::render(&plan, shape, format, Quoting::Names)
+    render::render(&plan, format, Quoting::Names)
 }
 
 fn name(key: &str) -> String {

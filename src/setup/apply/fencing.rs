@@ -16,6 +16,12 @@ pub(super) fn is_there(configuration: &Tree) -> bool {
     has_device(configuration) || has_watchdog(configuration)
 }
 
+/// Whether nodes are fenced: nobody has switched it off, either.
+pub(super) fn is_used(configuration: &Tree) -> bool {
+    let is_off = |name: &&str| property(configuration, name).is_some_and(|on| !same::is_true(on));
+    is_there(configuration) && !ENABLED.iter().any(is_off)
+}
+
 /// SBD without a disk: Pacemaker found a watchdog, and counts on it. A time of 0, the default, means that it does not; one below it
 /// has Pacemaker choose.
 fn has_watchdog(configuration: &Tree) -> bool {

@@ -10,6 +10,7 @@ use crate::setup::tree::Tree;
 
 use super::fencing;
 use super::primitive::{current, judge_others, set_meta, set_operations, set_params, unset};
+use super::property::Votes;
 
 /// A configuration that was changed, and how.
 pub(super) struct Merged {
@@ -24,7 +25,7 @@ pub(super) struct Merged {
 }
 
 /// Puts the plan into `configuration`.
-pub(super) fn merge(configuration: &Tree, plan: &Plan) -> Merged {
+pub(super) fn merge(configuration: &Tree, plan: &Plan, votes: Votes) -> Merged {
     let mut merged = Merged {
         configuration: configuration.clone(),
         changes: Vec::new(),
@@ -32,7 +33,7 @@ pub(super) fn merge(configuration: &Tree, plan: &Plan) -> Merged {
         replaces: None,
     };
     for property in &plan.properties {
-        merged.property(property);
+        merged.property(property, plan.means, votes);
     }
     merged.database(plan);
     for address in &plan.addresses {
@@ -291,7 +292,7 @@ mod tests {
 
     fn merged(text: &str) -> Merged {
         let tree = Tree::parse(text).unwrap();
-        merge(&tree, &plan(&tree))
+        merge(&tree, &plan(&tree), Votes::default())
     }
 
     #[test]

@@ -31,6 +31,7 @@ use super::plan::{Names, Plan, Values};
 use super::progress::Progress;
 use super::tree::Tree;
 use merge::Merged;
+use property::Votes;
 
 /// Roles are called Promoted and Unpromoted from this schema on.
 const SCHEMA: (u32, u32) = (3, 7);
@@ -115,7 +116,8 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     let names = find::names(&present.configuration, site)
         .map_err(|why| Failure::new(Exit::Refused, why))?;
     let plan = Plan::named(&Values::from(site), names);
-    let mut merged = merge::merge(&present.configuration, &plan);
+    let votes = Votes::read(Deadline::after(timing::CIB_READ))?;
+    let mut merged = merge::merge(&present.configuration, &plan, votes);
     if let Some(first) = &args.master {
         name_first(&mut merged, &present.view, config, &plan.names, first)?;
     }
@@ -145,7 +147,7 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     }
     if merged.replaces.is_some() || !present.is_new_enough() {
         present = Present::read()?;
-        merged = merge::merge(&present.configuration, &plan);
+        merged = merge::merge(&present.configuration, &plan, votes);
         if let Some(first) = &args.master {
             name_first(&mut merged, &present.view, config, &plan.names, first)?;
         }

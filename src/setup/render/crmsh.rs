@@ -1,10 +1,9 @@
 //! The plan as lines for `crm configure load update`.
 
-use super::super::config::Shape;
 use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
 use super::{WHY_CLONE, WHY_READER, WHY_WRITER, heading, why_properties};
 
-pub(super) fn render(plan: &Plan, shape: Shape) -> String {
+pub(super) fn render(plan: &Plan) -> String {
     let how = [
         "For crmsh 4: crm configure load update FILE, as root, on one node.",
         "`expgsql setup apply` does the same without crmsh.",
@@ -14,7 +13,7 @@ pub(super) fn render(plan: &Plan, shape: Shape) -> String {
         *text += format!("# {line}").trim_end();
         text.push('\n');
     };
-    heading(shape, &how)
+    heading(plan, &how)
         .iter()
         .for_each(|line| comment(&mut text, line));
     text.push('\n');
@@ -43,7 +42,7 @@ pub(super) fn render(plan: &Plan, shape: Shape) -> String {
         text += &constraint(it, &plan.names.clone);
     }
     text.push('\n');
-    why_properties(shape)
+    why_properties(plan)
         .iter()
         .for_each(|line| comment(&mut text, line));
     text += "property";

@@ -4,14 +4,13 @@
 //! takes them with the word `meta` in some versions and without in others; `score=`, `kind=` and new role names, because the older
 //! forms are gone in 0.12.
 
-use super::super::config::Shape;
 use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
 use super::{Quoting, WHY_CLONE, WHY_READER, WHY_WRITER, heading, why_properties};
 
 /// Where the script prepares the configuration.
 const FILE: &str = "pgsql_cfg";
 
-pub(super) fn render(plan: &Plan, shape: Shape, quoting: Quoting) -> String {
+pub(super) fn render(plan: &Plan, quoting: Quoting) -> String {
     let how: &[&str] = match quoting {
         Quoting::Names => &[
             "For pcs 0.10.10 to 0.12. The names in braces are keys of config.ini, whose lines a shell understands:",
@@ -29,7 +28,7 @@ pub(super) fn render(plan: &Plan, shape: Shape, quoting: Quoting) -> String {
         text: "#!/bin/sh\n".to_owned(),
         quoting,
     };
-    heading(shape, how)
+    heading(plan, how)
         .iter()
         .for_each(|line| script.comment(line));
     script.line("set -eu");
@@ -37,7 +36,7 @@ pub(super) fn render(plan: &Plan, shape: Shape, quoting: Quoting) -> String {
     script.line(&format!("pcs cluster cib {FILE}"));
     script.line(&format!("cp {FILE} {FILE}.orig"));
     script.line("");
-    why_properties(shape)
+    why_properties(plan)
         .iter()
         .for_each(|line| script.comment(line));
     for property in &plan.properties {

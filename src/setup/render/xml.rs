@@ -1,6 +1,5 @@
 //! The plan as elements of the CIB.
 
-use super::super::config::Shape;
 use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
 use super::super::tree::Tree;
 use super::{heading, why_properties};
@@ -8,14 +7,14 @@ use super::{heading, why_properties};
 /// The set of cluster properties that pcs and crmsh use, too.
 pub(crate) const PROPERTIES: &str = "cib-bootstrap-options";
 
-pub(super) fn render(plan: &Plan, shape: Shape) -> String {
+pub(super) fn render(plan: &Plan) -> String {
     let how = [
         "As root, on one node: cibadmin -M -o configuration -x FILE",
         "`expgsql setup apply` does the same, and also takes out what is not wanted any more.",
         "",
     ];
-    let mut lines = heading(shape, &how);
-    lines.extend(why_properties(shape).iter().map(|line| (*line).to_owned()));
+    let mut lines = heading(plan, &how);
+    lines.extend(why_properties(plan).iter().map(|line| (*line).to_owned()));
     let comment = lines.join("\n  ");
     format!("<!--\n  {comment}\n-->\n{}", configuration(plan).to_text())
 }

@@ -10,6 +10,7 @@
 use std::process::ExitCode;
 
 mod cluster {
+    pub(crate) mod addresses;
     pub(crate) mod arbiters;
     pub(crate) mod attributes;
     pub(crate) mod backlog;
@@ -62,12 +63,12 @@ mod cluster {
 }
 
 use cluster::{
-    arbiters, backlog, between_looks, by_hand, comes_back, commands, compare, contended, daemons,
-    features, forgotten_target, getting_started, heavier_cib, held, interrupted, killed_between,
-    lag, large_frames, lease, machines, migration, network, not_waited_for, operations, package,
-    parameters, power_cut, quorum, recovery, refused, server, setup, sites, slow_cib, split,
-    stale_route, status, switchover, two_nodes, two_votes, unattended, upgrades, upkeep,
-    waits_for_all, worst_day,
+    addresses, arbiters, backlog, between_looks, by_hand, comes_back, commands, compare, contended,
+    daemons, features, forgotten_target, getting_started, heavier_cib, held, interrupted,
+    killed_between, lag, large_frames, lease, machines, migration, network, not_waited_for,
+    operations, package, parameters, power_cut, quorum, recovery, refused, server, setup, sites,
+    slow_cib, split, stale_route, status, switchover, two_nodes, two_votes, unattended, upgrades,
+    upkeep, waits_for_all, worst_day,
 };
 
 fn main() -> ExitCode {
@@ -123,6 +124,7 @@ fn main() -> ExitCode {
         waits_for_all::one_of_two_that_starts_alone_waits_for_the_other,
         two_votes::two_nodes_without_a_lock_lose_nothing_while_a_controller_hangs,
         two_votes::two_nodes_with_fencing_lose_nothing_to_one_that_starts_alone,
+        addresses::reads_go_on_with_no_standby_left,
         lease::the_lease_binds_a_primary_that_cannot_read_the_cib,
         lease::a_promotion_longer_than_the_lease_keeps_it,
         refused::what_a_site_does_to_a_primary_costs_no_commit_and_no_restart,

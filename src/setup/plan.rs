@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::decide::quorum_policy::{self, Means};
+use crate::model::status::NodeStatus;
 
 use super::config::{Shape, Site, Tuning};
 
@@ -81,7 +82,6 @@ pub(crate) type Meta = Vec<(&'static str, String)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub(crate) enum Role {
     Promoted,
-    Unpromoted,
 }
 
 /// What the resources are called.
@@ -109,8 +109,14 @@ impl Default for Names {
 /// What one address has to do with the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Constraint {
-    /// `address` runs where an instance has this role, and nowhere else.
+    /// `address` runs where an instance has this role, or any, and nowhere else.
     With {
+        id: String,
+        address: String,
+        role: Option<Role>,
+    },
+    /// `address` runs nowhere where an instance has this role.
+    Apart {
         id: String,
         address: String,
         role: Role,
@@ -130,7 +136,9 @@ pub(crate) enum Constraint {
         address: String,
         score: u32,
         attribute: String,
-        value: &'static str,
+        value: NodeStatus,
+        /// And this attribute has none.
+        without: Option<String>,
     },
 }
 
@@ -177,7 +185,7 @@ impl Plan {
         let mut constraints = of_writer(&names);
         if let Some(reader) = &values.reader {
             addresses.push(address(&names.reader, reader, values));
-            constraints.extend(of_reader(&names, tuning.reader_score));
+            constraints.extend(of_reader(&names, tuning));
         }
         Self {
             properties: properties(values),
@@ -333,10 +341,10 @@ fn order(
     }
 }
 
-fn with(names: &Names, address: &str, role: Role) -> Constraint {
-    let in_lower_case = role.to_string().to_lowercase();
+fn with(names: &Names, address: &str, role: Option<Role>) -> Constraint {
+    let role_of = role.map_or_else(String::new, |role| format!("{role}-").to_lowercase());
     Constraint::With {
-        id: format!("colocation-{address}-with-{in_lower_case}-{}", names.clone),
+        id: format!("colocation-{address}-with-{role_of}{}", names.clone),
         address: address.to_owned(),
         role,
     }
@@ -345,27 +353,53 @@ fn with(names: &Names, address: &str, role: Role) -> Constraint {
 /// With the primary; once it takes writes; and gone only after it has stopped taking them.
 fn of_writer(names: &Names) -> Vec<Constraint> {
     vec![
-        with(names, &names.writer, Role::Promoted),
+        with(names, &names.writer, Some(Role::Promoted)),
         order(names, &names.writer, "promote", "start", true),
         order(names, &names.writer, "demote", "stop", false),
     ]
 }
 
-/// With a standby, rather with one that is synchronous, and not before there is a primary.
-fn of_reader(names: &Names, score: u32) -> Vec<Constraint> {
-    let reader = &names.reader;
-    vec![
-        with(names, reader, Role::Unpromoted),
-        order(names, reader, "promote", "start", true),
-        order(names, reader, "stop", "stop", false),
+/// With a standby that gets the primary's WAL, preferably with one that commits wait for; with the primary where there is none; and
+/// not before there is a primary.
+///
+/// All preferences are above 0: what an address that must be with an instance would rather avoid, Pacemaker takes as a reason to keep
+/// the instance from that node, or to move it.
+fn of_reader(names: &Names, tuning: &Tuning) -> Vec<Constraint> {
+    let (reader, score) = (&names.reader, tuning.reader_score);
+    let prefers = |value: NodeStatus, score| {
+        let status = value.to_string().replace("HS:", "").to_lowercase();
         Constraint::Prefers {
-            id: format!("location-{reader}-prefers-sync"),
+            id: format!("location-{reader}-prefers-{status}"),
             address: reader.clone(),
             score,
             attribute: format!("{}-status", names.resource),
-            value: "HS:sync",
-        },
-    ]
+            value,
+            // What keeps a standby from replaying: what it answers gets older and older.
+            without: (value != NodeStatus::Primary).then(|| format!("{}-replay", names.resource)),
+        }
+    };
+    let mut all = vec![
+        with(names, reader, None),
+        order(names, reader, "promote", "start", true),
+        order(names, reader, "stop", "stop", false),
+        prefers(NodeStatus::Sync, score),
+        prefers(NodeStatus::Quorum, score),
+        prefers(NodeStatus::Potential, score / 2),
+        prefers(NodeStatus::Async, score / 2),
+    ];
+    all.push(if tuning.reader_on_primary {
+        // Above a standby that nobody feeds.
+        prefers(NodeStatus::Primary, score / 4)
+    } else {
+        // Not with a role of a standby's, in place of this and any role: for such a colocation Pacemaker 2.1.5 counts what an instance
+        // prefers a second time, and the address stays where it is.
+        Constraint::Apart {
+            id: format!("colocation-{reader}-apart-from-promoted-{}", names.clone),
+            address: reader.clone(),
+            role: Role::Promoted,
+        }
+    });
+    all
 }
 
 /// As Pacemaker reads it.

@@ -88,12 +88,16 @@ fn modernize(it: &mut Tree) -> bool {
 fn brief(it: &Tree) -> String {
     let get = |name: &str| it.get(name).unwrap_or_default();
     match it.tag.as_str() {
-        "rsc_colocation" => format!(
-            "{} with {} {}",
-            get("rsc"),
-            get("with-rsc-role"),
-            get("with-rsc")
-        ),
+        "rsc_colocation" => {
+            let role = it.get("with-rsc-role");
+            let role = role.map_or_else(String::new, |role| format!("{role} "));
+            let with = if get("score").starts_with('-') {
+                "apart from"
+            } else {
+                "with"
+            };
+            format!("{} {with} {role}{}", get("rsc"), get("with-rsc"))
+        }
         "rsc_order" => format!(
             "{} {}, then {} {}",
             get("first-action"),

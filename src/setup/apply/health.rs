@@ -9,6 +9,8 @@ pub(super) struct Expected<'a> {
     pub(super) names: &'a Names,
     pub(super) nodes: &'a [NodeName],
     pub(super) has_reader: bool,
+    /// It needs no standby.
+    pub(super) reader_on_primary: bool,
 }
 
 /// What is missing, the most important first. Empty: it is healthy. Nodes that are off are not waited for.
@@ -64,7 +66,8 @@ pub(super) fn missing(view: &ClusterView, expected: &Expected<'_>) -> Vec<String
     if !is_active(&expected.names.writer) {
         all.push(format!("the writer's address ({})", expected.names.writer));
     }
-    if expected.has_reader && online.len() > 1 && !is_active(&expected.names.reader) {
+    let has_place = online.len() > 1 || expected.reader_on_primary;
+    if expected.has_reader && has_place && !is_active(&expected.names.reader) {
         all.push(format!("the reader's address ({})", expected.names.reader));
     }
     all
@@ -88,6 +91,7 @@ mod tests {
                 names: &names,
                 nodes: &nodes,
                 has_reader: true,
+                reader_on_primary: true,
             },
         )
     }

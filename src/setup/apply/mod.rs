@@ -10,6 +10,8 @@ mod patch;
 mod primitive;
 mod property;
 mod same;
+#[cfg(test)]
+mod simulated;
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -162,6 +164,7 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
         names: &plan.names,
         nodes: &site.nodes,
         has_reader: site.reader.is_some(),
+        reader_on_primary: site.tuning.reader_on_primary,
     };
     wait(&expected, args.timeout)
 }

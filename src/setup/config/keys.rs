@@ -51,6 +51,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("failure_timeout", Form::Seconds),
     key("resource_stickiness", Form::Number),
     key("reader_score", Form::Number),
+    key("reader_on_primary", Form::Boolean),
     key("monitor_interval", Form::Seconds),
     key("promoted_monitor_interval", Form::Seconds),
     key("vip_monitor_interval", Form::Seconds),

@@ -19,6 +19,8 @@ use super::site::{Shape, Site, Template, Tuning};
 
 /// Keep below the distance of two promotion scores, or the preference of the reader's address moves the primary.
 const MOST_READER_SCORE: u32 = 899;
+/// A half and a quarter of it must differ by more than the address holds to its node.
+const LEAST_READER_SCORE: u32 = 8;
 
 impl Site {
     /// Understands the entries; what is wrong is added to `problems`. `None`: too much is wrong.
@@ -347,6 +349,9 @@ impl Reader<'_> {
             failure_timeout: time(self, "failure_timeout", usual.failure_timeout),
             resource_stickiness: number(self, "resource_stickiness", usual.resource_stickiness),
             reader_score: number(self, "reader_score", usual.reader_score),
+            reader_on_primary: self
+                .boolean("reader_on_primary")
+                .unwrap_or(usual.reader_on_primary),
             monitor_interval: time(self, "monitor_interval", usual.monitor_interval),
             promoted_monitor_interval: time(
                 self,
@@ -379,6 +384,8 @@ impl Reader<'_> {
         }
         if tuning.reader_score > MOST_READER_SCORE {
             self.wrong("reader_score", format!("is above {MOST_READER_SCORE}, where the preference of the reader's address would move the primary"));
+        } else if tuning.reader_score < LEAST_READER_SCORE {
+            self.wrong("reader_score", format!("is below {LEAST_READER_SCORE}, where the preferences of the reader's address, a half and a quarter of it, would not count"));
         } else if tuning.resource_stickiness <= tuning.reader_score {
             self.wrong("resource_stickiness", "is not above reader_score, so that Pacemaker would restart standbys for the reader's address");
         }
@@ -753,6 +760,13 @@ pgsql_distlock_lockname=pgsql_cls1
                 "can't tell apart",
             ),
             (more("reader_score=1000"), Some(9), "reader_score", "899"),
+            (more("reader_score=7"), Some(9), "reader_score", "below 8"),
+            (
+                more("reader_on_primary=maybe"),
+                Some(9),
+                "reader_on_primary",
+                "true or false",
+            ),
             (
                 more("failure_timeout=30"),
                 Some(9),

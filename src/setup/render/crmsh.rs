@@ -1,7 +1,7 @@
 //! The plan as lines for `crm configure load update`.
 
 use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
-use super::{WHY_CLONE, WHY_READER, WHY_WRITER, heading, why_properties};
+use super::{WHY_CLONE, WHY_READER, WHY_WRITER, and_without, heading, why_properties};
 
 pub(super) fn render(plan: &Plan) -> String {
     let how = [
@@ -37,7 +37,10 @@ pub(super) fn render(plan: &Plan) -> String {
             Constraint::With { address, .. } if *address == plan.names.reader => {
                 WHY_READER.iter().for_each(|line| comment(&mut text, line));
             }
-            Constraint::With { .. } | Constraint::Order { .. } | Constraint::Prefers { .. } => {}
+            Constraint::With { .. }
+            | Constraint::Apart { .. }
+            | Constraint::Order { .. }
+            | Constraint::Prefers { .. } => {}
         }
         text += &constraint(it, &plan.names.clone);
     }
@@ -104,8 +107,12 @@ fn words(operation: &Operation) -> String {
 
 fn constraint(it: &Constraint, clone: &str) -> String {
     match it {
+        Constraint::Apart { id, address, role } => {
+            format!("colocation {id} -inf: {address} {clone}:{role}\n")
+        }
         Constraint::With { id, address, role } => {
-            format!("colocation {id} inf: {address} {clone}:{role}\n")
+            let role = role.map_or_else(String::new, |role| format!(":{role}"));
+            format!("colocation {id} inf: {address} {clone}{role}\n")
         }
         Constraint::Order {
             id,
@@ -127,8 +134,10 @@ fn constraint(it: &Constraint, clone: &str) -> String {
             score,
             attribute,
             value,
+            without,
         } => format!(
-            "location {id} {address} \\\n    rule $id={id}-rule {score}: {attribute} eq {value}\n"
+            "location {id} {address} \\\n    rule $id={id}-rule {score}: {attribute} eq {value}{}\n",
+            and_without(without.as_deref())
         ),
     }
 }

@@ -89,7 +89,13 @@ const WHY_CLONE: [&str; 2] = [
     "than the readers' address prefers another, or Pacemaker restarts standbys for the address.",
 ];
 const WHY_WRITER: &str = "Writers: with the primary, and only once it takes writes.";
-const WHY_READER: [&str; 2] = [
-    "Readers: with a standby, rather with the synchronous one. Keep this score below 900, the distance between two",
-    "promotion scores, or the preference moves the primary.",
+const WHY_READER: [&str; 3] = [
+    "Readers: with a standby that gets the primary's WAL and replays it, preferably one that commits wait for; else with the",
+    "primary (reader_on_primary). Keep these scores below 900, the distance between two promotion scores, or the preference",
+    "moves the primary.",
 ];
+
+/// The second half of a rule, as pcs and crmsh write it.
+fn and_without(attribute: Option<&str>) -> String {
+    attribute.map_or_else(String::new, |name| format!(" and not_defined {name}"))
+}

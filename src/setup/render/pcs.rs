@@ -5,7 +5,7 @@
 //! forms are gone in 0.12.
 
 use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
-use super::{Quoting, WHY_CLONE, WHY_READER, WHY_WRITER, heading, why_properties};
+use super::{Quoting, WHY_CLONE, WHY_READER, WHY_WRITER, and_without, heading, why_properties};
 
 /// Where the script prepares the configuration.
 const FILE: &str = "pgsql_cfg";
@@ -78,7 +78,10 @@ pub(super) fn render(plan: &Plan, quoting: Quoting) -> String {
             Constraint::With { address, .. } if *address == plan.names.reader => {
                 WHY_READER.iter().for_each(|line| script.comment(line));
             }
-            Constraint::With { .. } | Constraint::Order { .. } | Constraint::Prefers { .. } => {}
+            Constraint::With { .. }
+            | Constraint::Apart { .. }
+            | Constraint::Order { .. }
+            | Constraint::Prefers { .. } => {}
         }
         script.constraint(constraint, &plan.names.clone);
     }
@@ -169,8 +172,12 @@ impl Script {
 
     fn constraint(&mut self, constraint: &Constraint, clone: &str) {
         let line = match constraint {
+            Constraint::Apart { id, address, role } => {
+                format!("colocation add {address} with {role} {clone} score=-INFINITY id={id}")
+            }
             Constraint::With { id, address, role } => {
-                format!("colocation add {address} with {role} {clone} score=INFINITY id={id}")
+                let role = role.map_or_else(String::new, |role| format!("{role} "));
+                format!("colocation add {address} with {role}{clone} score=INFINITY id={id}")
             }
             Constraint::Order {
                 id,
@@ -194,8 +201,10 @@ impl Script {
                 score,
                 attribute,
                 value,
+                without,
             } => format!(
-                "location {address} rule id={id}-rule constraint-id={id} score={score} {attribute} eq {value}"
+                "location {address} rule id={id}-rule constraint-id={id} score={score} {attribute} eq {value}{}",
+                and_without(without.as_deref())
             ),
         };
         self.line(&format!("pcs -f {FILE} constraint {line}"));

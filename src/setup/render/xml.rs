@@ -1,6 +1,6 @@
 //! The plan as elements of the CIB.
 
-use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
+use super::super::plan::{Constraint, Operation, Plan, Primitive, Role, seconds};
 use super::super::tree::Tree;
 use super::{heading, why_properties};
 
@@ -108,12 +108,12 @@ pub(crate) fn operation(owner: &str, it: &Operation) -> Tree {
 /// A constraint.
 pub(crate) fn constraint(it: &Constraint, clone: &str) -> Tree {
     match it {
-        Constraint::With { id, address, role } => Tree::new("rsc_colocation")
-            .with("id", id)
-            .with("rsc", address)
-            .with("with-rsc", clone)
-            .with("with-rsc-role", role.to_string())
-            .with("score", "INFINITY"),
+        Constraint::With { id, address, role } => {
+            colocation((id, address), clone, role.as_ref(), "INFINITY")
+        }
+        Constraint::Apart { id, address, role } => {
+            colocation((id, address), clone, Some(role), "-INFINITY")
+        }
         Constraint::Order {
             id,
             first,
@@ -141,16 +141,38 @@ pub(crate) fn constraint(it: &Constraint, clone: &str) -> Tree {
             score,
             attribute,
             value,
-        } => Tree::new("rsc_location")
-            .with("id", id)
-            .with("rsc", address)
-            .holding([Tree::new("rule")
+            without,
+        } => {
+            let has = Tree::new("expression")
+                .with("id", format!("{id}-rule-expr"))
+                .with("attribute", attribute)
+                .with("operation", "eq")
+                .with("value", value.to_string());
+            let lacks = without.as_ref().map(|name| {
+                Tree::new("expression")
+                    .with("id", format!("{id}-rule-expr-1"))
+                    .with("attribute", name)
+                    .with("operation", "not_defined")
+            });
+            let rule = Tree::new("rule")
                 .with("id", format!("{id}-rule"))
                 .with("score", score.to_string())
-                .holding([Tree::new("expression")
-                    .with("id", format!("{id}-rule-expr"))
-                    .with("attribute", attribute)
-                    .with("operation", "eq")
-                    .with("value", *value)])]),
+                .holding(std::iter::once(has).chain(lacks));
+            Tree::new("rsc_location")
+                .with("id", id)
+                .with("rsc", address)
+                .holding([rule])
+        }
     }
+}
+
+fn colocation((id, address): (&str, &str), clone: &str, role: Option<&Role>, score: &str) -> Tree {
+    let mut tree = Tree::new("rsc_colocation")
+        .with("id", id)
+        .with("rsc", address)
+        .with("with-rsc", clone);
+    if let Some(role) = role {
+        tree.set("with-rsc-role", role.to_string());
+    }
+    tree.with("score", score)
 }

@@ -1,0 +1,193 @@
+//! Where Pacemaker's own scheduler puts what the plan describes, asked with crm_simulate.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use tempfile::NamedTempFile;
+
+use crate::setup::config;
+use crate::setup::plan::{Plan, Values};
+use crate::setup::tree::Tree;
+use crate::sys::{Command, Deadline};
+
+use super::find;
+use super::merge::merge;
+use super::property::Votes;
+
+/// Three nodes: node1 is the primary, node3 its synchronous standby with the readers' address, node2 another standby.
+const THREE: &str = include_str!("../../../tests/fixtures/cib/three-nodes-expgsql-2.1.5.xml");
+
+const CONFIG: &str = "node1=node1\nnode2=node2\nnode3=node3\nwriter_vip=10.77.0.100\nreader_vip=10.77.0.101\nvip_nic=eth0\n\
+                      vip_cidr_netmask=24\npgsql_pgctl=/usr/lib/postgresql/15/bin/pg_ctl\npgsql_pgdata=/var/lib/pgsql/data\n\
+                      pgsql_repuser=repl\n";
+
+/// A cluster with the plan of config.ini, in which nothing runs yet that was not there before.
+struct Cluster(Tree);
+
+/// What the scheduler does, and where everything is afterwards.
+struct Outcome {
+    /// Of the database: any start, stop, promotion.
+    database: Vec<String>,
+    /// By the resource's name.
+    places: BTreeMap<&'static str, String>,
+    after: Cluster,
+}
+
+impl Cluster {
+    fn new(more: &str) -> Self {
+        let (site, _) = config::read(&format!("{CONFIG}{more}")).unwrap();
+        let mut cib = Tree::parse(THREE).unwrap();
+        let configuration = cib.child_mut("configuration");
+        let names = find::names(configuration, &site).unwrap();
+        let plan = Plan::named(&Values::from(&site), names);
+        let before = configuration.child("resources").cloned().unwrap();
+        let merged = merge(configuration, &plan, Votes::default());
+        *configuration = merged.configuration;
+        // Only places are asked for: what is there keeps its parameters, whose change the scheduler would answer with a restart.
+        for resource in before.children {
+            let is_it = |e: &Tree| e.id() == resource.id();
+            *configuration.find_mut(&is_it).unwrap() = resource.clone();
+        }
+        Self(cib)
+    }
+
+    /// Sets a node's attribute, as the agent does; `None`: takes it away.
+    fn attribute(mut self, node: &str, name: &str, value: Option<&str>) -> Self {
+        let state = |e: &Tree| e.tag == "node_state" && e.get("uname") == Some(node);
+        let state = self.0.find_mut(&state).unwrap();
+        let set = state
+            .child_mut("transient_attributes")
+            .child_mut("instance_attributes");
+        set.children.retain(|pair| pair.get("name") != Some(name));
+        if let Some(value) = value {
+            let id = format!("status-{node}-{name}");
+            let pair = Tree::new("nvpair").with("id", id).with("name", name);
+            set.children.push(pair.with("value", value));
+        }
+        self
+    }
+
+    fn status(self, node: &str, value: &str) -> Self {
+        self.attribute(node, "pgsql-status", Some(value))
+    }
+
+    /// Takes a node out of service, or back.
+    fn standby(mut self, node: &str, is_on: bool) -> Self {
+        let is_it = |e: &Tree| e.tag == "node" && e.get("uname") == Some(node);
+        let set = self
+            .0
+            .find_mut(&is_it)
+            .unwrap()
+            .child_mut("instance_attributes");
+        set.children
+            .retain(|pair| pair.get("name") != Some("standby"));
+        let pair = Tree::new("nvpair").with("id", format!("{node}-standby"));
+        let value = if is_on { "on" } else { "off" };
+        set.children
+            .push(pair.with("name", "standby").with("value", value));
+        self
+    }
+
+    fn run(&self) -> Outcome {
+        let mut before = NamedTempFile::new().unwrap();
+        before.write_all(self.0.to_text().as_bytes()).unwrap();
+        let after = NamedTempFile::new().unwrap();
+        let output = Command::new("crm_simulate")
+            .arg("--simulate")
+            .arg("--xml-file")
+            .arg(before.path())
+            .arg("--save-output")
+            .arg(after.path())
+            .env("LC_ALL", "C")
+            .run(Deadline::after(std::time::Duration::from_secs(60)))
+            .unwrap();
+        let text = output.stdout_text();
+        let executed = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("* Resource action: "));
+        let is_of_database = |line: &&str| {
+            line.starts_with("pgsql ") && !line.contains(" notify ") && !line.contains(" monitor")
+        };
+        let database = executed.filter(is_of_database);
+        let database = database
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        let (_, state) = text.split_once("Revised Cluster Status").unwrap();
+        let place = |name: &'static str| {
+            let line = state
+                .lines()
+                .find(|line| line.contains(&format!("* {name}\t")));
+            let place = line.and_then(|line| line.split_once("Started "));
+            (
+                name,
+                place.map_or("nowhere", |(_, node)| node.trim()).to_owned(),
+            )
+        };
+        Outcome {
+            database,
+            places: ["vip-master", "vip-slave"].map(place).into(),
+            after: Self(Tree::parse(&std::fs::read_to_string(after.path()).unwrap()).unwrap()),
+        }
+    }
+
+    /// The readers' address is there afterwards, and nothing happens to the database for it.
+    fn reads_on(self, node: &str, what: &str) -> Self {
+        let outcome = self.run();
+        assert_eq!(outcome.places["vip-slave"], node, "{what}");
+        assert_eq!(outcome.database, Vec::<String>::new(), "{what}");
+        outcome.after
+    }
+}
+
+#[test]
+fn the_readers_address_is_on_the_best_that_there_is_and_moves_no_server() {
+    let gone =
+        |cluster: Cluster, node: &str| cluster.standby(node, true).run().after.status(node, "STOP");
+    let cluster = Cluster::new("").reads_on("node3", "as it is");
+    let cluster = cluster
+        .status("node3", "HS:async")
+        .status("node2", "HS:quorum");
+    let cluster = cluster.reads_on("node2", "what commits wait for, with quorum commit");
+    let cluster = cluster
+        .status("node3", "HS:quorum")
+        .reads_on("node2", "it does not move without need");
+    let cluster = cluster.attribute("node2", "pgsql-replay", Some("paused"));
+    let cluster = cluster.reads_on("node3", "what does not replay is old");
+    let cluster = cluster.attribute("node2", "pgsql-replay", None);
+    let cluster = cluster
+        .status("node3", "HS:alone")
+        .status("node2", "HS:alone");
+    let cluster = cluster.reads_on(
+        "node1",
+        "the primary comes before a standby that nobody feeds",
+    );
+    let cluster = cluster
+        .status("node3", "HS:potential")
+        .reads_on("node3", "one streams");
+    let cluster = gone(gone(cluster, "node3"), "node2").reads_on("node1", "no standby is left");
+    let cluster = cluster.standby("node2", false).run();
+    assert_eq!(
+        cluster.database,
+        ["pgsql start on node2"],
+        "{:?}",
+        cluster.places
+    );
+    let cluster = cluster.after.reads_on("node1", "it only starts");
+    let cluster = cluster
+        .status("node2", "HS:async")
+        .reads_on("node2", "one is back");
+    cluster
+        .status("node2", "HS:sync")
+        .reads_on("node2", "and caught up");
+}
+
+#[test]
+fn the_readers_address_stays_off_the_primary_where_config_ini_says_so() {
+    let cluster = Cluster::new("reader_on_primary=false\n").reads_on("node3", "as it is");
+    let cluster = cluster
+        .status("node3", "HS:async")
+        .status("node2", "HS:quorum");
+    let cluster = cluster.reads_on("node2", "what commits wait for, with quorum commit");
+    let outcome = cluster.standby("node2", true).standby("node3", true).run();
+    assert_eq!(outcome.places["vip-slave"], "nowhere");
+}

@@ -125,6 +125,7 @@ fn main() -> ExitCode {
         two_votes::two_nodes_without_a_lock_lose_nothing_while_a_controller_hangs,
         two_votes::two_nodes_with_fencing_lose_nothing_to_one_that_starts_alone,
         addresses::reads_go_on_with_no_standby_left,
+        addresses::a_primary_that_lost_its_gateway_gives_way_and_none_where_all_lost_it,
         lease::the_lease_binds_a_primary_that_cannot_read_the_cib,
         lease::a_promotion_longer_than_the_lease_keeps_it,
         refused::what_a_site_does_to_a_primary_costs_no_commit_and_no_restart,

@@ -6,6 +6,7 @@ mod apply;
 mod check;
 mod command;
 mod config;
+mod gateway;
 mod install;
 mod passfiles;
 mod plan;

@@ -7,6 +7,7 @@ use crate::decide::quorum_policy::{self, Means};
 use crate::model::status::NodeStatus;
 
 use super::config::{Shape, Site, Tuning};
+use super::gateway;
 
 /// The PostgreSQL resource. The names are pha4pgsql's: node attributes and habits are built on them.
 pub(crate) const RESOURCE: &str = "pgsql";
@@ -16,6 +17,8 @@ pub(crate) const CLONE: &str = "msPostgresql";
 pub(crate) const WRITER: &str = "vip-master";
 /// The address that stays with a standby.
 pub(crate) const READER: &str = "vip-slave";
+
+const HEARTBEAT: &str = "heartbeat";
 
 /// Everything that setup puts into the cluster's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub(crate) struct Plan {
     /// Of the promotable clone around it.
     pub(crate) clone_meta: Meta,
     pub(crate) addresses: Vec<Primitive>,
+    /// Watches the way out of each node, in a clone.
+    pub(crate) gateway: Option<Primitive>,
     pub(crate) constraints: Vec<Constraint>,
     pub(crate) names: Names,
 }
@@ -47,7 +52,8 @@ pub(crate) struct Property {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Primitive {
     pub(crate) id: String,
-    /// The part behind `ocf:heartbeat:`.
+    /// The parts behind `ocf:`.
+    pub(crate) provider: &'static str,
     pub(crate) agent: &'static str,
     /// An empty value: it must not be there.
     pub(crate) params: Vec<(&'static str, String)>,
@@ -84,6 +90,15 @@ pub(crate) enum Role {
     Promoted,
 }
 
+/// What is known of a node's way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// A gateway answers.
+    Open,
+    /// Nobody has looked yet.
+    Unknown,
+}
+
 /// What the resources are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
@@ -91,6 +106,18 @@ pub(crate) struct Names {
     pub(crate) clone: String,
     pub(crate) writer: String,
     pub(crate) reader: String,
+}
+
+impl Names {
+    /// What watches the gateway, and the node attribute that it writes.
+    pub(crate) fn gateway(&self) -> String {
+        format!("{}-gateway", self.resource)
+    }
+
+    /// The clone around it.
+    pub(crate) fn gateway_clone(&self) -> String {
+        format!("{}-clone", self.gateway())
+    }
 }
 
 impl Default for Names {
@@ -140,6 +167,13 @@ pub(crate) enum Constraint {
         /// And this attribute has none.
         without: Option<String>,
     },
+    /// A node is preferred for the primary by how many gateways answer there, as this attribute says.
+    Reaches {
+        id: String,
+        score: u32,
+        attribute: String,
+        way: Way,
+    },
 }
 
 /// The values that go into a plan as text: a real site's, or names in braces for a template.
@@ -151,6 +185,8 @@ pub(crate) struct Values {
     pub(crate) reader: Option<String>,
     pub(crate) nic: Option<String>,
     pub(crate) netmask: Option<String>,
+    /// Addresses, one of which answers where a node's way out is whole.
+    pub(crate) gateway: Option<String>,
     pub(crate) stonith_enabled: Option<bool>,
     pub(crate) no_quorum_policy: Option<String>,
     pub(crate) tuning: Tuning,
@@ -165,6 +201,7 @@ impl From<&Site> for Values {
             reader: site.reader.map(|ip| ip.to_string()),
             nic: site.nic.clone(),
             netmask: site.netmask.map(|bits| bits.to_string()),
+            gateway: site.gateway.clone(),
             stonith_enabled: site.stonith_enabled,
             no_quorum_policy: site.no_quorum_policy.map(|policy| policy.to_string()),
             tuning: site.tuning.clone(),
@@ -187,11 +224,19 @@ impl Plan {
             addresses.push(address(&names.reader, reader, values));
             constraints.extend(of_reader(&names, tuning));
         }
+        let gateway = values
+            .gateway
+            .as_deref()
+            .map(|hosts| gateway::watch(&names, hosts, tuning));
+        if gateway.is_some() {
+            constraints.extend(gateway::of_primary(&names));
+        }
         Self {
             properties: properties(values),
             means: means(values),
             pgsql: Primitive {
                 id: names.resource.clone(),
+                provider: HEARTBEAT,
                 agent: "expgsql",
                 params: values.params.clone(),
                 meta: Vec::new(),
@@ -199,6 +244,7 @@ impl Plan {
             },
             clone_meta: clone_meta(tuning),
             addresses,
+            gateway,
             constraints,
             names,
         }
@@ -253,7 +299,7 @@ fn properties(values: &Values) -> Vec<Property> {
     ]
 }
 
-fn operation(name: &'static str, timeout: Duration) -> Operation {
+pub(super) fn operation(name: &'static str, timeout: Duration) -> Operation {
     Operation {
         name,
         interval: Duration::ZERO,
@@ -302,6 +348,7 @@ fn address(id: &str, ip: &str, values: &Values) -> Primitive {
     params.extend(values.netmask.clone().map(|bits| ("cidr_netmask", bits)));
     Primitive {
         id: id.to_owned(),
+        provider: HEARTBEAT,
         agent: "IPaddr2",
         params,
         // On the resource and not as a default of the cluster, which others' resources would have, too.

@@ -48,6 +48,8 @@ fn values(shape: Shape) -> Values {
         reader: Some(name("reader_vip")),
         nic: Some(name("vip_nic")),
         netmask: Some(name("vip_cidr_netmask")),
+        // Not every site has one that answers.
+        gateway: None,
         stonith_enabled: None,
         no_quorum_policy: None,
         tuning: Tuning::default(),

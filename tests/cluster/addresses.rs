@@ -95,6 +95,75 @@ pub(crate) fn reads_go_on_with_no_standby_left() -> Result<()> {
     )
 }
 
+/// The gateway here is the client's host: who does not reach it is reached by no client.
+pub(crate) fn a_primary_that_lost_its_gateway_gives_way_and_none_where_all_lost_it() -> Result<()> {
+    let stage = Stage::set(RepMode::Sync, |builder| {
+        builder.nodes(3).param(ON_DIVERGENCE, "rewind_or_rebuild")
+    })?;
+    let gateway = stage.lab.client();
+    stage.step("setup watches the gateway", Allowed::nothing(), |stage| {
+        apply(
+            stage,
+            &format!("gateway_ip={}\nvip_monitor_interval=2\n", gateway.address()),
+        )?;
+        seen(stage, |count| count == Some("1"))
+    })?;
+    stage.step(
+        "all lose it: the primary stays",
+        Allowed::nothing().waiting(),
+        |stage| {
+            let before = postmasters(stage);
+            let nodes: Vec<&Node> = stage.lab.nodes().iter().collect();
+            let primary = stage.lab.primary()?;
+            stage.lab.partition(&nodes, &[gateway])?;
+            seen(stage, |count| count == Some("0"))?;
+            stage.lab.holds_for(
+                "the primary stays",
+                stage.lab.spec().token * 4,
+                |lab| match lab.primary() {
+                    Ok(now) if now.name() == primary.name() => Ok(()),
+                    Ok(now) => Err(format!("{} is the primary", now.name())),
+                    Err(error) => Err(error.to_string()),
+                },
+            )?;
+            stage.lab.heal()?;
+            seen(stage, |count| count == Some("1"))?;
+            same_server(stage, &before, &nodes)
+        },
+    )?;
+    stage.step(
+        "the primary alone loses it: another takes over",
+        Allowed::switchover().waiting(),
+        |stage| {
+            let old = stage.lab.primary()?;
+            stage.lab.partition(&[old], &[gateway])?;
+            let new = stage.taken_over_from(old)?;
+            println!("         {} took over from {}", new.name(), old.name());
+            stage.writes_go_on()?;
+            stage.lab.heal()?;
+            seen(stage, |count| count == Some("1"))
+        },
+    )
+}
+
+/// Waits until what every node's watch counts is so.
+fn seen(stage: &Stage, is_so: impl Fn(Option<&str>) -> bool) -> Result<()> {
+    stage
+        .lab
+        .eventually("what the nodes see of the gateway", LIMIT, |lab| {
+            let status = lab.status().map_err(|error| error.to_string())?;
+            let counts = lab
+                .nodes()
+                .iter()
+                .map(|node| status.attribute(node.name(), "pgsql-gateway"));
+            if counts.into_iter().all(&is_so) {
+                Ok(())
+            } else {
+                Err(status.to_string())
+            }
+        })
+}
+
 /// The lab's cluster gets its rules from config.ini, and keeps everything else.
 fn apply(stage: &Stage, more: &str) -> Result<()> {
     let lab = &stage.lab;

@@ -113,12 +113,12 @@ fn brief(it: &Tree) -> String {
                     .and_then(|e| e.get(name))
                     .unwrap_or_default()
             };
-            format!(
-                "{} prefers {}={} by {score}",
-                get("rsc"),
-                part("attribute"),
-                part("value")
-            )
+            let is = match part("operation") {
+                "eq" => format!("{}={}", part("attribute"), part("value")),
+                "not_defined" => format!("no {}", part("attribute")),
+                other => format!("{} {other} {}", part("attribute"), part("value")),
+            };
+            format!("{} prefers {is} by {score}", get("rsc"))
         }
     }
 }

@@ -59,7 +59,28 @@ pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> 
             ));
         }
     }
+    let gateway = [names.gateway(), names.gateway_clone()];
+    let mut others = resources
+        .all()
+        .filter(|e| site.gateway.is_some() && gateway.iter().any(|id| id == e.id()));
+    if let Some(other) = others.find(|e| !is_gateway(e, &names)) {
+        return Err(format!(
+            "the cluster has a <{}> with the id {}, which does not watch this database's gateway: rename or remove it, the name is needed here",
+            other.tag,
+            other.id()
+        ));
+    }
     Ok(names)
+}
+
+/// What watches the gateway, or the clone around it.
+pub(super) fn is_gateway(e: &Tree, names: &Names) -> bool {
+    let is_watch = |e: &Tree| {
+        e.tag == "primitive"
+            && e.get("type") == Some("ping")
+            && parameter(e, "name") == Some(&names.gateway())
+    };
+    is_watch(e) || e.tag == "clone" && e.children.iter().any(is_watch)
 }
 
 fn is_address(e: &Tree) -> bool {
@@ -158,7 +179,13 @@ pub(super) fn is_ours(tree: &Tree, names: &Names) -> bool {
                 format!("{}-status", names.resource),
                 format!("master-{}", names.resource),
             ];
-            is_address("rsc")
+            let gateway = [names.gateway()];
+            let (is_about, published) = if is_database("rsc") {
+                (true, &gateway[..])
+            } else {
+                (is_address("rsc"), &published[..])
+            };
+            is_about
                 && tree.all().any(|e| {
                     e.tag == "expression"
                         && e.get("attribute")

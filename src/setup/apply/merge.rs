@@ -9,6 +9,7 @@ use crate::setup::render::xml::{self, nvpair};
 use crate::setup::tree::Tree;
 
 use super::fencing;
+use super::find::is_gateway;
 use super::primitive::{current, judge_others, set_meta, set_operations, set_params, unset};
 use super::property::Votes;
 
@@ -46,6 +47,7 @@ pub(super) fn merge(configuration: &Tree, plan: &Plan, votes: Votes) -> Merged {
     {
         merged.take_out(&plan.names.reader, "config.ini has no reader_vip");
     }
+    merged.gateway(plan);
     merged.constraints(plan);
     merged
 }
@@ -58,7 +60,13 @@ pub(super) fn without(configuration: &Tree, names: &Names) -> Merged {
         remarks: Vec::new(),
         replaces: None,
     };
-    let ids = [&names.clone, &names.writer, &names.reader];
+    let gateway = names.gateway_clone();
+    let is_gateway = |e: &Tree| e.id() == gateway && is_gateway(e, names);
+    let gateway = configuration.find(&is_gateway).map(|_| &gateway);
+    let ids: Vec<&String> = [&names.clone, &names.writer, &names.reader]
+        .into_iter()
+        .chain(gateway)
+        .collect();
     // Also constraints of others that would be left without an end.
     let mentions = |e: &Tree| {
         e.tag.starts_with("rsc_")
@@ -219,6 +227,30 @@ impl Merged {
         let instead = fencing::instead(primitive).filter(|_| can_fence);
         self.remarks
             .extend(instead.map(|on_fail| fencing::it_stays(&wanted.id, on_fail)));
+        self.changes.extend(changes);
+    }
+
+    fn gateway(&mut self, plan: &Plan) {
+        let (id, around) = (plan.names.gateway(), plan.names.gateway_clone());
+        let Some(wanted) = &plan.gateway else {
+            let resources = self.configuration.child_mut("resources");
+            let is_it = |e: &Tree| e.id() == around && is_gateway(e, &plan.names);
+            if resources.find(&is_it).is_some() {
+                self.take_out(&around, "config.ini has no gateway_ip");
+            }
+            return;
+        };
+        let resources = self.configuration.child_mut("resources");
+        let Some(primitive) = resources.find_mut(&|e| e.tag == "primitive" && e.id() == id) else {
+            resources.children.extend(xml::gateway(plan));
+            self.changes.push(format!(
+                "add the resource {id} (ocf:{}:{}) in the clone {around}",
+                wanted.provider, wanted.agent
+            ));
+            return;
+        };
+        let mut changes = set_params(primitive, wanted);
+        changes.extend(set_operations(primitive, wanted));
         self.changes.extend(changes);
     }
 

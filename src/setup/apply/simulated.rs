@@ -106,7 +106,8 @@ impl Cluster {
             .lines()
             .filter_map(|line| line.trim().strip_prefix("* Resource action: "));
         let is_of_database = |line: &&str| {
-            line.starts_with("pgsql ") && !line.contains(" notify ") && !line.contains(" monitor")
+            let looks = [" notify ", " monitor", " cancel="];
+            line.starts_with("pgsql ") && !looks.iter().any(|look| line.contains(look))
         };
         let database = executed.filter(is_of_database);
         let database = database
@@ -179,6 +180,101 @@ fn the_readers_address_is_on_the_best_that_there_is_and_moves_no_server() {
     cluster
         .status("node2", "HS:sync")
         .reads_on("node2", "and caught up");
+}
+
+#[test]
+fn a_primary_that_lost_its_gateway_gives_way_to_one_that_has_it_and_to_nobody_else() {
+    // What is known of node1, the primary; of node3, its standby; of node2, which may not be promoted.
+    let cases = [
+        (["", "", ""], false),
+        (["1", "1", "1"], false),
+        (["0", "0", "0"], false),
+        (["0", "1", "1"], true),
+        (["0", "2", "0"], true),
+        (["1", "0", "0"], false),
+        // The others' gateway does not help where nobody may be promoted there.
+        (["0", "0", "1"], false),
+        // Nobody has looked yet.
+        (["0", "", ""], false),
+        (["", "1", "1"], false),
+    ];
+    for ((known, moves), score) in cases
+        .into_iter()
+        .zip(std::iter::repeat(["100", "200", "8"]))
+        .flat_map(|(case, scores)| scores.map(|score| (case, score)))
+    {
+        let more = format!("gateway_ip='192.0.2.1 192.0.2.2'\nreader_score={score}\n");
+        let cluster = Cluster::new(&more).run().after;
+        let nodes = ["node1", "node3", "node2"];
+        let cluster = nodes
+            .into_iter()
+            .zip(known)
+            .fold(cluster, |cluster, (node, value)| {
+                cluster.attribute(
+                    node,
+                    "pgsql-gateway",
+                    Some(value).filter(|value| !value.is_empty()),
+                )
+            });
+        let outcome = cluster.run();
+        let expected: &[&str] = if moves {
+            &["pgsql demote on node1", "pgsql promote on node3"]
+        } else {
+            &[]
+        };
+        assert_eq!(outcome.database, expected, "{known:?} {score}");
+        assert_eq!(
+            outcome.after.run().database,
+            Vec::<String>::new(),
+            "{known:?} {score}"
+        );
+    }
+}
+
+#[test]
+fn the_watch_over_the_gateway_is_added_once_and_taken_out_again() {
+    let changes = |configuration: &Tree, more: &str| {
+        let (site, _) = config::read(&format!("{CONFIG}{more}")).unwrap();
+        let names = find::names(configuration, &site).unwrap();
+        merge(
+            configuration,
+            &Plan::named(&Values::from(&site), names),
+            Votes::default(),
+        )
+    };
+    let cib = Tree::parse(THREE).unwrap();
+    let before = changes(cib.child("configuration").unwrap(), "").configuration;
+    let watched = changes(&before, "gateway_ip=192.0.2.1\n");
+    assert_eq!(watched.changes.len(), 3, "{:?}", watched.changes);
+    let watched = watched.configuration;
+    assert_eq!(
+        changes(&watched, "gateway_ip=192.0.2.1\n").changes,
+        Vec::<String>::new()
+    );
+    let more = changes(&watched, "gateway_ip='192.0.2.1 192.0.2.2'\n").changes;
+    assert!(
+        more.iter()
+            .all(|change| change.starts_with("pgsql-gateway: change ")),
+        "{more:?}"
+    );
+    let gone = changes(&watched, "");
+    assert_eq!(gone.changes.len(), 3, "{:?}", gone.changes);
+    assert!(gone.configuration == before);
+    // A name that something else has.
+    let other = before.to_text().replace(
+        "<resources>",
+        "<resources><primitive id='pgsql-gateway' class='ocf' provider='x' type='y'/>",
+    );
+    let (site, _) = config::read(&format!("{CONFIG}gateway_ip=192.0.2.1\n")).unwrap();
+    let why = find::names(&Tree::parse(&other).unwrap(), &site).unwrap_err();
+    assert!(
+        why.contains("does not watch this database's gateway"),
+        "{why}"
+    );
+    assert_eq!(
+        changes(&Tree::parse(&other).unwrap(), "").changes,
+        Vec::<String>::new()
+    );
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("othernodes", Form::Text),
     key("vip_nic", Form::Text),
     key("vip_cidr_netmask", Form::Number),
+    key("gateway_ip", Form::Text),
     // Misspelt since 2016; both spellings mean the same.
     key("pgsql_reppassord", Form::Secret),
     key("pgsql_reppassword", Form::Secret),

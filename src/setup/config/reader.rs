@@ -9,6 +9,7 @@ use crate::decide::lease_length::{given_up_early, too_short};
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::node_name::NodeName;
 use crate::params::Params;
+use crate::setup::gateway;
 use crate::setup::plan::{CLONE, READER, RESOURCE, WRITER};
 
 use super::ini::Entry;
@@ -41,6 +42,7 @@ impl Site {
             reader.wrong("reader_vip", "is the same address as writer_vip; set another one, or none for no reader's address");
         }
         let netmask = reader.netmask(writer);
+        let gateway = reader.gateway(writer.into_iter().chain(reader_address));
         reader.resource_list();
         reader.unsafe_values();
         let (params, mut passwords) = reader.params(&nodes, shape, writer);
@@ -48,6 +50,10 @@ impl Site {
             reader.holds_secret() || passwords.replication.is_some() || !passwords.lock.is_empty();
         let resolved = reader.resolve(&params);
         let tuning = reader.tuning();
+        if gateway.is_some() && tuning.reader_score > gateway::MOST_READER_SCORE {
+            let most = gateway::MOST_READER_SCORE;
+            reader.wrong("reader_score", format!("is above {most}, where with gateway_ip the preference of the reader's address would move the primary"));
+        }
         reader.lease(&resolved, &tuning);
         let site = Self {
             shape: shape?,
@@ -62,6 +68,7 @@ impl Site {
             reader: reader_address,
             nic: reader.text("vip_nic").map(str::to_owned),
             netmask,
+            gateway,
             params,
             resolved,
             stonith_enabled: reader.boolean("stonith_enabled"),
@@ -243,6 +250,23 @@ impl Reader<'_> {
             );
         }
         bits
+    }
+
+    fn gateway(&mut self, own: impl Iterator<Item = IpAddr>) -> Option<String> {
+        let key = "gateway_ip";
+        let text = self.text(key).filter(|text| !is_placeholder(text))?;
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        let own: Vec<IpAddr> = own.collect();
+        for word in &words {
+            match word.parse::<IpAddr>() {
+                Ok(address) if own.contains(&address) => {
+                    self.wrong(key, format!("names {address}, which is the cluster's own: it answers wherever it is; name one outside"));
+                }
+                Ok(_) => {}
+                Err(_) => self.wrong(key, format!("has {word:?} in it, which is not an IP address; several are separated by spaces")),
+            }
+        }
+        Some(words.join(" ")).filter(|text| !text.is_empty())
     }
 
     /// The names are fixed: the attributes, the older scripts and the operators' habits are built on them.
@@ -760,6 +784,24 @@ pgsql_distlock_lockname=pgsql_cls1
                 "can't tell apart",
             ),
             (more("reader_score=1000"), Some(9), "reader_score", "899"),
+            (
+                more("gateway_ip='192.0.2.1 gw'"),
+                Some(9),
+                "gateway_ip",
+                "\"gw\"",
+            ),
+            (
+                more("gateway_ip=192.0.2.9"),
+                Some(9),
+                "gateway_ip",
+                "the cluster's own",
+            ),
+            (
+                more("gateway_ip=192.0.2.1\nreader_score=201"),
+                Some(10),
+                "reader_score",
+                "above 200",
+            ),
             (more("reader_score=7"), Some(9), "reader_score", "below 8"),
             (
                 more("reader_on_primary=maybe"),

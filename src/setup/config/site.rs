@@ -85,6 +85,8 @@ pub(crate) struct Site {
     pub(crate) reader: Option<IpAddr>,
     pub(crate) nic: Option<String>,
     pub(crate) netmask: Option<u8>,
+    /// Addresses to ask whether a node's way out is whole, separated by spaces.
+    pub(crate) gateway: Option<String>,
     /// The agent's parameters, as they are to stand in the cluster's configuration: without passwords, in the order of the
     /// table. An empty value: it must not stand there.
     pub(crate) params: Vec<(&'static str, String)>,

@@ -1,7 +1,9 @@
 //! The plan as lines for `crm configure load update`.
 
-use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
-use super::{WHY_CLONE, WHY_READER, WHY_WRITER, and_without, heading, why_properties};
+use super::super::plan::{Constraint, Operation, Plan, Primitive, Way, seconds};
+use super::{
+    WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, way_of, why_properties,
+};
 
 pub(super) fn render(plan: &Plan) -> String {
     let how = [
@@ -28,6 +30,10 @@ pub(super) fn render(plan: &Plan) -> String {
     for address in &plan.addresses {
         text += &primitive(address);
     }
+    if let Some(gateway) = &plan.gateway {
+        text += &primitive(gateway);
+        text += &format!("clone {} {}\n", plan.names.gateway_clone(), gateway.id);
+    }
     text.push('\n');
     for it in &plan.constraints {
         match it {
@@ -40,7 +46,13 @@ pub(super) fn render(plan: &Plan) -> String {
             Constraint::With { .. }
             | Constraint::Apart { .. }
             | Constraint::Order { .. }
-            | Constraint::Prefers { .. } => {}
+            | Constraint::Prefers { .. }
+            | Constraint::Reaches {
+                way: Way::Unknown, ..
+            } => {}
+            Constraint::Reaches { .. } => {
+                WHY_GATEWAY.iter().for_each(|line| comment(&mut text, line));
+            }
         }
         text += &constraint(it, &plan.names.clone);
     }
@@ -74,8 +86,8 @@ fn quoted(value: &str) -> String {
 
 fn primitive(it: &Primitive) -> String {
     let mut text = format!(
-        "primitive {} ocf:heartbeat:{} \\\n    params",
-        it.id, it.agent
+        "primitive {} ocf:{}:{} \\\n    params",
+        it.id, it.provider, it.agent
     );
     for (name, value) in it.set_params() {
         text += &format!(" \\\n        {name}={}", quoted(value));
@@ -128,6 +140,15 @@ fn constraint(it: &Constraint, clone: &str) -> String {
             };
             format!("order {id} {kind}: {clone}:{first} {address}:{then} symmetrical=false\n")
         }
+        Constraint::Reaches {
+            id,
+            score,
+            attribute,
+            way,
+        } => format!(
+            "location {id} {clone} \\\n    rule $id={id}-rule $role=Promoted {score}: {}\n",
+            way_of(*way, attribute)
+        ),
         Constraint::Prefers {
             id,
             address,

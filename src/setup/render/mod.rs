@@ -5,7 +5,7 @@ mod pcs;
 pub(crate) mod template;
 pub(crate) mod xml;
 
-use super::plan::{NO_QUORUM_POLICY, Plan};
+use super::plan::{NO_QUORUM_POLICY, Plan, Way};
 
 /// A way to write a configuration down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumIter, clap::ValueEnum)]
@@ -94,6 +94,19 @@ const WHY_READER: [&str; 3] = [
     "primary (reader_on_primary). Keep these scores below 900, the distance between two promotion scores, or the preference",
     "moves the primary.",
 ];
+
+const WHY_GATEWAY: [&str; 2] = [
+    "The primary: preferably where the gateway answers. Nothing is forbidden, so it stays where it is when no node reaches the",
+    "gateway; the scores are relative to the distance between two promotion scores, 900.",
+];
+
+/// A rule on what is known of a node's way out, as pcs and crmsh write it.
+fn way_of(way: Way, attribute: &str) -> String {
+    match way {
+        Way::Open => format!("{attribute} gt 0"),
+        Way::Unknown => format!("not_defined {attribute}"),
+    }
+}
 
 /// The second half of a rule, as pcs and crmsh write it.
 fn and_without(attribute: Option<&str>) -> String {

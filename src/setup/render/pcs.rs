@@ -4,8 +4,11 @@
 //! takes them with the word `meta` in some versions and without in others; `score=`, `kind=` and new role names, because the older
 //! forms are gone in 0.12.
 
-use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
-use super::{Quoting, WHY_CLONE, WHY_READER, WHY_WRITER, and_without, heading, why_properties};
+use super::super::plan::{Constraint, Operation, Plan, Primitive, Way, seconds};
+use super::{
+    Quoting, WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, way_of,
+    why_properties,
+};
 
 /// Where the script prepares the configuration.
 const FILE: &str = "pgsql_cfg";
@@ -69,6 +72,16 @@ pub(super) fn render(plan: &Plan, quoting: Quoting) -> String {
     plan.addresses
         .iter()
         .for_each(|address| script.primitive(address));
+    if let Some(gateway) = &plan.gateway {
+        script.primitive(gateway);
+        let words = [
+            "resource",
+            "clone",
+            &gateway.id,
+            &plan.names.gateway_clone(),
+        ];
+        script.pcs(&[&words], vec![]);
+    }
     script.line("");
     for constraint in &plan.constraints {
         match constraint {
@@ -81,7 +94,13 @@ pub(super) fn render(plan: &Plan, quoting: Quoting) -> String {
             Constraint::With { .. }
             | Constraint::Apart { .. }
             | Constraint::Order { .. }
-            | Constraint::Prefers { .. } => {}
+            | Constraint::Prefers { .. }
+            | Constraint::Reaches {
+                way: Way::Unknown, ..
+            } => {}
+            Constraint::Reaches { .. } => {
+                WHY_GATEWAY.iter().for_each(|line| script.comment(line));
+            }
         }
         script.constraint(constraint, &plan.names.clone);
     }
@@ -149,8 +168,8 @@ impl Script {
 
     fn primitive(&mut self, primitive: &Primitive) {
         let mut line = format!(
-            "pcs -f {FILE} resource create {} ocf:heartbeat:{}",
-            primitive.id, primitive.agent
+            "pcs -f {FILE} resource create {} ocf:{}:{}",
+            primitive.id, primitive.provider, primitive.agent
         );
         for (name, value) in primitive.set_params() {
             let word = self.word(&pair(name, value));
@@ -195,6 +214,15 @@ impl Script {
                     "order {first} {clone} then {then} {address} kind={kind} symmetrical=false id={id}"
                 )
             }
+            Constraint::Reaches {
+                id,
+                score,
+                attribute,
+                way,
+            } => format!(
+                "location {clone} rule id={id}-rule constraint-id={id} role=Promoted score={score} {}",
+                way_of(*way, attribute)
+            ),
             Constraint::Prefers {
                 id,
                 address,

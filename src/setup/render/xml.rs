@@ -1,6 +1,6 @@
 //! The plan as elements of the CIB.
 
-use super::super::plan::{Constraint, Operation, Plan, Primitive, Role, seconds};
+use super::super::plan::{Constraint, Operation, Plan, Primitive, Role, Way, seconds};
 use super::super::tree::Tree;
 use super::{heading, why_properties};
 
@@ -30,7 +30,8 @@ fn configuration(plan: &Plan) -> Tree {
             .with("id", PROPERTIES)
             .holding(properties)]),
         Tree::new("resources")
-            .holding(std::iter::once(clone(plan)).chain(plan.addresses.iter().map(primitive))),
+            .holding(std::iter::once(clone(plan)).chain(plan.addresses.iter().map(primitive)))
+            .holding(gateway(plan)),
         Tree::new("constraints").holding(
             plan.constraints
                 .iter()
@@ -55,6 +56,13 @@ pub(crate) fn clone(plan: &Plan) -> Tree {
     ])
 }
 
+/// What watches the gateway, in its clone.
+pub(crate) fn gateway(plan: &Plan) -> Option<Tree> {
+    let watch = plan.gateway.as_ref()?;
+    let around = Tree::new("clone").with("id", plan.names.gateway_clone());
+    Some(around.holding([primitive(watch)]))
+}
+
 fn set<'a>(tag: &str, owner: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Tree {
     let id = format!("{owner}-{tag}");
     let pairs = pairs
@@ -76,7 +84,7 @@ pub(crate) fn primitive(it: &Primitive) -> Tree {
     let mut tree = Tree::new("primitive")
         .with("id", &it.id)
         .with("class", "ocf")
-        .with("provider", "heartbeat")
+        .with("provider", it.provider)
         .with("type", it.agent)
         .holding([set("instance_attributes", &it.id, it.set_params())]);
     tree.children.push(
@@ -135,6 +143,28 @@ pub(crate) fn constraint(it: &Constraint, clone: &str) -> Tree {
                 },
             )
             .with("symmetrical", "false"),
+        Constraint::Reaches {
+            id,
+            score,
+            attribute,
+            way,
+        } => {
+            let expression = Tree::new("expression")
+                .with("id", format!("{id}-rule-expr"))
+                .with("attribute", attribute);
+            let expression = match way {
+                Way::Open => expression.with("operation", "gt").with("value", "0"),
+                Way::Unknown => expression.with("operation", "not_defined"),
+            };
+            let rule = Tree::new("rule")
+                .with("id", format!("{id}-rule"))
+                .with("role", "Promoted")
+                .with("score", score.to_string());
+            Tree::new("rsc_location")
+                .with("id", id)
+                .with("rsc", clone)
+                .holding([rule.holding([expression])])
+        }
         Constraint::Prefers {
             id,
             address,

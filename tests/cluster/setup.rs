@@ -503,7 +503,16 @@ fn install(lab: &Cluster, node: &Node) -> Result<()> {
         let link = other.run(&["/usr/local/sbin/cls_repair_slave", "--help"])?;
         expect(link.success(), || link.text())?;
     }
-    ends(node, &["check"], 0, "no errors, no warnings")?;
+    let output = ends(node, &["check"], 0, "no errors")?;
+    // The lab's servers have none, which costs them time.
+    let mut warnings = output
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("warning"));
+    expect(
+        warnings.all(|line| line.contains("no data checksums")),
+        || output.text(),
+    )?;
     // A file of somebody else's is not overwritten.
     node.sh("echo 'x:1:y:z:w' >/etc/expgsql/pgpass")?.ok()?;
     ends(

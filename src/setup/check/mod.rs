@@ -3,6 +3,7 @@
 mod facts;
 mod judge;
 mod probe;
+mod settings;
 mod starters;
 
 use std::io::{self, IsTerminal as _, Read as _};

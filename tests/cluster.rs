@@ -16,6 +16,7 @@ mod cluster {
     pub(crate) mod backlog;
     pub(crate) mod between_looks;
     pub(crate) mod by_hand;
+    pub(crate) mod chosen;
     pub(crate) mod comes_back;
     pub(crate) mod commands;
     pub(crate) mod compare;
@@ -63,12 +64,12 @@ mod cluster {
 }
 
 use cluster::{
-    addresses, arbiters, backlog, between_looks, by_hand, comes_back, commands, compare, contended,
-    daemons, features, forgotten_target, getting_started, heavier_cib, held, interrupted,
-    killed_between, lag, large_frames, lease, machines, migration, network, not_waited_for,
-    operations, package, parameters, power_cut, quorum, recovery, refused, server, setup, sites,
-    slow_cib, split, stale_route, status, switchover, two_nodes, two_votes, unattended, upgrades,
-    upkeep, waits_for_all, worst_day,
+    addresses, arbiters, backlog, between_looks, by_hand, chosen, comes_back, commands, compare,
+    contended, daemons, features, forgotten_target, getting_started, heavier_cib, held,
+    interrupted, killed_between, lag, large_frames, lease, machines, migration, network,
+    not_waited_for, operations, package, parameters, power_cut, quorum, recovery, refused, server,
+    setup, sites, slow_cib, split, stale_route, status, switchover, two_nodes, two_votes,
+    unattended, upgrades, upkeep, waits_for_all, worst_day,
 };
 
 fn main() -> ExitCode {
@@ -125,6 +126,7 @@ fn main() -> ExitCode {
         two_votes::two_nodes_without_a_lock_lose_nothing_while_a_controller_hangs,
         two_votes::two_nodes_with_fencing_lose_nothing_to_one_that_starts_alone,
         addresses::reads_go_on_with_no_standby_left,
+        chosen::setup_leaves_what_two_nodes_have_chosen,
         addresses::a_primary_that_lost_its_gateway_gives_way_and_none_where_all_lost_it,
         lease::the_lease_binds_a_primary_that_cannot_read_the_cib,
         lease::a_promotion_longer_than_the_lease_keeps_it,

@@ -22,7 +22,7 @@ pub(crate) fn reads_go_on_with_no_standby_left() -> Result<()> {
         builder.nodes(3).param(ON_DIVERGENCE, "rewind_or_rebuild")
     })?;
     stage.step("setup makes the rules", Allowed::nothing(), |stage| {
-        apply(stage, "")
+        apply(stage, "").map(drop)
     })?;
     let primary = stage.lab.primary()?;
     let standbys = stage.lab.standbys()?;
@@ -164,8 +164,8 @@ fn seen(stage: &Stage, is_so: impl Fn(Option<&str>) -> bool) -> Result<()> {
         })
 }
 
-/// The lab's cluster gets its rules from config.ini, and keeps everything else.
-fn apply(stage: &Stage, more: &str) -> Result<()> {
+/// The lab's cluster gets its rules from config.ini, and keeps everything else. Gives what was told.
+pub(crate) fn apply(stage: &Stage, more: &str) -> Result<String> {
     let lab = &stage.lab;
     let node = lab.primary()?;
     let layout = lab.layout();
@@ -187,11 +187,10 @@ fn apply(stage: &Stage, more: &str) -> Result<()> {
         .command(&[PROGRAM, "setup", "--config", CONFIG, "apply", "--yes"])?
         .limit(APPLY)
         .run()?;
-    expect(output.success() && output.text().contains("Done"), || {
-        output.text()
-    })?;
-    println!("{}", output.text());
-    Ok(())
+    expect(output.success(), || output.text())?;
+    let told = output.text();
+    told.lines().for_each(|line| println!("         | {line}"));
+    Ok(told)
 }
 
 /// Waits until the readers' address is there, and asks there, from outside of the cluster.

@@ -390,13 +390,20 @@ fn formats(node: &Node) -> Result<()> {
         "sed -i s,/etc/expgsql/pgpass,/var/lib/pgsql/pgpass, {CONFIG}"
     ))?
     .ok()?;
-    for format in ["pcs", "crmsh", "xml"] {
-        let text = ends(node, &["render", "--format", format], 0, "msPostgresql")?.stdout;
-        load(node, format, &text)?;
-        let left = dry_run(node)?;
-        expect(left.starts_with("Nothing to do"), || {
-            format!("{format}: {left}")
-        })?;
+    // As it is, and with what is optional.
+    for more in [
+        "",
+        "gateway_ip=\"10.77.0.1 10.77.0.2\"\nreader_on_primary=false\n",
+    ] {
+        node.sh(&format!("printf '{more}' >>{CONFIG}"))?.ok()?;
+        for format in ["pcs", "crmsh", "xml"] {
+            let text = ends(node, &["render", "--format", format], 0, "msPostgresql")?.stdout;
+            load(node, format, &text)?;
+            let left = dry_run(node)?;
+            expect(left.starts_with("Nothing to do"), || {
+                format!("{format}: {left}")
+            })?;
+        }
     }
     Ok(())
 }

@@ -183,6 +183,27 @@ fn the_readers_address_is_on_the_best_that_there_is_and_moves_no_server() {
 }
 
 #[test]
+fn the_readers_address_stays_through_a_failover_and_then_leaves_the_new_primary() {
+    let outcome = Cluster::new("").standby("node1", true).run();
+    let expected = [
+        "pgsql demote on node1",
+        "pgsql stop on node1",
+        "pgsql promote on node3",
+    ];
+    assert_eq!(outcome.database, expected);
+    assert_eq!(
+        outcome.places["vip-slave"], "node3",
+        "reads go on where they are"
+    );
+    let cluster = outcome.after.status("node1", "STOP").status("node3", "PRI");
+    let cluster = cluster.attribute("node3", "master-pgsql", Some("1000"));
+    let cluster = cluster.reads_on("node2", "a standby streams");
+    cluster
+        .status("node2", "HS:alone")
+        .reads_on("node3", "none does");
+}
+
+#[test]
 fn a_primary_that_lost_its_gateway_gives_way_to_one_that_has_it_and_to_nobody_else() {
     // What is known of node1, the primary; of node3, its standby; of node2, which may not be promoted.
     let cases = [

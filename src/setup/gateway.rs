@@ -73,7 +73,7 @@ mod tests {
     fn what_is_lost_moves_the_primary_and_what_is_not_known_does_not() {
         let value = |score: Score| score.to_string().parse::<u32>().unwrap();
         let (primary, standby) = (value(Score::Must), value(Score::May));
-        let (readers, on_primary) = (MOST_READER_SCORE, MOST_READER_SCORE / 4 + 1);
+        let (readers, on_primary) = (MOST_READER_SCORE, MOST_READER_SCORE / 5 * 2 + 1);
         assert!(primary + on_primary < standby + OPEN, "lost, and open");
         assert!(primary > standby + readers, "both lost, or both open");
         assert!(primary > standby + UNKNOWN + readers, "lost, and unknown");

@@ -105,10 +105,25 @@ pub(crate) struct Names {
     pub(crate) resource: String,
     pub(crate) clone: String,
     pub(crate) writer: String,
-    pub(crate) reader: String,
+    /// One for each of config.ini's, in its order.
+    pub(crate) readers: Vec<String>,
+    /// Of an address that config.ini had once.
+    pub(crate) retired: Vec<String>,
 }
 
 impl Names {
+    /// What the readers' addresses are called, the first as it always was.
+    pub(crate) fn usual_readers() -> impl Iterator<Item = String> {
+        let first = std::iter::once(READER.to_owned());
+        first.chain((2..).map(|number| format!("{READER}-{number}")))
+    }
+
+    /// The addresses, those that are no more as well.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &String> {
+        let writer = std::iter::once(&self.writer);
+        writer.chain(&self.readers).chain(&self.retired)
+    }
+
     /// What watches the gateway, and the node attribute that it writes.
     pub(crate) fn gateway(&self) -> String {
         format!("{}-gateway", self.resource)
@@ -122,13 +137,13 @@ impl Names {
 
 impl Default for Names {
     fn default() -> Self {
-        let [resource, clone, writer, reader] =
-            [RESOURCE, CLONE, WRITER, READER].map(str::to_owned);
+        let [resource, clone, writer] = [RESOURCE, CLONE, WRITER].map(str::to_owned);
         Self {
             resource,
             clone,
             writer,
-            reader,
+            readers: Vec::new(),
+            retired: Vec::new(),
         }
     }
 }
@@ -147,6 +162,13 @@ pub(crate) enum Constraint {
         id: String,
         address: String,
         role: Role,
+    },
+    /// `address` would rather be where `other` is not.
+    Spread {
+        id: String,
+        address: String,
+        other: String,
+        score: u32,
     },
     /// The database does `first`, and only then the address does `then`.
     Order {
@@ -182,7 +204,7 @@ pub(crate) struct Values {
     pub(crate) shape: Shape,
     pub(crate) params: Vec<(&'static str, String)>,
     pub(crate) writer: String,
-    pub(crate) reader: Option<String>,
+    pub(crate) readers: Vec<String>,
     pub(crate) nic: Option<String>,
     pub(crate) netmask: Option<String>,
     /// Addresses, one of which answers where a node's way out is whole.
@@ -198,7 +220,7 @@ impl From<&Site> for Values {
             shape: site.shape,
             params: site.params.clone(),
             writer: site.writer.to_string(),
-            reader: site.reader.map(|ip| ip.to_string()),
+            readers: site.readers.iter().map(ToString::to_string).collect(),
             nic: site.nic.clone(),
             netmask: site.netmask.map(|bits| bits.to_string()),
             gateway: site.gateway.clone(),
@@ -212,7 +234,12 @@ impl From<&Site> for Values {
 impl Plan {
     /// The plan for these values, with the usual names.
     pub(crate) fn new(values: &Values) -> Self {
-        Self::named(values, Names::default())
+        let readers = Names::usual_readers().take(values.readers.len());
+        let names = Names {
+            readers: readers.collect(),
+            ..Names::default()
+        };
+        Self::named(values, names)
     }
 
     /// The plan for these values.
@@ -220,9 +247,11 @@ impl Plan {
         let tuning = &values.tuning;
         let mut addresses = vec![address(&names.writer, &values.writer, values)];
         let mut constraints = of_writer(&names);
-        if let Some(reader) = &values.reader {
-            addresses.push(address(&names.reader, reader, values));
-            constraints.extend(of_reader(&names, tuning));
+        for (at, (name, ip)) in names.readers.iter().zip(&values.readers).enumerate() {
+            addresses.push(address(name, ip, values));
+            constraints.extend(of_reader(&names, name, tuning));
+            let before = names.readers.iter().take(at);
+            constraints.extend(before.map(|other| spread(name, other, tuning)));
         }
         let gateway = values
             .gateway
@@ -411,13 +440,13 @@ fn of_writer(names: &Names) -> Vec<Constraint> {
 ///
 /// All preferences are above 0: what an address that must be with an instance would rather avoid, Pacemaker takes as a reason to keep
 /// the instance from that node, or to move it.
-fn of_reader(names: &Names, tuning: &Tuning) -> Vec<Constraint> {
-    let (reader, score) = (&names.reader, tuning.reader_score);
+fn of_reader(names: &Names, reader: &str, tuning: &Tuning) -> Vec<Constraint> {
+    let score = tuning.reader_score;
     let prefers = |value: NodeStatus, score| {
         let status = value.to_string().replace("HS:", "").to_lowercase();
         Constraint::Prefers {
             id: format!("location-{reader}-prefers-{status}"),
-            address: reader.clone(),
+            address: reader.to_owned(),
             score,
             attribute: format!("{}-status", names.resource),
             value,
@@ -431,22 +460,38 @@ fn of_reader(names: &Names, tuning: &Tuning) -> Vec<Constraint> {
         order(names, reader, "stop", "stop", false),
         prefers(NodeStatus::Sync, score),
         prefers(NodeStatus::Quorum, score),
-        prefers(NodeStatus::Potential, score / 2),
-        prefers(NodeStatus::Async, score / 2),
+        prefers(NodeStatus::Potential, score * 9 / 10),
+        prefers(NodeStatus::Async, score * 9 / 10),
     ];
     all.push(if tuning.reader_on_primary {
         // Above a standby that nobody feeds.
-        prefers(NodeStatus::Primary, score / 4)
+        prefers(NodeStatus::Primary, 2 * apart(score))
     } else {
         // Not with a role of a standby's, in place of this and any role: for such a colocation Pacemaker 2.1.5 counts what an instance
         // prefers a second time, and the address stays where it is.
         Constraint::Apart {
             id: format!("colocation-{reader}-apart-from-promoted-{}", names.clone),
-            address: reader.clone(),
+            address: reader.to_owned(),
             role: Role::Promoted,
         }
     });
     all
+}
+
+/// A fifth, and not less: a standby that is waited for is preferred by a tenth, and an address holds to its node by 1.
+const fn apart(score: u32) -> u32 {
+    score.div_ceil(5)
+}
+
+/// Two addresses for readers are on two standbys where there are two, whatever commits wait for. The score is above what a standby
+/// that is waited for is preferred by; and twice of it is not more than the primary's, where all of three may have to be.
+fn spread(address: &str, other: &str, tuning: &Tuning) -> Constraint {
+    Constraint::Spread {
+        id: format!("colocation-{address}-away-from-{other}"),
+        address: address.to_owned(),
+        other: other.to_owned(),
+        score: apart(tuning.reader_score),
+    }
 }
 
 /// As Pacemaker reads it.

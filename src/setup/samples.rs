@@ -45,7 +45,7 @@ fn values(shape: Shape) -> Values {
         shape,
         params,
         writer: name("writer_vip"),
-        reader: Some(name("reader_vip")),
+        readers: vec![name("reader_vip")],
         nic: Some(name("vip_nic")),
         netmask: Some(name("vip_cidr_netmask")),
         // Not every site has one that answers.

@@ -8,8 +8,7 @@ use crate::setup::plan::Names;
 pub(super) struct Expected<'a> {
     pub(super) names: &'a Names,
     pub(super) nodes: &'a [NodeName],
-    pub(super) has_reader: bool,
-    /// It needs no standby.
+    /// The readers' addresses need no standby.
     pub(super) reader_on_primary: bool,
 }
 
@@ -67,8 +66,10 @@ pub(super) fn missing(view: &ClusterView, expected: &Expected<'_>) -> Vec<String
         all.push(format!("the writer's address ({})", expected.names.writer));
     }
     let has_place = online.len() > 1 || expected.reader_on_primary;
-    if expected.has_reader && has_place && !is_active(&expected.names.reader) {
-        all.push(format!("the reader's address ({})", expected.names.reader));
+    for reader in expected.names.readers.iter().filter(|_| has_place) {
+        if !is_active(reader) {
+            all.push(format!("the reader's address ({reader})"));
+        }
     }
     all
 }
@@ -84,13 +85,15 @@ mod tests {
         let nodes: Vec<NodeName> = ["node1", "node2", "node3"]
             .map(|name| NodeName::new(name).unwrap())
             .to_vec();
-        let names = Names::default();
+        let names = Names {
+            readers: vec!["vip-slave".to_owned()],
+            ..Names::default()
+        };
         missing(
             &cib::parse(text).unwrap(),
             &Expected {
                 names: &names,
                 nodes: &nodes,
-                has_reader: true,
                 reader_on_primary: true,
             },
         )

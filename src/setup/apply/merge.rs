@@ -40,12 +40,8 @@ pub(super) fn merge(configuration: &Tree, plan: &Plan, votes: Votes) -> Merged {
     for address in &plan.addresses {
         merged.address(address);
     }
-    if !plan
-        .addresses
-        .iter()
-        .any(|address| address.id == plan.names.reader)
-    {
-        merged.take_out(&plan.names.reader, "config.ini has no reader_vip");
+    for gone in &plan.names.retired {
+        merged.take_out(gone, "config.ini has no such address in reader_vip");
     }
     merged.gateway(plan);
     merged.constraints(plan);
@@ -63,8 +59,8 @@ pub(super) fn without(configuration: &Tree, names: &Names) -> Merged {
     let gateway = names.gateway_clone();
     let is_gateway = |e: &Tree| e.id() == gateway && is_gateway(e, names);
     let gateway = configuration.find(&is_gateway).map(|_| &gateway);
-    let ids: Vec<&String> = [&names.clone, &names.writer, &names.reader]
-        .into_iter()
+    let ids: Vec<&String> = std::iter::once(&names.clone)
+        .chain(names.addresses())
         .chain(gateway)
         .collect();
     // Also constraints of others that would be left without an end.
@@ -120,7 +116,10 @@ impl Merged {
     /// Takes back what told Pacemaker to keep the resources stopped.
     pub(super) fn start(&mut self, names: &Names) {
         let resources = self.configuration.child_mut("resources");
-        for id in [&names.clone, &names.resource, &names.writer, &names.reader] {
+        for id in [&names.clone, &names.resource]
+            .into_iter()
+            .chain(names.addresses())
+        {
             let is_stopped = |e: &Tree| {
                 current(e, "meta_attributes", "target-role").is_some_and(|role| role == "Stopped")
             };

@@ -163,7 +163,6 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     let expected = health::Expected {
         names: &plan.names,
         nodes: &site.nodes,
-        has_reader: site.reader.is_some(),
         reader_on_primary: site.tuning.reader_on_primary,
     };
     wait(&expected, args.timeout)
@@ -407,7 +406,7 @@ pub(super) fn erase(config: &Config, args: &EraseArgs) -> Result<(), Failure> {
 fn stop(present: &Present, names: &Names, limit: Duration) -> Result<(), Failure> {
     let mut progress = Progress::new();
     let resources = present.configuration.child("resources");
-    for id in [&names.clone, &names.writer, &names.reader] {
+    for id in std::iter::once(&names.clone).chain(names.addresses()) {
         if resources.is_none_or(|r| r.find(&|e| e.id() == id).is_none()) {
             continue;
         }
@@ -422,8 +421,8 @@ fn stop(present: &Present, names: &Names, limit: Duration) -> Result<(), Failure
             .map_err(Failure::plain)?;
     }
     let mut running = String::new();
-    let ids: Vec<ResourceName> = [&names.resource, &names.writer, &names.reader]
-        .into_iter()
+    let ids: Vec<ResourceName> = std::iter::once(&names.resource)
+        .chain(names.addresses())
         .filter_map(|id| ResourceName::new(id))
         .collect();
     let stopped = poll_until(Deadline::after(limit), timing::STREAMING_POLL, || {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use tempfile::NamedTempFile;
 
-use crate::setup::config;
+use crate::setup::config::{self, Site};
 use crate::setup::plan::{Plan, Values};
 use crate::setup::tree::Tree;
 use crate::sys::{Command, Deadline};
@@ -36,10 +36,14 @@ struct Outcome {
 impl Cluster {
     fn new(more: &str) -> Self {
         let (site, _) = config::read(&format!("{CONFIG}{more}")).unwrap();
+        Self::of(&site)
+    }
+
+    fn of(site: &Site) -> Self {
         let mut cib = Tree::parse(THREE).unwrap();
         let configuration = cib.child_mut("configuration");
-        let names = find::names(configuration, &site).unwrap();
-        let plan = Plan::named(&Values::from(&site), names);
+        let names = find::names(configuration, site).unwrap();
+        let plan = Plan::named(&Values::from(site), names);
         let before = configuration.child("resources").cloned().unwrap();
         let merged = merge(configuration, &plan, Votes::default());
         *configuration = merged.configuration;
@@ -126,7 +130,9 @@ impl Cluster {
         };
         Outcome {
             database,
-            places: ["vip-master", "vip-slave"].map(place).into(),
+            places: ["vip-master", "vip-slave", "vip-slave-2", "vip-slave-3"]
+                .map(place)
+                .into(),
             after: Self(Tree::parse(&std::fs::read_to_string(after.path()).unwrap()).unwrap()),
         }
     }
@@ -221,7 +227,7 @@ fn a_primary_that_lost_its_gateway_gives_way_to_one_that_has_it_and_to_nobody_el
     ];
     for ((known, moves), score) in cases
         .into_iter()
-        .zip(std::iter::repeat(["100", "200", "8"]))
+        .zip(std::iter::repeat(["100", "200", "50"]))
         .flat_map(|(case, scores)| scores.map(|score| (case, score)))
     {
         let more = format!("gateway_ip='192.0.2.1 192.0.2.2'\nreader_score={score}\n");
@@ -249,6 +255,122 @@ fn a_primary_that_lost_its_gateway_gives_way_to_one_that_has_it_and_to_nobody_el
             Vec::<String>::new(),
             "{known:?} {score}"
         );
+    }
+}
+
+#[test]
+fn several_addresses_for_readers_are_on_as_many_standbys_as_there_are() {
+    for score in ["50", "57", "100", "299"] {
+        several(score);
+    }
+}
+
+fn several(score: &str) {
+    // Replaces the file's one address.
+    let cluster = |more: &str| {
+        let (site, _) = config::read(&format!(
+            "{}reader_score={score}\n",
+            CONFIG.replace("10.77.0.101", more)
+        ))
+        .unwrap();
+        Cluster::of(&site)
+    };
+    let gone = |cluster: Cluster, node: &str| {
+        let cluster = cluster.standby(node, true).run().after;
+        cluster.status(node, "STOP")
+    };
+    let on = |outcome: &Outcome, what: &str| {
+        assert_eq!(outcome.database, Vec::<String>::new(), "{what}");
+        let names = ["vip-slave", "vip-slave-2", "vip-slave-3"];
+        names.map(|name| outcome.places[name].clone())
+    };
+    let two = cluster("'10.77.0.101 10.77.0.102'").run();
+    assert_eq!(on(&two, "two of two"), ["node3", "node2", "nowhere"]);
+    let quorum = two
+        .after
+        .status("node2", "HS:quorum")
+        .status("node3", "HS:quorum");
+    assert_eq!(
+        on(&quorum.run(), "both are waited for"),
+        ["node3", "node2", "nowhere"]
+    );
+    let one = gone(quorum, "node2").status("node3", "HS:sync").run();
+    assert_eq!(on(&one, "one standby"), ["node3", "node3", "nowhere"]);
+    let one = one.after.status("node3", "HS:async").run();
+    assert_eq!(
+        on(&one, "one that nobody waits for"),
+        ["node3", "node3", "nowhere"]
+    );
+    let none = gone(one.after, "node3").run();
+    assert_eq!(on(&none, "none"), ["node1", "node1", "nowhere"]);
+    let back = none
+        .after
+        .standby("node3", false)
+        .run()
+        .after
+        .status("node3", "HS:async")
+        .run();
+    assert_eq!(on(&back, "one is back"), ["node3", "node3", "nowhere"]);
+    let back = back
+        .after
+        .standby("node2", false)
+        .run()
+        .after
+        .status("node2", "HS:async")
+        .run();
+    let mut places = on(&back, "the other is back, too").to_vec();
+    places.sort();
+    assert_eq!(places, ["node2", "node3", "nowhere"]);
+    let three = cluster("'10.77.0.101 10.77.0.102 10.77.0.103'").run().after;
+    let three = gone(gone(three, "node2"), "node3").run();
+    assert_eq!(on(&three, "three, and no standby"), ["node1"; 3]);
+}
+
+#[test]
+fn an_address_for_readers_may_come_and_go() {
+    let merged = |configuration: &Tree, readers: &str| {
+        let (site, _) = config::read(&CONFIG.replace("reader_vip=10.77.0.101", readers)).unwrap();
+        let names = find::names(configuration, &site).unwrap();
+        merge(
+            configuration,
+            &Plan::named(&Values::from(&site), names),
+            Votes::default(),
+        )
+    };
+    let cib = Tree::parse(THREE).unwrap();
+    let one = "reader_vip=10.77.0.101";
+    let before = merged(cib.child("configuration").unwrap(), one).configuration;
+    let two = "reader_vip='10.77.0.101 10.77.0.102'";
+    let both = merged(&before, two);
+    assert!(
+        both.changes
+            .iter()
+            .all(|change| change.contains("vip-slave-2")),
+        "{:?}",
+        both.changes
+    );
+    let both = both.configuration;
+    assert_eq!(merged(&both, two).changes, Vec::<String>::new());
+    assert!(merged(&both, one).configuration == before);
+    // The first goes: the other keeps its name.
+    let other = merged(&both, "reader_vip=10.77.0.102");
+    assert!(
+        other
+            .changes
+            .iter()
+            .any(|change| change.starts_with("remove the resource vip-slave:")),
+        "{:?}",
+        other.changes
+    );
+    assert!(
+        other
+            .configuration
+            .find(&|e| e.id() == "vip-slave-2")
+            .is_some()
+    );
+    let none = merged(&both, "").configuration;
+    for (text, is_there) in [(none.to_text(), false), (both.to_text(), true)] {
+        assert_eq!(text.contains("vip-slave"), is_there, "{text}");
     }
 }
 

@@ -351,7 +351,7 @@ fn of_server(findings: &mut Findings, site: &Site, it: &Seen) {
 
 fn of_network(findings: &mut Findings, site: &Site, it: &Seen, seen: &[Seen]) {
     let (node, facts) = (it.node.as_str(), &it.facts);
-    for address in std::iter::once(site.writer).chain(site.reader) {
+    for address in std::iter::once(site.writer).chain(site.readers.iter().copied()) {
         let text = address.to_string();
         let is_own = |other: &Seen| {
             other

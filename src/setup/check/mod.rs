@@ -131,7 +131,7 @@ fn ask(
         passwords: PasswordFiles::of(site),
         others,
         addresses: std::iter::once(site.writer)
-            .chain(site.reader)
+            .chain(site.readers.iter().copied())
             .map(|ip| ip.to_string())
             .collect(),
     };

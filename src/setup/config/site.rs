@@ -82,7 +82,8 @@ pub(crate) struct Site {
     pub(crate) nodes: Vec<NodeName>,
     pub(crate) ocf_root: String,
     pub(crate) writer: IpAddr,
-    pub(crate) reader: Option<IpAddr>,
+    /// None, one, or one for each standby.
+    pub(crate) readers: Vec<IpAddr>,
     pub(crate) nic: Option<String>,
     pub(crate) netmask: Option<u8>,
     /// Addresses to ask whether a node's way out is whole, separated by spaces.

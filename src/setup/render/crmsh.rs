@@ -40,11 +40,12 @@ pub(super) fn render(plan: &Plan) -> String {
             Constraint::With { address, .. } if *address == plan.names.writer => {
                 comment(&mut text, WHY_WRITER)
             }
-            Constraint::With { address, .. } if *address == plan.names.reader => {
+            Constraint::With { address, .. } if plan.names.readers.first() == Some(address) => {
                 WHY_READER.iter().for_each(|line| comment(&mut text, line));
             }
             Constraint::With { .. }
             | Constraint::Apart { .. }
+            | Constraint::Spread { .. }
             | Constraint::Order { .. }
             | Constraint::Prefers { .. }
             | Constraint::Reaches {
@@ -122,6 +123,12 @@ fn constraint(it: &Constraint, clone: &str) -> String {
         Constraint::Apart { id, address, role } => {
             format!("colocation {id} -inf: {address} {clone}:{role}\n")
         }
+        Constraint::Spread {
+            id,
+            address,
+            other,
+            score,
+        } => format!("colocation {id} -{score}: {address} {other}\n"),
         Constraint::With { id, address, role } => {
             let role = role.map_or_else(String::new, |role| format!(":{role}"));
             format!("colocation {id} inf: {address} {clone}{role}\n")

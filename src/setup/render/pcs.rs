@@ -88,11 +88,12 @@ pub(super) fn render(plan: &Plan, quoting: Quoting) -> String {
             Constraint::With { address, .. } if *address == plan.names.writer => {
                 script.comment(WHY_WRITER)
             }
-            Constraint::With { address, .. } if *address == plan.names.reader => {
+            Constraint::With { address, .. } if plan.names.readers.first() == Some(address) => {
                 WHY_READER.iter().for_each(|line| script.comment(line));
             }
             Constraint::With { .. }
             | Constraint::Apart { .. }
+            | Constraint::Spread { .. }
             | Constraint::Order { .. }
             | Constraint::Prefers { .. }
             | Constraint::Reaches {
@@ -194,6 +195,12 @@ impl Script {
             Constraint::Apart { id, address, role } => {
                 format!("colocation add {address} with {role} {clone} score=-INFINITY id={id}")
             }
+            Constraint::Spread {
+                id,
+                address,
+                other,
+                score,
+            } => format!("colocation add {address} with {other} score=-{score} id={id}"),
             Constraint::With { id, address, role } => {
                 let role = role.map_or_else(String::new, |role| format!("{role} "));
                 format!("colocation add {address} with {role}{clone} score=INFINITY id={id}")

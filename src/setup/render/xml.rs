@@ -119,6 +119,12 @@ pub(crate) fn constraint(it: &Constraint, clone: &str) -> Tree {
         Constraint::With { id, address, role } => {
             colocation((id, address), clone, role.as_ref(), "INFINITY")
         }
+        Constraint::Spread {
+            id,
+            address,
+            other,
+            score,
+        } => colocation((id, address), other, None, &format!("-{score}")),
         Constraint::Apart { id, address, role } => {
             colocation((id, address), clone, Some(role), "-INFINITY")
         }

@@ -10,11 +10,13 @@
 use std::process::ExitCode;
 
 mod cluster {
+    pub(crate) mod addresses;
     pub(crate) mod arbiters;
     pub(crate) mod attributes;
     pub(crate) mod backlog;
     pub(crate) mod between_looks;
     pub(crate) mod by_hand;
+    pub(crate) mod chosen;
     pub(crate) mod comes_back;
     pub(crate) mod commands;
     pub(crate) mod compare;
@@ -65,12 +67,12 @@ mod cluster {
 }
 
 use cluster::{
-    arbiters, backlog, between_looks, by_hand, comes_back, commands, compare, contended, daemons,
-    features, forgotten_target, getting_started, heavier_cib, held, impostor, interrupted,
-    killed_between, lag, large_frames, lease, machines, migration, network, not_waited_for,
-    noticed, operations, package, parameters, power_cut, quorum, recovery, refused, server, setup,
-    sites, slow_cib, split, stale_route, status, switchover, topologies, two_nodes, two_votes,
-    unattended, upgrades, upkeep, waits_for_all, worst_day,
+    addresses, arbiters, backlog, between_looks, by_hand, chosen, comes_back, commands, compare,
+    contended, daemons, features, forgotten_target, getting_started, heavier_cib, held, impostor,
+    interrupted, killed_between, lag, large_frames, lease, machines, migration, network,
+    not_waited_for, noticed, operations, package, parameters, power_cut, quorum, recovery, refused,
+    server, setup, sites, slow_cib, split, stale_route, status, switchover, topologies, two_nodes,
+    two_votes, unattended, upgrades, upkeep, waits_for_all, worst_day,
 };
 
 fn main() -> ExitCode {
@@ -127,6 +129,9 @@ fn main() -> ExitCode {
         waits_for_all::one_of_two_that_starts_alone_waits_for_the_other,
         two_votes::two_nodes_without_a_lock_lose_nothing_while_a_controller_hangs,
         two_votes::two_nodes_with_fencing_lose_nothing_to_one_that_starts_alone,
+        addresses::reads_go_on_with_no_standby_left,
+        chosen::setup_leaves_what_two_nodes_have_chosen,
+        addresses::a_primary_that_lost_its_gateway_gives_way_and_none_where_all_lost_it,
         lease::the_lease_binds_a_primary_that_cannot_read_the_cib,
         lease::a_promotion_longer_than_the_lease_keeps_it,
         refused::what_a_site_does_to_a_primary_costs_no_commit_and_no_restart,

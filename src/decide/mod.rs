@@ -22,6 +22,7 @@ pub mod membership;
 pub mod observed;
 pub mod promote;
 pub mod proof;
+pub mod quorum_policy;
 pub mod reachable;
 pub mod recovery;
 pub mod recovery_command;

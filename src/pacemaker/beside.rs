@@ -83,6 +83,13 @@ fn colocated<'a, 'i: 'a>(
     children(constraints, "rsc_colocation").flat_map(move |constraint| {
         if is_it(constraint.attribute("with-rsc")) {
             let place = place_of(constraint.attribute("with-rsc-role"));
+            let score = constraint.attribute("score").unwrap_or_default();
+            let place = match place {
+                // Kept apart from the primary.
+                Place::WithPrimary if score.starts_with('-') => Place::WithStandby,
+                Place::WithStandby if score.starts_with('-') => Place::Anywhere,
+                Place::WithPrimary | Place::WithStandby | Place::Anywhere => place,
+            };
             return constraint
                 .attribute("rsc")
                 .map(|id| (id, place))
@@ -160,6 +167,10 @@ mod tests {
             ),
             (
                 r#"<rsc_colocation id="c" rsc="vip" with-rsc="pgsql" with-rsc-role="Unpromoted"/>"#,
+                vip(Place::WithStandby),
+            ),
+            (
+                r#"<rsc_colocation id="c" rsc="vip" with-rsc="ms" with-rsc-role="Promoted" score="-INFINITY"/>"#,
                 vip(Place::WithStandby),
             ),
             (

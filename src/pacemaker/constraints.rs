@@ -50,19 +50,20 @@ pub fn followers(cib: &str, names: &[&str]) -> Result<Vec<Follower>, CibError> {
         return Err(CibError::Malformed("it has no <configuration>".to_owned()));
     };
     let mut found: Vec<Follower> = Vec::new();
-    for constraint in children(child(configuration, "constraints"), "rsc_colocation") {
-        let says = |name| constraint.attribute(name);
-        let is_about = says("with-rsc").is_some_and(|with| names.contains(&with));
-        let score: Score = says("score")
-            .and_then(|score| score.parse().ok())
-            .unwrap_or(Score::new(0));
-        let Some(follower) = says("rsc").filter(|_| is_about && score == Score::INFINITY) else {
-            continue;
-        };
-        let with = match says("with-rsc-role").map(str::to_lowercase).as_deref() {
-            Some("promoted" | "master") => With::Promoted,
-            Some("unpromoted" | "slave") => With::Unpromoted,
-            Some(_) | None => With::Any,
+    let colocations = || {
+        children(child(configuration, "constraints"), "rsc_colocation")
+            .filter_map(|it| colocation(it, names))
+    };
+    let is_apart = |follower: &str| {
+        colocations().any(|(other, with, score)| {
+            other == follower && with == With::Promoted && score == Score::MINUS_INFINITY
+        })
+    };
+    for (follower, with, _) in colocations().filter(|(.., score)| *score == Score::INFINITY) {
+        let with = match with {
+            // With any, but for the primary.
+            With::Any if is_apart(follower) => With::Unpromoted,
+            With::Any | With::Promoted | With::Unpromoted => with,
         };
         let resources = child(configuration, "resources");
         let Some(element) = resources.and_then(|all| by_id(all, follower)) else {
@@ -87,6 +88,19 @@ pub fn followers(cib: &str, names: &[&str]) -> Result<Vec<Follower>, CibError> {
         }
     }
     Ok(found)
+}
+
+/// What runs with one of `names` or apart from it, and how much.
+fn colocation<'a>(constraint: Node<'a, '_>, names: &[&str]) -> Option<(&'a str, With, Score)> {
+    let says = |name| constraint.attribute(name);
+    says("with-rsc").filter(|with| names.contains(with))?;
+    let score = says("score").and_then(|score| score.parse().ok());
+    let with = match says("with-rsc-role").map(str::to_lowercase).as_deref() {
+        Some("promoted" | "master") => With::Promoted,
+        Some("unpromoted" | "slave") => With::Unpromoted,
+        Some(_) | None => With::Any,
+    };
+    Some((says("rsc")?, with, score.unwrap_or(Score::new(0))))
 }
 
 fn is_disabled(element: Node<'_, '_>) -> bool {
@@ -189,6 +203,12 @@ mod tests {
         );
         assert_eq!(followers(&apart, &NAMES).unwrap(), []);
         assert!(followers("<cib/>", &NAMES).is_err());
+        // The readers' address as setup has it: with any, and apart from the primary where that is asked for.
+        let any = THREE.replace(" with-rsc-role=\"Unpromoted\"", "");
+        let with = |text: &str| followers(text, &NAMES).unwrap()[1].with;
+        assert_eq!(with(&any), With::Any);
+        let apart = "<constraints><rsc_colocation id=\"x\" rsc=\"vip-slave\" with-rsc=\"msPostgresql\" with-rsc-role=\"Promoted\" score=\"-INFINITY\"/>";
+        assert_eq!(with(&any.replace("<constraints>", apart)), With::Unpromoted);
     }
 
     #[test]

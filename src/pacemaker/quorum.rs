@@ -15,6 +15,8 @@ pub struct Membership {
     pub expected_votes: usize,
     /// Votes in this partition; 0 where that is not said.
     pub total_votes: usize,
+    /// Each of two nodes keeps quorum when it loses the other (`two_node`); false where that is not said.
+    pub two_node: bool,
     /// A node that starts has no quorum before it has seen every other one (`wait_for_all`); false where that is not said.
     pub waits_for_all: bool,
     /// It has enough votes, and waits until it has seen every node (`wait_for_all`); false where that is not said.
@@ -81,8 +83,9 @@ fn parse(text: &str) -> Result<Membership, QuorumError> {
         "No" => false,
         _ => return Err(QuorumError::Missing("Quorate")),
     };
-    let waits_for_all =
-        field("Flags").is_ok_and(|flags| flags.split_whitespace().any(|flag| flag == "WaitForAll"));
+    let has_flag =
+        |name| field("Flags").is_ok_and(|flags| flags.split_whitespace().any(|flag| flag == name));
+    let waits_for_all = has_flag("WaitForAll");
     // "1 Activity blocked"
     let number = |label| {
         field(label)
@@ -103,6 +106,7 @@ fn parse(text: &str) -> Result<Membership, QuorumError> {
             .parse()
             .map_err(|_| QuorumError::Missing("Expected votes"))?,
         total_votes: total.unwrap_or_default() as usize,
+        two_node: has_flag("2Node"),
         waits_for_all,
         awaits_all: waits_for_all && !quorate && has_votes,
         one_vote_each: one_vote_each(text),
@@ -185,6 +189,7 @@ Membership information
             ring: "1.c".to_owned(),
             expected_votes: 3,
             total_votes: 3,
+            two_node: false,
             waits_for_all: false,
             awaits_all: false,
             one_vote_each: true,
@@ -246,7 +251,9 @@ Membership information
                 "Flags:            Quorate",
                 &format!("Flags:            {flags}"),
             );
-            assert_eq!(parse(&text).unwrap().waits_for_all, expected, "{flags:?}");
+            let seen = parse(&text).unwrap();
+            assert_eq!(seen.waits_for_all, expected, "{flags:?}");
+            assert_eq!(seen.two_node, flags.contains("2Node"), "{flags:?}");
         }
         assert!(
             !parse(&PRINTED.replace("Flags:", "X:"))

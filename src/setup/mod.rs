@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod config;
 mod corosync;
+mod gateway;
 mod install;
 mod passfiles;
 mod plan;
@@ -72,7 +73,6 @@ fn rendered(config: &Config, format: Option<Format>) -> Result<String, Failure> 
         let plan = Plan::new(&Values::from(site));
         return Ok(render::render(
             &plan,
-            site.shape,
             format.unwrap_or_default(),
             Quoting::Values,
         ));

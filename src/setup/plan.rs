@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
+use crate::decide::quorum_policy::{self, Means};
+use crate::model::status::NodeStatus;
+
 use super::config::{Shape, Site, Tuning};
+use super::gateway;
 
 /// The PostgreSQL resource. The names are pha4pgsql's: node attributes and habits are built on them.
 pub(crate) const RESOURCE: &str = "pgsql";
@@ -14,17 +18,26 @@ pub(crate) const WRITER: &str = "vip-master";
 /// The address that stays with a standby.
 pub(crate) const READER: &str = "vip-slave";
 
+const HEARTBEAT: &str = "heartbeat";
+
 /// Everything that setup puts into the cluster's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) properties: Vec<Property>,
+    /// As far as config.ini tells them: the cluster may have more.
+    pub(crate) means: Means,
     pub(crate) pgsql: Primitive,
     /// Of the promotable clone around it.
     pub(crate) clone_meta: Meta,
     pub(crate) addresses: Vec<Primitive>,
+    /// Watches the way out of each node, in a clone.
+    pub(crate) gateway: Option<Primitive>,
     pub(crate) constraints: Vec<Constraint>,
     pub(crate) names: Names,
 }
+
+/// Name of the property that says what is done without quorum.
+pub(crate) const NO_QUORUM_POLICY: &str = "no-quorum-policy";
 
 /// A cluster property.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +52,8 @@ pub(crate) struct Property {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Primitive {
     pub(crate) id: String,
-    /// The part behind `ocf:heartbeat:`.
+    /// The parts behind `ocf:`.
+    pub(crate) provider: &'static str,
     pub(crate) agent: &'static str,
     /// An empty value: it must not be there.
     pub(crate) params: Vec<(&'static str, String)>,
@@ -74,7 +88,15 @@ pub(crate) type Meta = Vec<(&'static str, String)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub(crate) enum Role {
     Promoted,
-    Unpromoted,
+}
+
+/// What is known of a node's way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// A gateway answers.
+    Open,
+    /// Nobody has looked yet.
+    Unknown,
 }
 
 /// What the resources are called.
@@ -83,18 +105,45 @@ pub(crate) struct Names {
     pub(crate) resource: String,
     pub(crate) clone: String,
     pub(crate) writer: String,
-    pub(crate) reader: String,
+    /// One for each of config.ini's, in its order.
+    pub(crate) readers: Vec<String>,
+    /// Of an address that config.ini had once.
+    pub(crate) retired: Vec<String>,
+}
+
+impl Names {
+    /// What the readers' addresses are called, the first as it always was.
+    pub(crate) fn usual_readers() -> impl Iterator<Item = String> {
+        let first = std::iter::once(READER.to_owned());
+        first.chain((2..).map(|number| format!("{READER}-{number}")))
+    }
+
+    /// The addresses, those that are no more as well.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &String> {
+        let writer = std::iter::once(&self.writer);
+        writer.chain(&self.readers).chain(&self.retired)
+    }
+
+    /// What watches the gateway, and the node attribute that it writes.
+    pub(crate) fn gateway(&self) -> String {
+        format!("{}-gateway", self.resource)
+    }
+
+    /// The clone around it.
+    pub(crate) fn gateway_clone(&self) -> String {
+        format!("{}-clone", self.gateway())
+    }
 }
 
 impl Default for Names {
     fn default() -> Self {
-        let [resource, clone, writer, reader] =
-            [RESOURCE, CLONE, WRITER, READER].map(str::to_owned);
+        let [resource, clone, writer] = [RESOURCE, CLONE, WRITER].map(str::to_owned);
         Self {
             resource,
             clone,
             writer,
-            reader,
+            readers: Vec::new(),
+            retired: Vec::new(),
         }
     }
 }
@@ -102,11 +151,24 @@ impl Default for Names {
 /// What one address has to do with the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Constraint {
-    /// `address` runs where an instance has this role, and nowhere else.
+    /// `address` runs where an instance has this role, or any, and nowhere else.
     With {
         id: String,
         address: String,
+        role: Option<Role>,
+    },
+    /// `address` runs nowhere where an instance has this role.
+    Apart {
+        id: String,
+        address: String,
         role: Role,
+    },
+    /// `address` would rather be where `other` is not.
+    Spread {
+        id: String,
+        address: String,
+        other: String,
+        score: u32,
     },
     /// The database does `first`, and only then the address does `then`.
     Order {
@@ -123,7 +185,16 @@ pub(crate) enum Constraint {
         address: String,
         score: u32,
         attribute: String,
-        value: &'static str,
+        value: NodeStatus,
+        /// And this attribute has none.
+        without: Option<String>,
+    },
+    /// A node is preferred for the primary by how many gateways answer there, as this attribute says.
+    Reaches {
+        id: String,
+        score: u32,
+        attribute: String,
+        way: Way,
     },
 }
 
@@ -133,9 +204,11 @@ pub(crate) struct Values {
     pub(crate) shape: Shape,
     pub(crate) params: Vec<(&'static str, String)>,
     pub(crate) writer: String,
-    pub(crate) reader: Option<String>,
+    pub(crate) readers: Vec<String>,
     pub(crate) nic: Option<String>,
     pub(crate) netmask: Option<String>,
+    /// Addresses, one of which answers where a node's way out is whole.
+    pub(crate) gateway: Option<String>,
     pub(crate) stonith_enabled: Option<bool>,
     pub(crate) no_quorum_policy: Option<String>,
     pub(crate) tuning: Tuning,
@@ -147,9 +220,10 @@ impl From<&Site> for Values {
             shape: site.shape,
             params: site.params.clone(),
             writer: site.writer.to_string(),
-            reader: site.reader.map(|ip| ip.to_string()),
+            readers: site.readers.iter().map(ToString::to_string).collect(),
             nic: site.nic.clone(),
             netmask: site.netmask.map(|bits| bits.to_string()),
+            gateway: site.gateway.clone(),
             stonith_enabled: site.stonith_enabled,
             no_quorum_policy: site.no_quorum_policy.map(|policy| policy.to_string()),
             tuning: site.tuning.clone(),
@@ -160,7 +234,12 @@ impl From<&Site> for Values {
 impl Plan {
     /// The plan for these values, with the usual names.
     pub(crate) fn new(values: &Values) -> Self {
-        Self::named(values, Names::default())
+        let readers = Names::usual_readers().take(values.readers.len());
+        let names = Names {
+            readers: readers.collect(),
+            ..Names::default()
+        };
+        Self::named(values, names)
     }
 
     /// The plan for these values.
@@ -168,14 +247,25 @@ impl Plan {
         let tuning = &values.tuning;
         let mut addresses = vec![address(&names.writer, &values.writer, values)];
         let mut constraints = of_writer(&names);
-        if let Some(reader) = &values.reader {
-            addresses.push(address(&names.reader, reader, values));
-            constraints.extend(of_reader(&names, tuning.reader_score));
+        for (at, (name, ip)) in names.readers.iter().zip(&values.readers).enumerate() {
+            addresses.push(address(name, ip, values));
+            constraints.extend(of_reader(&names, name, tuning));
+            let before = names.readers.iter().take(at);
+            constraints.extend(before.map(|other| spread(name, other, tuning)));
+        }
+        let gateway = values
+            .gateway
+            .as_deref()
+            .map(|hosts| gateway::watch(&names, hosts, tuning));
+        if gateway.is_some() {
+            constraints.extend(gateway::of_primary(&names));
         }
         Self {
             properties: properties(values),
+            means: means(values),
             pgsql: Primitive {
                 id: names.resource.clone(),
+                provider: HEARTBEAT,
                 agent: "expgsql",
                 params: values.params.clone(),
                 meta: Vec::new(),
@@ -183,6 +273,7 @@ impl Plan {
             },
             clone_meta: clone_meta(tuning),
             addresses,
+            gateway,
             constraints,
             names,
         }
@@ -210,30 +301,34 @@ fn clone_meta(tuning: &Tuning) -> Meta {
     ]
 }
 
+fn means(values: &Values) -> Means {
+    let has_lock = |(name, value): &(&str, String)| *name == "enable_distlock" && value == "true";
+    Means {
+        two_nodes: values.shape == Shape::Dual,
+        has_lock: values.params.iter().any(has_lock),
+        can_fence: values.stonith_enabled == Some(true),
+        has_device: false,
+    }
+}
+
 fn properties(values: &Values) -> Vec<Property> {
-    let policy = match values.shape {
-        // Neither half of two has a majority; the lock decides.
-        Shape::Dual => "ignore",
-        Shape::Multi => "stop",
-    };
+    let policy = || quorum_policy::needed(means(values)).to_string();
     vec![
-        Property {
-            name: "no-quorum-policy",
-            value: values
-                .no_quorum_policy
-                .clone()
-                .unwrap_or_else(|| policy.to_owned()),
-            is_default: values.no_quorum_policy.is_none(),
-        },
+        // Before the policy, which depends on it.
         Property {
             name: "stonith-enabled",
             value: values.stonith_enabled.unwrap_or(false).to_string(),
             is_default: values.stonith_enabled.is_none(),
         },
+        Property {
+            name: NO_QUORUM_POLICY,
+            value: values.no_quorum_policy.clone().unwrap_or_else(policy),
+            is_default: values.no_quorum_policy.is_none(),
+        },
     ]
 }
 
-fn operation(name: &'static str, timeout: Duration) -> Operation {
+pub(super) fn operation(name: &'static str, timeout: Duration) -> Operation {
     Operation {
         name,
         interval: Duration::ZERO,
@@ -245,41 +340,44 @@ fn operation(name: &'static str, timeout: Duration) -> Operation {
 
 fn operations(tuning: &Tuning) -> Vec<Operation> {
     let once = |name| operation(name, tuning.operation_timeout);
-    let failing = |name, on_fail| Operation {
-        on_fail: Some(on_fail),
+    let restarting = |name| Operation {
+        on_fail: Some("restart"),
         ..once(name)
     };
     vec![
-        failing("start", "restart"),
+        restarting("start"),
         Operation {
             interval: tuning.monitor_interval,
-            ..failing("monitor", "restart")
+            ..restarting("monitor")
         },
         Operation {
             interval: tuning.promoted_monitor_interval,
             is_of_promoted: true,
-            ..failing("monitor", "restart")
+            ..restarting("monitor")
         },
-        failing("promote", "restart"),
+        restarting("promote"),
         // Not on-fail=stop, which the older templates have: one failed demotion would ban the clone from every node.
         once("demote"),
-        // Without fencing nothing else may be done where PostgreSQL can't be stopped: it may still be writing.
-        failing("stop", "block"),
+        // Pacemaker's own default is right: with fencing the node is fenced, and without nothing is done where PostgreSQL can't be
+        // stopped, as it may still be writing.
+        once("stop"),
         once("notify"),
     ]
 }
 
 fn address(id: &str, ip: &str, values: &Values) -> Primitive {
     let tuning = &values.tuning;
-    let once = |name, on_fail| Operation {
-        on_fail: Some(on_fail),
-        ..operation(name, tuning.operation_timeout)
+    let once = |name| operation(name, tuning.operation_timeout);
+    let restarting = |name| Operation {
+        on_fail: Some("restart"),
+        ..once(name)
     };
     let mut params = vec![("ip", ip.to_owned())];
     params.extend(values.nic.clone().map(|nic| ("nic", nic)));
     params.extend(values.netmask.clone().map(|bits| ("cidr_netmask", bits)));
     Primitive {
         id: id.to_owned(),
+        provider: HEARTBEAT,
         agent: "IPaddr2",
         params,
         // On the resource and not as a default of the cluster, which others' resources would have, too.
@@ -292,12 +390,13 @@ fn address(id: &str, ip: &str, values: &Values) -> Primitive {
             ("resource-stickiness", "1".to_owned()),
         ],
         operations: vec![
-            once("start", "restart"),
+            restarting("start"),
             Operation {
                 interval: tuning.vip_monitor_interval,
-                ..once("monitor", "restart")
+                ..restarting("monitor")
             },
-            once("stop", "block"),
+            // As for the database.
+            once("stop"),
         ],
     }
 }
@@ -318,10 +417,10 @@ fn order(
     }
 }
 
-fn with(names: &Names, address: &str, role: Role) -> Constraint {
-    let in_lower_case = role.to_string().to_lowercase();
+fn with(names: &Names, address: &str, role: Option<Role>) -> Constraint {
+    let role_of = role.map_or_else(String::new, |role| format!("{role}-").to_lowercase());
     Constraint::With {
-        id: format!("colocation-{address}-with-{in_lower_case}-{}", names.clone),
+        id: format!("colocation-{address}-with-{role_of}{}", names.clone),
         address: address.to_owned(),
         role,
     }
@@ -330,27 +429,69 @@ fn with(names: &Names, address: &str, role: Role) -> Constraint {
 /// With the primary; once it takes writes; and gone only after it has stopped taking them.
 fn of_writer(names: &Names) -> Vec<Constraint> {
     vec![
-        with(names, &names.writer, Role::Promoted),
+        with(names, &names.writer, Some(Role::Promoted)),
         order(names, &names.writer, "promote", "start", true),
         order(names, &names.writer, "demote", "stop", false),
     ]
 }
 
-/// With a standby, rather with one that is synchronous, and not before there is a primary.
-fn of_reader(names: &Names, score: u32) -> Vec<Constraint> {
-    let reader = &names.reader;
-    vec![
-        with(names, reader, Role::Unpromoted),
-        order(names, reader, "promote", "start", true),
-        order(names, reader, "stop", "stop", false),
+/// With a standby that gets the primary's WAL, preferably with one that commits wait for; with the primary where there is none; and
+/// not before there is a primary.
+///
+/// All preferences are above 0: what an address that must be with an instance would rather avoid, Pacemaker takes as a reason to keep
+/// the instance from that node, or to move it.
+fn of_reader(names: &Names, reader: &str, tuning: &Tuning) -> Vec<Constraint> {
+    let score = tuning.reader_score;
+    let prefers = |value: NodeStatus, score| {
+        let status = value.to_string().replace("HS:", "").to_lowercase();
         Constraint::Prefers {
-            id: format!("location-{reader}-prefers-sync"),
-            address: reader.clone(),
+            id: format!("location-{reader}-prefers-{status}"),
+            address: reader.to_owned(),
             score,
             attribute: format!("{}-status", names.resource),
-            value: "HS:sync",
-        },
-    ]
+            value,
+            // What keeps a standby from replaying: what it answers gets older and older.
+            without: (value != NodeStatus::Primary).then(|| format!("{}-replay", names.resource)),
+        }
+    };
+    let mut all = vec![
+        with(names, reader, None),
+        order(names, reader, "promote", "start", true),
+        order(names, reader, "stop", "stop", false),
+        prefers(NodeStatus::Sync, score),
+        prefers(NodeStatus::Quorum, score),
+        prefers(NodeStatus::Potential, score * 9 / 10),
+        prefers(NodeStatus::Async, score * 9 / 10),
+    ];
+    all.push(if tuning.reader_on_primary {
+        // Above a standby that nobody feeds.
+        prefers(NodeStatus::Primary, 2 * apart(score))
+    } else {
+        // Not with a role of a standby's, in place of this and any role: for such a colocation Pacemaker 2.1.5 counts what an instance
+        // prefers a second time, and the address stays where it is.
+        Constraint::Apart {
+            id: format!("colocation-{reader}-apart-from-promoted-{}", names.clone),
+            address: reader.to_owned(),
+            role: Role::Promoted,
+        }
+    });
+    all
+}
+
+/// A fifth, and not less: a standby that is waited for is preferred by a tenth, and an address holds to its node by 1.
+const fn apart(score: u32) -> u32 {
+    score.div_ceil(5)
+}
+
+/// Two addresses for readers are on two standbys where there are two, whatever commits wait for. The score is above what a standby
+/// that is waited for is preferred by; and twice of it is not more than the primary's, where all of three may have to be.
+fn spread(address: &str, other: &str, tuning: &Tuning) -> Constraint {
+    Constraint::Spread {
+        id: format!("colocation-{address}-away-from-{other}"),
+        address: address.to_owned(),
+        other: other.to_owned(),
+        score: apart(tuning.reader_score),
+    }
 }
 
 /// As Pacemaker reads it.

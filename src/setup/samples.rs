@@ -8,7 +8,7 @@ use super::render::{self, Format, Quoting};
 /// The template for a shape, in a format. Its names are keys of config.ini.
 pub(crate) fn template(shape: Shape, format: Format) -> String {
     let plan = Plan::new(&values(shape));
-    render::render(&plan, shape, format, Quoting::Names)
+    render::render(&plan, format, Quoting::Names)
 }
 
 fn name(key: &str) -> String {
@@ -45,9 +45,11 @@ fn values(shape: Shape) -> Values {
         shape,
         params,
         writer: name("writer_vip"),
-        reader: Some(name("reader_vip")),
+        readers: vec![name("reader_vip")],
         nic: Some(name("vip_nic")),
         netmask: Some(name("vip_cidr_netmask")),
+        // Not every site has one that answers.
+        gateway: None,
         stonith_enabled: None,
         no_quorum_policy: None,
         tuning: Tuning::default(),

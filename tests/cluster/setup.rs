@@ -390,13 +390,20 @@ fn formats(node: &Node) -> Result<()> {
         "sed -i s,/etc/expgsql/pgpass,/var/lib/pgsql/pgpass, {CONFIG}"
     ))?
     .ok()?;
-    for format in ["pcs", "crmsh", "xml"] {
-        let text = ends(node, &["render", "--format", format], 0, "msPostgresql")?.stdout;
-        load(node, format, &text)?;
-        let left = dry_run(node)?;
-        expect(left.starts_with("Nothing to do"), || {
-            format!("{format}: {left}")
-        })?;
+    // As it is, and with what is optional.
+    for more in [
+        "",
+        "gateway_ip=\"10.77.0.1 10.77.0.2\"\nreader_on_primary=false\n",
+    ] {
+        node.sh(&format!("printf '{more}' >>{CONFIG}"))?.ok()?;
+        for format in ["pcs", "crmsh", "xml"] {
+            let text = ends(node, &["render", "--format", format], 0, "msPostgresql")?.stdout;
+            load(node, format, &text)?;
+            let left = dry_run(node)?;
+            expect(left.starts_with("Nothing to do"), || {
+                format!("{format}: {left}")
+            })?;
+        }
     }
     Ok(())
 }
@@ -503,7 +510,16 @@ fn install(lab: &Cluster, node: &Node) -> Result<()> {
         let link = other.run(&["/usr/local/sbin/cls_repair_slave", "--help"])?;
         expect(link.success(), || link.text())?;
     }
-    ends(node, &["check"], 0, "no errors, no warnings")?;
+    let output = ends(node, &["check"], 0, "no errors")?;
+    // The lab's servers have none, which costs them time.
+    let mut warnings = output
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("warning"));
+    expect(
+        warnings.all(|line| line.contains("no data checksums")),
+        || output.text(),
+    )?;
     // A file of somebody else's is not overwritten.
     node.sh("echo 'x:1:y:z:w' >/etc/expgsql/pgpass")?.ok()?;
     ends(

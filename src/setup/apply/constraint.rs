@@ -88,12 +88,16 @@ fn modernize(it: &mut Tree) -> bool {
 fn brief(it: &Tree) -> String {
     let get = |name: &str| it.get(name).unwrap_or_default();
     match it.tag.as_str() {
-        "rsc_colocation" => format!(
-            "{} with {} {}",
-            get("rsc"),
-            get("with-rsc-role"),
-            get("with-rsc")
-        ),
+        "rsc_colocation" => {
+            let role = it.get("with-rsc-role");
+            let role = role.map_or_else(String::new, |role| format!("{role} "));
+            let with = if get("score").starts_with('-') {
+                "apart from"
+            } else {
+                "with"
+            };
+            format!("{} {with} {role}{}", get("rsc"), get("with-rsc"))
+        }
         "rsc_order" => format!(
             "{} {}, then {} {}",
             get("first-action"),
@@ -109,12 +113,12 @@ fn brief(it: &Tree) -> String {
                     .and_then(|e| e.get(name))
                     .unwrap_or_default()
             };
-            format!(
-                "{} prefers {}={} by {score}",
-                get("rsc"),
-                part("attribute"),
-                part("value")
-            )
+            let is = match part("operation") {
+                "eq" => format!("{}={}", part("attribute"), part("value")),
+                "not_defined" => format!("no {}", part("attribute")),
+                other => format!("{} {other} {}", part("attribute"), part("value")),
+            };
+            format!("{} prefers {is} by {score}", get("rsc"))
         }
     }
 }

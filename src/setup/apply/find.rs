@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::setup::config::Site;
-use crate::setup::plan::Names;
+use crate::setup::config::{MOST_READERS, Site};
+use crate::setup::plan::{Names, READER};
 use crate::setup::tree::Tree;
 
 /// PostgreSQL agents that know the same parameters: what they configure can be taken over.
@@ -32,24 +32,24 @@ pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> 
             other.id()
         ));
     }
-    let named = |ip: Option<IpAddr>, otherwise: &str| {
-        let ip = ip.map(|ip| ip.to_string());
-        let is_it =
-            |e: &&Tree| is_address(e) && ip.is_some() && parameter(e, "ip") == ip.as_deref();
-        resources
-            .all()
-            .find(is_it)
-            .map_or_else(|| otherwise.to_owned(), |e| e.id().to_owned())
-    };
-    names.writer = named(Some(site.writer), &names.writer);
-    names.reader = named(site.reader, &names.reader);
-    if names.writer == names.reader {
+    if let Some(writer) = with_ip(&resources, &site.writer) {
+        names.writer = writer;
+    }
+    names.readers = readers(&resources, site);
+    let reader_is = |e: &Tree| is_address(e) && !names.readers.iter().any(|name| name == e.id());
+    names.retired = Names::usual_readers()
+        .take(MOST_READERS)
+        .filter(|name| resources.all().any(|e| e.id() == name && reader_is(e)))
+        // A further one may be somebody else's, who has no such constraint.
+        .filter(|name| name == READER || is_kept_away(configuration, name))
+        .collect();
+    if names.readers.contains(&names.writer) || names.retired.contains(&names.writer) {
         return Err(format!(
             "the cluster's resource {} has an address of config.ini and the name of another: rename or remove it",
             names.writer
         ));
     }
-    for id in [&names.writer, &names.reader] {
+    for id in names.addresses() {
         if let Some(other) = resources.all().find(|e| e.id() == id)
             && !is_address(other)
         {
@@ -59,7 +59,55 @@ pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> 
             ));
         }
     }
+    let gateway = [names.gateway(), names.gateway_clone()];
+    let mut others = resources
+        .all()
+        .filter(|e| site.gateway.is_some() && gateway.iter().any(|id| id == e.id()));
+    if let Some(other) = others.find(|e| !is_gateway(e, &names)) {
+        return Err(format!(
+            "the cluster has a <{}> with the id {}, which does not watch this database's gateway: rename or remove it, the name is needed here",
+            other.tag,
+            other.id()
+        ));
+    }
     Ok(names)
+}
+
+/// Whether setup made this address beside another.
+fn is_kept_away(configuration: &Tree, name: &str) -> bool {
+    let prefix = format!("colocation-{name}-away-from-");
+    let constraints = configuration.child("constraints");
+    constraints.is_some_and(|all| all.all().any(|e| e.id().starts_with(&prefix)))
+}
+
+/// The name of the resource that has this address.
+fn with_ip(resources: &Tree, ip: &IpAddr) -> Option<String> {
+    let ip = ip.to_string();
+    let mut all = resources.all();
+    let found = all.find(|e| is_address(e) && parameter(e, "ip") == Some(&ip));
+    found.map(|e| e.id().to_owned())
+}
+
+/// The names of the readers' addresses: those that the cluster has for them; for the others usual ones that no other of them has.
+fn readers(resources: &Tree, site: &Site) -> Vec<String> {
+    let with_ip = |ip| with_ip(resources, ip);
+    let found: Vec<Option<String>> = site.readers.iter().map(with_ip).collect();
+    let taken: Vec<String> = found.iter().flatten().cloned().collect();
+    let mut free = Names::usual_readers().filter(|name| !taken.contains(name));
+    let named = found
+        .into_iter()
+        .filter_map(|found| found.or_else(|| free.next()));
+    named.collect()
+}
+
+/// What watches the gateway, or the clone around it.
+pub(super) fn is_gateway(e: &Tree, names: &Names) -> bool {
+    let is_watch = |e: &Tree| {
+        e.tag == "primitive"
+            && e.get("type") == Some("ping")
+            && parameter(e, "name") == Some(&names.gateway())
+    };
+    is_watch(e) || e.tag == "clone" && e.children.iter().any(is_watch)
 }
 
 fn is_address(e: &Tree) -> bool {
@@ -123,6 +171,15 @@ pub(super) fn parameter<'a>(primitive: &'a Tree, name: &str) -> Option<&'a str> 
         .and_then(|pair| pair.get("value"))
 }
 
+/// The value of a cluster property.
+pub(super) fn property<'a>(configuration: &'a Tree, name: &str) -> Option<&'a str> {
+    let config = configuration.child("crm_config")?;
+    sets(config, "cluster_property_set")
+        .flat_map(|set| set.children_named("nvpair"))
+        .find(|pair| pair.get("name") == Some(name))
+        .and_then(|pair| pair.get("value"))
+}
+
 /// The sets of an element that no rule governs.
 pub(super) fn sets<'a>(owner: &'a Tree, tag: &'a str) -> impl Iterator<Item = &'a Tree> {
     owner
@@ -138,10 +195,13 @@ pub(super) fn is_ours(tree: &Tree, names: &Names) -> bool {
     };
     let is_address = |name: &str| {
         tree.get(name)
-            .is_some_and(|id| id == names.writer || id == names.reader)
+            .is_some_and(|id| names.addresses().any(|name| name == id))
     };
     match tree.tag.as_str() {
-        "rsc_colocation" => is_address("rsc") && is_database("with-rsc"),
+        // Two of the addresses are kept apart by nobody else.
+        "rsc_colocation" => {
+            is_address("rsc") && (is_database("with-rsc") || is_address("with-rsc"))
+        }
         "rsc_order" => is_database("first") && is_address("then"),
         // A preference by what the agent publishes. master-pgsql is what pha4pgsql's template asks for, by mistake.
         "rsc_location" => {
@@ -149,7 +209,13 @@ pub(super) fn is_ours(tree: &Tree, names: &Names) -> bool {
                 format!("{}-status", names.resource),
                 format!("master-{}", names.resource),
             ];
-            is_address("rsc")
+            let gateway = [names.gateway()];
+            let (is_about, published) = if is_database("rsc") {
+                (true, &gateway[..])
+            } else {
+                (is_address("rsc"), &published[..])
+            };
+            is_about
                 && tree.all().any(|e| {
                     e.tag == "expression"
                         && e.get("attribute")

@@ -8,7 +8,8 @@ use crate::setup::plan::Names;
 pub(super) struct Expected<'a> {
     pub(super) names: &'a Names,
     pub(super) nodes: &'a [NodeName],
-    pub(super) has_reader: bool,
+    /// The readers' addresses need no standby.
+    pub(super) reader_on_primary: bool,
 }
 
 /// What is missing, the most important first. Empty: it is healthy. Nodes that are off are not waited for.
@@ -64,8 +65,11 @@ pub(super) fn missing(view: &ClusterView, expected: &Expected<'_>) -> Vec<String
     if !is_active(&expected.names.writer) {
         all.push(format!("the writer's address ({})", expected.names.writer));
     }
-    if expected.has_reader && online.len() > 1 && !is_active(&expected.names.reader) {
-        all.push(format!("the reader's address ({})", expected.names.reader));
+    let has_place = online.len() > 1 || expected.reader_on_primary;
+    for reader in expected.names.readers.iter().filter(|_| has_place) {
+        if !is_active(reader) {
+            all.push(format!("the reader's address ({reader})"));
+        }
     }
     all
 }
@@ -81,13 +85,16 @@ mod tests {
         let nodes: Vec<NodeName> = ["node1", "node2", "node3"]
             .map(|name| NodeName::new(name).unwrap())
             .to_vec();
-        let names = Names::default();
+        let names = Names {
+            readers: vec!["vip-slave".to_owned()],
+            ..Names::default()
+        };
         missing(
             &cib::parse(text).unwrap(),
             &Expected {
                 names: &names,
                 nodes: &nodes,
-                has_reader: true,
+                reader_on_primary: true,
             },
         )
     }

@@ -4,13 +4,14 @@
 //! them, the preference of the reader's address, and the properties that it can't do without. Of its resources it changes what the
 //! plan speaks of: a parameter that somebody set and config.ini says nothing of stays, if the agent knows it.
 
-use crate::setup::plan::{Names, Plan, Primitive, Property};
-use crate::setup::render::xml::{self, PROPERTIES, nvpair};
+use crate::setup::plan::{Names, Plan, Primitive};
+use crate::setup::render::xml::{self, nvpair};
 use crate::setup::tree::Tree;
 
-use super::find::sets;
+use super::fencing;
+use super::find::is_gateway;
 use super::primitive::{current, judge_others, set_meta, set_operations, set_params, unset};
-use super::same;
+use super::property::Votes;
 
 /// A configuration that was changed, and how.
 pub(super) struct Merged {
@@ -25,7 +26,7 @@ pub(super) struct Merged {
 }
 
 /// Puts the plan into `configuration`.
-pub(super) fn merge(configuration: &Tree, plan: &Plan) -> Merged {
+pub(super) fn merge(configuration: &Tree, plan: &Plan, votes: Votes) -> Merged {
     let mut merged = Merged {
         configuration: configuration.clone(),
         changes: Vec::new(),
@@ -33,19 +34,16 @@ pub(super) fn merge(configuration: &Tree, plan: &Plan) -> Merged {
         replaces: None,
     };
     for property in &plan.properties {
-        merged.property(property);
+        merged.property(property, plan.means, votes);
     }
     merged.database(plan);
     for address in &plan.addresses {
         merged.address(address);
     }
-    if !plan
-        .addresses
-        .iter()
-        .any(|address| address.id == plan.names.reader)
-    {
-        merged.take_out(&plan.names.reader, "config.ini has no reader_vip");
+    for gone in &plan.names.retired {
+        merged.take_out(gone, "config.ini has no such address in reader_vip");
     }
+    merged.gateway(plan);
     merged.constraints(plan);
     merged
 }
@@ -58,7 +56,13 @@ pub(super) fn without(configuration: &Tree, names: &Names) -> Merged {
         remarks: Vec::new(),
         replaces: None,
     };
-    let ids = [&names.clone, &names.writer, &names.reader];
+    let gateway = names.gateway_clone();
+    let is_gateway = |e: &Tree| e.id() == gateway && is_gateway(e, names);
+    let gateway = configuration.find(&is_gateway).map(|_| &gateway);
+    let ids: Vec<&String> = std::iter::once(&names.clone)
+        .chain(names.addresses())
+        .chain(gateway)
+        .collect();
     // Also constraints of others that would be left without an end.
     let mentions = |e: &Tree| {
         e.tag.starts_with("rsc_")
@@ -91,68 +95,6 @@ pub(super) fn without(configuration: &Tree, names: &Names) -> Merged {
 }
 
 impl Merged {
-    fn property(&mut self, property: &Property) {
-        let has_devices = || {
-            let resources = self.configuration.child("resources");
-            resources.is_some_and(|r| {
-                r.all()
-                    .any(|e| e.tag == "primitive" && e.get("class") == Some("stonith"))
-            })
-        };
-        let current = self.current(property.name);
-        let is_same = current
-            .as_deref()
-            .is_some_and(|now| same::value(now) == same::value(&property.value));
-        if is_same {
-            return;
-        }
-        if property.is_default {
-            match (property.name, current.as_deref()) {
-                // Somebody decided it, or there is something to fence with.
-                ("stonith-enabled", Some(_)) if !has_devices() => {
-                    self.remarks.push(
-                        "stonith-enabled=true, and there is no fencing device: Pacemaker starts nothing before there is one; \
-                         add one, or set stonith_enabled=false in config.ini"
-                            .to_owned(),
-                    );
-                    return;
-                }
-                ("stonith-enabled", Some(_)) => return,
-                ("stonith-enabled", None)
-                    if has_devices() || self.current("fencing-enabled").is_some() =>
-                {
-                    return;
-                }
-                ("no-quorum-policy", Some(now)) if property.value == "stop" && now != "ignore" => {
-                    return;
-                }
-                _ => {}
-            }
-        }
-        let why = match (property.name, property.is_default) {
-            ("stonith-enabled", true) => {
-                " (there is no fencing device, and nothing would start otherwise)"
-            }
-            _ => "",
-        };
-        self.changes.push(match &current {
-            None => format!("set the property {}={}{why}", property.name, property.value),
-            Some(now) => format!(
-                "change the property {} from {now} to {}{why}",
-                property.name, property.value
-            ),
-        });
-        self.set_property(PROPERTIES, property.name, &property.value);
-    }
-
-    fn current(&self, name: &str) -> Option<String> {
-        let config = self.configuration.child("crm_config")?;
-        let pair = sets(config, "cluster_property_set")
-            .flat_map(|set| set.children_named("nvpair"))
-            .find(|pair| pair.get("name") == Some(name))?;
-        pair.get("value").map(str::to_owned)
-    }
-
     /// Sets a property where it is, or in the set with this id.
     pub(super) fn set_property(&mut self, set: &str, name: &str, value: &str) {
         let config = self.configuration.child_mut("crm_config");
@@ -174,7 +116,10 @@ impl Merged {
     /// Takes back what told Pacemaker to keep the resources stopped.
     pub(super) fn start(&mut self, names: &Names) {
         let resources = self.configuration.child_mut("resources");
-        for id in [&names.clone, &names.resource, &names.writer, &names.reader] {
+        for id in [&names.clone, &names.resource]
+            .into_iter()
+            .chain(names.addresses())
+        {
             let is_stopped = |e: &Tree| {
                 current(e, "meta_attributes", "target-role").is_some_and(|role| role == "Stopped")
             };
@@ -188,6 +133,7 @@ impl Merged {
 
     fn database(&mut self, plan: &Plan) {
         let (id, clone) = (&plan.names.resource, &plan.names.clone);
+        let can_fence = fencing::is_there(&self.configuration);
         let resources = self.configuration.child_mut("resources");
         let Some(around) = resources
             .find_mut(&|e| e.id() == clone && matches!(e.tag.as_str(), "clone" | "master"))
@@ -252,10 +198,14 @@ impl Merged {
         changes.extend(removed);
         self.remarks.extend(kept);
         changes.extend(set_operations(primitive, &plan.pgsql));
+        let instead = fencing::instead(primitive).filter(|_| can_fence);
+        self.remarks
+            .extend(instead.map(|on_fail| fencing::it_stays(id, on_fail)));
         self.changes.extend(changes);
     }
 
     fn address(&mut self, wanted: &Primitive) {
+        let can_fence = fencing::is_there(&self.configuration);
         let resources = self.configuration.child_mut("resources");
         let Some(primitive) = resources.find_mut(&|e| e.tag == "primitive" && e.id() == wanted.id)
         else {
@@ -272,6 +222,33 @@ impl Merged {
         };
         let mut changes = set_params(primitive, wanted);
         changes.extend(set_meta(primitive, &wanted.id, &wanted.meta));
+        changes.extend(set_operations(primitive, wanted));
+        let instead = fencing::instead(primitive).filter(|_| can_fence);
+        self.remarks
+            .extend(instead.map(|on_fail| fencing::it_stays(&wanted.id, on_fail)));
+        self.changes.extend(changes);
+    }
+
+    fn gateway(&mut self, plan: &Plan) {
+        let (id, around) = (plan.names.gateway(), plan.names.gateway_clone());
+        let Some(wanted) = &plan.gateway else {
+            let resources = self.configuration.child_mut("resources");
+            let is_it = |e: &Tree| e.id() == around && is_gateway(e, &plan.names);
+            if resources.find(&is_it).is_some() {
+                self.take_out(&around, "config.ini has no gateway_ip");
+            }
+            return;
+        };
+        let resources = self.configuration.child_mut("resources");
+        let Some(primitive) = resources.find_mut(&|e| e.tag == "primitive" && e.id() == id) else {
+            resources.children.extend(xml::gateway(plan));
+            self.changes.push(format!(
+                "add the resource {id} (ocf:{}:{}) in the clone {around}",
+                wanted.provider, wanted.agent
+            ));
+            return;
+        };
+        let mut changes = set_params(primitive, wanted);
         changes.extend(set_operations(primitive, wanted));
         self.changes.extend(changes);
     }
@@ -346,7 +323,7 @@ mod tests {
 
     fn merged(text: &str) -> Merged {
         let tree = Tree::parse(text).unwrap();
-        merge(&tree, &plan(&tree))
+        merge(&tree, &plan(&tree), Votes::default())
     }
 
     #[test]
@@ -408,6 +385,43 @@ mod tests {
     }
 
     #[test]
+    fn what_becomes_of_a_stop_that_failed_is_left_to_the_cluster() {
+        let fresh = merged(EMPTY).configuration;
+        let stops: Vec<&Tree> = fresh
+            .all()
+            .filter(|e| e.tag == "op" && e.get("name") == Some("stop"))
+            .collect();
+        assert_eq!(stops.len(), 3);
+        for stop in stops {
+            assert_eq!(stop.get("on-fail"), None, "{}", stop.id());
+        }
+        for on_fail in ["block", "fence", "stop"] {
+            for (device, is_told) in [
+                (
+                    "<primitive class='stonith' id='f' type='x'/>",
+                    on_fail != "fence",
+                ),
+                ("", false),
+            ] {
+                let text = fresh.to_text().replace(
+                    "<op id=\"pgsql-stop-interval-0s\"",
+                    &format!("<op id=\"pgsql-stop-interval-0s\" on-fail=\"{on_fail}\""),
+                );
+                let text = text.replace("<resources>", &format!("<resources>{device}"));
+                let merged = merged(&text);
+                assert_eq!(merged.changes, Vec::<String>::new(), "{on_fail} {device}");
+                let told = format!("pgsql: on-fail={on_fail} of its stop stays");
+                let remarks = merged.remarks.join("\n");
+                assert_eq!(
+                    remarks.contains(&told),
+                    is_told,
+                    "{on_fail} {device}: {remarks}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn what_was_stopped_for_the_change_is_started_after_it() {
         let stopped = OLD.replace(
             "name='target-role' value='Master'",
@@ -449,40 +463,6 @@ mod tests {
         }
         assert!(text.contains("fence1") && text.contains("cluster-recheck-interval"));
         assert_eq!(without(&left, &names).changes, Vec::<String>::new());
-    }
-
-    #[test]
-    fn properties_are_set_only_where_they_must_be() {
-        let with = |properties: &str, device: bool| {
-            let device = if device {
-                "<primitive class='stonith' id='f' type='x'/>"
-            } else {
-                ""
-            };
-            let text = format!(
-                "<configuration><crm_config><cluster_property_set id='s'>{properties}</cluster_property_set></crm_config>\
-                 <resources>{device}</resources><constraints/></configuration>"
-            );
-            let changes = merged(&text).changes;
-            changes
-                .into_iter()
-                .filter(|change| change.contains("property"))
-                .collect::<Vec<_>>()
-        };
-        let pair = |name: &str, value: &str| {
-            format!("<nvpair id='{name}' name='{name}' value='{value}'/>")
-        };
-        let (quorum, stonith) = ("no-quorum-policy", "stonith-enabled");
-        assert_eq!(with("", false).len(), 2);
-        assert_eq!(with("", true).len(), 1);
-        for (properties, device, number) in [
-            (pair(quorum, "freeze") + &pair(stonith, "true"), true, 0),
-            (pair(quorum, "freeze") + &pair(stonith, "true"), false, 0),
-            (pair(quorum, "ignore") + &pair(stonith, "false"), false, 1),
-            (pair(quorum, "stop") + &pair(stonith, "FALSE"), false, 0),
-        ] {
-            assert_eq!(with(&properties, device).len(), number, "{properties}");
-        }
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! `setup apply` and `setup erase`: the cluster gets what config.ini says, and nothing else of it is touched.
 
 mod constraint;
+mod fencing;
 mod find;
 mod health;
 mod lock;
 mod merge;
 mod patch;
 mod primitive;
+mod property;
 mod same;
+#[cfg(test)]
+mod simulated;
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -29,6 +33,7 @@ use super::plan::{Names, Plan, Values};
 use super::progress::Progress;
 use super::tree::Tree;
 use merge::Merged;
+use property::Votes;
 
 /// Roles are called Promoted and Unpromoted from this schema on.
 const SCHEMA: (u32, u32) = (3, 7);
@@ -113,7 +118,8 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     let names = find::names(&present.configuration, site)
         .map_err(|why| Failure::new(Exit::Refused, why))?;
     let plan = Plan::named(&Values::from(site), names);
-    let mut merged = merge::merge(&present.configuration, &plan);
+    let votes = Votes::read(Deadline::after(timing::CIB_READ))?;
+    let mut merged = merge::merge(&present.configuration, &plan, votes);
     if let Some(first) = &args.master {
         name_first(&mut merged, &present.view, config, &plan.names, first)?;
     }
@@ -143,7 +149,7 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     }
     if merged.replaces.is_some() || !present.is_new_enough() {
         present = Present::read()?;
-        merged = merge::merge(&present.configuration, &plan);
+        merged = merge::merge(&present.configuration, &plan, votes);
         if let Some(first) = &args.master {
             name_first(&mut merged, &present.view, config, &plan.names, first)?;
         }
@@ -157,7 +163,7 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     let expected = health::Expected {
         names: &plan.names,
         nodes: &site.nodes,
-        has_reader: site.reader.is_some(),
+        reader_on_primary: site.tuning.reader_on_primary,
     };
     wait(&expected, args.timeout)
 }
@@ -400,7 +406,7 @@ pub(super) fn erase(config: &Config, args: &EraseArgs) -> Result<(), Failure> {
 fn stop(present: &Present, names: &Names, limit: Duration) -> Result<(), Failure> {
     let mut progress = Progress::new();
     let resources = present.configuration.child("resources");
-    for id in [&names.clone, &names.writer, &names.reader] {
+    for id in std::iter::once(&names.clone).chain(names.addresses()) {
         if resources.is_none_or(|r| r.find(&|e| e.id() == id).is_none()) {
             continue;
         }
@@ -415,8 +421,8 @@ fn stop(present: &Present, names: &Names, limit: Duration) -> Result<(), Failure
             .map_err(Failure::plain)?;
     }
     let mut running = String::new();
-    let ids: Vec<ResourceName> = [&names.resource, &names.writer, &names.reader]
-        .into_iter()
+    let ids: Vec<ResourceName> = std::iter::once(&names.resource)
+        .chain(names.addresses())
         .filter_map(|id| ResourceName::new(id))
         .collect();
     let stopped = poll_until(Deadline::after(limit), timing::STREAMING_POLL, || {

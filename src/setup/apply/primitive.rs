@@ -208,7 +208,7 @@ pub(super) fn set_operations(primitive: &mut Tree, wanted: &Primitive) -> Vec<St
                     old.set(name, value.clone());
                 }
             }
-            if new.get("on-fail").is_none() {
+            if new.get("on-fail").is_none() && !is_stop(&new) {
                 old.unset("on-fail");
             }
         }
@@ -250,22 +250,16 @@ fn differences(old: &Tree, new: &Tree) -> Vec<String> {
             all.push(format!("{name} from {from} to {to}"));
         }
     }
-    let usual = |name: Option<&str>| match name {
-        Some(on_fail) => on_fail.to_owned(),
-        // What Pacemaker does with any operation but stop, whose default depends on fencing.
-        None if new.get("name") != Some("stop") => "restart".to_owned(),
-        None => String::new(),
-    };
-    let (from, to) = (usual(old.get("on-fail")), usual(new.get("on-fail")));
-    if from != to {
-        all.push(format!(
-            "on-fail from {} to {to}",
-            if from.is_empty() {
-                "its default"
-            } else {
-                &from
-            }
-        ));
+    // What Pacemaker does by itself.
+    let usual = |op: &Tree| op.get("on-fail").unwrap_or("restart").to_owned();
+    let (from, to) = (usual(old), usual(new));
+    if from != to && !is_stop(new) {
+        all.push(format!("on-fail from {from} to {to}"));
     }
     all
+}
+
+/// What becomes of a stop that failed depends on the fencing there is: Pacemaker decides it, or whoever set it.
+fn is_stop(op: &Tree) -> bool {
+    op.get("name") == Some("stop")
 }

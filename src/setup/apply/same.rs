@@ -40,6 +40,11 @@ pub(super) fn time(text: &str) -> String {
     value(text)
 }
 
+/// What Pacemaker reads as yes.
+pub(super) fn is_true(text: &str) -> bool {
+    ["true", "on", "yes", "y", "1"].contains(&text.trim().to_lowercase().as_str())
+}
+
 /// Whether a role is that of a primary.
 pub(super) fn is_promoted(role: Option<&str>) -> bool {
     role.is_some_and(|role| value(role) == "promoted")
@@ -51,10 +56,12 @@ pub(super) fn constraint(tree: &Tree) -> String {
     match tree.tag.as_str() {
         "rsc_colocation" => {
             let role = tree.get("rsc-role").filter(|role| value(role) != "started");
+            // Any role, as where none is named.
+            let with_role = Some(value(&get("with-rsc-role"))).filter(|role| role != "started");
             format!(
                 "{} with {} of {} by {} if {:?} {:?}",
                 get("rsc"),
-                value(&get("with-rsc-role")),
+                with_role.unwrap_or_default(),
                 get("with-rsc"),
                 value(&get("score")),
                 role,
@@ -141,6 +148,10 @@ mod tests {
         assert!(same(
             "<rsc_colocation id='a' rsc='v' with-rsc='c' with-rsc-role='Master' score='INFINITY' rsc-role='Started'/>",
             "<rsc_colocation id='b' rsc='v' with-rsc='c' with-rsc-role='Promoted' score='1000000'/>",
+        ));
+        assert!(same(
+            "<rsc_colocation id='a' rsc='v' with-rsc='c' with-rsc-role='Started' score='INFINITY'/>",
+            "<rsc_colocation id='b' rsc='v' with-rsc='c' score='INFINITY'/>",
         ));
         assert!(same(
             "<rsc_location id='l' rsc='v'><rule id='r' score='100' boolean-op='and'><expression id='e' attribute='a' operation='eq' value='x'/></rule></rsc_location>",

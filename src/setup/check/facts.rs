@@ -59,6 +59,8 @@ pub(super) struct Facts {
     pub(super) replication: Vec<(String, Connection)>,
     /// Where pg_rewind is to be used: what it lacks on another node, and what to run there.
     pub(super) rewind: Vec<(String, String)>,
+    /// The WAL file that the running server tried in vain to archive, and has not archived since.
+    pub(super) unarchived: Option<String>,
 }
 
 /// Who has a say in the cluster.
@@ -104,6 +106,7 @@ impl<T> Answer<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Data {
     pub(super) system_identifier: String,
+    pub(super) checksums: bool,
 }
 
 /// The password file.

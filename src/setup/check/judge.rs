@@ -1,18 +1,17 @@
 //! What the nodes' facts mean: findings, each with what to do. No I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::decide::silence::is_too_patient;
 use crate::distlock::Conninfo;
 use crate::model::version::{DEPRECATES_MD5, OLDEST};
 use crate::params::{RepMode, Secret};
 use crate::setup::config::Site;
 
 use super::facts::{Answer, Connection, Facts, Passfile};
+use super::settings;
 
 /// How bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::Display)]
@@ -127,10 +126,10 @@ fn numbers(version: &str) -> Option<(u32, u32)> {
 /// Clocks that differ by more make logs hard to compare, and certificates fail.
 const CLOCKS: i64 = 2000;
 
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn add(
+    pub(super) fn add(
         &mut self,
         severity: Severity,
         node: Option<&str>,
@@ -145,11 +144,11 @@ impl Findings {
         });
     }
 
-    fn error(&mut self, node: &str, what: impl Into<String>, fix: impl Into<String>) {
+    pub(super) fn error(&mut self, node: &str, what: impl Into<String>, fix: impl Into<String>) {
         self.add(Severity::Error, Some(node), what, fix);
     }
 
-    fn warning(&mut self, node: &str, what: impl Into<String>, fix: impl Into<String>) {
+    pub(super) fn warning(&mut self, node: &str, what: impl Into<String>, fix: impl Into<String>) {
         self.add(Severity::Warning, Some(node), what, fix);
     }
 
@@ -166,11 +165,13 @@ pub(super) fn judge(site: &Site, seen: &[Seen], program: &str) -> Vec<Finding> {
         of_quorum(&mut findings, site, it);
         of_server(&mut findings, site, it);
         if let Answer::Known(settings) = &it.facts.settings {
-            of_settings(&mut findings, site, &it.node, settings);
+            settings::judge(&mut findings, site, &it.node, settings);
         }
+        settings::of_archiver(&mut findings, it);
         of_network(&mut findings, site, it, seen);
     }
     of_all(&mut findings, seen);
+    settings::of_all(&mut findings, seen);
     of_lock(&mut findings, site);
     let mut all = findings.0;
     all.sort_by(|a, b| (a.severity, &a.node).cmp(&(b.severity, &b.node)));
@@ -348,138 +349,9 @@ fn of_server(findings: &mut Findings, site: &Site, it: &Seen) {
     }
 }
 
-fn of_settings(
-    findings: &mut Findings,
-    site: &Site,
-    node: &str,
-    settings: &BTreeMap<String, String>,
-) {
-    let get = |name: &str| settings.get(name).map_or("", String::as_str);
-    let number = |name: &str| get(name).parse::<usize>().ok();
-    let nodes = site.nodes.len();
-    const RESTART: &str = "in postgresql.conf, which takes a restart";
-    if get("wal_level") == "minimal" {
-        findings.error(
-            node,
-            "wal_level=minimal: nothing can be replicated",
-            format!("wal_level=replica {RESTART}"),
-        );
-    }
-    if get("hot_standby") == "off" {
-        findings.error(
-            node,
-            "hot_standby=off: a standby could not be watched",
-            format!("hot_standby=on {RESTART}"),
-        );
-    }
-    if number("max_wal_senders").is_some_and(|senders| senders < nodes) {
-        findings.error(
-            node,
-            format!(
-                "max_wal_senders={} is too few for {nodes} nodes",
-                get("max_wal_senders")
-            ),
-            format!("max_wal_senders=10 {RESTART}"),
-        );
-    }
-    let is_sync = site.resolved.rep_mode == RepMode::Sync;
-    let has_slots = site.resolved.replication_slot_name.is_some();
-    // In sync mode each standby streams by a slot, whether that holds WAL or not.
-    if (has_slots || is_sync) && number("max_replication_slots").is_some_and(|slots| slots < nodes)
-    {
-        findings.error(
-            node,
-            format!(
-                "max_replication_slots={} is too few for {nodes} nodes",
-                get("max_replication_slots")
-            ),
-            format!("max_replication_slots=10 {RESTART}"),
-        );
-    }
-    if is_sync && matches!(get("synchronous_commit"), "off" | "local") {
-        findings.error(
-            node,
-            format!(
-                "synchronous_commit={}: commits would wait for no standby",
-                get("synchronous_commit")
-            ),
-            "synchronous_commit=on in postgresql.conf, and reload",
-        );
-    }
-    if is_sync && get("synchronous_commit") == "remote_write" {
-        findings.error(
-            node,
-            "synchronous_commit=remote_write: commits would be acknowledged before a standby has flushed them, and are lost where both machines \
-             lose power",
-            "synchronous_commit=on in postgresql.conf, and reload",
-        );
-    }
-    let timeout = number("wal_sender_timeout").and_then(|ms| u64::try_from(ms).ok());
-    if is_sync
-        && timeout
-            .map(Duration::from_millis)
-            .is_some_and(is_too_patient)
-    {
-        findings.warning(
-            node,
-            format!(
-                "wal_sender_timeout={} ms (0: never): commits may wait so long for a standby that hangs",
-                get("wal_sender_timeout")
-            ),
-            "wal_sender_timeout=5s in postgresql.conf, and reload",
-        );
-    }
-    if get("fsync") == "off" {
-        findings.error(
-            node,
-            "fsync=off: a crash may destroy the database",
-            "fsync=on in postgresql.conf, and reload",
-        );
-    }
-    if get("full_page_writes") == "off" {
-        findings.warning(
-            node,
-            "full_page_writes=off: a crash may destroy pages",
-            "full_page_writes=on in postgresql.conf, and reload",
-        );
-    }
-    if get("restart_after_crash") == "on" {
-        findings.warning(
-            node,
-            "restart_after_crash=on: PostgreSQL would restart itself behind the agent's back",
-            "restart_after_crash=off in postgresql.conf, and reload",
-        );
-    }
-    let listens = get("listen_addresses");
-    if site.resolved.pghost.is_none() && matches!(listens, "" | "localhost" | "127.0.0.1") {
-        findings.error(
-            node,
-            format!("listen_addresses={listens:?}: no standby can connect"),
-            format!("listen_addresses='*' {RESTART}"),
-        );
-    }
-    if let Some(port) = number("port").filter(|port| *port != usize::from(site.resolved.pgport)) {
-        findings.error(
-            node,
-            format!(
-                "port={port} in postgresql.conf, and {} in config.ini",
-                site.resolved.pgport
-            ),
-            "make them the same",
-        );
-    }
-    if !has_slots && matches!(get("wal_keep_size"), "0") && get("archive_mode") == "off" {
-        findings.warning(
-            node,
-            "wal_keep_size=0, no slots and no archive: a standby that was away for minutes can't catch up",
-            "wal_keep_size=1GB in postgresql.conf, or pgsql_replication_slot_name in config.ini",
-        );
-    }
-}
-
 fn of_network(findings: &mut Findings, site: &Site, it: &Seen, seen: &[Seen]) {
     let (node, facts) = (it.node.as_str(), &it.facts);
-    for address in std::iter::once(site.writer).chain(site.reader) {
+    for address in std::iter::once(site.writer).chain(site.readers.iter().copied()) {
         let text = address.to_string();
         let is_own = |other: &Seen| {
             other
@@ -568,7 +440,6 @@ fn is_near(own: IpAddr, bits: u8, other: IpAddr) -> bool {
     }
 }
 
-/// What must be the same everywhere.
 /// How the lock service is reached, wherever that is.
 fn of_lock(findings: &mut Findings, site: &Site) {
     let conninfo = site.resolved.distlock_conninfo.as_ref();
@@ -584,6 +455,7 @@ fn of_lock(findings: &mut Findings, site: &Site) {
     }
 }
 
+/// What must be the same everywhere.
 fn of_all(findings: &mut Findings, seen: &[Seen]) {
     let mut differ =
         |what: &str, severity: Severity, values: Vec<(&str, Option<&str>)>, fix: &str| {
@@ -664,6 +536,14 @@ mod tests {
             ("port", "5432"),
             ("archive_mode", "off"),
             ("wal_sender_timeout", "5000"),
+            ("wal_receiver_timeout", "60000"),
+            ("max_connections", "100"),
+            ("max_worker_processes", "8"),
+            ("max_prepared_transactions", "0"),
+            ("max_locks_per_transaction", "64"),
+            ("recovery_min_apply_delay", "0"),
+            ("hot_standby_feedback", "off"),
+            ("archive_command", "(disabled)"),
         ];
         Facts {
             cluster_name: Some("a".to_owned()),
@@ -676,6 +556,7 @@ mod tests {
             missing_programs: Vec::new(),
             data: Answer::Known(Data {
                 system_identifier: "1".to_owned(),
+                checksums: true,
             }),
             settings: Answer::Known(settings.map(|(n, v)| (n.to_owned(), v.to_owned())).into()),
             objections: Vec::new(),
@@ -689,6 +570,7 @@ mod tests {
             lock: None,
             replication: Vec::new(),
             rewind: Vec::new(),
+            unarchived: None,
             quorum: Some(Quorum {
                 votes: 3,
                 waits_for_all: false,
@@ -1011,6 +893,80 @@ mod tests {
             ("", |f, _| set(f, "fsync", "off"), Error, "fsync"),
             (
                 "",
+                |f, _| set(f, "recovery_min_apply_delay", "3600000"),
+                Warning,
+                "recovery_min_apply_delay=3600000 ms",
+            ),
+            (
+                "",
+                |f, _| set(f, "wal_receiver_timeout", "0"),
+                Warning,
+                "wal_receiver_timeout=0",
+            ),
+            (
+                "pgsql_replication_slot_name=s\n",
+                |f, _| set(f, "hot_standby_feedback", "on"),
+                Warning,
+                "hot_standby_feedback=on",
+            ),
+            (
+                "",
+                |f, _| {
+                    set(f, "archive_mode", "on");
+                    set(f, "archive_command", "");
+                },
+                Warning,
+                "archive_mode=on, and there is no archive_command",
+            ),
+            (
+                "",
+                |f, _| f.unarchived = Some("000000010000000000000003".to_owned()),
+                Warning,
+                "000000010000000000000003 can't be archived",
+            ),
+            (
+                "",
+                |f, _| {
+                    f.data = Answer::Known(Data {
+                        system_identifier: "1".to_owned(),
+                        checksums: false,
+                    });
+                },
+                Warning,
+                "no data checksums",
+            ),
+            (
+                "",
+                |f, _| set(f, "max_connections", "50"),
+                Warning,
+                "max_connections differs between the nodes: a 50, b 100",
+            ),
+            (
+                "",
+                |f, _| set(f, "max_worker_processes", "4"),
+                Warning,
+                "max_worker_processes differs",
+            ),
+            (
+                "",
+                |f, _| set(f, "max_wal_senders", "12"),
+                Warning,
+                "max_wal_senders differs",
+            ),
+            (
+                "",
+                |f, _| set(f, "max_prepared_transactions", "5"),
+                Warning,
+                "max_prepared_transactions differs",
+            ),
+            (
+                "",
+                |f, _| set(f, "max_locks_per_transaction", "128"),
+                Warning,
+                "max_locks_per_transaction differs",
+            ),
+            (
+                "",
                 |f, _| set(f, "full_page_writes", "off"),
                 Warning,
                 "full_page_writes",
@@ -1066,6 +1022,7 @@ mod tests {
                 |f, _| {
                     f.data = Answer::Known(Data {
                         system_identifier: "2".to_owned(),
+                        checksums: true,
                     })
                 },
                 Error,

@@ -3,6 +3,7 @@
 mod facts;
 mod judge;
 mod probe;
+mod settings;
 mod starters;
 
 use std::io::{self, IsTerminal as _, Read as _};
@@ -130,7 +131,7 @@ fn ask(
         passwords: PasswordFiles::of(site),
         others,
         addresses: std::iter::once(site.writer)
-            .chain(site.reader)
+            .chain(site.readers.iter().copied())
             .map(|ip| ip.to_string())
             .collect(),
     };

@@ -35,7 +35,7 @@ const NEIGHBOUR: Duration = Duration::from_secs(2);
 const NEIGHBOUR_POLL: Duration = Duration::from_millis(100);
 
 /// Settings that are judged.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 24] = [
     "wal_level",
     "hot_standby",
     "max_wal_senders",
@@ -51,6 +51,15 @@ const SETTINGS: [&str; 15] = [
     "wal_log_hints",
     "wal_sender_timeout",
     "password_encryption",
+    "max_connections",
+    "max_worker_processes",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+    "recovery_min_apply_delay",
+    "wal_receiver_timeout",
+    "hot_standby_feedback",
+    "archive_command",
+    "archive_library",
 ];
 
 /// What pg_ctl needs beside it.
@@ -153,10 +162,12 @@ fn server(
     facts.data = control::read(&programs, &params.pgdata, deadline())
         .map(|control| Data {
             system_identifier: control.system_identifier,
+            checksums: control.checksums,
         })
         .into();
     facts.starters = starters(Path::new("/"), &params.pgdata);
     facts.settings = settings(&programs, params);
+    facts.unarchived = unarchived(&programs, params);
     facts.objections = objections(request, owner, secrets);
     facts.replication = request
         .others
@@ -200,6 +211,24 @@ fn settings(programs: &Programs, params: &Params) -> Answer<BTreeMap<String, Str
         }
     }
     Answer::Known(all)
+}
+
+/// Asked of the server that runs here, as its owner. Where none runs, or it lets nobody in, nothing is proved.
+fn unarchived(programs: &Programs, params: &Params) -> Option<String> {
+    let sql = "select last_failed_wal from pg_catalog.pg_stat_archiver \
+               where last_failed_time > coalesce(last_archived_time, '-infinity')";
+    let host = params.pghost.as_deref().map(|host| format!("host={host} "));
+    let conninfo = format!(
+        "{}port={} dbname={} connect_timeout=5",
+        host.unwrap_or_default(),
+        params.pgport,
+        params.pgdb
+    );
+    let command = programs
+        .tool("psql")
+        .args(["-X", "-A", "-t", "-w", "-d", &conninfo, "-c", sql]);
+    let answer = command.run(deadline()).ok()?.stdout_text();
+    Some(answer.trim().to_owned()).filter(|file| !file.is_empty())
 }
 
 /// What the agent would refuse a start for. The password file need not be there yet: that is said by itself.

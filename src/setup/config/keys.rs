@@ -39,6 +39,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("othernodes", Form::Text),
     key("vip_nic", Form::Text),
     key("vip_cidr_netmask", Form::Number),
+    key("gateway_ip", Form::Text),
     // Misspelt since 2016; both spellings mean the same.
     key("pgsql_reppassord", Form::Secret),
     key("pgsql_reppassword", Form::Secret),
@@ -51,6 +52,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("failure_timeout", Form::Seconds),
     key("resource_stickiness", Form::Number),
     key("reader_score", Form::Number),
+    key("reader_on_primary", Form::Boolean),
     key("monitor_interval", Form::Seconds),
     key("promoted_monitor_interval", Form::Seconds),
     key("vip_monitor_interval", Form::Seconds),

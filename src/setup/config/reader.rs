@@ -9,6 +9,7 @@ use crate::decide::lease_length::{given_up_early, too_short};
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::node_name::NodeName;
 use crate::params::Params;
+use crate::setup::gateway;
 use crate::setup::plan::{CLONE, READER, RESOURCE, WRITER};
 
 use super::ini::Entry;
@@ -19,6 +20,10 @@ use super::site::{Shape, Site, Template, Tuning};
 
 /// Keep below the distance of two promotion scores, or the preference of the reader's address moves the primary.
 const MOST_READER_SCORE: u32 = 899;
+/// Tenths of it must differ by more than the address holds to its node.
+const LEAST_READER_SCORE: u32 = 50;
+/// So many find room on the primary, by their scores.
+pub(crate) const MOST_READERS: usize = 3;
 
 impl Site {
     /// Understands the entries; what is wrong is added to `problems`. `None`: too much is wrong.
@@ -34,11 +39,9 @@ impl Site {
                 "set it to the address that is to follow the primary",
             );
         }
-        let reader_address = reader.address("reader_vip");
-        if writer.is_some() && writer == reader_address {
-            reader.wrong("reader_vip", "is the same address as writer_vip; set another one, or none for no reader's address");
-        }
+        let readers = reader.readers(writer);
         let netmask = reader.netmask(writer);
+        let gateway = reader.gateway(writer.into_iter().chain(readers.iter().copied()));
         reader.resource_list();
         reader.unsafe_values();
         let (params, mut passwords) = reader.params(&nodes, shape, writer);
@@ -46,6 +49,7 @@ impl Site {
             reader.holds_secret() || passwords.replication.is_some() || !passwords.lock.is_empty();
         let resolved = reader.resolve(&params);
         let tuning = reader.tuning();
+        reader.reader_scores(&tuning, readers.len(), gateway.is_some());
         reader.lease(&resolved, &tuning);
         let site = Self {
             shape: shape?,
@@ -57,9 +61,10 @@ impl Site {
                 .trim_end_matches('/')
                 .to_owned(),
             writer: writer?,
-            reader: reader_address,
+            readers,
             nic: reader.text("vip_nic").map(str::to_owned),
             netmask,
+            gateway,
             params,
             resolved,
             stonith_enabled: reader.boolean("stonith_enabled"),
@@ -243,6 +248,70 @@ impl Reader<'_> {
         bits
     }
 
+    /// One address, or one for each standby.
+    fn readers(&mut self, writer: Option<IpAddr>) -> Vec<IpAddr> {
+        let key = "reader_vip";
+        let Some(text) = self.text(key).filter(|text| !is_placeholder(text)) else {
+            return Vec::new();
+        };
+        let mut found: Vec<IpAddr> = Vec::new();
+        for word in text.to_owned().split_whitespace() {
+            match word.parse() {
+                Ok(address) if writer == Some(address) => self.wrong(key, "is the same address as writer_vip; set another one, or none for no reader's address"),
+                Ok(address) if found.contains(&address) => self.wrong(key, format!("names {address} twice: each address once")),
+                Ok(address) => found.push(address),
+                Err(_) => self.wrong(key, format!("has {word:?} in it, which is not an IP address; several are separated by spaces, and a netmask goes into vip_cidr_netmask")),
+            }
+        }
+        if found.len() > MOST_READERS {
+            self.wrong(key, format!("has more than {MOST_READERS} addresses: where no standby is left, all of them have to be on the primary"));
+        }
+        found
+    }
+
+    /// What all readers' addresses prefer adds up for an instance.
+    fn reader_scores(&mut self, tuning: &Tuning, readers: usize, has_gateway: bool) {
+        let most = if has_gateway {
+            gateway::MOST_READER_SCORE
+        } else {
+            MOST_READER_SCORE
+        };
+        let number = u32::try_from(readers.max(1)).unwrap_or(u32::MAX);
+        let key = "reader_score";
+        let sum = tuning.reader_score.saturating_mul(number);
+        if sum > most {
+            let each = most / number;
+            let what = match (number, has_gateway) {
+                (1, false) => String::new(),
+                (1, true) => " with gateway_ip".to_owned(),
+                (_, false) => format!(" with {number} addresses for readers"),
+                (_, true) => format!(" with gateway_ip and {number} addresses for readers"),
+            };
+            self.wrong(key, format!("is {}, above {each}, where{what} the preference of the reader's address would move the primary", tuning.reader_score));
+        } else if tuning.reader_score < LEAST_READER_SCORE {
+            self.wrong(key, format!("is below {LEAST_READER_SCORE}, where the preferences of the reader's address, tenths of it, would not count"));
+        } else if tuning.resource_stickiness <= sum {
+            self.wrong("resource_stickiness", "is not above reader_score (times the addresses for readers), so that Pacemaker would restart standbys for the reader's address");
+        }
+    }
+
+    fn gateway(&mut self, own: impl Iterator<Item = IpAddr>) -> Option<String> {
+        let key = "gateway_ip";
+        let text = self.text(key).filter(|text| !is_placeholder(text))?;
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        let own: Vec<IpAddr> = own.collect();
+        for word in &words {
+            match word.parse::<IpAddr>() {
+                Ok(address) if own.contains(&address) => {
+                    self.wrong(key, format!("names {address}, which is the cluster's own: it answers wherever it is; name one outside"));
+                }
+                Ok(_) => {}
+                Err(_) => self.wrong(key, format!("has {word:?} in it, which is not an IP address; several are separated by spaces")),
+            }
+        }
+        Some(words.join(" ")).filter(|text| !text.is_empty())
+    }
+
     /// The names are fixed: the attributes, the older scripts and the operators' habits are built on them.
     fn resource_list(&mut self) {
         let Some(list) = self.text("RESOURCE_LIST").map(str::to_owned) else {
@@ -347,6 +416,9 @@ impl Reader<'_> {
             failure_timeout: time(self, "failure_timeout", usual.failure_timeout),
             resource_stickiness: number(self, "resource_stickiness", usual.resource_stickiness),
             reader_score: number(self, "reader_score", usual.reader_score),
+            reader_on_primary: self
+                .boolean("reader_on_primary")
+                .unwrap_or(usual.reader_on_primary),
             monitor_interval: time(self, "monitor_interval", usual.monitor_interval),
             promoted_monitor_interval: time(
                 self,
@@ -376,11 +448,6 @@ impl Reader<'_> {
                 "promoted_monitor_interval"
             };
             self.wrong(key, "makes monitor_interval and promoted_monitor_interval the same, which Pacemaker can't tell apart: let them differ by a second");
-        }
-        if tuning.reader_score > MOST_READER_SCORE {
-            self.wrong("reader_score", format!("is above {MOST_READER_SCORE}, where the preference of the reader's address would move the primary"));
-        } else if tuning.resource_stickiness <= tuning.reader_score {
-            self.wrong("resource_stickiness", "is not above reader_score, so that Pacemaker would restart standbys for the reader's address");
         }
         if !tuning.failure_timeout.is_zero() && tuning.failure_timeout <= tuning.operation_timeout {
             self.wrong("failure_timeout", "must be longer than operation_timeout, or 0: a failure would be forgotten while it is being dealt with");
@@ -494,7 +561,7 @@ mod tests {
         assert_eq!(param(&with_password, "passfile"), Some(PASSFILE));
         assert_eq!(param(&dual, "on_divergence"), Some("rewind_or_rebuild"));
         let multi = site(MULTI);
-        assert_eq!((multi.shape, multi.reader.is_some()), (Shape::Multi, true));
+        assert_eq!((multi.shape, multi.readers.len()), (Shape::Multi, 1));
         for absent in ["enable_distlock", "distlock_conninfo", "passfile"] {
             assert_eq!(param(&multi, absent), None, "{absent}");
         }
@@ -753,6 +820,58 @@ pgsql_distlock_lockname=pgsql_cls1
                 "can't tell apart",
             ),
             (more("reader_score=1000"), Some(9), "reader_score", "899"),
+            (
+                more("gateway_ip='192.0.2.1 gw'"),
+                Some(9),
+                "gateway_ip",
+                "\"gw\"",
+            ),
+            (
+                more("gateway_ip=192.0.2.9"),
+                Some(9),
+                "gateway_ip",
+                "the cluster's own",
+            ),
+            (
+                more("gateway_ip=192.0.2.1\nreader_score=201"),
+                Some(10),
+                "reader_score",
+                "above 200",
+            ),
+            (more("reader_score=49"), Some(9), "reader_score", "below 50"),
+            (
+                multi("192.0.2.10", "'192.0.2.10 192.0.2.11'") + "reader_score=450\n",
+                Some(9),
+                "reader_score",
+                "above 449, where with 2 addresses",
+            ),
+            (
+                multi("192.0.2.10", "'192.0.2.10 192.0.2.10'"),
+                Some(5),
+                "reader_vip",
+                "twice",
+            ),
+            (
+                multi("192.0.2.10", "'192.0.2.10 b'"),
+                Some(5),
+                "reader_vip",
+                "\"b\"",
+            ),
+            (
+                multi(
+                    "192.0.2.10",
+                    "'192.0.2.10 192.0.2.11 192.0.2.12 192.0.2.13'",
+                ),
+                Some(5),
+                "reader_vip",
+                "more than 3",
+            ),
+            (
+                more("reader_on_primary=maybe"),
+                Some(9),
+                "reader_on_primary",
+                "true or false",
+            ),
             (
                 more("failure_timeout=30"),
                 Some(9),

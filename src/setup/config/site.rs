@@ -49,6 +49,8 @@ pub(crate) struct Tuning {
     pub(crate) resource_stickiness: u32,
     /// How much the reader's address prefers a synchronous standby.
     pub(crate) reader_score: u32,
+    /// Whether the reader's address is on the primary where there is no standby for it.
+    pub(crate) reader_on_primary: bool,
     pub(crate) monitor_interval: Duration,
     pub(crate) promoted_monitor_interval: Duration,
     pub(crate) vip_monitor_interval: Duration,
@@ -62,6 +64,7 @@ impl Default for Tuning {
             failure_timeout: Duration::from_secs(600),
             resource_stickiness: 1000,
             reader_score: 100,
+            reader_on_primary: true,
             monitor_interval: Duration::from_secs(4),
             promoted_monitor_interval: Duration::from_secs(3),
             vip_monitor_interval: Duration::from_secs(10),
@@ -79,9 +82,12 @@ pub(crate) struct Site {
     pub(crate) nodes: Vec<NodeName>,
     pub(crate) ocf_root: String,
     pub(crate) writer: IpAddr,
-    pub(crate) reader: Option<IpAddr>,
+    /// None, one, or one for each standby.
+    pub(crate) readers: Vec<IpAddr>,
     pub(crate) nic: Option<String>,
     pub(crate) netmask: Option<u8>,
+    /// Addresses to ask whether a node's way out is whole, separated by spaces.
+    pub(crate) gateway: Option<String>,
     /// The agent's parameters, as they are to stand in the cluster's configuration: without passwords, in the order of the
     /// table. An empty value: it must not stand there.
     pub(crate) params: Vec<(&'static str, String)>,

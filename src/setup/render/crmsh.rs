@@ -1,10 +1,11 @@
 //! The plan as lines for `crm configure load update`.
 
-use super::super::config::Shape;
-use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
-use super::{WHY_CLONE, WHY_READER, WHY_WRITER, heading, why_properties};
+use super::super::plan::{Constraint, Operation, Plan, Primitive, Way, seconds};
+use super::{
+    WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, way_of, why_properties,
+};
 
-pub(super) fn render(plan: &Plan, shape: Shape) -> String {
+pub(super) fn render(plan: &Plan) -> String {
     let how = [
         "For crmsh 4: crm configure load update FILE, as root, on one node.",
         "`expgsql setup apply` does the same without crmsh.",
@@ -14,7 +15,7 @@ pub(super) fn render(plan: &Plan, shape: Shape) -> String {
         *text += format!("# {line}").trim_end();
         text.push('\n');
     };
-    heading(shape, &how)
+    heading(plan, &how)
         .iter()
         .for_each(|line| comment(&mut text, line));
     text.push('\n');
@@ -29,21 +30,35 @@ pub(super) fn render(plan: &Plan, shape: Shape) -> String {
     for address in &plan.addresses {
         text += &primitive(address);
     }
+    if let Some(gateway) = &plan.gateway {
+        text += &primitive(gateway);
+        text += &format!("clone {} {}\n", plan.names.gateway_clone(), gateway.id);
+    }
     text.push('\n');
     for it in &plan.constraints {
         match it {
             Constraint::With { address, .. } if *address == plan.names.writer => {
                 comment(&mut text, WHY_WRITER)
             }
-            Constraint::With { address, .. } if *address == plan.names.reader => {
+            Constraint::With { address, .. } if plan.names.readers.first() == Some(address) => {
                 WHY_READER.iter().for_each(|line| comment(&mut text, line));
             }
-            Constraint::With { .. } | Constraint::Order { .. } | Constraint::Prefers { .. } => {}
+            Constraint::With { .. }
+            | Constraint::Apart { .. }
+            | Constraint::Spread { .. }
+            | Constraint::Order { .. }
+            | Constraint::Prefers { .. }
+            | Constraint::Reaches {
+                way: Way::Unknown, ..
+            } => {}
+            Constraint::Reaches { .. } => {
+                WHY_GATEWAY.iter().for_each(|line| comment(&mut text, line));
+            }
         }
         text += &constraint(it, &plan.names.clone);
     }
     text.push('\n');
-    why_properties(shape)
+    why_properties(plan)
         .iter()
         .for_each(|line| comment(&mut text, line));
     text += "property";
@@ -72,8 +87,8 @@ fn quoted(value: &str) -> String {
 
 fn primitive(it: &Primitive) -> String {
     let mut text = format!(
-        "primitive {} ocf:heartbeat:{} \\\n    params",
-        it.id, it.agent
+        "primitive {} ocf:{}:{} \\\n    params",
+        it.id, it.provider, it.agent
     );
     for (name, value) in it.set_params() {
         text += &format!(" \\\n        {name}={}", quoted(value));
@@ -105,8 +120,18 @@ fn words(operation: &Operation) -> String {
 
 fn constraint(it: &Constraint, clone: &str) -> String {
     match it {
+        Constraint::Apart { id, address, role } => {
+            format!("colocation {id} -inf: {address} {clone}:{role}\n")
+        }
+        Constraint::Spread {
+            id,
+            address,
+            other,
+            score,
+        } => format!("colocation {id} -{score}: {address} {other}\n"),
         Constraint::With { id, address, role } => {
-            format!("colocation {id} inf: {address} {clone}:{role}\n")
+            let role = role.map_or_else(String::new, |role| format!(":{role}"));
+            format!("colocation {id} inf: {address} {clone}{role}\n")
         }
         Constraint::Order {
             id,
@@ -122,14 +147,25 @@ fn constraint(it: &Constraint, clone: &str) -> String {
             };
             format!("order {id} {kind}: {clone}:{first} {address}:{then} symmetrical=false\n")
         }
+        Constraint::Reaches {
+            id,
+            score,
+            attribute,
+            way,
+        } => format!(
+            "location {id} {clone} \\\n    rule $id={id}-rule $role=Promoted {score}: {}\n",
+            way_of(*way, attribute)
+        ),
         Constraint::Prefers {
             id,
             address,
             score,
             attribute,
             value,
+            without,
         } => format!(
-            "location {id} {address} \\\n    rule $id={id}-rule {score}: {attribute} eq {value}\n"
+            "location {id} {address} \\\n    rule $id={id}-rule {score}: {attribute} eq {value}{}\n",
+            and_without(without.as_deref())
         ),
     }
 }

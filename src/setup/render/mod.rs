@@ -5,8 +5,7 @@ mod pcs;
 pub(crate) mod template;
 pub(crate) mod xml;
 
-use super::config::Shape;
-use super::plan::Plan;
+use super::plan::{NO_QUORUM_POLICY, Plan, Way};
 
 /// A way to write a configuration down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumIter, clap::ValueEnum)]
@@ -41,21 +40,22 @@ pub(crate) enum Quoting {
 }
 
 /// The plan as a text that can be used as it is.
-pub(crate) fn render(plan: &Plan, shape: Shape, format: Format, quoting: Quoting) -> String {
+pub(crate) fn render(plan: &Plan, format: Format, quoting: Quoting) -> String {
     match format {
-        Format::Pcs => pcs::render(plan, shape, quoting),
-        Format::Crmsh => crmsh::render(plan, shape),
-        Format::Xml => xml::render(plan, shape),
+        Format::Pcs => pcs::render(plan, quoting),
+        Format::Crmsh => crmsh::render(plan),
+        Format::Xml => xml::render(plan),
     }
 }
 
 /// The comment at the top, without comment signs.
-fn heading(shape: Shape, how: &[&str]) -> Vec<String> {
-    let what = match shape {
-        Shape::Dual => {
+fn heading(plan: &Plan, how: &[&str]) -> Vec<String> {
+    let what = match (plan.means.two_nodes, plan.means.has_lock) {
+        (true, true) => {
             "Two nodes, and a lock service outside of them that decides who may be primary (docs/lock-service.md)."
         }
-        Shape::Multi => "Three nodes or more, of which the majority goes on.",
+        (true, false) => "Two nodes: fencing or a quorum device decides who goes on.",
+        (false, _) => "Three nodes or more, of which the majority goes on.",
     };
     let mut lines = vec![
         format!("PostgreSQL with an address for writers and one for readers. {what}"),
@@ -66,18 +66,22 @@ fn heading(shape: Shape, how: &[&str]) -> Vec<String> {
 }
 
 /// Why the properties are what they are.
-fn why_properties(shape: Shape) -> Vec<&'static str> {
-    let quorum = match shape {
-        Shape::Dual => {
-            "Two nodes that lose each other both go on; the lock lets one of them be primary."
-        }
-        Shape::Multi => "A part of the cluster without a majority stops everything.",
+fn why_properties(plan: &Plan) -> Vec<&'static str> {
+    let policy = plan.properties.iter();
+    let policy = policy.filter(|property| property.name == NO_QUORUM_POLICY);
+    let quorum: &[&str] = match policy.map(|property| property.value.as_str()).next() {
+        Some("ignore") => &[
+            "no-quorum-policy=ignore is for the lock service: one of two nodes that starts alone asks it, and does not wait for the",
+            "other. With fencing or a quorum device it is stop.",
+        ],
+        Some("stop") => &["A part of the cluster without quorum stops everything."],
+        Some(_) | None => &[],
     };
-    vec![
-        quorum,
-        "stonith-enabled=false is for a cluster without fencing devices, which would start nothing otherwise.",
-        "Where there are some, leave that line out.",
-    ]
+    let fencing = [
+        "stonith-enabled=false is for a cluster without fencing devices or SBD, which would start nothing otherwise.",
+        "Where there is either, leave that out.",
+    ];
+    [&fencing, quorum].concat()
 }
 
 const WHY_CLONE: [&str; 2] = [
@@ -85,7 +89,26 @@ const WHY_CLONE: [&str; 2] = [
     "than the readers' address prefers another, or Pacemaker restarts standbys for the address.",
 ];
 const WHY_WRITER: &str = "Writers: with the primary, and only once it takes writes.";
-const WHY_READER: [&str; 2] = [
-    "Readers: with a standby, rather with the synchronous one. Keep this score below 900, the distance between two",
-    "promotion scores, or the preference moves the primary.",
+const WHY_READER: [&str; 3] = [
+    "Readers: with a standby that gets the primary's WAL and replays it, preferably one that commits wait for; else with the",
+    "primary (reader_on_primary). Keep these scores below 900, the distance between two promotion scores, or the preference",
+    "moves the primary.",
 ];
+
+const WHY_GATEWAY: [&str; 2] = [
+    "The primary: preferably where the gateway answers. Nothing is forbidden, so it stays where it is when no node reaches the",
+    "gateway; the scores are relative to the distance between two promotion scores, 900.",
+];
+
+/// A rule on what is known of a node's way out, as pcs and crmsh write it.
+fn way_of(way: Way, attribute: &str) -> String {
+    match way {
+        Way::Open => format!("{attribute} gt 0"),
+        Way::Unknown => format!("not_defined {attribute}"),
+    }
+}
+
+/// The second half of a rule, as pcs and crmsh write it.
+fn and_without(attribute: Option<&str>) -> String {
+    attribute.map_or_else(String::new, |name| format!(" and not_defined {name}"))
+}

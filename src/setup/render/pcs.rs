@@ -4,14 +4,16 @@
 //! takes them with the word `meta` in some versions and without in others; `score=`, `kind=` and new role names, because the older
 //! forms are gone in 0.12.
 
-use super::super::config::Shape;
-use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
-use super::{Quoting, WHY_CLONE, WHY_READER, WHY_WRITER, heading, why_properties};
+use super::super::plan::{Constraint, Operation, Plan, Primitive, Way, seconds};
+use super::{
+    Quoting, WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, way_of,
+    why_properties,
+};
 
 /// Where the script prepares the configuration.
 const FILE: &str = "pgsql_cfg";
 
-pub(super) fn render(plan: &Plan, shape: Shape, quoting: Quoting) -> String {
+pub(super) fn render(plan: &Plan, quoting: Quoting) -> String {
     let how: &[&str] = match quoting {
         Quoting::Names => &[
             "For pcs 0.10.10 to 0.12. The names in braces are keys of config.ini, whose lines a shell understands:",
@@ -29,7 +31,7 @@ pub(super) fn render(plan: &Plan, shape: Shape, quoting: Quoting) -> String {
         text: "#!/bin/sh\n".to_owned(),
         quoting,
     };
-    heading(shape, how)
+    heading(plan, how)
         .iter()
         .for_each(|line| script.comment(line));
     script.line("set -eu");
@@ -37,7 +39,7 @@ pub(super) fn render(plan: &Plan, shape: Shape, quoting: Quoting) -> String {
     script.line(&format!("pcs cluster cib {FILE}"));
     script.line(&format!("cp {FILE} {FILE}.orig"));
     script.line("");
-    why_properties(shape)
+    why_properties(plan)
         .iter()
         .for_each(|line| script.comment(line));
     for property in &plan.properties {
@@ -70,16 +72,36 @@ pub(super) fn render(plan: &Plan, shape: Shape, quoting: Quoting) -> String {
     plan.addresses
         .iter()
         .for_each(|address| script.primitive(address));
+    if let Some(gateway) = &plan.gateway {
+        script.primitive(gateway);
+        let words = [
+            "resource",
+            "clone",
+            &gateway.id,
+            &plan.names.gateway_clone(),
+        ];
+        script.pcs(&[&words], vec![]);
+    }
     script.line("");
     for constraint in &plan.constraints {
         match constraint {
             Constraint::With { address, .. } if *address == plan.names.writer => {
                 script.comment(WHY_WRITER)
             }
-            Constraint::With { address, .. } if *address == plan.names.reader => {
+            Constraint::With { address, .. } if plan.names.readers.first() == Some(address) => {
                 WHY_READER.iter().for_each(|line| script.comment(line));
             }
-            Constraint::With { .. } | Constraint::Order { .. } | Constraint::Prefers { .. } => {}
+            Constraint::With { .. }
+            | Constraint::Apart { .. }
+            | Constraint::Spread { .. }
+            | Constraint::Order { .. }
+            | Constraint::Prefers { .. }
+            | Constraint::Reaches {
+                way: Way::Unknown, ..
+            } => {}
+            Constraint::Reaches { .. } => {
+                WHY_GATEWAY.iter().for_each(|line| script.comment(line));
+            }
         }
         script.constraint(constraint, &plan.names.clone);
     }
@@ -147,8 +169,8 @@ impl Script {
 
     fn primitive(&mut self, primitive: &Primitive) {
         let mut line = format!(
-            "pcs -f {FILE} resource create {} ocf:heartbeat:{}",
-            primitive.id, primitive.agent
+            "pcs -f {FILE} resource create {} ocf:{}:{}",
+            primitive.id, primitive.provider, primitive.agent
         );
         for (name, value) in primitive.set_params() {
             let word = self.word(&pair(name, value));
@@ -170,8 +192,18 @@ impl Script {
 
     fn constraint(&mut self, constraint: &Constraint, clone: &str) {
         let line = match constraint {
+            Constraint::Apart { id, address, role } => {
+                format!("colocation add {address} with {role} {clone} score=-INFINITY id={id}")
+            }
+            Constraint::Spread {
+                id,
+                address,
+                other,
+                score,
+            } => format!("colocation add {address} with {other} score=-{score} id={id}"),
             Constraint::With { id, address, role } => {
-                format!("colocation add {address} with {role} {clone} score=INFINITY id={id}")
+                let role = role.map_or_else(String::new, |role| format!("{role} "));
+                format!("colocation add {address} with {role}{clone} score=INFINITY id={id}")
             }
             Constraint::Order {
                 id,
@@ -189,14 +221,25 @@ impl Script {
                     "order {first} {clone} then {then} {address} kind={kind} symmetrical=false id={id}"
                 )
             }
+            Constraint::Reaches {
+                id,
+                score,
+                attribute,
+                way,
+            } => format!(
+                "location {clone} rule id={id}-rule constraint-id={id} role=Promoted score={score} {}",
+                way_of(*way, attribute)
+            ),
             Constraint::Prefers {
                 id,
                 address,
                 score,
                 attribute,
                 value,
+                without,
             } => format!(
-                "location {address} rule id={id}-rule constraint-id={id} score={score} {attribute} eq {value}"
+                "location {address} rule id={id}-rule constraint-id={id} score={score} {attribute} eq {value}{}",
+                and_without(without.as_deref())
             ),
         };
         self.line(&format!("pcs -f {FILE} constraint {line}"));

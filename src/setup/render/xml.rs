@@ -1,21 +1,20 @@
 //! The plan as elements of the CIB.
 
-use super::super::config::Shape;
-use super::super::plan::{Constraint, Operation, Plan, Primitive, seconds};
+use super::super::plan::{Constraint, Operation, Plan, Primitive, Role, Way, seconds};
 use super::super::tree::Tree;
 use super::{heading, why_properties};
 
 /// The set of cluster properties that pcs and crmsh use, too.
 pub(crate) const PROPERTIES: &str = "cib-bootstrap-options";
 
-pub(super) fn render(plan: &Plan, shape: Shape) -> String {
+pub(super) fn render(plan: &Plan) -> String {
     let how = [
         "As root, on one node: cibadmin -M -o configuration -x FILE",
         "`expgsql setup apply` does the same, and also takes out what is not wanted any more.",
         "",
     ];
-    let mut lines = heading(shape, &how);
-    lines.extend(why_properties(shape).iter().map(|line| (*line).to_owned()));
+    let mut lines = heading(plan, &how);
+    lines.extend(why_properties(plan).iter().map(|line| (*line).to_owned()));
     let comment = lines.join("\n  ");
     format!("<!--\n  {comment}\n-->\n{}", configuration(plan).to_text())
 }
@@ -31,7 +30,8 @@ fn configuration(plan: &Plan) -> Tree {
             .with("id", PROPERTIES)
             .holding(properties)]),
         Tree::new("resources")
-            .holding(std::iter::once(clone(plan)).chain(plan.addresses.iter().map(primitive))),
+            .holding(std::iter::once(clone(plan)).chain(plan.addresses.iter().map(primitive)))
+            .holding(gateway(plan)),
         Tree::new("constraints").holding(
             plan.constraints
                 .iter()
@@ -56,6 +56,13 @@ pub(crate) fn clone(plan: &Plan) -> Tree {
     ])
 }
 
+/// What watches the gateway, in its clone.
+pub(crate) fn gateway(plan: &Plan) -> Option<Tree> {
+    let watch = plan.gateway.as_ref()?;
+    let around = Tree::new("clone").with("id", plan.names.gateway_clone());
+    Some(around.holding([primitive(watch)]))
+}
+
 fn set<'a>(tag: &str, owner: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Tree {
     let id = format!("{owner}-{tag}");
     let pairs = pairs
@@ -77,7 +84,7 @@ pub(crate) fn primitive(it: &Primitive) -> Tree {
     let mut tree = Tree::new("primitive")
         .with("id", &it.id)
         .with("class", "ocf")
-        .with("provider", "heartbeat")
+        .with("provider", it.provider)
         .with("type", it.agent)
         .holding([set("instance_attributes", &it.id, it.set_params())]);
     tree.children.push(
@@ -109,12 +116,18 @@ pub(crate) fn operation(owner: &str, it: &Operation) -> Tree {
 /// A constraint.
 pub(crate) fn constraint(it: &Constraint, clone: &str) -> Tree {
     match it {
-        Constraint::With { id, address, role } => Tree::new("rsc_colocation")
-            .with("id", id)
-            .with("rsc", address)
-            .with("with-rsc", clone)
-            .with("with-rsc-role", role.to_string())
-            .with("score", "INFINITY"),
+        Constraint::With { id, address, role } => {
+            colocation((id, address), clone, role.as_ref(), "INFINITY")
+        }
+        Constraint::Spread {
+            id,
+            address,
+            other,
+            score,
+        } => colocation((id, address), other, None, &format!("-{score}")),
+        Constraint::Apart { id, address, role } => {
+            colocation((id, address), clone, Some(role), "-INFINITY")
+        }
         Constraint::Order {
             id,
             first,
@@ -136,22 +149,66 @@ pub(crate) fn constraint(it: &Constraint, clone: &str) -> Tree {
                 },
             )
             .with("symmetrical", "false"),
+        Constraint::Reaches {
+            id,
+            score,
+            attribute,
+            way,
+        } => {
+            let expression = Tree::new("expression")
+                .with("id", format!("{id}-rule-expr"))
+                .with("attribute", attribute);
+            let expression = match way {
+                Way::Open => expression.with("operation", "gt").with("value", "0"),
+                Way::Unknown => expression.with("operation", "not_defined"),
+            };
+            let rule = Tree::new("rule")
+                .with("id", format!("{id}-rule"))
+                .with("role", "Promoted")
+                .with("score", score.to_string());
+            Tree::new("rsc_location")
+                .with("id", id)
+                .with("rsc", clone)
+                .holding([rule.holding([expression])])
+        }
         Constraint::Prefers {
             id,
             address,
             score,
             attribute,
             value,
-        } => Tree::new("rsc_location")
-            .with("id", id)
-            .with("rsc", address)
-            .holding([Tree::new("rule")
+            without,
+        } => {
+            let has = Tree::new("expression")
+                .with("id", format!("{id}-rule-expr"))
+                .with("attribute", attribute)
+                .with("operation", "eq")
+                .with("value", value.to_string());
+            let lacks = without.as_ref().map(|name| {
+                Tree::new("expression")
+                    .with("id", format!("{id}-rule-expr-1"))
+                    .with("attribute", name)
+                    .with("operation", "not_defined")
+            });
+            let rule = Tree::new("rule")
                 .with("id", format!("{id}-rule"))
                 .with("score", score.to_string())
-                .holding([Tree::new("expression")
-                    .with("id", format!("{id}-rule-expr"))
-                    .with("attribute", attribute)
-                    .with("operation", "eq")
-                    .with("value", *value)])]),
+                .holding(std::iter::once(has).chain(lacks));
+            Tree::new("rsc_location")
+                .with("id", id)
+                .with("rsc", address)
+                .holding([rule])
+        }
     }
+}
+
+fn colocation((id, address): (&str, &str), clone: &str, role: Option<&Role>, score: &str) -> Tree {
+    let mut tree = Tree::new("rsc_colocation")
+        .with("id", id)
+        .with("rsc", address)
+        .with("with-rsc", clone);
+    if let Some(role) = role {
+        tree.set("with-rsc-role", role.to_string());
+    }
+    tree.with("score", score)
 }

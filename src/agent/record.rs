@@ -1,8 +1,9 @@
 //! Writing to the cluster what differs from what it has.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::decide::barred::{Bar, Bars};
 use crate::decide::election::primarys_score;
 use crate::decide::eligibility;
 use crate::log::say;
@@ -50,6 +51,22 @@ impl<'a, 'b> Board<'a, 'b> {
         self.view
             .node(node)?
             .transient(attribute, &self.ctx.resource)
+    }
+
+    /// Nodes that may not be promoted, whatever they have.
+    pub(super) fn bars(&self) -> Bars {
+        let bans = self.view.bans_of(&self.ctx.resource);
+        bans.map(|ban| (ban.node.lower().to_owned(), Bar::from(ban)))
+            .collect()
+    }
+
+    /// [`Self::bars`], by the nodes' names.
+    pub(super) fn barred(&self) -> BTreeSet<NodeName> {
+        let bars = self.bars();
+        let replicas = self.ctx.replicas(&self.view).into_iter();
+        replicas
+            .filter(|node| bars.contains_key(node.lower()))
+            .collect()
     }
 
     /// Sets or, with `None`, removes a transient attribute, if that changes anything.

@@ -189,6 +189,9 @@ fn hands_off(seen: &Observed) -> Option<Finding> {
 /// What `RSC-degraded` says of [`Degradation::Unattended`].
 const UNATTENDED: &str = "unattended";
 
+/// What it says of [`Degradation::Barred`].
+const BARRED: &str = "barred";
+
 /// What it says of [`Degradation::Shut`].
 const SHUT: &str = "shut";
 
@@ -200,7 +203,7 @@ fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
     // What it fails at nobody else can see.
     let unattended = || {
         Some(&told?.0)
-            .filter(|word| [UNATTENDED, SHUT].contains(&word.as_str()))
+            .filter(|word| [UNATTENDED, SHUT, BARRED].contains(&word.as_str()))
             .cloned()
     };
     let word = match now(seen) {
@@ -220,6 +223,10 @@ fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
                 "commits wait: {}",
                 why.waiting.as_deref().unwrap_or("too few standbys stream")
             ),
+        ),
+        BARRED => (
+            "barred",
+            "whoever has every acknowledged commit may not be promoted: nobody takes over if the primary is lost".to_owned(),
         ),
         UNATTENDED => (
             "unattended",
@@ -782,6 +789,21 @@ pub(crate) mod tests {
                 |seen| node(seen, "node1").degraded = Some(("unattended".to_owned(), None)),
                 Degraded,
                 &["unattended"],
+            ),
+            (
+                "only a barred standby has everything",
+                |seen| {
+                    node(seen, "node1").degraded = Some(("barred".to_owned(), None));
+                    node(seen, "node3").placements.push(Placement {
+                        id: "no-dr".to_owned(),
+                        node: name("node3"),
+                        score: Score::MINUS_INFINITY,
+                        promoted_only: true,
+                        until: None,
+                    });
+                },
+                Degraded,
+                &["barred", "no-successor"],
             ),
             (
                 "a later agent says what nobody knows here",

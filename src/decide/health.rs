@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::decide::barred::Bars;
 use crate::model::sync_names::SyncNames;
 
 /// In which way a synchronous cluster is less than it should be.
@@ -15,6 +16,8 @@ pub enum Degradation {
         contract: SyncNames,
         connected: usize,
     },
+    /// Whoever has every acknowledged commit may not be promoted.
+    Barred { bars: Bars },
     /// The server does not let the agent in as it is configured.
     Shut { reason: String },
     /// The agent can't do all that it has to for the standbys.
@@ -28,6 +31,7 @@ impl Degradation {
         match self {
             Self::Alone => "alone",
             Self::Waiting { .. } => "waiting",
+            Self::Barred { .. } => "barred",
             Self::Shut { .. } => "shut",
             Self::Unattended { .. } => "unattended",
         }
@@ -47,6 +51,14 @@ impl fmt::Display for Degradation {
                 f,
                 "commits wait: synchronous_standby_names is {contract}, and {connected} of them stream and answer"
             ),
+            Self::Barred { bars } => {
+                f.write_str("nobody would take over: commits wait only for")?;
+                for (number, (name, bar)) in bars.iter().enumerate() {
+                    let comma = if number > 0 { "," } else { "" };
+                    write!(f, "{comma} {name}, which may not be promoted ({bar})")?;
+                }
+                f.write_str("; bring another standby back, or lift that: expgsql cluster why says how")
+            }
             Self::Shut { reason } => f.write_str(reason),
             Self::Unattended { reason } => write!(f, "the agent fails in each monitor at {reason}"),
         }
@@ -62,7 +74,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub fn is_worth_telling(degradation: &Degradation, lasted: Duration) -> bool {
     match degradation {
         Degradation::Alone | Degradation::Shut { .. } | Degradation::Unattended { .. } => true,
-        Degradation::Waiting { .. } => lasted >= PATIENCE,
+        // So is a standby that others may come before.
+        Degradation::Waiting { .. } | Degradation::Barred { .. } => lasted >= PATIENCE,
     }
 }
 
@@ -105,6 +118,9 @@ mod tests {
         let known = [
             degradation(&"b".parse().unwrap(), 0).unwrap(),
             degradation(&SyncNames::Nobody, 0).unwrap(),
+            Degradation::Barred {
+                bars: Bars::default(),
+            },
             Degradation::Shut { reason: reason() },
             Degradation::Unattended { reason: reason() },
         ];

@@ -4,6 +4,7 @@
 //! environment (`tests/layering.rs` holds this module to it), so that the table of cases beside
 //! each function is the whole truth about it.
 
+pub mod barred;
 pub mod condition;
 pub mod contract;
 pub mod distrust;
@@ -33,6 +34,7 @@ pub mod stop;
 pub mod switch;
 pub mod unwatched;
 pub mod verdict;
+pub mod waited_for;
 pub mod why;
 pub mod witness;
 pub mod worth;

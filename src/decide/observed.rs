@@ -319,6 +319,12 @@ impl NodeSeen {
         }
     }
 
+    /// It may not be promoted, whatever it has.
+    #[must_use]
+    pub fn is_barred(&self) -> bool {
+        self.placements.iter().any(Placement::is_ban)
+    }
+
     /// Its server runs, as far as anybody has told.
     #[must_use]
     pub fn is_running(&self) -> bool {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use expgsql::decide::contract::{
     self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, Step as ContractStep,
 };
+use expgsql::decide::waited_for::Wishes;
 use expgsql::model::status::SenderState;
 use expgsql::model::sync_names::{Method, StandbyName};
 
@@ -137,7 +138,7 @@ impl Observed {
             revoked: self.peers().iter().filter_map(revocation).collect(),
             requested: self.requested.names().collect(),
             // A preference, which the primary may learn late.
-            held: BTreeSet::new(),
+            wishes: Wishes::default(),
             options: Options {
                 strict: false,
                 unsafe_relax: self.unsafe_relax,

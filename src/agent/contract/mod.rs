@@ -7,6 +7,7 @@ mod marks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::decide::barred::{Bars, are_all_barred};
 use crate::decide::contract::{
     self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, Step as ContractStep,
 };
@@ -14,6 +15,7 @@ use crate::decide::eligibility::Promise;
 use crate::decide::health::{Degradation, degradation, is_worth_telling};
 use crate::decide::marks::Grant;
 use crate::decide::silence;
+use crate::decide::waited_for::Wishes;
 use crate::log::say;
 use crate::model::cluster_view::{ClusterProperty, NoQuorumPolicy, TransientAttribute};
 use crate::model::lsn::Lsn;
@@ -56,6 +58,10 @@ struct Round<'r> {
     silent: BTreeSet<StandbyName>,
     lock: Option<&'r Lock<'r>>,
     held: Held,
+    /// Standbys that may not be promoted.
+    bars: Bars,
+    /// Those of them that have every acknowledged commit, where nobody else has.
+    only_barred: Bars,
 }
 
 /// Brings contract, eligible set and marks up to date. In sync mode it stays for up to `patience`
@@ -85,6 +91,8 @@ pub(super) fn settle(
         silent: BTreeSet::new(),
         lock: lock.as_deref(),
         held: Held::none(),
+        bars: Bars::new(),
+        only_barred: Bars::new(),
     };
     if let Some(lock) = &lock {
         let renewal = match renewal {
@@ -146,6 +154,7 @@ impl Round<'_> {
         loop {
             self.look(session)?;
             let facts = self.facts(board, session)?;
+            self.only_barred = self.only_barred(&facts);
             let steps = contract::next(&facts);
             self.apply(board, session, &facts, &steps)?;
             let is_moving = steps.iter().any(|s| !matches!(s, ContractStep::Hold(_)));
@@ -197,7 +206,10 @@ impl Round<'_> {
         let everybody = self.senders.keys().cloned().collect();
         let named = self.in_force.named(&everybody);
         let connected = named.intersection(&self.answering()).count();
-        degradation(&self.in_force, connected)
+        degradation(&self.in_force, connected).or_else(|| {
+            let bars = self.only_barred.clone();
+            (!bars.is_empty()).then_some(Degradation::Barred { bars })
+        })
     }
 
     fn streaming(&self) -> BTreeSet<StandbyName> {
@@ -263,6 +275,7 @@ impl Round<'_> {
             self.state.has_missed = attempt::still_missed(board).unwrap_or(true);
         }
         self.listen(boot_clock().map_err(failed)?.since_boot());
+        self.bars = board.bars();
         let ctx = self.ctx;
         let mut standbys = BTreeMap::new();
         for node in ctx.peers(&board.view) {
@@ -295,7 +308,10 @@ impl Round<'_> {
             copies: BTreeMap::new(),
             revoked: self.state.revoked.clone(),
             requested: self.requested(board)?,
-            held: self.held_replay(board),
+            wishes: Wishes {
+                barred: self.bars.keys().cloned().collect(),
+                held: self.held_replay(board),
+            },
             options: Options {
                 strict: ctx.params.sync_strict,
                 unsafe_relax: ctx.params.unsafe_relax,
@@ -335,6 +351,16 @@ impl Round<'_> {
             }
         }
         Ok(facts)
+    }
+
+    fn only_barred(&self, facts: &Facts) -> Bars {
+        if !are_all_barred(&facts.claim, &self.bars) {
+            return Bars::new();
+        }
+        let claimed = |(name, _): &(&StandbyName, _)| facts.claim.members.contains(*name);
+        let bars = self.bars.iter().filter(claimed);
+        bars.map(|(name, bar)| (name.clone(), bar.clone()))
+            .collect()
     }
 
     /// For a trial: whoever does not stream is taken to have been revoked long ago.

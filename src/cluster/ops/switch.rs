@@ -123,28 +123,24 @@ fn facts(
     wanted: Option<NodeName>,
 ) -> Result<decide::Facts, Failure> {
     let claim = claim(scene)?;
-    let locations = scene.locations()?;
     let nodes = scene.replicas().into_iter();
     Ok(decide::Facts {
         primaries: scene.primaries(),
         wanted,
         promise,
         nodes: nodes
-            .map(|node| (node.name.clone(), standby(scene, node, &claim, &locations)))
+            .map(|node| (node.name.clone(), standby(scene, node, &claim)))
             .collect(),
     })
 }
 
-fn standby(scene: &Scene, node: &NodeView, claim: &Claim, locations: &[Location]) -> Standby {
+fn standby(scene: &Scene, node: &NodeView, claim: &Claim) -> Standby {
     let name = scene.name();
     let threshold = scene.resource.meta.get("migration-threshold");
     let threshold: Score = threshold
         .and_then(|text| text.parse().ok())
         .filter(|score: &Score| *score > Score::new(0))
         .unwrap_or(Score::INFINITY);
-    let bans = |location: &&Location| {
-        location.node == node.name && location.score == Score::MINUS_INFINITY
-    };
     Standby {
         is_online: node.is_online,
         service: if is_in_mode(node, NodeMode::Standby) {
@@ -162,7 +158,7 @@ fn standby(scene: &Scene, node: &NodeView, claim: &Claim, locations: &[Location]
         is_claimed: claim.members.contains(node.name.lower()),
         may_be_chosen: may_be_chosen(scene, node),
         is_worn_out: fail_count(node, name) >= threshold,
-        kept_away_by: locations.iter().find(bans).map(|l| l.id.clone()),
+        kept_away_by: scene.view.ban(name, &node.name).map(|ban| ban.id.clone()),
     }
 }
 

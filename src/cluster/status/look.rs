@@ -13,9 +13,10 @@ use crate::decide::observed::{
 use crate::decide::unwatched::lost_monitor;
 use crate::decide::witness::Said;
 use crate::distlock::Service;
+use crate::model::ban::Ban;
 use crate::model::cluster_view::{
     ClusterProperty, ClusterView, NoQuorumPolicy, NodeKind, NodeView, OperationKind,
-    PermanentAttribute, Quorum, RecordedRole, ResourceName, TransientAttribute, parse_bool,
+    PermanentAttribute, Quorum, RecordedRole, ResourceName, Score, TransientAttribute, parse_bool,
 };
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
@@ -220,6 +221,10 @@ impl Picture<'_> {
             .map(|p| p.node_list.as_slice())
             .unwrap_or_default();
         let told = history.iter().filter(|op| op.code == TOLD_DEGRADED);
+        let bans = self
+            .view
+            .bans_of(resource)
+            .filter(|ban| ban.node == node.name);
         let changes = history.iter().filter(|op| {
             op.call_id.is_some() && op.kind != OperationKind::Monitor && op.last_change > 0
         });
@@ -247,8 +252,10 @@ impl Picture<'_> {
                 .locations
                 .iter()
                 .filter(|location| location.node == node.name)
+                .filter(|location| location.score != Score::MINUS_INFINITY)
                 .filter(|location| !is_over(location.until.as_deref()))
                 .map(placement)
+                .chain(bans.map(ban))
                 .collect(),
             failures: self
                 .around
@@ -342,6 +349,16 @@ fn placement(location: &Location) -> Placement {
         score: location.score,
         promoted_only: location.is_of_promoted,
         until: location.until.clone(),
+    }
+}
+
+fn ban(ban: &Ban) -> Placement {
+    Placement {
+        id: ban.id.clone(),
+        node: ban.node.clone(),
+        score: Score::MINUS_INFINITY,
+        promoted_only: ban.is_of_promoted,
+        until: ban.until.clone(),
     }
 }
 
@@ -676,7 +693,14 @@ mod tests {
             )
         };
         let other = r#"<rsc_location id="x" rsc="vip-slave" node="node3" score="-INFINITY"/>"#;
+        let by_attribute = |value: &str| {
+            format!(
+                r#"<rsc_location id="cli-x" rsc="msPostgresql"><rule id="r" role="Promoted" score="-INFINITY"><expression id="e" attribute="pgsql-status" operation="eq" value="{value}"/></rule></rsc_location>"#
+            )
+        };
         for (element, expected) in [
+            (by_attribute("HS:sync"), true),
+            (by_attribute("nowhere"), false),
             (plain.to_owned(), true),
             (limited("2999-01-01 00:00:00Z"), true),
             (limited("2020-01-01 00:00:00Z"), false),

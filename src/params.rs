@@ -129,6 +129,10 @@ pub struct Params {
     pub crm_attr_timeout: Duration,
     /// Values of application_name, as given, without doubles.
     pub external_standby_node_list: Vec<String>,
+    /// In lower case, without doubles, the best first. Empty: all nodes.
+    pub sync_node_list: Vec<String>,
+    /// In lower case, without doubles.
+    pub nofailover_node_list: Vec<String>,
     /// With it, `distlock_conninfo` or both commands are set in parameters that were accepted.
     pub enable_distlock: bool,
     /// Wins over the commands. Secret because a password may be in it.
@@ -234,6 +238,7 @@ impl Params {
                 problems.push(ParamError::QuorumWithExternal);
             }
         }
+        self.contradictions_of_lists(problems);
         if self.monitor_password.is_some() && self.monitor_user.is_none() {
             problems.push(ParamError::PasswordWithoutUser);
         }
@@ -247,6 +252,34 @@ impl Params {
 }
 
 impl Params {
+    /// What the lists of nodes say about each other.
+    fn contradictions_of_lists(&self, problems: &mut Vec<ParamError>) {
+        let rep_mode = self.rep_mode;
+        let (sync, nofailover) = (&self.sync_node_list, &self.nofailover_node_list);
+        if !sync.is_empty() && rep_mode != RepMode::Sync {
+            problems.push(ParamError::SyncNodesUnused { rep_mode });
+        }
+        if !nofailover.is_empty() && !rep_mode.is_promotable() {
+            problems.push(ParamError::NoFailoverUnused { rep_mode });
+        }
+        let outside = |name: &&String| {
+            let mut outside = self.external_standby_node_list.iter();
+            outside.any(|other| other.eq_ignore_ascii_case(name))
+        };
+        if let Some(node) = sync.iter().find(outside) {
+            let node = node.clone();
+            problems.push(ParamError::SyncNodeOutside { node });
+        }
+        let all = if sync.is_empty() {
+            &self.node_list
+        } else {
+            sync
+        };
+        if !all.is_empty() && all.iter().all(|name| nofailover.contains(name)) {
+            problems.push(ParamError::NobodyToPromote);
+        }
+    }
+
     /// Is it clear where the lock is? Looked at only where a lock is wanted: values that are left over harm nobody.
     fn lock_service(&self) -> Result<(), ParamError> {
         if let Some(name) = &self.distlock_lockname {
@@ -334,6 +367,8 @@ impl Reader<'_> {
             xlog_check_count: self.value(&table::XLOG_CHECK_COUNT, kind::count),
             crm_attr_timeout: self.value(&table::CRM_ATTR_TIMEOUT, kind::timeout),
             external_standby_node_list: self.value(&table::EXTERNAL_STANDBY_NODE_LIST, kind::names),
+            sync_node_list: self.value(&table::SYNC_NODE_LIST, lower_case_names),
+            nofailover_node_list: self.value(&table::NOFAILOVER_NODE_LIST, lower_case_names),
             enable_distlock: self.value(&table::ENABLE_DISTLOCK, kind::boolean),
             distlock_conninfo: self.given(&table::DISTLOCK_CONNINFO, kind::secret),
             distlock_lockname: self.given(&table::DISTLOCK_LOCKNAME, kind::string),
@@ -551,7 +586,7 @@ mod tests {
             })
         };
         let unused = |rep_mode| Some(ParamError::ExternalStandbysUnused { rep_mode });
-        let cases: [(Given, Option<ParamError>); 24] = [
+        let cases: [(Given, Option<ParamError>); 32] = [
             (&[SYNC], missing(RepMode::Sync)),
             (&[("rep_mode", "async")], missing(RepMode::Async)),
             (
@@ -576,6 +611,61 @@ mod tests {
                 unused(RepMode::Async),
             ),
             (&[SYNC, IP, ("external_standby_node_list", "dr1")], None),
+            (&[SYNC, IP, ("sync_node_list", "B a")], None),
+            (
+                &[("rep_mode", "async"), IP, ("sync_node_list", "a")],
+                Some(ParamError::SyncNodesUnused {
+                    rep_mode: RepMode::Async,
+                }),
+            ),
+            (
+                &[
+                    SYNC,
+                    IP,
+                    ("sync_node_list", "a dr1"),
+                    ("external_standby_node_list", "DR1"),
+                ],
+                Some(ParamError::SyncNodeOutside {
+                    node: "dr1".to_owned(),
+                }),
+            ),
+            (
+                &[
+                    SYNC,
+                    IP,
+                    ("node_list", "a b"),
+                    ("nofailover_node_list", "B"),
+                ],
+                None,
+            ),
+            (
+                &[
+                    SYNC,
+                    IP,
+                    ("node_list", "a b"),
+                    ("nofailover_node_list", "b a"),
+                ],
+                Some(ParamError::NobodyToPromote),
+            ),
+            (
+                &[
+                    SYNC,
+                    IP,
+                    ("sync_node_list", "a"),
+                    ("nofailover_node_list", "a c"),
+                ],
+                Some(ParamError::NobodyToPromote),
+            ),
+            (
+                &[("rep_mode", "async"), IP, ("nofailover_node_list", "a")],
+                None,
+            ),
+            (
+                &[("nofailover_node_list", "a")],
+                Some(ParamError::NoFailoverUnused {
+                    rep_mode: RepMode::None,
+                }),
+            ),
             (
                 &[("monitor_password", "x")],
                 Some(ParamError::PasswordWithoutUser),

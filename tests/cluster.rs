@@ -38,6 +38,7 @@ mod cluster {
     pub(crate) mod package;
     pub(crate) mod parameters;
     pub(crate) mod power_cut;
+    pub(crate) mod preferences;
     pub(crate) mod quorum;
     pub(crate) mod recovery;
     pub(crate) mod redundancy;
@@ -65,8 +66,8 @@ use cluster::{
     arbiters, backlog, between_looks, by_hand, comes_back, commands, compare, contended, daemons,
     features, forgotten_target, getting_started, heavier_cib, held, interrupted, killed_between,
     lag, large_frames, lease, machines, migration, network, not_waited_for, operations, package,
-    parameters, power_cut, quorum, recovery, refused, server, setup, sites, slow_cib, split,
-    stale_route, status, switchover, two_nodes, two_votes, unattended, upgrades, upkeep,
+    parameters, power_cut, preferences, quorum, recovery, refused, server, setup, sites, slow_cib,
+    split, stale_route, status, switchover, two_nodes, two_votes, unattended, upgrades, upkeep,
     waits_for_all, worst_day,
 };
 
@@ -100,6 +101,8 @@ fn main() -> ExitCode {
         backlog::a_power_cut_of_the_site_loses_nothing_of_a_backlog,
         backlog::a_power_cut_of_the_site_loses_nothing_of_a_backlog_with_quorum_commit,
         backlog::a_power_cut_of_two_nodes_loses_nothing_of_a_backlog,
+        preferences::a_barred_standby_is_waited_for_last,
+        preferences::lists_say_who_is_waited_for_and_who_is_promoted,
         held::a_standby_that_would_not_replay_all_it_has_is_no_successor,
         not_waited_for::a_standby_that_is_not_waited_for_is_nobodys_successor,
         between_looks::a_standby_that_stops_between_two_looks_is_nobodys_successor,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::decide::barred::Bar;
 use crate::decide::eligibility::Promise;
 use crate::decide::health::{Degradation, degradation};
 use crate::decide::observed::{
@@ -497,6 +498,17 @@ fn unreadable(seen: &Observed) -> Vec<Finding> {
 fn notices(seen: &Observed) -> Vec<Finding> {
     let mut notices = Vec::new();
     let clone = &seen.clone;
+    let unwanted = seen.primary().filter(|name| {
+        seen.nodes.get(*name).and_then(|node| node.bar.as_ref()) == Some(&Bar::NoFailover)
+    });
+    if let Some(primary) = unwanted {
+        let text = "the primary is in nofailover_node_list: it goes on until it fails or is moved, and is not promoted again";
+        notices.push(
+            Finding::new("unwanted-primary", Weight::Notice, text)
+                .on(primary)
+                .fix(Some("expgsql cluster switch".to_owned())),
+        );
+    }
     for (name, node) in &seen.nodes {
         for placement in node.placements.iter().filter(|p| p.is_by_command()) {
             let what = if placement.is_ban() {
@@ -789,6 +801,12 @@ pub(crate) mod tests {
                 |seen| node(seen, "node1").degraded = Some(("unattended".to_owned(), None)),
                 Degraded,
                 &["unattended"],
+            ),
+            (
+                "the primary is one that is not to be promoted",
+                |seen| node(seen, "node1").bar = Some(Bar::NoFailover),
+                Healthy,
+                &["unwanted-primary"],
             ),
             (
                 "only a barred standby has everything",

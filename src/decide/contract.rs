@@ -457,7 +457,7 @@ fn wanted(facts: &Facts) -> SyncNames {
     let joining = facts.standbys.keys().filter(is_joining);
     let available = kept.chain(joining).cloned();
     if facts.options.everyone {
-        let mut all: Vec<_> = available.collect();
+        let mut all: Vec<_> = available.filter(|name| is_allowed(facts, name)).collect();
         all.sort();
         return SyncNames::all(all);
     }
@@ -476,12 +476,15 @@ fn wanted(facts: &Facts) -> SyncNames {
             // Who is asked for joins those who are there, by the same rules, and takes nobody's place: until it has caught up
             // the others stay eligible, and nobody has to be revoked for it.
             let names = available.into_iter().map(|one| one.name);
-            members.extend(names.filter(|name| facts.requested.contains(name)));
+            let is_asked_for =
+                |name: &StandbyName| facts.requested.contains(name) && wishes.allow(name);
+            members.extend(names.filter(is_asked_for));
             SyncNames::all(members)
         }
         // One that comes and goes changes nothing.
         sync_names::Method::Any => {
-            let count = available.len().min(count);
+            let allowed = available.iter().filter(|one| wishes.allow(&one.name));
+            let count = allowed.count().min(count);
             if count == 0 {
                 return SyncNames::Nobody;
             }
@@ -491,6 +494,12 @@ fn wanted(facts: &Facts) -> SyncNames {
             )
         }
     }
+}
+
+/// Whether commits may ever wait for a standby.
+#[must_use]
+pub fn is_allowed(facts: &Facts, name: &StandbyName) -> bool {
+    !can_be_promoted(facts, name) || facts.wishes.allow(name)
 }
 
 /// R1 (a) to (d): what keeps it from ever being certain that `name` can't be promoted elsewhere.
@@ -1779,11 +1788,16 @@ mod tests {
         ] {
             for two in &standbys {
                 for three in &standbys {
-                    for (noted, asked) in [
-                        (S(50), None),
-                        (S(95), None),
-                        (S(50), Some("node3")),
-                        (S(95), Some("node3")),
+                    for (noted, asked, barred, order) in [
+                        (S(50), None, "", ""),
+                        (S(95), None, "", ""),
+                        (S(50), Some("node3"), "", ""),
+                        (S(95), Some("node3"), "", ""),
+                        (S(50), None, "node2", ""),
+                        (S(95), None, "node2", ""),
+                        (S(50), Some("node2"), "", "node3"),
+                        (S(95), None, "", "node3"),
+                        (S(95), None, "node2", "node3 node2"),
                     ] {
                         let facts = facts(
                             in_force,
@@ -1791,6 +1805,9 @@ mod tests {
                         );
                         let mut facts = revoked(revoked(facts, "node2", noted), "node3", S(50));
                         facts.requested = asked.into_iter().map(str::to_owned).collect();
+                        facts.wishes.barred =
+                            barred.split_whitespace().map(str::to_owned).collect();
+                        facts.wishes.order = order.split_whitespace().map(str::to_owned).collect();
                         for step in next(&facts) {
                             seen += 1;
                             let members = facts.in_force.certain().unwrap_or_default();
@@ -1812,6 +1829,12 @@ mod tests {
                                 }
                                 Step::Grant(names) => {
                                     assert!(names.is_subset(&members), "{facts:?} -> {names:?}");
+                                    let is_new = |name: &&StandbyName| {
+                                        !facts.claim.members.contains(*name)
+                                            && !facts.wishes.allow(name)
+                                    };
+                                    let refused = names.iter().find(is_new);
+                                    assert_eq!(refused, None, "{facts:?} -> {names:?}");
                                 }
                                 Step::Revoke(_) | Step::Hold(_) => {}
                             }

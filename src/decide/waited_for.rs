@@ -14,6 +14,8 @@ pub struct Wishes {
     pub barred: BTreeSet<StandbyName>,
     /// Those that would not replay all they have (`RSC-replay`), and so may not be promoted now.
     pub held: BTreeSet<StandbyName>,
+    /// The nodes for whom commits may wait, the best first (sync_node_list); empty: all, by name.
+    pub order: Vec<StandbyName>,
 }
 
 /// A standby that commits could wait for now.
@@ -27,13 +29,20 @@ pub struct Available {
 }
 
 impl Wishes {
+    /// Whether commits may wait for it at all.
+    #[must_use]
+    pub fn allow(&self, name: &StandbyName) -> bool {
+        self.order.is_empty() || self.order.contains(name)
+    }
+
     /// What is against waiting for it: the less, the better.
-    fn rank(&self, name: &StandbyName) -> u8 {
-        if self.held.contains(name) {
+    fn rank(&self, name: &StandbyName) -> (u8, Option<usize>) {
+        let against = if self.held.contains(name) {
             2
         } else {
             u8::from(self.barred.contains(name))
-        }
+        };
+        (against, self.order.iter().position(|one| one == name))
     }
 }
 
@@ -43,14 +52,15 @@ impl Wishes {
 /// everything, too: so there is always somebody who has.
 #[must_use]
 pub fn named(available: &[Available], wishes: &Wishes, count: usize) -> BTreeSet<StandbyName> {
-    let mut ranked: Vec<&Available> = available.iter().collect();
+    let (mut ranked, refused): (Vec<_>, Vec<_>) =
+        available.iter().partition(|one| wishes.allow(&one.name));
     ranked.sort_by_key(|one| wishes.rank(&one.name));
     let (chosen, others) = ranked.split_at(count.min(ranked.len()));
     let is_settled = chosen.iter().all(|one| one.is_granted);
     let stays = |one: &&&Available| {
         !is_settled && one.is_waited_for && one.is_granted && !wishes.held.contains(&one.name)
     };
-    let staying = others.iter().filter(stays);
+    let staying = others.iter().chain(&refused).filter(stays);
     chosen
         .iter()
         .chain(staying)
@@ -59,7 +69,7 @@ pub fn named(available: &[Available], wishes: &Wishes, count: usize) -> BTreeSet
 }
 
 /// Among whom PostgreSQL chooses (`ANY`). All of them, so that one that comes and goes changes nothing; but what is
-/// acknowledged must not be on barred ones only while there are others: none of those could be promoted then.
+/// acknowledged must not be on barred ones only while there are others: none of those could be promoted then. Without order.
 #[must_use]
 pub fn listed(
     nodes: &BTreeSet<StandbyName>,
@@ -67,10 +77,11 @@ pub fn listed(
     wishes: &Wishes,
     count: usize,
 ) -> BTreeSet<StandbyName> {
-    let is_free = |name: &StandbyName| !wishes.barred.contains(name);
+    let is_free = |name: &StandbyName| wishes.allow(name) && !wishes.barred.contains(name);
+    let allowed = available.iter().filter(|one| wishes.allow(&one.name));
     let free = available.iter().filter(|one| is_free(&one.name)).count();
-    if free < count.min(available.len()) {
-        return nodes.clone();
+    if free < count.min(allowed.count()) {
+        return nodes.iter().filter(|n| wishes.allow(n)).cloned().collect();
     }
     nodes.iter().filter(|n| is_free(n)).cloned().collect()
 }
@@ -130,6 +141,7 @@ mod tests {
             let wishes = Wishes {
                 barred: set(barred),
                 held: set(held),
+                order: Vec::new(),
             };
             let got = named(&available(streaming), &wishes, count);
             assert_eq!(got, set(expected), "{what}");
@@ -157,9 +169,67 @@ mod tests {
             let wishes = Wishes {
                 barred: set(barred),
                 held: BTreeSet::new(),
+                order: Vec::new(),
             };
             let got = listed(&set("b c d"), &available(streaming), &wishes, count);
             assert_eq!(got, set(expected), "{what}");
+        }
+    }
+    #[test]
+    fn commits_wait_in_the_order_of_the_list_and_for_nobody_else() {
+        for (what, streaming, order, count, expected) in [
+            ("the first of the list", "b c d", "d c", 1, "d"),
+            ("it is away", "b c", "d c", 1, "c"),
+            ("nobody of the list is there", "b", "d c", 1, ""),
+            ("nor do they stay", "b!", "d c", 1, ""),
+            ("two of the list", "b c d", "d c", 2, "c d"),
+            ("more than the list has", "b c d", "d", 2, "d"),
+            ("a better one comes", "c! d", "d c", 1, "c d"),
+            ("it has everything", "c! d!", "d c", 1, "d"),
+            (
+                "one that was taken off stays until another has",
+                "b! c",
+                "d c",
+                1,
+                "b c",
+            ),
+            ("and leaves", "b! c!", "d c", 1, "c"),
+        ] {
+            let wishes = Wishes {
+                order: order.split_whitespace().map(str::to_owned).collect(),
+                ..Wishes::default()
+            };
+            let got = named(&available(streaming), &wishes, count);
+            assert_eq!(got, set(expected), "{what}");
+        }
+        let wishes = Wishes {
+            barred: set("c"),
+            order: vec!["c".to_owned(), "d".to_owned()],
+            ..Wishes::default()
+        };
+        assert_eq!(named(&available("b c d"), &wishes, 1), set("d"), "barred");
+        assert_eq!(
+            named(&available("b c"), &wishes, 1),
+            set("c"),
+            "rather than nobody"
+        );
+    }
+
+    #[test]
+    fn a_quorum_is_of_those_that_the_list_names() {
+        for (streaming, barred, order, count, expected) in [
+            ("b c d", "", "d c", 1, "c d"),
+            ("b", "", "d c", 1, "c d"),
+            ("b c d", "d", "d c", 1, "c"),
+            ("b d", "d", "d c", 1, "c d"),
+        ] {
+            let wishes = Wishes {
+                barred: set(barred),
+                held: BTreeSet::new(),
+                order: order.split_whitespace().map(str::to_owned).collect(),
+            };
+            let got = listed(&set("b c d"), &available(streaming), &wishes, count);
+            assert_eq!(got, set(expected), "{streaming:?} {barred:?} {order:?}");
         }
     }
 }

@@ -451,6 +451,7 @@ fn by_pacemaker(node: &NodeSeen) -> Vec<Reason> {
             until: placement.until.clone(),
         }));
     }
+    reasons.extend(node.bar.clone().map(Reason::Barred));
     let is_there = node.is_member();
     if let Some(text) = &node.repair
         && is_there
@@ -1153,6 +1154,13 @@ pub(crate) mod tests {
                 },
                 "node1 is the primary. If it fails now, nobody can take over: node3: the constraint cli-ban-ms-on-node3 keeps the \
                  primary away.",
+                &[],
+                [&[], &["ineligible"], &["banned"]],
+            ),
+            (
+                "the parameters keep the one that could away",
+                |seen| node(seen, "node3").bar = Some(Bar::NoFailover),
+                "node1 is the primary. If it fails now, nobody can take over: node3: nofailover_node_list names it: it is never promoted.",
                 &[],
                 [&[], &["ineligible"], &["banned"]],
             ),

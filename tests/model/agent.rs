@@ -449,6 +449,7 @@ fn decide_promotion(
         // In sync mode it is held only where nothing was ever recorded.
         election: Outcome::Won,
         coverage,
+        bar: None,
         held: held(world, id),
         record: Some(&record),
         lineage: &node.wal.lineage(),

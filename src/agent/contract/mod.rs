@@ -311,6 +311,7 @@ impl Round<'_> {
             wishes: Wishes {
                 barred: self.bars.keys().cloned().collect(),
                 held: self.held_replay(board),
+                order: ctx.sync_order(&board.view),
             },
             options: Options {
                 strict: ctx.params.sync_strict,
@@ -681,7 +682,9 @@ impl Round<'_> {
         let Some(members) = facts.in_force.certain() else {
             return facts.claim.is_empty();
         };
-        let streams = |(name, _): &(&StandbyName, &Standby)| contract::is_streaming(facts, name);
+        let streams = |(name, _): &(&StandbyName, &Standby)| {
+            contract::is_streaming(facts, name) && contract::is_allowed(facts, name)
+        };
         let mut candidates = facts.standbys.iter().filter(streams);
         candidates.any(|(name, s)| match s.place {
             Place::Node { .. } => {

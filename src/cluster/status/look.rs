@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::agent;
+use crate::decide::barred::{self, Lists, Standing};
 use crate::decide::distrust::{self, Place};
 use crate::decide::eligibility::{Promise, is_complete};
 use crate::decide::observed::{
@@ -101,6 +102,9 @@ pub(in crate::cluster) fn look(wanted: Option<&str>, depth: Depth) -> Result<Obs
     };
     let mut seen = picture.observed();
     seen.unread = unread;
+    if let Some(params) = &params {
+        by_lists(&mut seen, params);
+    }
     if depth == Depth::Everything {
         deepen(&mut seen, params.as_ref());
     }
@@ -257,6 +261,7 @@ impl Picture<'_> {
                 .map(placement)
                 .chain(bans.map(ban))
                 .collect(),
+            bar: None,
             failures: self
                 .around
                 .failures
@@ -411,6 +416,24 @@ fn report(node: &NodeView, resource: &ResourceName) -> Option<WalPosition> {
         end: Lsn::from_attribute(end).ok()?,
         lineage: lineage.parse().ok()?,
     })
+}
+
+/// What the parameters have against each node's promotion.
+fn by_lists(seen: &mut Observed, params: &Params) {
+    let lists = Lists {
+        nofailover: &params.nofailover_node_list,
+        sync: &params.sync_node_list,
+    };
+    let claim = seen.claim().unwrap_or_default();
+    let recorded = seen.record.clone().ok().flatten();
+    for (name, node) in &mut seen.nodes {
+        let standing = Standing {
+            name: name.lower(),
+            is_recorded: recorded.as_ref().is_some_and(|record| record.node == *name),
+            is_claimed: claim.members.contains(name.lower()),
+        };
+        node.bar = barred::by_lists(lists, standing).filter(|_| node.is_replica);
+    }
 }
 
 /// Asks whoever else may know.

@@ -91,6 +91,9 @@ enum Command {
         /// rewind or rebuild
         work: Work,
     },
+    /// Write to the server's storage; started by a deep monitor
+    #[command(hide = true)]
+    TryStorage,
     /// Commands for operators; `cluster --help` lists them
     ///
     /// Where to begin, at three in the morning:
@@ -144,6 +147,8 @@ pub enum Request {
     },
     /// What start leaves to a process of its own, because it takes longer than an operation may.
     RepairStandby(Work),
+    /// What a deep monitor leaves to a process of its own, because it may never end.
+    TryStorage,
     /// A command for operators.
     Cluster(cluster::Command),
     /// A step of the setup.
@@ -185,6 +190,7 @@ impl Request {
             Self::Distlock(_) => "distlock",
             Self::FollowPrimary { .. } => "follow-primary",
             Self::RepairStandby(_) => "repair-standby",
+            Self::TryStorage => "try-storage",
             Self::Cluster(_) => "cluster",
             Self::Setup(_) => "setup",
             Self::Show(_) | Self::Misused(_) => "",
@@ -202,6 +208,7 @@ impl Request {
             | Self::Distlock(_)
             | Self::FollowPrimary { .. }
             | Self::RepairStandby(_)
+            | Self::TryStorage
             | Self::Show(_)
             | Self::Misused(_) => Reader::Agent,
         }
@@ -218,6 +225,7 @@ impl From<Cli> for Request {
             Some(Command::Distlock { words }) => Self::Distlock(Words(words)),
             Some(Command::FollowPrimary { old_receiver }) => Self::FollowPrimary { old_receiver },
             Some(Command::RepairStandby { work }) => Self::RepairStandby(work),
+            Some(Command::TryStorage) => Self::TryStorage,
             Some(Command::Cluster(command)) => Self::Cluster(command),
             Some(Command::Setup(command)) => Self::Setup(command),
             // OCF 1.1: arguments after the action are to be ignored.

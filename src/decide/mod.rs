@@ -7,6 +7,7 @@
 pub mod barred;
 pub mod condition;
 pub mod contract;
+pub mod deep;
 pub mod distrust;
 pub mod divergence;
 pub mod election;

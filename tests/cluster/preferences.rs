@@ -117,12 +117,7 @@ fn listed(stage: &Stage) -> Result<()> {
     stage.writes_go_on()?;
     lab.power_on(old)?;
     stage.recovers()?;
-    for list in ["sync_node_list", "nofailover_node_list"] {
-        lab.set_parameter(list, "")?;
-        lab.await_reload()?;
-    }
-    lab.clean_up(new)?;
-    stage.recovers()
+    lab.clean_up(new)
 }
 
 /// The standby beside `node`.

@@ -148,6 +148,8 @@ pub struct Params {
     pub distlock_lockservice_deadcheck_nodelist: Vec<String>,
     /// Bytes; `None`: no limit.
     pub maxlag: Option<NonZeroU64>,
+    /// Zero: no limit.
+    pub maxlag_time: Duration,
     pub query_timeout: Duration,
     /// `None`: compute it from corosync's timeouts.
     pub settle_time: Option<Duration>,
@@ -379,6 +381,7 @@ impl Reader<'_> {
             distlock_lockservice_deadcheck_nodelist: self
                 .value(&table::DISTLOCK_DEADCHECK, kind::names),
             maxlag: self.value(&table::MAXLAG, kind::bytes),
+            maxlag_time: self.value(&table::MAXLAG_TIME, kind::seconds),
             query_timeout: self.value(&table::QUERY_TIMEOUT, kind::timeout),
             settle_time: self.given(&table::SETTLE_TIME, kind::timeout),
             unsafe_relax: self.value(&table::UNSAFE_RELAX, kind::boolean),

@@ -256,6 +256,11 @@ const SEEN: &[Seen] = &[
         "what_a_parameter_says_is_done_in_async_mode",
     ),
     seen(
+        "maxlag_time",
+        "tests/cluster/parameters.rs",
+        "what_a_parameter_says_is_done_in_async_mode",
+    ),
+    seen(
         "query_timeout",
         "tests/contract/field.rs",
         "a_login_that_waits_for_a_lock_is_no_hung_server",

@@ -14,6 +14,7 @@ pub mod election;
 pub mod eligibility;
 pub mod first_primary;
 pub mod health;
+pub mod lateness;
 pub mod lease;
 pub mod lease_length;
 pub mod life;

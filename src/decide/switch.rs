@@ -227,7 +227,7 @@ impl fmt::Display for Obstacle {
                 "does not stream from the primary (DISCONNECT), so it lacks commits: wait until it does, or see expgsql cluster repair",
             ),
             Self::CatchingUp(status) => write!(f, "still catches up ({status}): wait until it streams"),
-            Self::TooFarBehind => f.write_str("is further behind than maxlag allows: wait until it has caught up"),
+            Self::TooFarBehind => f.write_str("is further behind than maxlag or maxlag_time allows: wait until it has caught up"),
             Self::WornOut => f.write_str(
                 "has failed as often as migration-threshold allows: first see why, then expgsql cluster cleanup",
             ),

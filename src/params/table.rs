@@ -474,6 +474,16 @@ parameters! {
         long: "Bytes of WAL a standby may be behind the primary; one that is further behind is not promoted. kB, MB, GB and TB are \
                understood. 0: no limit. Matters with rep_mode=async: sync promotes none that lacks an acknowledged commit.",
     };
+    MAXLAG_TIME = Param {
+        name: "maxlag_time",
+        kind: Kind::Seconds,
+        default: Some("0"),
+        reloadable: true,
+        short: "Seconds of lag beyond which a standby is not promoted",
+        long: "A standby that lacks WAL which the primary had this many seconds ago is not promoted, as with maxlag. Known by what the primary's \
+               monitors have seen of its own WAL, so to a sixteenth of it and one interval of the monitor; a primary on which nobody writes makes no \
+               standby late. 0: no limit. Only matters with rep_mode=async.",
+    };
     QUERY_TIMEOUT = Param {
         name: "query_timeout",
         kind: Kind::Timeout,

@@ -13,6 +13,7 @@ use crate::decide::contract::{
 };
 use crate::decide::eligibility::Promise;
 use crate::decide::health::{Degradation, degradation, is_worth_telling};
+use crate::decide::lateness::{Sample, is_late, remember};
 use crate::decide::marks::Grant;
 use crate::decide::silence;
 use crate::decide::waited_for::Wishes;
@@ -23,6 +24,7 @@ use crate::model::node_name::NodeName;
 use crate::model::status::{DataStatus, SenderState, SyncState};
 use crate::model::sync_names::{Method, StandbyName, SyncNames};
 use crate::model::sync_record::SyncRecord;
+use crate::model::timeline::TimelineId;
 use crate::pacemaker::change_set::{ChangeSet, Weight};
 use crate::pacemaker::cib::Cib;
 use crate::pacemaker::{corosync, quorum};
@@ -56,6 +58,10 @@ struct Round<'r> {
     senders: BTreeMap<StandbyName, Sender>,
     /// Those of them that do not answer.
     silent: BTreeSet<StandbyName>,
+    /// The one it writes on.
+    timeline: TimelineId,
+    /// Those of them that lack WAL for longer than maxlag_time.
+    late: BTreeSet<StandbyName>,
     lock: Option<&'r Lock<'r>>,
     held: Held,
     /// Standbys that may not be promoted.
@@ -89,6 +95,8 @@ pub(super) fn settle(
         in_force: server.state.sync_names.clone(),
         senders: BTreeMap::new(),
         silent: BTreeSet::new(),
+        timeline: server.state.timeline,
+        late: BTreeSet::new(),
         lock: lock.as_deref(),
         held: Held::none(),
         bars: Bars::new(),
@@ -184,7 +192,29 @@ impl Round<'_> {
         let stale = ClusterProperty::Sync.name(&self.ctx.resource);
         let cleared = board.change(&ChangeSet::default().property(stale, None));
         self.look(session)?;
+        self.find_late(session)?;
         cleared.and(self.write_marks(board))
+    }
+
+    /// Standbys that are further behind in time than maxlag_time allows.
+    fn find_late(&mut self, session: &mut Session) -> Step<()> {
+        let limit = self.ctx.params.maxlag_time;
+        if limit.is_zero() {
+            self.state.samples.clear();
+            return Ok(());
+        }
+        let now = boot_clock().map_err(failed)?.since_boot();
+        let end = views::flushed(session).map_err(|e| ready::refused(&e))?;
+        let sample = Sample::new(now, self.timeline, end);
+        self.state.samples = remember(&self.state.samples, &sample, limit);
+        let samples = &self.state.samples;
+        let is_late = |(_, sender): &(&StandbyName, &Sender)| {
+            let flushed = sender.flushed;
+            flushed.is_some_and(|flushed| is_late(samples, flushed, now, limit))
+        };
+        let late = self.senders.iter().filter(is_late);
+        self.late = late.map(|(name, _)| name.clone()).collect();
+        Ok(())
     }
 
     /// What people should know of.

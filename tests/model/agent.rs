@@ -995,6 +995,7 @@ fn observe(world: &World, state: &mut State, id: Id, seen: Content, present: Set
         },
         quorate: world.is_quorate(node),
         requested: state.requested.without(id),
+        barred: world.barred.without(id),
         copies,
     }
 }

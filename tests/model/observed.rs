@@ -44,6 +44,7 @@ pub(crate) struct Observed {
     pub(crate) listed: Set,
     pub(crate) quorate: bool,
     pub(crate) requested: Set,
+    pub(crate) barred: Set,
     /// Who may be promoted by each copy of the CIB that can be read.
     pub(crate) copies: [Option<Set>; MAX],
 }
@@ -138,7 +139,10 @@ impl Observed {
             revoked: self.peers().iter().filter_map(revocation).collect(),
             requested: self.requested.names().collect(),
             // A preference, which the primary may learn late.
-            wishes: Wishes::default(),
+            wishes: Wishes {
+                barred: self.barred.names().collect(),
+                ..Wishes::default()
+            },
             options: Options {
                 strict: false,
                 unsafe_relax: self.unsafe_relax,

@@ -63,16 +63,24 @@ pub(super) fn look(ctx: &Context<'_>) -> Step<Vec<Seen>> {
     let ended = Command::new(program)
         .arg("try-storage")
         .watch(limit, &mut hear);
-    match ended {
-        Ok(_) => {}
-        Err(RunError::Silent { .. } | RunError::Stopped(_)) => {
-            let place = at.unwrap_or_else(|| "the data directory".to_owned());
+    match (ended, at) {
+        (Ok(_), _) => Ok(seen),
+        (Err(RunError::Silent { .. }), Some(place)) => {
             let why = format!("a write took longer than {:.0} s", limit.as_secs_f32());
             seen.push((place, Answer::Silent(why)));
+            Ok(seen)
         }
-        Err(error) => return Err(failed(error)),
+        // Each has answered so far; there are many, or they are slow.
+        (Err(RunError::Stopped(_)), Some(place)) => {
+            let why =
+                "not looked at, nor what comes after it: the operation's timeout is too short"
+                    .to_owned();
+            seen.push((place, Answer::Refused(why)));
+            Ok(seen)
+        }
+        // It never came to the storage: the name service may hang.
+        (Err(error), _) => Err(failed(error)),
     }
-    Ok(seen)
 }
 
 fn heard(word: &str, rest: &str) -> Answer {
@@ -90,7 +98,6 @@ fn heard(word: &str, rest: &str) -> Answer {
 /// That process. It says what it is at before it is at it.
 pub(super) fn try_all(ctx: &Context<'_>) -> Step<Outcome> {
     let pgdata = ctx.pgdata();
-    say("at", "the data directory", "")?;
     as_owner(&ctx.owner, || {
         try_place("the data directory", pgdata)?;
         try_place(WAL, &pgdata.join(WAL))?;

@@ -169,15 +169,16 @@ fn sync_strict(stage: &Stage) -> Result<()> {
 }
 
 fn maxlag(stage: &Stage) -> Result<()> {
-    late_by(stage, "maxlag", "1MB", "1GB")
+    late_by(stage, "maxlag", "1MB", "1GB", 64)
 }
 
 fn maxlag_time(stage: &Stage) -> Result<()> {
-    late_by(stage, "maxlag_time", "3", "3600")
+    // The standby has to go on answering for longer than wal_sender_timeout.
+    late_by(stage, "maxlag_time", "3", "3600", 1000)
 }
 
 /// A standby falls behind: with the tight limit it may not be promoted, with the wide one it may.
-fn late_by(stage: &Stage, limit: &str, tight: &str, wide: &str) -> Result<()> {
+fn late_by(stage: &Stage, limit: &str, tight: &str, wide: &str, kbit: u32) -> Result<()> {
     let lab = &stage.lab;
     let primary = lab.primary()?;
     let standbys = lab.standbys()?;
@@ -189,14 +190,17 @@ fn late_by(stage: &Stage, limit: &str, tight: &str, wide: &str) -> Result<()> {
             let status = lab.status().map_err(|error| error.to_string())?;
             let score = status.attribute(late.name(), &format!("master-{RESOURCE}"));
             let score = score.unwrap_or("nothing");
-            ((score == "100") == may)
+            // One that is not connected is late for another reason.
+            let data = status.attribute(late.name(), &format!("{RESOURCE}-data-status"));
+            let is_so = (score == "100") == may && data == Some("STREAMING|ASYNC");
+            is_so
                 .then_some(())
-                .ok_or_else(|| format!("its score is {score}"))
+                .ok_or_else(|| format!("its score is {score}, its data status {data:?}"))
         })
     };
     lab.set_parameter(limit, tight)?;
     awaits(true, "it may be promoted, as it keeps up")?;
-    lab.throttle_replication(late, 64)?;
+    lab.throttle_replication(late, kbit)?;
     lab.postgres(primary).sql(&format!(
         "create table {limit} as select repeat('x', 1000) from generate_series(1, {BACKLOG_MB} * 1000)"
     ))?;

@@ -92,6 +92,9 @@ enum Command {
         /// rewind or rebuild
         work: Work,
     },
+    /// Write to the server's storage; started by a deep monitor
+    #[command(hide = true)]
+    TryStorage,
     /// Commands for operators; `cluster --help` lists them
     ///
     /// Where to begin, at three in the morning:
@@ -151,6 +154,8 @@ pub enum Request {
     },
     /// What start leaves to a process of its own, because it takes longer than an operation may.
     RepairStandby(Work),
+    /// What a deep monitor leaves to a process of its own, because it may never end.
+    TryStorage,
     /// A command for operators.
     Cluster(cluster::Command),
     /// A step of the setup.
@@ -194,6 +199,7 @@ impl Request {
             Self::Distlock(_) => "distlock",
             Self::FollowPrimary { .. } => "follow-primary",
             Self::RepairStandby(_) => "repair-standby",
+            Self::TryStorage => "try-storage",
             Self::Cluster(_) => "cluster",
             Self::Setup(_) => "setup",
             Self::Check(_) => "check",
@@ -212,6 +218,7 @@ impl Request {
             | Self::Distlock(_)
             | Self::FollowPrimary { .. }
             | Self::RepairStandby(_)
+            | Self::TryStorage
             | Self::Show(_)
             | Self::Misused(_) => Reader::Agent,
         }
@@ -228,6 +235,7 @@ impl From<Cli> for Request {
             Some(Command::Distlock { words }) => Self::Distlock(Words(words)),
             Some(Command::FollowPrimary { old_receiver }) => Self::FollowPrimary { old_receiver },
             Some(Command::RepairStandby { work }) => Self::RepairStandby(work),
+            Some(Command::TryStorage) => Self::TryStorage,
             Some(Command::Cluster(command)) => Self::Cluster(command),
             Some(Command::Setup(command)) => Self::Setup(command),
             Some(Command::Check(args)) => Self::Check(args),

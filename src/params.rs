@@ -130,6 +130,10 @@ pub struct Params {
     pub crm_attr_timeout: Duration,
     /// Values of application_name, as given, without doubles.
     pub external_standby_node_list: Vec<String>,
+    /// In lower case, without doubles, the best first. Empty: all nodes.
+    pub sync_node_list: Vec<String>,
+    /// In lower case, without doubles.
+    pub nofailover_node_list: Vec<String>,
     /// With it, `distlock_conninfo` or both commands are set in parameters that were accepted.
     pub enable_distlock: bool,
     /// Wins over the commands. Secret because a password may be in it.
@@ -145,6 +149,8 @@ pub struct Params {
     pub distlock_lockservice_deadcheck_nodelist: Vec<String>,
     /// Bytes; `None`: no limit.
     pub maxlag: Option<NonZeroU64>,
+    /// Zero: no limit.
+    pub maxlag_time: Duration,
     pub query_timeout: Duration,
     /// `None`: compute it from corosync's timeouts.
     pub settle_time: Option<Duration>,
@@ -238,6 +244,7 @@ impl Params {
                 problems.push(ParamError::QuorumWithExternal);
             }
         }
+        self.contradictions_of_lists(problems);
         if self.monitor_password.is_some() && self.monitor_user.is_none() {
             problems.push(ParamError::PasswordWithoutUser);
         }
@@ -273,6 +280,34 @@ impl Params {
             if is_set {
                 problems.push(ParamError::NobodyToConnectTo { name });
             }
+        }
+    }
+
+    /// What the lists of nodes say about each other.
+    fn contradictions_of_lists(&self, problems: &mut Vec<ParamError>) {
+        let rep_mode = self.rep_mode;
+        let (sync, nofailover) = (&self.sync_node_list, &self.nofailover_node_list);
+        if !sync.is_empty() && rep_mode != RepMode::Sync {
+            problems.push(ParamError::SyncNodesUnused { rep_mode });
+        }
+        if !nofailover.is_empty() && !rep_mode.is_promotable() {
+            problems.push(ParamError::NoFailoverUnused { rep_mode });
+        }
+        let outside = |name: &&String| {
+            let mut outside = self.external_standby_node_list.iter();
+            outside.any(|other| other.eq_ignore_ascii_case(name))
+        };
+        if let Some(node) = sync.iter().find(outside) {
+            let node = node.clone();
+            problems.push(ParamError::SyncNodeOutside { node });
+        }
+        let all = if sync.is_empty() {
+            &self.node_list
+        } else {
+            sync
+        };
+        if !all.is_empty() && all.iter().all(|name| nofailover.contains(name)) {
+            problems.push(ParamError::NobodyToPromote);
         }
     }
 
@@ -363,6 +398,8 @@ impl Reader<'_> {
             xlog_check_count: self.value(&table::XLOG_CHECK_COUNT, kind::count),
             crm_attr_timeout: self.value(&table::CRM_ATTR_TIMEOUT, kind::timeout),
             external_standby_node_list: self.value(&table::EXTERNAL_STANDBY_NODE_LIST, kind::names),
+            sync_node_list: self.value(&table::SYNC_NODE_LIST, lower_case_names),
+            nofailover_node_list: self.value(&table::NOFAILOVER_NODE_LIST, lower_case_names),
             enable_distlock: self.value(&table::ENABLE_DISTLOCK, kind::boolean),
             distlock_conninfo: self.given(&table::DISTLOCK_CONNINFO, kind::secret),
             distlock_lockname: self.given(&table::DISTLOCK_LOCKNAME, kind::string),
@@ -373,6 +410,7 @@ impl Reader<'_> {
             distlock_lockservice_deadcheck_nodelist: self
                 .value(&table::DISTLOCK_DEADCHECK, kind::names),
             maxlag: self.value(&table::MAXLAG, kind::bytes),
+            maxlag_time: self.value(&table::MAXLAG_TIME, kind::seconds),
             query_timeout: self.value(&table::QUERY_TIMEOUT, kind::timeout),
             settle_time: self.given(&table::SETTLE_TIME, kind::timeout),
             unsafe_relax: self.value(&table::UNSAFE_RELAX, kind::boolean),
@@ -583,7 +621,7 @@ mod tests {
             })
         };
         let unused = |rep_mode| Some(ParamError::ExternalStandbysUnused { rep_mode });
-        let cases: [(Given, Option<ParamError>); 31] = [
+        let cases: [(Given, Option<ParamError>); 39] = [
             (&[SYNC], missing(RepMode::Sync)),
             (&[("rep_mode", "async")], missing(RepMode::Async)),
             (
@@ -624,6 +662,61 @@ mod tests {
                 unused(RepMode::Async),
             ),
             (&[SYNC, IP, ("external_standby_node_list", "dr1")], None),
+            (&[SYNC, IP, ("sync_node_list", "B a")], None),
+            (
+                &[("rep_mode", "async"), IP, ("sync_node_list", "a")],
+                Some(ParamError::SyncNodesUnused {
+                    rep_mode: RepMode::Async,
+                }),
+            ),
+            (
+                &[
+                    SYNC,
+                    IP,
+                    ("sync_node_list", "a dr1"),
+                    ("external_standby_node_list", "DR1"),
+                ],
+                Some(ParamError::SyncNodeOutside {
+                    node: "dr1".to_owned(),
+                }),
+            ),
+            (
+                &[
+                    SYNC,
+                    IP,
+                    ("node_list", "a b"),
+                    ("nofailover_node_list", "B"),
+                ],
+                None,
+            ),
+            (
+                &[
+                    SYNC,
+                    IP,
+                    ("node_list", "a b"),
+                    ("nofailover_node_list", "b a"),
+                ],
+                Some(ParamError::NobodyToPromote),
+            ),
+            (
+                &[
+                    SYNC,
+                    IP,
+                    ("sync_node_list", "a"),
+                    ("nofailover_node_list", "a c"),
+                ],
+                Some(ParamError::NobodyToPromote),
+            ),
+            (
+                &[("rep_mode", "async"), IP, ("nofailover_node_list", "a")],
+                None,
+            ),
+            (
+                &[("nofailover_node_list", "a")],
+                Some(ParamError::NoFailoverUnused {
+                    rep_mode: RepMode::None,
+                }),
+            ),
             (
                 &[("monitor_password", "x")],
                 Some(ParamError::PasswordWithoutUser),

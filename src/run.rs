@@ -146,6 +146,7 @@ fn respond(
         Request::RepairStandby(work) => detached(vars, streams, |env, params| {
             agent::repair_standby(env, params, *work)
         }),
+        Request::TryStorage => detached(vars, streams, agent::try_storage),
         // Have exit codes that are not OCF's, see `run`.
         Request::Cluster(_) | Request::Setup(_) | Request::Check(_) => {
             Ok(OcfCode::ErrUnimplemented)

@@ -22,6 +22,7 @@ mod cluster {
     pub(crate) mod compare;
     pub(crate) mod contended;
     pub(crate) mod daemons;
+    pub(crate) mod deep;
     pub(crate) mod features;
     pub(crate) mod forgotten_target;
     pub(crate) mod getting_started;
@@ -42,6 +43,7 @@ mod cluster {
     pub(crate) mod package;
     pub(crate) mod parameters;
     pub(crate) mod power_cut;
+    pub(crate) mod preferences;
     pub(crate) mod quorum;
     pub(crate) mod recovery;
     pub(crate) mod redundancy;
@@ -68,11 +70,11 @@ mod cluster {
 
 use cluster::{
     addresses, arbiters, backlog, between_looks, by_hand, chosen, comes_back, commands, compare,
-    contended, daemons, features, forgotten_target, getting_started, heavier_cib, held, impostor,
-    interrupted, killed_between, lag, large_frames, lease, machines, migration, network,
-    not_waited_for, noticed, operations, package, parameters, power_cut, quorum, recovery, refused,
-    server, setup, sites, slow_cib, split, stale_route, status, switchover, topologies, two_nodes,
-    two_votes, unattended, upgrades, upkeep, waits_for_all, worst_day,
+    contended, daemons, deep, features, forgotten_target, getting_started, heavier_cib, held,
+    impostor, interrupted, killed_between, lag, large_frames, lease, machines, migration, network,
+    not_waited_for, noticed, operations, package, parameters, power_cut, preferences, quorum,
+    recovery, refused, server, setup, sites, slow_cib, split, stale_route, status, switchover,
+    topologies, two_nodes, two_votes, unattended, upgrades, upkeep, waits_for_all, worst_day,
 };
 
 fn main() -> ExitCode {
@@ -105,6 +107,9 @@ fn main() -> ExitCode {
         backlog::a_power_cut_of_the_site_loses_nothing_of_a_backlog,
         backlog::a_power_cut_of_the_site_loses_nothing_of_a_backlog_with_quorum_commit,
         backlog::a_power_cut_of_two_nodes_loses_nothing_of_a_backlog,
+        deep::deep_monitors_run_beside_the_plain_ones,
+        preferences::a_barred_standby_is_waited_for_last,
+        preferences::lists_say_who_is_waited_for_and_who_is_promoted,
         held::a_standby_that_would_not_replay_all_it_has_is_no_successor,
         impostor::a_server_with_a_nodes_name_confirms_nothing_for_it,
         not_waited_for::a_standby_that_is_not_waited_for_is_nobodys_successor,

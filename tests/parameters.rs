@@ -207,6 +207,16 @@ const SEEN: &[Seen] = &[
         "slots_receivers_edited_and_outside_standbys_are_looked_after",
     ),
     seen(
+        "sync_node_list",
+        "tests/cluster/preferences.rs",
+        "lists_say_who_is_waited_for_and_who_is_promoted",
+    ),
+    seen(
+        "nofailover_node_list",
+        "tests/cluster/preferences.rs",
+        "lists_say_who_is_waited_for_and_who_is_promoted",
+    ),
+    seen(
         "enable_distlock",
         "tests/cluster/two_nodes.rs",
         "two_nodes_with_a_lock_service_survive_splits",
@@ -242,6 +252,11 @@ const SEEN: &[Seen] = &[
     ),
     seen(
         "maxlag",
+        "tests/cluster/parameters.rs",
+        "what_a_parameter_says_is_done_in_async_mode",
+    ),
+    seen(
+        "maxlag_time",
         "tests/cluster/parameters.rs",
         "what_a_parameter_says_is_done_in_async_mode",
     ),

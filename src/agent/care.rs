@@ -2,11 +2,13 @@
 //!
 //! Each part may fail by itself. None of them keeps the contract from being looked after, and what goes on failing is told.
 
+use crate::decide::barred::objection;
 use crate::decide::eligibility::Promise;
 use crate::decide::health::{Degradation, is_lasting};
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::{DataStatus, NodeStatus};
+use crate::model::sync_names::StandbyName;
 use crate::model::timeline::Lineage;
 use crate::ocf::{OcfCode, Outcome};
 use crate::pacemaker::change_set::ChangeSet;
@@ -166,11 +168,18 @@ pub(super) fn answer(
         // In words at least.
         Some(what @ Degradation::Shut { .. }) => Outcome::because(OcfCode::RunningPromoted, what),
         Some(_) => promoted,
-        None => match lease_length::objection(ctx) {
+        None => match lease_length::objection(ctx).or_else(|| unwise_lists(ctx, board)) {
             Some(why) if knows_degraded => Outcome::because(OcfCode::DegradedPromoted, why),
             Some(_) | None => promoted,
         },
     }
+}
+
+/// What is wrong with the lists of nodes: told, as nothing else would be seen of it before it is too late.
+fn unwise_lists(ctx: &Context<'_>, board: Option<&Board<'_, '_>>) -> Option<String> {
+    let nodes = ctx.replicas(&board?.view);
+    let names: Vec<StandbyName> = nodes.iter().map(|n| n.lower().to_owned()).collect();
+    objection(ctx.lists(), Some(ctx.me.lower()), &names)
 }
 
 /// Counts the monitors in which something failed, and keeps in mind what is read from the CIB, for when it can't be. The

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::decide::barred::{Lists, sync_order};
 use crate::decide::eligibility::Promise;
 use crate::log::say;
 use crate::model::cluster_view::{
@@ -236,6 +237,24 @@ impl<'a> Context<'a> {
             .into_iter()
             .filter(|name| *name != self.me)
             .collect()
+    }
+
+    /// What the parameters say about nodes.
+    pub(super) fn lists(&self) -> Lists<'a> {
+        Lists {
+            nofailover: &self.params.nofailover_node_list,
+            sync: &self.params.sync_node_list,
+        }
+    }
+
+    /// For whom commits may wait, the best first; empty: for all.
+    pub(super) fn sync_order(&self, view: &ClusterView) -> Vec<StandbyName> {
+        let peers: Vec<StandbyName> = self
+            .peers(view)
+            .iter()
+            .map(|n| n.lower().to_owned())
+            .collect();
+        sync_order(&self.params.sync_node_list, &peers)
     }
 
     /// Names that standbys outside the cluster connect with.

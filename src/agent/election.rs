@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::election::{Outcome, Patience, Report, Tie, elect, last_primary};
+use crate::decide::election::{Outcome, Patience, Report, Tie, elect, last_primary, weighs};
 use crate::decide::eligibility::{Promise, Standing, ground};
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::node_name::NodeName;
@@ -54,6 +54,7 @@ pub(super) fn reports(
     let ctx = board.ctx;
     let record = ctx.record(&board.view)?;
     let claim = board.claim()?;
+    let bars = board.bars();
     let mut reports = BTreeMap::new();
     for node in ctx.replicas(&board.view) {
         let standing = Standing {
@@ -66,7 +67,8 @@ pub(super) fn reports(
             has_missed: false,
             is_complete: true,
         };
-        if ground(&standing).is_err() {
+        let is_barred = node != ctx.me && bars.contains_key(node.lower());
+        if !ground(&standing).is_ok_and(|ground| weighs(ground, is_barred)) {
             continue;
         }
         let report = if node == ctx.me {
@@ -140,6 +142,7 @@ pub(super) fn hold(
     };
     let tie = Tie::Ranked {
         last_primary: last_primary(record.as_ref(), statuses),
+        barred: &board.barred(),
     };
     Ok(elect(&ctx.me, reports, tie, patience))
 }

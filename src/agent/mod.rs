@@ -6,6 +6,7 @@ mod attempt;
 mod care;
 mod context;
 mod contract;
+mod deep;
 mod demote;
 mod election;
 mod follow;
@@ -36,6 +37,7 @@ mod start;
 mod state;
 mod statement;
 mod stop;
+mod storage;
 mod unseen;
 mod validate;
 pub(crate) mod watched;
@@ -58,7 +60,9 @@ pub(crate) fn dispatch(action: Action, env: &OcfEnv, params: &Params) -> Outcome
     let result = match action {
         Action::Start => start::start(&ctx),
         Action::Stop => stop::stop(&ctx),
-        Action::Status | Action::Monitor => monitor::monitor(&ctx),
+        Action::Status | Action::Monitor => {
+            monitor::monitor(&ctx).and_then(|plain| deep::deepen(&ctx, plain))
+        }
         Action::Promote => promotable(params).and_then(|()| promote::promote(&ctx)),
         Action::Demote => promotable(params).and_then(|()| demote::demote(&ctx)),
         Action::Notify => notify::notify(&ctx),
@@ -77,6 +81,12 @@ pub(crate) fn follow_primary(env: &OcfEnv, params: &Params, old_receiver: Option
     let params = &own_dir::settled(params, &env.resource);
     let result = Context::new(env, params).and_then(|ctx| follow::follow(&ctx, old_receiver));
     result.map_or_else(|failure| failure, |()| Outcome::of(OcfCode::Success))
+}
+
+/// The process that a deep monitor has write to the server's storage.
+pub(crate) fn try_storage(env: &OcfEnv, params: &Params) -> Outcome {
+    let result = Context::new(env, params).and_then(|ctx| storage::try_all(&ctx));
+    result.unwrap_or_else(|failure| failure)
 }
 
 /// The process that a start leaves behind where this node's data have to be repaired.

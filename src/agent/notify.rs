@@ -195,12 +195,16 @@ fn is_better_by_report(
         return Ok(false);
     };
     election::publish(board, &own)?;
-    if ctx.is_among(candidates) {
+    let barred = board.barred();
+    if ctx.is_among(candidates) || barred.contains(&ctx.me) {
         return Ok(false);
     }
     promote::await_reports(board, &own)?;
     let reports = election::reports(board, Some(&own))?;
-    let ranked = Tie::Ranked { last_primary: None };
+    let ranked = Tie::Ranked {
+        last_primary: None,
+        barred: &barred,
+    };
     if elect(&ctx.me, &reports, ranked, Patience::Exhausted) != Elected::Won {
         return Ok(false);
     }
@@ -254,9 +258,12 @@ fn better_by_statement(
         return Err(failure);
     }
     statements.insert(ctx.me.lower().to_owned(), own);
-    // The lock goes to members only.
-    let is_open_to =
-        |name: &StandbyName| !ctx.params.enable_distlock || claim.members.contains(name);
+    // The lock goes to members only, and Pacemaker promotes none that is barred.
+    let bars = board.bars();
+    let is_open_to = |name: &StandbyName| {
+        let is_known = !ctx.params.enable_distlock || claim.members.contains(name);
+        is_known && !bars.contains_key(name)
+    };
     let instead_of =
         |c: NodeName| better_than(&c.lower().to_owned(), &claim, &statements, is_open_to);
     let better = chosen(candidates).find_map(instead_of);

@@ -73,6 +73,7 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
         ground: own_ground,
         election: compare_positions(&mut board, own.as_ref())?,
         coverage: compare_statements(&mut board, &server, own.as_ref())?,
+        bar: board.bar_by_lists(&ctx.me),
         held,
         record: record.as_ref(),
         lineage: &lineage,
@@ -393,7 +394,7 @@ fn finish(board: &mut Board<'_, '_>, mut server: Server) -> Step<()> {
     // Standbys that have no slot yet can't connect; that is no reason to tell nobody who the primary is.
     let slots = slots::on_primary(ctx, running, session, &peers, record.as_ref());
     point!(PromoteSlots);
-    board.set_score(&ctx.me, Score::Must)?;
+    board.put_score(&ctx.me, Score::Must)?;
     point!(PromoteScore);
     board.set_status(&ctx.me, NodeStatus::Primary)?;
     point!(PromoteStatus);

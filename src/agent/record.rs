@@ -1,8 +1,9 @@
 //! Writing to the cluster what differs from what it has.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::decide::barred::{Bar, Bars, Standing, by_lists};
 use crate::decide::election::primarys_score;
 use crate::decide::eligibility;
 use crate::log::say;
@@ -50,6 +51,40 @@ impl<'a, 'b> Board<'a, 'b> {
         self.view
             .node(node)?
             .transient(attribute, &self.ctx.resource)
+    }
+
+    /// Nodes that may not be promoted, whatever they have.
+    pub(super) fn bars(&self) -> Bars {
+        let replicas = self.ctx.replicas(&self.view).into_iter();
+        let bar = |node: NodeName| {
+            let ban = self.view.ban(&self.ctx.resource, &node).map(Bar::from);
+            let bar = self.bar_by_lists(&node).or(ban)?;
+            Some((node.lower().to_owned(), bar))
+        };
+        replicas.filter_map(bar).collect()
+    }
+
+    /// What the parameters have against a promotion of `node`. Pacemaker knows nothing of it. What can't be read of the records says nothing.
+    pub(super) fn bar_by_lists(&self, node: &NodeName) -> Option<Bar> {
+        let record = self.ctx.record(&self.view).ok().flatten();
+        let claim = self.claim().unwrap_or_default();
+        by_lists(
+            self.ctx.lists(),
+            Standing {
+                name: node.lower(),
+                is_recorded: record.is_some_and(|record| record.node == *node),
+                is_claimed: claim.members.contains(node.lower()),
+            },
+        )
+    }
+
+    /// [`Self::bars`], by the nodes' names.
+    pub(super) fn barred(&self) -> BTreeSet<NodeName> {
+        let bars = self.bars();
+        let replicas = self.ctx.replicas(&self.view).into_iter();
+        replicas
+            .filter(|node| bars.contains_key(node.lower()))
+            .collect()
     }
 
     /// Sets or, with `None`, removes a transient attribute, if that changes anything.
@@ -151,7 +186,17 @@ impl<'a, 'b> Board<'a, 'b> {
         self.set(node, TransientAttribute::Status, Some(&status.to_string()))
     }
 
+    /// A standby that the parameters bar is never offered.
     pub(super) fn set_score(&self, node: &NodeName, score: Score) -> Step<()> {
+        let is_barred = score != Score::Never
+            && self.status(node) != Some(NodeStatus::Primary)
+            && self.bar_by_lists(node).is_some();
+        let score = if is_barred { Score::Never } else { score };
+        self.put_score(node, score)
+    }
+
+    /// The score as it is, of a primary.
+    pub(super) fn put_score(&self, node: &NodeName, score: Score) -> Step<()> {
         self.set(
             node,
             TransientAttribute::PromotionScore,
@@ -162,7 +207,7 @@ impl<'a, 'b> Board<'a, 'b> {
     /// This node's own score, as a primary.
     pub(super) fn set_primarys_score(&self) -> Step<()> {
         let policy = self.view.no_quorum_policy();
-        self.set_score(&self.ctx.me, primarys_score(self.view.quorum, policy))
+        self.put_score(&self.ctx.me, primarys_score(self.view.quorum, policy))
     }
 
     /// Makes a change to the CIB itself; it is there when this returns.

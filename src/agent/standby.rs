@@ -48,11 +48,13 @@ pub(super) fn initial_contract(board: &Board<'_, '_>) -> Step<SyncNames> {
     match ctx.params.rep_mode {
         RepMode::Sync => {
             let is_recorded = ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me);
-            let peers = ctx.peers(&board.view);
-            let others = peers
-                .iter()
-                .map(|n| n.lower().to_owned())
-                .chain(ctx.outside());
+            let mut peers = ctx.sync_order(&board.view);
+            if peers.is_empty() {
+                let all = ctx.peers(&board.view);
+                peers = all.iter().map(|n| n.lower().to_owned()).collect();
+            }
+            peers.sort();
+            let others = peers.into_iter().chain(ctx.outside());
             Ok(at_start(is_recorded, &board.claim()?, others))
         }
         RepMode::Async | RepMode::Slave | RepMode::None => Ok(SyncNames::Nobody),

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::contract::Revocation;
 use crate::decide::distrust::{Attempt, Outside, Version};
+use crate::decide::lateness::Sample;
 use crate::decide::recovery::Look;
 use crate::decide::silence::LastWord;
 use crate::decide::state_loss::Loss;
@@ -85,6 +86,9 @@ pub(super) struct State {
     /// The same in words, as it was logged.
     #[serde(default)]
     pub(super) hold_reason: Option<String>,
+    /// How far this primary's WAL was, for maxlag_time.
+    #[serde(default)]
+    pub(super) samples: Vec<Sample>,
     /// What was found to make a commit worth less.
     #[serde(default)]
     pub(super) worth: Option<Worth>,
@@ -325,6 +329,11 @@ mod tests {
             lock_epoch: Some(5),
             lock_confirmed: since_boot,
             idle: 2,
+            samples: vec![Sample {
+                at: Duration::from_secs(300),
+                timeline: 1,
+                end: "0000000003000000".to_owned(),
+            }],
             recovery: Some(Look {
                 pid: 77,
                 run_time: 9,

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
+use crate::decide::barred::objection;
 use crate::decide::silence::is_too_patient;
 use crate::log::say;
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::repair::OnDivergence;
+use crate::model::sync_names::StandbyName;
 use crate::model::version::OLDEST;
 use crate::ocf::{OcfCode, Outcome};
 use crate::pacemaker::quorum;
@@ -45,6 +47,7 @@ pub(super) fn validate(ctx: &Context<'_>) -> Step<()> {
 /// What validate-all has to say beyond that.
 pub(super) fn advise(ctx: &Context<'_>) -> Step<()> {
     can_repair(ctx)?;
+    lists_name_nodes(ctx)?;
     bounds_slots(ctx);
     gives_up_in_time(ctx);
     can_relax(ctx)
@@ -78,6 +81,23 @@ fn can_repair(ctx: &Context<'_>) -> Step<()> {
         "on_divergence={policy}: set wal_log_hints=on and restart, or use on_divergence=rebuild: {} has no checksums, so pg_rewind can't work",
         ctx.pgdata().display()
     )))
+}
+
+/// Without a running cluster nobody knows which nodes there are.
+fn lists_name_nodes(ctx: &Context<'_>) -> Step<()> {
+    let lists = ctx.lists();
+    if lists.sync.is_empty() && lists.nofailover.is_empty() {
+        return Ok(());
+    }
+    let Ok(view) = ctx.cluster() else {
+        return Ok(());
+    };
+    let nodes = ctx.replicas(&view);
+    let names: Vec<StandbyName> = nodes.iter().map(|n| n.lower().to_owned()).collect();
+    match objection(lists, None, &names) {
+        Some(why) => Err(Outcome::because(OcfCode::ErrConfigured, why)),
+        None => Ok(()),
+    }
 }
 
 /// A slot holds WAL back for a standby that may never come back.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::decide::barred::Bar;
 use crate::decide::eligibility::Promise;
 use crate::decide::health::{Degradation, degradation};
 use crate::decide::observed::{
@@ -189,6 +190,9 @@ fn hands_off(seen: &Observed) -> Option<Finding> {
 /// What `RSC-degraded` says of [`Degradation::Unattended`].
 const UNATTENDED: &str = "unattended";
 
+/// What it says of [`Degradation::Barred`].
+const BARRED: &str = "barred";
+
 /// What it says of [`Degradation::Shut`].
 const SHUT: &str = "shut";
 
@@ -203,7 +207,7 @@ fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
     // What it fails at nobody else can see.
     let unattended = || {
         Some(&told?.0)
-            .filter(|word| [UNATTENDED, SHUT, IMPOSTOR].contains(&word.as_str()))
+            .filter(|word| [UNATTENDED, SHUT, BARRED, IMPOSTOR].contains(&word.as_str()))
             .cloned()
     };
     let word = match now(seen) {
@@ -223,6 +227,10 @@ fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
                 "commits wait: {}",
                 why.waiting.as_deref().unwrap_or("too few standbys stream")
             ),
+        ),
+        BARRED => (
+            "barred",
+            "whoever has every acknowledged commit may not be promoted: nobody takes over if the primary is lost".to_owned(),
         ),
         UNATTENDED => (
             "unattended",
@@ -497,6 +505,17 @@ fn unreadable(seen: &Observed) -> Vec<Finding> {
 fn notices(seen: &Observed) -> Vec<Finding> {
     let mut notices = Vec::new();
     let clone = &seen.clone;
+    let unwanted = seen.primary().filter(|name| {
+        seen.nodes.get(*name).and_then(|node| node.bar.as_ref()) == Some(&Bar::NoFailover)
+    });
+    if let Some(primary) = unwanted {
+        let text = "the primary is in nofailover_node_list: it goes on until it fails or is moved, and is not promoted again";
+        notices.push(
+            Finding::new("unwanted-primary", Weight::Notice, text)
+                .on(primary)
+                .fix(Some("expgsql cluster switch".to_owned())),
+        );
+    }
     for (name, node) in &seen.nodes {
         for placement in node.placements.iter().filter(|p| p.is_by_command()) {
             let what = if placement.is_ban() {
@@ -789,6 +808,27 @@ pub(crate) mod tests {
                 |seen| node(seen, "node1").degraded = Some(("unattended".to_owned(), None)),
                 Degraded,
                 &["unattended"],
+            ),
+            (
+                "the primary is one that is not to be promoted",
+                |seen| node(seen, "node1").bar = Some(Bar::NoFailover),
+                Healthy,
+                &["unwanted-primary"],
+            ),
+            (
+                "only a barred standby has everything",
+                |seen| {
+                    node(seen, "node1").degraded = Some(("barred".to_owned(), None));
+                    node(seen, "node3").placements.push(Placement {
+                        id: "no-dr".to_owned(),
+                        node: name("node3"),
+                        score: Score::MINUS_INFINITY,
+                        promoted_only: true,
+                        until: None,
+                    });
+                },
+                Degraded,
+                &["barred", "no-successor"],
             ),
             (
                 "a later agent says what nobody knows here",

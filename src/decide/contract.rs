@@ -14,6 +14,7 @@ use std::time::Duration;
 pub use crate::decide::membership::Partition;
 use crate::decide::membership::{Ground, NoGround, Recorded, ground, has_left};
 use crate::decide::promote::Method;
+use crate::decide::waited_for::{self, Available, Wishes};
 use crate::model::claim::Claim;
 use crate::model::lsn::Lsn;
 use crate::model::status::{SenderState, SyncState};
@@ -46,8 +47,8 @@ pub struct Facts {
     pub revoked: BTreeMap<StandbyName, Revocation>,
     /// Standbys that an operator wants to be eligible, too (`RSC-wanted`). Never more than a preference.
     pub requested: BTreeSet<StandbyName>,
-    /// Standbys that would not replay all they have (`RSC-replay`), and so may not be promoted now.
-    pub held: BTreeSet<StandbyName>,
+    /// Who is rather waited for, and who not.
+    pub wishes: Wishes,
     pub options: Options,
 }
 
@@ -454,7 +455,7 @@ fn is_proven(facts: &Facts, name: &str) -> bool {
     let counts = |l: Link| matches!(l.sync, SyncState::Sync | SyncState::Quorum);
     let proven = |l: Link| l.state == SenderState::Streaming && counts(l) && l.caught_up;
     // What it has flushed is no use where it would not be there after a promotion.
-    !facts.held.contains(name)
+    !facts.wishes.held.contains(name)
         && !facts.impostors.contains(name)
         && matches!(standby.place, Place::Node { .. })
         && standby.link.is_some_and(proven)
@@ -475,33 +476,49 @@ fn wanted(facts: &Facts) -> SyncNames {
     let joining = facts.standbys.keys().filter(is_joining);
     let available = kept.chain(joining).cloned();
     if facts.options.everyone {
-        let mut all: Vec<_> = available.collect();
+        let mut all: Vec<_> = available.filter(|name| is_allowed(facts, name)).collect();
         all.sort();
         return SyncNames::all(all);
     }
-    let available = available.filter(|name| can_be_promoted(facts, name));
+    let available: Vec<Available> = available
+        .filter(|name| can_be_promoted(facts, name))
+        .map(|name| Available {
+            is_waited_for: members.contains(&name),
+            is_granted: facts.claim.is_of_each() && facts.claim.members.contains(&name),
+            name,
+        })
+        .collect();
+    let (wishes, count) = (&facts.wishes, facts.options.count);
     match facts.options.method {
         sync_names::Method::First => {
-            // One that may not be promoted still has a copy: it comes after those that may.
-            let (held, free): (Vec<_>, Vec<_>) = available.partition(|n| facts.held.contains(n));
-            let available = free.into_iter().chain(held);
+            let mut members = waited_for::named(&available, wishes, count);
             // Who is asked for joins those who are there, by the same rules, and takes nobody's place: until it has caught up
             // the others stay eligible, and nobody has to be revoked for it.
-            let available: Vec<_> = available.collect();
-            let requested = available.iter().filter(|n| facts.requested.contains(*n));
-            let first = available.iter().take(facts.options.count);
-            let members: BTreeSet<_> = first.chain(requested).cloned().collect();
+            let names = available.into_iter().map(|one| one.name);
+            let is_asked_for =
+                |name: &StandbyName| facts.requested.contains(name) && wishes.allow(name);
+            members.extend(names.filter(is_asked_for));
             SyncNames::all(members)
         }
-        // All nodes are in the list, so that one that comes and goes changes nothing.
+        // One that comes and goes changes nothing.
         sync_names::Method::Any => {
-            let count = available.count().min(facts.options.count);
+            let allowed = available.iter().filter(|one| wishes.allow(&one.name));
+            let count = allowed.count().min(count);
             if count == 0 {
                 return SyncNames::Nobody;
             }
-            SyncNames::any(count, everybody)
+            SyncNames::any(
+                count,
+                waited_for::listed(&everybody, &available, wishes, count),
+            )
         }
     }
+}
+
+/// Whether commits may ever wait for a standby.
+#[must_use]
+pub fn is_allowed(facts: &Facts, name: &StandbyName) -> bool {
+    !can_be_promoted(facts, name) || facts.wishes.allow(name)
 }
 
 /// R1 (a) to (d): what keeps it from ever being certain that `name` can't be promoted elsewhere.
@@ -735,7 +752,7 @@ mod tests {
             copies: BTreeMap::new(),
             revoked: BTreeMap::new(),
             requested: BTreeSet::new(),
-            held: BTreeSet::new(),
+            wishes: Wishes::default(),
             options: Options {
                 strict: false,
                 unsafe_relax: false,
@@ -1671,7 +1688,7 @@ mod tests {
     fn a_standby_that_is_held_up_is_not_granted_and_gives_way_to_one_that_is_not() {
         let with = |in_force: &str, two: Seen, three: Seen, held: &[&str]| {
             let mut facts = facts(in_force, &[("node2", two), ("node3", three)]);
-            facts.held = set(held);
+            facts.wishes.held = set(held);
             next(&facts)
         };
         let (sync, streaming) = (node(true, SYNC), node(false, STREAMING));
@@ -1726,8 +1743,115 @@ mod tests {
             ],
         );
         assert_eq!(next(&quorum), vec![Step::Grant(set(&["node2", "node3"]))]);
-        quorum.held = set(&["node2"]);
+        quorum.wishes.held = set(&["node2"]);
         assert_eq!(next(&quorum), vec![]);
+    }
+
+    /// A node that Pacemaker does not promote is not the one that commits wait for while another keeps up.
+    #[test]
+    fn a_barred_standby_gives_way_when_another_has_everything() {
+        let with = |in_force: &str, two: Seen, three: Seen, barred: &[&str]| {
+            let mut facts = facts(in_force, &[("node2", two), ("node3", three)]);
+            facts.wishes.barred = set(barred);
+            next(&facts)
+        };
+        let streaming = |eligible| node(eligible, STREAMING);
+        let sync = |eligible| node(eligible, SYNC);
+        let slow = STREAMING.map(|link| Link {
+            keeps_up: false,
+            ..link
+        });
+        let both = "FIRST 2 (node2, node3)";
+        for (what, in_force, two, three, barred, expected) in [
+            (
+                "right after a promotion",
+                "ANY 1 (node2, node3)",
+                streaming(false),
+                streaming(false),
+                &["node2"][..],
+                contract("node3"),
+            ),
+            (
+                "the one that counts: another comes beside it",
+                "node2",
+                sync(true),
+                streaming(false),
+                &["node2"],
+                contract(both),
+            ),
+            (
+                "which is granted",
+                both,
+                sync(true),
+                sync(false),
+                &["node2"],
+                grant("node3"),
+            ),
+            (
+                "and then the other leaves",
+                both,
+                sync(true),
+                sync(true),
+                &["node2"],
+                revoke(&["node2"]),
+            ),
+            (
+                "nobody else keeps up",
+                "node2",
+                sync(true),
+                node(false, slow),
+                &["node2"],
+                vec![],
+            ),
+            (
+                "nobody else is there: it is granted, should the bar be lifted",
+                "node2",
+                sync(false),
+                absent(false),
+                &["node2"],
+                grant("node2"),
+            ),
+            (
+                "both are barred",
+                "node2",
+                sync(true),
+                streaming(false),
+                &["node2", "node3"],
+                vec![],
+            ),
+        ] {
+            assert_eq!(with(in_force, two, three, barred), expected, "{what}");
+        }
+    }
+
+    /// Else the last commits may be on a node that nobody promotes.
+    #[test]
+    fn a_barred_standby_is_no_part_of_a_quorum_while_others_are_enough() {
+        let links = [QUORUM, QUORUM, None];
+        let any2 = "ANY 2 (node2, node3, node4)";
+        let all = ["node2", "node3", "node4"];
+        let with = |in_force: &str, claim: &[&str], links: [Option<Link>; 3], count| {
+            let [b, c, d] = links.map(|link| node(false, link));
+            let seen = [("node2", b), ("node3", c), ("node4", d)];
+            let mut facts = by_quorum(in_force, claim, &seen);
+            facts.options.count = count;
+            facts.wishes.barred = set(&["node2"]);
+            next(&facts)
+        };
+        let to = |text: &str| vec![Step::Contract(text.parse().unwrap())];
+        let any = "ANY 1 (node2, node3, node4)";
+        assert_eq!(with(any, &[], links, 1), to("ANY 1 (node3, node4)"));
+        assert_eq!(
+            with(any, &all, links, 1),
+            to("ANY 1 (node3, node4)"),
+            "it says more"
+        );
+        assert_eq!(with(any2, &all, links, 2), vec![], "two are asked for");
+        let alone = [QUORUM, None, None];
+        assert_eq!(
+            with("ANY 1 (node3, node4)", &["node3", "node4"], alone, 1),
+            revoke(&["node3", "node4"])
+        );
     }
 
     #[test]
@@ -1771,11 +1895,16 @@ mod tests {
         ] {
             for two in &standbys {
                 for three in &standbys {
-                    for (noted, asked) in [
-                        (S(50), None),
-                        (S(95), None),
-                        (S(50), Some("node3")),
-                        (S(95), Some("node3")),
+                    for (noted, asked, barred, order) in [
+                        (S(50), None, "", ""),
+                        (S(95), None, "", ""),
+                        (S(50), Some("node3"), "", ""),
+                        (S(95), Some("node3"), "", ""),
+                        (S(50), None, "node2", ""),
+                        (S(95), None, "node2", ""),
+                        (S(50), Some("node2"), "", "node3"),
+                        (S(95), None, "", "node3"),
+                        (S(95), None, "node2", "node3 node2"),
                     ] {
                         let facts = facts(
                             in_force,
@@ -1783,6 +1912,9 @@ mod tests {
                         );
                         let mut facts = revoked(revoked(facts, "node2", noted), "node3", S(50));
                         facts.requested = asked.into_iter().map(str::to_owned).collect();
+                        facts.wishes.barred =
+                            barred.split_whitespace().map(str::to_owned).collect();
+                        facts.wishes.order = order.split_whitespace().map(str::to_owned).collect();
                         for step in next(&facts) {
                             seen += 1;
                             let members = facts.in_force.certain().unwrap_or_default();
@@ -1804,6 +1936,12 @@ mod tests {
                                 }
                                 Step::Grant(names) => {
                                     assert!(names.is_subset(&members), "{facts:?} -> {names:?}");
+                                    let is_new = |name: &&StandbyName| {
+                                        !facts.claim.members.contains(*name)
+                                            && !facts.wishes.allow(name)
+                                    };
+                                    let refused = names.iter().find(is_new);
+                                    assert_eq!(refused, None, "{facts:?} -> {names:?}");
                                 }
                                 Step::Revoke(_) | Step::Hold(_) => {}
                             }

@@ -1,8 +1,9 @@
 //! The election by position: who has the most WAL where no primary decided that beforehand (R7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::decide::eligibility::Ground;
 use crate::model::cluster_view::{NoQuorumPolicy, Quorum};
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::ReplInfo;
@@ -34,7 +35,11 @@ pub enum Patience {
 pub enum Tie<'a> {
     /// Where the election chooses: the last primary, which then need not change its timeline, else
     /// the first by name. So every node that asks computes the same order, and one wins.
-    Ranked { last_primary: Option<&'a NodeName> },
+    /// Who may not be promoted comes after all others.
+    Ranked {
+        last_primary: Option<&'a NodeName>,
+        barred: &'a BTreeSet<NodeName>,
+    },
     /// Where Pacemaker has chosen already: whoever it chose. In a switchover the last primary has
     /// as much WAL, and is the one that must not be promoted.
     Chosen,
@@ -98,6 +103,17 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// Whether a node's position is held against another's. Of one that may not be promoted it is only where that is the first primary's
+/// election: what it has may be nowhere else. The loss of the last commits is what asynchronous mode allows, and to wait for
+/// such a node would be to have no primary.
+#[must_use]
+pub fn weighs(ground: Ground, is_barred: bool) -> bool {
+    match ground {
+        Ground::AsyncStandby => !is_barred,
+        Ground::RecordedPrimary | Ground::Claimed | Ground::FirstElection => true,
+    }
+}
+
 /// Holds the election from the point of view of `me`. (The shell agents let every node of a tie
 /// win, and Pacemaker picks one.)
 #[must_use]
@@ -122,8 +138,12 @@ pub fn elect(
         let loses = match mine.relate(theirs) {
             Relation::Behind => true,
             Relation::Equal => match tie {
-                Tie::Ranked { last_primary } => {
-                    last_primary == Some(name) || (last_primary != Some(me) && name < me)
+                Tie::Ranked {
+                    last_primary,
+                    barred,
+                } => {
+                    let rank = |node| (barred.contains(node), last_primary != Some(node), node);
+                    rank(name) < rank(me)
                 }
                 Tie::Chosen => false,
             },
@@ -175,7 +195,11 @@ mod tests {
     use super::*;
     use crate::model::lsn::Lsn;
 
-    const RANKED: Tie<'static> = Tie::Ranked { last_primary: None };
+    const NOBODY: &BTreeSet<NodeName> = &BTreeSet::new();
+    const RANKED: Tie<'static> = Tie::Ranked {
+        last_primary: None,
+        barred: NOBODY,
+    };
 
     fn node(name: &str) -> NodeName {
         NodeName::new(name).unwrap()
@@ -281,11 +305,54 @@ mod tests {
                 &map,
                 Tie::Ranked {
                     last_primary: Some(&last),
+                    barred: NOBODY,
                 },
                 Patience::WaitForAll,
             ) == Outcome::Won
         };
         assert_eq!(map.keys().filter(won).collect::<Vec<_>>(), [&last]);
+    }
+
+    #[test]
+    fn who_may_not_be_promoted_loses_a_tie_and_keeps_what_it_has() {
+        let barred = BTreeSet::from([node("node1")]);
+        for (theirs, last_primary, expected) in [
+            (0x70, None, "node2"),
+            (0x70, Some("node1"), "node2"),
+            (0x60, None, "node2"),
+            // Nobody else has that; a person has to say what it is worth.
+            (0x80, None, "node1"),
+        ] {
+            let map = BTreeMap::from([
+                (node("node1"), at("1", theirs)),
+                (node("node2"), at("1", 0x70)),
+                (node("node3"), at("1", 0x70)),
+            ]);
+            let last = last_primary.map(node);
+            let tie = Tie::Ranked {
+                last_primary: last.as_ref(),
+                barred: &barred,
+            };
+            let won = |n: &&NodeName| elect(n, &map, tie, Patience::WaitForAll) == Outcome::Won;
+            let winners: Vec<_> = map.keys().filter(won).collect();
+            assert_eq!(winners, [&node(expected)], "{theirs:x} {last_primary:?}");
+        }
+    }
+
+    #[test]
+    fn an_asynchronous_failover_does_not_wait_for_who_may_not_be_promoted() {
+        for (ground, is_barred, expected) in [
+            (Ground::AsyncStandby, false, true),
+            (Ground::AsyncStandby, true, false),
+            (Ground::FirstElection, true, true),
+            (Ground::Claimed, true, true),
+        ] {
+            assert_eq!(
+                weighs(ground, is_barred),
+                expected,
+                "{ground:?} {is_barred}"
+            );
+        }
     }
 
     #[test]

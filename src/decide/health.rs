@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::decide::barred::Bars;
 use crate::model::sync_names::SyncNames;
 
 /// In which way a synchronous cluster is less than it should be.
@@ -15,6 +16,8 @@ pub enum Degradation {
         contract: SyncNames,
         connected: usize,
     },
+    /// Whoever has every acknowledged commit may not be promoted.
+    Barred { bars: Bars },
     /// The server does not let the agent in as it is configured.
     Shut { reason: String },
     /// Somebody else streams under a node's name, and PostgreSQL can't tell the two apart.
@@ -30,6 +33,7 @@ impl Degradation {
         match self {
             Self::Alone => "alone",
             Self::Waiting { .. } => "waiting",
+            Self::Barred { .. } => "barred",
             Self::Shut { .. } => "shut",
             Self::Impostor { .. } => "impostor",
             Self::Unattended { .. } => "unattended",
@@ -50,6 +54,14 @@ impl fmt::Display for Degradation {
                 f,
                 "commits wait: synchronous_standby_names is {contract}, and {connected} of them stream and answer"
             ),
+            Self::Barred { bars } => {
+                f.write_str("nobody would take over: commits wait only for")?;
+                for (number, (name, bar)) in bars.iter().enumerate() {
+                    let comma = if number > 0 { "," } else { "" };
+                    write!(f, "{comma} {name}, which may not be promoted ({bar})")?;
+                }
+                f.write_str("; bring another standby back, or lift that: expgsql cluster why says how")
+            }
             Self::Shut { reason } => f.write_str(reason),
             Self::Impostor { name, address } => {
                 let from = if address.is_empty() { "a socket" } else { address };
@@ -72,8 +84,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub fn is_worth_telling(degradation: &Degradation, lasted: Duration) -> bool {
     match degradation {
         Degradation::Alone | Degradation::Shut { .. } | Degradation::Unattended { .. } => true,
-        // A standby that was taken over from an older agent has no ticket for a moment.
-        Degradation::Waiting { .. } | Degradation::Impostor { .. } => lasted >= PATIENCE,
+        // A standby that was taken over from an older agent has no ticket for a moment, and others may come before a barred one.
+        Degradation::Waiting { .. } | Degradation::Barred { .. } | Degradation::Impostor { .. } => {
+            lasted >= PATIENCE
+        }
     }
 }
 
@@ -116,6 +130,9 @@ mod tests {
         let known = [
             degradation(&"b".parse().unwrap(), 0).unwrap(),
             degradation(&SyncNames::Nobody, 0).unwrap(),
+            Degradation::Barred {
+                bars: Bars::default(),
+            },
             Degradation::Shut { reason: reason() },
             Degradation::Impostor {
                 name: reason(),

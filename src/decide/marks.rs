@@ -9,7 +9,7 @@ pub struct Seen {
     /// Its row in `pg_stat_replication`; `None` where it is not connected.
     pub link: Option<(SenderState, SyncState)>,
     pub grant: Grant,
-    /// It is further behind than `maxlag` allows.
+    /// It is further behind than `maxlag` or `maxlag_time` allows.
     pub too_far_behind: bool,
 }
 

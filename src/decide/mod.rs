@@ -4,8 +4,10 @@
 //! environment (`tests/layering.rs` holds this module to it), so that the table of cases beside
 //! each function is the whole truth about it.
 
+pub mod barred;
 pub mod condition;
 pub mod contract;
+pub mod deep;
 pub mod detection;
 pub mod distrust;
 pub mod divergence;
@@ -14,6 +16,7 @@ pub mod eligibility;
 pub mod first_primary;
 pub mod health;
 pub mod impostor;
+pub mod lateness;
 pub mod lease;
 pub mod lease_length;
 pub mod life;
@@ -39,6 +42,7 @@ pub mod stop;
 pub mod switch;
 pub mod unwatched;
 pub mod verdict;
+pub mod waited_for;
 pub mod why;
 pub mod witness;
 pub mod worth;

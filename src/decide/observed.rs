@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::decide::barred::Bar;
 use crate::decide::eligibility::{self, Promise};
 use crate::decide::witness::Statement;
 use crate::model::claim::Claim;
@@ -117,6 +118,8 @@ pub struct NodeSeen {
     /// migration-threshold.
     pub threshold: Option<u32>,
     pub placements: Vec<Placement>,
+    /// What the resource's parameters have against its promotion.
+    pub bar: Option<Bar>,
     pub failures: Vec<FailedAction>,
     /// `RSC-repair`
     pub repair: Option<String>,
@@ -319,6 +322,12 @@ impl NodeSeen {
         }
     }
 
+    /// It may not be promoted, whatever it has.
+    #[must_use]
+    pub fn is_barred(&self) -> bool {
+        self.bar.is_some() || self.placements.iter().any(Placement::is_ban)
+    }
+
     /// Its server runs, as far as anybody has told.
     #[must_use]
     pub fn is_running(&self) -> bool {
@@ -400,6 +409,7 @@ pub(crate) mod example {
             fail_count: FailCount(0),
             threshold: Some(3),
             placements: Vec::new(),
+            bar: None,
             failures: Vec::new(),
             repair: None,
             held: None,

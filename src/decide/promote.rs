@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::decide::barred::Bar;
 use crate::decide::election::Outcome;
 use crate::decide::eligibility::{Ground, Ineligible};
 use crate::decide::replay::Obstacle;
@@ -21,6 +22,8 @@ pub struct Facts<'a> {
     pub election: Outcome,
     /// What the standbys have stated; looked at in synchronous mode.
     pub coverage: Coverage,
+    /// What the parameters have against it.
+    pub bar: Option<Bar>,
     /// What keeps it from replaying all it has.
     pub held: Option<Obstacle>,
     pub record: Option<&'a ReplInfo>,
@@ -65,6 +68,8 @@ pub enum Refusal {
     LostRight(Right),
     /// It would not have after the promotion what it has now.
     Held(Obstacle),
+    /// The operator does not want it to be the primary.
+    Barred(Bar),
 }
 
 impl fmt::Display for Verdict {
@@ -85,6 +90,7 @@ impl fmt::Display for Refusal {
             Self::Coverage(coverage) => coverage.fmt(f),
             Self::LostRight(right) => right.fmt(f),
             Self::Held(obstacle) => obstacle.fmt(f),
+            Self::Barred(bar) => bar.fmt(f),
         }
     }
 }
@@ -143,6 +149,9 @@ pub fn promote(facts: &Facts<'_>) -> Verdict {
             return Verdict::Refuse(Refusal::LostRight(lost.clone()));
         }
         None => {}
+    }
+    if let Some(bar) = &facts.bar {
+        return Verdict::Refuse(Refusal::Barred(bar.clone()));
     }
     let ground = match (&facts.ground, &facts.coverage) {
         // Whatever was recorded about it: who has as much as the witnesses has everything.
@@ -218,6 +227,7 @@ mod tests {
             ground,
             election,
             coverage,
+            bar: None,
             held: None,
             record: record.as_ref(),
             lineage: &lineage,
@@ -236,6 +246,7 @@ mod tests {
                 ground: Ok(ground),
                 election: Outcome::Won,
                 coverage: Coverage::Covered,
+                bar: None,
                 held,
                 record: Some(&record),
                 lineage: &lineage,
@@ -264,6 +275,39 @@ mod tests {
             ),
         ] {
             assert_eq!(go(ground, held.clone()), expected, "{ground:?} {held:?}");
+        }
+    }
+
+    #[test]
+    fn whom_the_operator_does_not_want_is_not_promoted_and_goes_on_if_it_is() {
+        let lineage = "1".parse().unwrap();
+        let go = |running_primary, ground| {
+            promote(&Facts {
+                running_primary,
+                ground: Ok(ground),
+                election: Outcome::Won,
+                coverage: Coverage::Covered,
+                bar: Some(Bar::NoFailover),
+                held: None,
+                record: None,
+                lineage: &lineage,
+                restart_keeps_contract: true,
+                restart_repeats: Some(0),
+            })
+        };
+        let refused = Verdict::Refuse(Refusal::Barred(Bar::NoFailover));
+        for ground in [
+            Ground::RecordedPrimary,
+            Ground::Claimed,
+            Ground::FirstElection,
+            Ground::AsyncStandby,
+        ] {
+            assert_eq!(go(None, ground), refused, "{ground:?}");
+            assert_eq!(
+                go(Some(Right::Keep), ground),
+                Verdict::Complete,
+                "{ground:?}"
+            );
         }
     }
 
@@ -406,6 +450,7 @@ mod tests {
                 ground: Ok(Ground::RecordedPrimary),
                 election: Outcome::Won,
                 coverage: Coverage::NothingClaimed,
+                bar: None,
                 held: None,
                 record: Some(&record),
                 lineage: &lineage,
@@ -482,6 +527,7 @@ mod tests {
                 ground: Ok(Ground::RecordedPrimary),
                 election: Outcome::Won,
                 coverage: Coverage::Covered,
+                bar: None,
                 held: None,
                 record: None,
                 lineage: &lineage,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::decide::barred::Bar;
 use crate::decide::eligibility::Promise;
 use crate::model::node_name::NodeName;
 use crate::model::status::{DataStatus, SenderState};
@@ -35,8 +36,8 @@ pub struct Standby {
     pub may_be_chosen: bool,
     /// Pacemaker has counted as many failures as it tolerates.
     pub is_worn_out: bool,
-    /// The constraint that keeps it from being the primary.
-    pub kept_away_by: Option<String>,
+    /// What keeps it from being the primary, whatever it has.
+    pub kept_away_by: Option<Bar>,
 }
 
 /// Whether a node takes part.
@@ -87,7 +88,7 @@ pub enum Obstacle {
     /// Asynchronous mode: the primary keeps it from being promoted (maxlag).
     TooFarBehind,
     WornOut,
-    KeptAway(String),
+    KeptAway(Bar),
 }
 
 /// The plan.
@@ -159,8 +160,8 @@ fn readiness(facts: &Facts, primary: &NodeName, name: &NodeName) -> Result<bool,
         Some(DataStatus::Replicating(SenderState::Streaming, _)) => {}
         Some(status @ DataStatus::Replicating(..)) => return Err(Obstacle::CatchingUp(status)),
     }
-    if let Some(constraint) = &node.kept_away_by {
-        return Err(Obstacle::KeptAway(constraint.clone()));
+    if let Some(bar) = &node.kept_away_by {
+        return Err(Obstacle::KeptAway(bar.clone()));
     }
     match facts.promise {
         Promise::Sync => Ok(node.is_claimed && node.may_be_chosen),
@@ -226,14 +227,11 @@ impl fmt::Display for Obstacle {
                 "does not stream from the primary (DISCONNECT), so it lacks commits: wait until it does, or see expgsql cluster repair",
             ),
             Self::CatchingUp(status) => write!(f, "still catches up ({status}): wait until it streams"),
-            Self::TooFarBehind => f.write_str("is further behind than maxlag allows: wait until it has caught up"),
+            Self::TooFarBehind => f.write_str("is further behind than maxlag or maxlag_time allows: wait until it has caught up"),
             Self::WornOut => f.write_str(
                 "has failed as often as migration-threshold allows: first see why, then expgsql cluster cleanup",
             ),
-            Self::KeptAway(id) => write!(
-                f,
-                "is kept from being the primary by the constraint {id}: remove that first (crm_resource --clear, or cibadmin --delete)"
-            ),
+            Self::KeptAway(bar) => write!(f, "is not to be the primary: {bar}; first {}", bar.fix("RESOURCE")),
         }
     }
 }
@@ -338,8 +336,8 @@ mod tests {
                 false,
             ),
             (
-                |s| s.kept_away_by = Some("cli-ban".to_owned()),
-                Obstacle::KeptAway("cli-ban".to_owned()),
+                |s| s.kept_away_by = Some(Bar::NoFailover),
+                Obstacle::KeptAway(Bar::NoFailover),
                 false,
             ),
         ];

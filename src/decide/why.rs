@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use crate::decide::barred::Bar;
 use crate::decide::election::{self, Patience, Report, Tie, elect, last_primary};
 use crate::decide::eligibility::{self, Ground, Ineligible, Promise, Standing, ground};
 use crate::decide::lease::{Asked, Entry, OldPrimary, Reply, Verdict, dead_check, entry, to_ask};
@@ -96,10 +97,9 @@ pub enum Reason {
     Joining,
     Standby,
     NodeMaintenance,
-    Banned {
-        id: String,
-        until: Option<String>,
-    },
+    /// It may not be promoted, whatever it has.
+    #[strum(serialize = "banned")]
+    Barred(Bar),
     GivenUp {
         count: FailCount,
         limit: Option<u32>,
@@ -163,7 +163,7 @@ impl Reason {
             | Self::Joining
             | Self::Standby
             | Self::NodeMaintenance
-            | Self::Banned { .. }
+            | Self::Barred(_)
             | Self::GivenUp { .. }
             | Self::StartFailed { .. }
             | Self::Repairing(_)
@@ -197,7 +197,7 @@ impl Reason {
             )),
             Self::Standby => Some(format!("expgsql cluster unstandby-node {node}")),
             Self::NodeMaintenance => Some(format!("expgsql cluster unmaintenance-node {node}")),
-            Self::Banned { .. } => Some(format!("crm_resource --clear --resource {clone}")),
+            Self::Barred(bar) => Some(bar.fix(clone)),
             Self::StartFailed { reason, .. } => Some(match reason.as_deref().and_then(advised) {
                 Some(command) => format!("on {node}: {command}"),
                 None => CLEANUP.to_owned(),
@@ -267,13 +267,7 @@ impl fmt::Display for Reason {
             Self::Joining => f.write_str("its Pacemaker has not joined the cluster yet"),
             Self::Standby => f.write_str("in standby"),
             Self::NodeMaintenance => f.write_str("in maintenance: Pacemaker does nothing there"),
-            Self::Banned { id, until } => {
-                write!(f, "the constraint {id} keeps the primary away")?;
-                match until {
-                    Some(until) => write!(f, " until {until}"),
-                    None => Ok(()),
-                }
-            }
+            Self::Barred(bar) => bar.fmt(f),
             Self::GivenUp { count, limit } => match limit {
                 Some(limit) if *count < FailCount::NEVER_AGAIN => write!(
                     f,
@@ -452,11 +446,12 @@ fn by_pacemaker(node: &NodeSeen) -> Vec<Reason> {
         reasons.push(Reason::NodeMaintenance);
     }
     for placement in node.placements.iter().filter(|p| p.is_ban()) {
-        reasons.push(Reason::Banned {
+        reasons.push(Reason::Barred(Bar::Constraint {
             id: placement.id.clone(),
             until: placement.until.clone(),
-        });
+        }));
     }
+    reasons.extend(node.bar.clone().map(Reason::Barred));
     let is_there = node.is_member();
     if let Some(text) = &node.repair
         && is_there
@@ -610,6 +605,12 @@ fn lost_election(
     promise: Promise,
 ) -> Option<Reason> {
     let record = seen.record.as_ref().ok()?.as_ref();
+    let is_barred = |(other, node): &(&NodeName, &NodeSeen)| *other != name && node.is_barred();
+    let barred: BTreeSet<NodeName> = seen
+        .replicas()
+        .filter(is_barred)
+        .map(|(name, _)| name.clone())
+        .collect();
     let may_stand = |name: &NodeName, node: &NodeSeen| {
         let recorded = node.data.as_ref().ok().copied().flatten();
         ground(&Standing {
@@ -622,7 +623,7 @@ fn lost_election(
             has_missed: false,
             is_complete: true,
         })
-        .is_ok()
+        .is_ok_and(|ground| election::weighs(ground, barred.contains(name)))
     };
     let reports: BTreeMap<NodeName, Report> = seen
         .replicas()
@@ -640,6 +641,7 @@ fn lost_election(
     let status = |(name, node): (_, &NodeSeen)| (name, node.data.as_ref().ok().copied().flatten());
     let tie = Tie::Ranked {
         last_primary: last_primary(record, seen.replicas().map(status)),
+        barred: &barred,
     };
     match elect(name, &reports, tie, Patience::WaitForAll) {
         election::Outcome::Won => None,
@@ -923,7 +925,7 @@ fn without_primary(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
 
 /// The part of a reason before its explanation.
 fn in_short(reason: &Reason) -> String {
-    if let Reason::Banned { .. } = reason {
+    if let Reason::Barred(_) = reason {
         return "banned".to_owned();
     }
     let text = reason.to_string();
@@ -1152,6 +1154,13 @@ pub(crate) mod tests {
                 },
                 "node1 is the primary. If it fails now, nobody can take over: node3: the constraint cli-ban-ms-on-node3 keeps the \
                  primary away.",
+                &[],
+                [&[], &["ineligible"], &["banned"]],
+            ),
+            (
+                "the parameters keep the one that could away",
+                |seen| node(seen, "node3").bar = Some(Bar::NoFailover),
+                "node1 is the primary. If it fails now, nobody can take over: node3: nofailover_node_list names it: it is never promoted.",
                 &[],
                 [&[], &["ineligible"], &["banned"]],
             ),

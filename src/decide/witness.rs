@@ -202,7 +202,7 @@ pub fn to_outlive(recorded: u64, stated: impl IntoIterator<Item = u64>) -> Optio
 }
 
 /// Who should be promoted instead of `candidate`: it has more, by what was stated, and every acknowledged commit. The others
-/// could not follow the candidate, and each would need a new copy of the data. `is_open_to`: whom a lock would let.
+/// could not follow the candidate, and each would need a new copy of the data. `is_open_to`: whom a lock would let, and nobody bars.
 #[must_use]
 pub fn better_than<'a>(
     candidate: &StandbyName,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::model::ban::Ban;
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::timeline::{Lineage, WalPosition};
@@ -504,6 +505,8 @@ pub struct ClusterView {
     pub properties: NvPairs,
     /// All nodes, configured or seen.
     pub nodes: BTreeMap<NodeName, NodeView>,
+    /// What keeps resources from being promoted on a node.
+    pub bans: Vec<Ban>,
 }
 
 /// See [`ClusterView::knows_degraded`]; of a feature set such as `3.16.1`.
@@ -534,7 +537,21 @@ impl ClusterView {
             feature_set: None,
             properties: NvPairs::default(),
             nodes: BTreeMap::new(),
+            bans: Vec::new(),
         }
+    }
+
+    /// The constraint that keeps `resource` from being promoted on `node`; of several the first in the CIB.
+    #[must_use]
+    pub fn ban(&self, resource: &ResourceName, node: &NodeName) -> Option<&Ban> {
+        self.bans_of(resource).find(|ban| ban.node == *node)
+    }
+
+    /// All that keeps `resource` from being promoted on one node or another.
+    pub fn bans_of(&self, resource: &ResourceName) -> impl Iterator<Item = &Ban> {
+        self.bans
+            .iter()
+            .filter(|ban| ban.resources.iter().any(|name| name == resource.as_str()))
     }
 
     /// The CIB says that this partition has quorum. It says so until corosync has noticed the loss, and the DC has

@@ -1,5 +1,6 @@
 //! Values: what was read from PostgreSQL, Pacemaker and the operator, parsed once.
 
+pub mod ban;
 pub mod claim;
 pub mod cluster_view;
 pub mod lock;

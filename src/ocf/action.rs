@@ -79,13 +79,17 @@ pub struct ActionSpec {
 
 /// What the metadata declares, in its order. The values are those of the shell agents, so that changing a resource's type changes no timeouts.
 ///
-/// The two monitors differ in their interval because Pacemaker tells operations apart by name and interval alone.
+/// The monitors differ in their interval because Pacemaker tells operations apart by name and interval alone.
 pub const ACTIONS: &[ActionSpec] = &[
     once(Action::Start, 120),
     once(Action::Stop, 120),
     once(Action::Status, 60),
-    monitor(30, None),
-    monitor(29, Some(Role::Promoted)),
+    monitor(30, 0, None),
+    monitor(29, 0, Some(Role::Promoted)),
+    monitor(60, 10, None),
+    monitor(61, 10, Some(Role::Promoted)),
+    monitor(120, 20, None),
+    monitor(121, 20, Some(Role::Promoted)),
     once(Action::Promote, 120),
     once(Action::Demote, 120),
     once(Action::Notify, 90),
@@ -105,12 +109,12 @@ const fn once(action: Action, timeout: u64) -> ActionSpec {
     }
 }
 
-const fn monitor(interval: u64, role: Option<Role>) -> ActionSpec {
+const fn monitor(interval: u64, depth: u8, role: Option<Role>) -> ActionSpec {
     ActionSpec {
         action: Action::Monitor,
         timeout: Duration::from_secs(30),
         interval: Some(Duration::from_secs(interval)),
-        depth: Some(0),
+        depth: Some(depth),
         role,
     }
 }

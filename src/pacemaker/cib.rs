@@ -19,6 +19,7 @@ use crate::model::cluster_view::{
     base_name, parse_bool,
 };
 use crate::model::node_name::{NodeName, NodeNameError};
+use crate::pacemaker::bans;
 use crate::sys::{Command, Deadline, RunError};
 
 /// Exit codes of Pacemaker's tools.
@@ -221,6 +222,7 @@ fn parse_document(text: &str) -> Result<ClusterView, String> {
         });
         add_state(node, element)?;
     }
+    view.bans = bans::read(configuration, &view.nodes, jiff::Timestamp::now());
     view.dc = cib
         .attribute("dc-uuid")
         .and_then(|id| view.nodes.values().find(|node| node.id == id))

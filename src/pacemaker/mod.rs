@@ -1,6 +1,7 @@
 //! Pacemaker and corosync: reading the cluster's state, and writing to it.
 
 pub mod attributes;
+mod bans;
 pub mod beside;
 pub mod change_set;
 pub mod cib;

@@ -50,6 +50,23 @@ pub enum ParamError {
     )]
     QuorumWithExternal,
     #[error(
+        "sync_node_list is set, but rep_mode={rep_mode} waits for no standby: use rep_mode=sync or unset the list"
+    )]
+    SyncNodesUnused { rep_mode: RepMode },
+    #[error(
+        "nofailover_node_list is set, but rep_mode={rep_mode} promotes nobody: use rep_mode=sync or async, or unset the list"
+    )]
+    NoFailoverUnused { rep_mode: RepMode },
+    #[error(
+        "sync_node_list names {node}, which external_standby_node_list has: commits wait for that one as long as it streams; take \
+         it off sync_node_list"
+    )]
+    SyncNodeOutside { node: String },
+    #[error(
+        "nofailover_node_list names every node that could be promoted: nobody would ever take over; take one off"
+    )]
+    NobodyToPromote,
+    #[error(
         "monitor_password is set without monitor_user, so nobody logs in with it; set monitor_user too, or unset the password"
     )]
     PasswordWithoutUser,
@@ -102,6 +119,10 @@ impl ParamError {
             | Self::NobodyToConnectTo { .. }
             | Self::SlotName { .. }
             | Self::ExternalStandbysUnused { .. }
+            | Self::SyncNodesUnused { .. }
+            | Self::NoFailoverUnused { .. }
+            | Self::SyncNodeOutside { .. }
+            | Self::NobodyToPromote
             | Self::PasswordWithoutUser
             | Self::LockServiceUnnamed
             | Self::HalfOfLockCommands

@@ -369,6 +369,28 @@ parameters! {
         long: "The application_name of each standby outside the cluster that commits shall wait for while it streams, separated by \
                spaces. The cluster never promotes it. Only with rep_mode=sync.",
     };
+    SYNC_NODE_LIST = Param {
+        name: "sync_node_list",
+        kind: Kind::Names,
+        default: None,
+        reloadable: true,
+        short: "Nodes that commits may wait for, the best first",
+        long: "Names of cluster nodes, separated by spaces. Commits wait for the first sync_num of them that keep up; when a better one \
+               comes back, it takes the place of a worse one. A node that is not in the list is never waited for, so it is not promoted \
+               either, but as the primary that comes back. With sync_method=quorum PostgreSQL waits for sync_num of those in the list, and the order means nothing. \
+               When unset, all nodes, in the order of their names. A list that names no other node than the primary is not obeyed, and the \
+               resource is shown as degraded. Only with rep_mode=sync.",
+    };
+    NOFAILOVER_NODE_LIST = Param {
+        name: "nofailover_node_list",
+        kind: Kind::Names,
+        default: None,
+        reloadable: true,
+        short: "Nodes that are never promoted",
+        long: "Names of cluster nodes, separated by spaces: no failover and no switchover makes one of them the primary. One that is \
+               the primary when it is put into the list goes on until it fails or is moved. Commits wait for such a node only when no other keeps \
+               up, as with a location constraint that keeps the primary away from it; leave it out of sync_node_list, too, and they never do. Only with rep_mode=sync or async.",
+    };
     ENABLE_DISTLOCK = Param {
         name: "enable_distlock",
         kind: Kind::Boolean,
@@ -453,6 +475,16 @@ parameters! {
         short: "Lag beyond which a standby is not promoted",
         long: "Bytes of WAL a standby may be behind the primary; one that is further behind is not promoted. kB, MB, GB and TB are \
                understood. 0: no limit. Matters with rep_mode=async: sync promotes none that lacks an acknowledged commit.",
+    };
+    MAXLAG_TIME = Param {
+        name: "maxlag_time",
+        kind: Kind::Seconds,
+        default: Some("0"),
+        reloadable: true,
+        short: "Seconds of lag beyond which a standby is not promoted",
+        long: "A standby that lacks WAL which the primary had this many seconds ago is not promoted, as with maxlag. Known by what the primary's \
+               monitors have seen of its own WAL, so to a sixteenth of it and one interval of the monitor; a primary on which nobody writes makes no \
+               standby late. 0: no limit. Only matters with rep_mode=async.",
     };
     QUERY_TIMEOUT = Param {
         name: "query_timeout",

@@ -41,6 +41,11 @@ pub(crate) fn what_a_parameter_says_is_done_in_async_mode() -> Result<()> {
         "maxlag: who is further behind may not be promoted",
         Allowed::nothing(),
         maxlag,
+    )?;
+    stage.step(
+        "maxlag_time: nor who lacks what is old; a primary on which nobody writes makes nobody late",
+        Allowed::nothing(),
+        maxlag_time,
     )
 }
 
@@ -164,40 +169,44 @@ fn sync_strict(stage: &Stage) -> Result<()> {
 }
 
 fn maxlag(stage: &Stage) -> Result<()> {
+    late_by(stage, "maxlag", "1MB", "1GB", 64)
+}
+
+fn maxlag_time(stage: &Stage) -> Result<()> {
+    // The standby has to go on answering for longer than wal_sender_timeout.
+    late_by(stage, "maxlag_time", "3", "3600", 1000)
+}
+
+/// A standby falls behind: with the tight limit it may not be promoted, with the wide one it may.
+fn late_by(stage: &Stage, limit: &str, tight: &str, wide: &str, kbit: u32) -> Result<()> {
     let lab = &stage.lab;
     let primary = lab.primary()?;
     let standbys = lab.standbys()?;
     let late = standbys
         .first()
         .ok_or_else(|| wrong("there is no standby"))?;
-    let may_be_promoted = |lab: &Cluster| {
-        let status = lab.status().map_err(|error| error.to_string())?;
-        let score = status.attribute(late.name(), &format!("master-{RESOURCE}"));
-        let score = score.unwrap_or("nothing").to_owned();
-        Ok::<_, String>((score == "100", score))
+    let awaits = |may: bool, what: &str| {
+        lab.eventually(what, LIMIT, |lab| {
+            let status = lab.status().map_err(|error| error.to_string())?;
+            let score = status.attribute(late.name(), &format!("master-{RESOURCE}"));
+            let score = score.unwrap_or("nothing");
+            // One that is not connected is late for another reason.
+            let data = status.attribute(late.name(), &format!("{RESOURCE}-data-status"));
+            let is_so = (score == "100") == may && data == Some("STREAMING|ASYNC");
+            is_so
+                .then_some(())
+                .ok_or_else(|| format!("its score is {score}, its data status {data:?}"))
+        })
     };
-    lab.set_parameter("maxlag", "1MB")?;
-    lab.throttle_replication(late, 64)?;
+    lab.set_parameter(limit, tight)?;
+    awaits(true, "it may be promoted, as it keeps up")?;
+    lab.throttle_replication(late, kbit)?;
     lab.postgres(primary).sql(&format!(
-        "create table maxlag as select repeat('x', 1000) from generate_series(1, {BACKLOG_MB} * 1000)"
+        "create table {limit} as select repeat('x', 1000) from generate_series(1, {BACKLOG_MB} * 1000)"
     ))?;
-    lab.eventually(
-        "it may not be promoted any more",
-        LIMIT,
-        |lab| match may_be_promoted(lab)? {
-            (false, _) => Ok(()),
-            (true, score) => Err(format!("its score is {score}")),
-        },
-    )?;
+    awaits(false, "it may not be promoted any more")?;
     // It is as far behind as before, and that is allowed now.
-    lab.set_parameter("maxlag", "1GB")?;
-    lab.eventually(
-        "with another limit it may be",
-        LIMIT,
-        |lab| match may_be_promoted(lab)? {
-            (true, _) => Ok(()),
-            (false, score) => Err(format!("its score is {score}")),
-        },
-    )?;
+    lab.set_parameter(limit, wide)?;
+    awaits(true, "with another limit it may be")?;
     lab.clear_weather(late)
 }

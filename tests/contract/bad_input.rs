@@ -134,6 +134,16 @@ const PARAMETERS: &[Case] = &[
         &["external_standby_node_list", "rep_mode=sync"],
     ),
     parameters(
+        "an order of standbys that nobody waits for",
+        &[("sync_node_list", "far")],
+        &["sync_node_list", "rep_mode=sync"],
+    ),
+    parameters(
+        "nodes that are never promoted where nobody is",
+        &[("nofailover_node_list", "far")],
+        &["nofailover_node_list", "rep_mode=sync or async"],
+    ),
+    parameters(
         "a password of nobody",
         &[("monitor_password", "x")],
         &["monitor_password", "monitor_user"],

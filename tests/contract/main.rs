@@ -6,6 +6,7 @@ mod archive;
 mod bad_input;
 mod balancing;
 mod check;
+mod deep;
 mod field;
 mod follower;
 mod hostile;
@@ -86,6 +87,10 @@ fn main() -> ExitCode {
         field::an_answer_from_a_pooler_is_no_life_of_the_server,
         field::two_resources_on_a_node_keep_their_files_apart,
         field::a_follower_that_nobody_can_ask_is_still_a_follower,
+        deep::a_deep_monitor_writes_and_waits_for_no_standby,
+        deep::a_deep_monitor_of_a_standby_looks_at_replay,
+        deep::a_full_tablespace_is_told_and_fails_nobody,
+        deep::storage_that_gives_no_answer_fails_the_server_the_second_time,
         recovers::a_second_stop_in_one_boot_is_no_hang_since_the_first,
         recovers::a_recovery_in_place_is_left_to_its_end,
         lock_files::a_number_that_is_anothers_by_now_keeps_no_server_down,

@@ -449,6 +449,7 @@ fn decide_promotion(
         // In sync mode it is held only where nothing was ever recorded.
         election: Outcome::Won,
         coverage,
+        bar: None,
         held: held(world, id),
         record: Some(&record),
         lineage: &node.wal.lineage(),
@@ -994,6 +995,7 @@ fn observe(world: &World, state: &mut State, id: Id, seen: Content, present: Set
         },
         quorate: world.is_quorate(node),
         requested: state.requested.without(id),
+        barred: world.barred.without(id),
         copies,
     }
 }

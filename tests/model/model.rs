@@ -152,6 +152,24 @@ mod priority {
             BOTH,
         );
     }
+
+    #[test]
+    fn a_standby_is_barred_and_the_primary_is_cut_off() {
+        holds(
+            "priority, primary cut off, a standby is barred",
+            &worlds::barred(worlds::primary_cut_off(First)),
+            BOTH,
+        );
+    }
+
+    #[test]
+    fn a_standby_is_barred_and_the_primary_crashes() {
+        holds(
+            "priority, primary crashes, a standby is barred",
+            &worlds::barred(worlds::primary_crashes(First)),
+            BOTH,
+        );
+    }
 }
 
 mod quorum {

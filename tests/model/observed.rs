@@ -6,6 +6,7 @@ use std::time::Duration;
 use expgsql::decide::contract::{
     self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, Step as ContractStep,
 };
+use expgsql::decide::waited_for::Wishes;
 use expgsql::model::status::SenderState;
 use expgsql::model::sync_names::{Method, StandbyName};
 
@@ -43,6 +44,7 @@ pub(crate) struct Observed {
     pub(crate) listed: Set,
     pub(crate) quorate: bool,
     pub(crate) requested: Set,
+    pub(crate) barred: Set,
     /// Who may be promoted by each copy of the CIB that can be read.
     pub(crate) copies: [Option<Set>; MAX],
 }
@@ -138,7 +140,10 @@ impl Observed {
             revoked: self.peers().iter().filter_map(revocation).collect(),
             requested: self.requested.names().collect(),
             // A preference, which the primary may learn late.
-            held: BTreeSet::new(),
+            wishes: Wishes {
+                barred: self.barred.names().collect(),
+                ..Wishes::default()
+            },
             options: Options {
                 strict: false,
                 unsafe_relax: self.unsafe_relax,

@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) lock: bool,
     /// Standbys that an operator wants to be eligible, too.
     pub(crate) requested: Set,
+    /// Standbys that an operator does not want to be promoted.
+    pub(crate) barred: Set,
     /// Whom Pacemaker may ask for a promotion.
     pub(crate) asked: Set,
     /// What has broken is mended: the network, and machines that are down.

@@ -28,6 +28,7 @@ fn small(method: Method, hazards: Hazards) -> World {
         asked: Set::first(3),
         heals: true,
         requested: Set::EMPTY,
+        barred: Set::EMPTY,
         withdraws: false,
     }
 }
@@ -66,6 +67,14 @@ pub(crate) fn pair_split(method: Method) -> World {
 pub(crate) fn requested(world: World) -> World {
     World {
         requested: Set::of([THIRD]),
+        ..world
+    }
+}
+
+/// The one that commits wait for may not be promoted any more: another is to take its place.
+pub(crate) fn barred(world: World) -> World {
+    World {
+        barred: Set::of([SECOND]),
         ..world
     }
 }
@@ -278,6 +287,14 @@ pub(crate) fn large() -> Vec<(String, World)> {
             format!("{name}, a standby asked for until that is taken back"),
             ends,
         ));
+    }
+    for (name, world) in [
+        ("primary cut off", primary_cut_off(Method::First)),
+        ("pair cut", pair_cut(Method::First)),
+        ("primary crashes", primary_crashes(Method::First)),
+        ("quorum, primary cut off", primary_cut_off(Method::Any)),
+    ] {
+        worlds.push((format!("{name}, a standby is barred"), barred(world)));
     }
     worlds.push(("a ring that changes".to_owned(), changing_ring()));
     let lock = two_nodes_with_a_lock();

@@ -19,7 +19,7 @@ impl Round<'_> {
         let too_far_behind = match (self.ctx.params.maxlag, sender.and_then(|s| s.lag)) {
             (Some(max), Some(lag)) => lag > max.get(),
             _ => false,
-        };
+        } || self.late.contains(name);
         let seen = Seen {
             link: sender.map(|s| (s.state, s.sync)),
             grant,

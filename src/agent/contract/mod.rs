@@ -7,14 +7,17 @@ mod marks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::decide::barred::{Bars, are_all_barred};
 use crate::decide::contract::{
     self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, Step as ContractStep,
 };
 use crate::decide::eligibility::{Promise, shows_revocations};
 use crate::decide::health::{Degradation, degradation, is_worth_telling};
 use crate::decide::impostor::{Known, Row, tell_apart};
+use crate::decide::lateness::{Sample, is_late, remember};
 use crate::decide::marks::Grant;
 use crate::decide::silence;
+use crate::decide::waited_for::Wishes;
 use crate::log::say;
 use crate::model::cluster_view::{
     ClusterProperty, ClusterView, NoQuorumPolicy, TransientAttribute,
@@ -24,6 +27,7 @@ use crate::model::node_name::NodeName;
 use crate::model::status::{DataStatus, SenderState, SyncState};
 use crate::model::sync_names::{Method, StandbyName, SyncNames};
 use crate::model::sync_record::SyncRecord;
+use crate::model::timeline::TimelineId;
 use crate::pacemaker::change_set::{ChangeSet, Weight};
 use crate::pacemaker::cib::Cib;
 use crate::pacemaker::{corosync, quorum};
@@ -59,8 +63,16 @@ struct Round<'r> {
     impostors: BTreeMap<StandbyName, String>,
     /// Those of them that do not answer.
     silent: BTreeSet<StandbyName>,
+    /// The one it writes on.
+    timeline: TimelineId,
+    /// Those of them that lack WAL for longer than maxlag_time.
+    late: BTreeSet<StandbyName>,
     lock: Option<&'r Lock<'r>>,
     held: Held,
+    /// Standbys that may not be promoted.
+    bars: Bars,
+    /// Those of them that have every acknowledged commit, where nobody else has.
+    only_barred: Bars,
 }
 
 /// Brings contract, eligible set and marks up to date. In sync mode it stays for up to `patience`
@@ -89,8 +101,12 @@ pub(super) fn settle(
         senders: BTreeMap::new(),
         impostors: BTreeMap::new(),
         silent: BTreeSet::new(),
+        timeline: server.state.timeline,
+        late: BTreeSet::new(),
         lock: lock.as_deref(),
         held: Held::none(),
+        bars: Bars::new(),
+        only_barred: Bars::new(),
     };
     if let Some(lock) = &lock {
         let renewal = match renewal {
@@ -152,6 +168,7 @@ impl Round<'_> {
         loop {
             self.look(board, session)?;
             let facts = self.facts(board, session)?;
+            self.only_barred = self.only_barred(&facts);
             let steps = contract::next(&facts);
             self.apply(board, session, &facts, &steps)?;
             let is_moving = steps.iter().any(|s| !matches!(s, ContractStep::Hold(_)));
@@ -181,7 +198,29 @@ impl Round<'_> {
         let stale = ClusterProperty::Sync.name(&self.ctx.resource);
         let cleared = board.change(&ChangeSet::default().property(stale, None));
         self.look(board, session)?;
+        self.find_late(session)?;
         cleared.and(self.write_marks(board))
+    }
+
+    /// Standbys that are further behind in time than maxlag_time allows.
+    fn find_late(&mut self, session: &mut Session) -> Step<()> {
+        let limit = self.ctx.params.maxlag_time;
+        if limit.is_zero() {
+            self.state.samples.clear();
+            return Ok(());
+        }
+        let now = boot_clock().map_err(failed)?.since_boot();
+        let end = views::flushed(session).map_err(|e| ready::refused(&e))?;
+        let sample = Sample::new(now, self.timeline, end);
+        self.state.samples = remember(&self.state.samples, &sample, limit);
+        let samples = &self.state.samples;
+        let is_late = |(_, sender): &(&StandbyName, &Sender)| {
+            let flushed = sender.flushed;
+            flushed.is_some_and(|flushed| is_late(samples, flushed, now, limit))
+        };
+        let late = self.senders.iter().filter(is_late);
+        self.late = late.map(|(name, _)| name.clone()).collect();
+        Ok(())
     }
 
     /// What people should know of.
@@ -215,7 +254,10 @@ impl Round<'_> {
         let everybody = self.senders.keys().cloned().collect();
         let named = self.in_force.named(&everybody);
         let connected = named.intersection(&self.answering()).count();
-        degradation(&self.in_force, connected)
+        degradation(&self.in_force, connected).or_else(|| {
+            let bars = self.only_barred.clone();
+            (!bars.is_empty()).then_some(Degradation::Barred { bars })
+        })
     }
 
     fn streaming(&self) -> BTreeSet<StandbyName> {
@@ -306,6 +348,7 @@ impl Round<'_> {
             self.state.has_missed = attempt::still_missed(board).unwrap_or(true);
         }
         self.listen(boot_clock().map_err(failed)?.since_boot());
+        self.bars = board.bars();
         let ctx = self.ctx;
         let mut standbys = BTreeMap::new();
         for node in ctx.peers(&board.view) {
@@ -339,7 +382,11 @@ impl Round<'_> {
             copies: BTreeMap::new(),
             revoked: self.state.revoked.clone(),
             requested: self.requested(board)?,
-            held: self.held_replay(board),
+            wishes: Wishes {
+                barred: self.bars.keys().cloned().collect(),
+                held: self.held_replay(board),
+                order: ctx.sync_order(&board.view),
+            },
             options: Options {
                 strict: ctx.params.sync_strict,
                 unsafe_relax: ctx.params.unsafe_relax,
@@ -379,6 +426,16 @@ impl Round<'_> {
             }
         }
         Ok(facts)
+    }
+
+    fn only_barred(&self, facts: &Facts) -> Bars {
+        if !are_all_barred(&facts.claim, &self.bars) {
+            return Bars::new();
+        }
+        let claimed = |(name, _): &(&StandbyName, _)| facts.claim.members.contains(*name);
+        let bars = self.bars.iter().filter(claimed);
+        bars.map(|(name, bar)| (name.clone(), bar.clone()))
+            .collect()
     }
 
     /// For a trial: whoever does not stream is taken to have been revoked long ago.
@@ -716,7 +773,9 @@ impl Round<'_> {
         let Some(members) = facts.in_force.certain() else {
             return facts.claim.is_empty();
         };
-        let streams = |(name, _): &(&StandbyName, &Standby)| contract::is_streaming(facts, name);
+        let streams = |(name, _): &(&StandbyName, &Standby)| {
+            contract::is_streaming(facts, name) && contract::is_allowed(facts, name)
+        };
         let mut candidates = facts.standbys.iter().filter(streams);
         candidates.any(|(name, s)| match s.place {
             Place::Node { .. } => {

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use crate::cluster::{Exit, Failure, ask, node, resource};
+use crate::decide::barred::Bar;
 use crate::decide::reset::{self as decide, Known, Plan, Stand};
 use crate::distlock::Service;
 use crate::model::cluster_view::{ClusterProperty, NodeView, PermanentAttribute};
@@ -53,6 +54,21 @@ pub(super) fn reset_master(args: &ResetArgs) -> Result<(), Failure> {
     }
     let facts = facts(&scene, wanted, args.force)?;
     let plan = decide::reset(&facts).map_err(refused)?;
+    if params
+        .nofailover_node_list
+        .iter()
+        .any(|name| name == plan.node.lower())
+    {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "nothing was done: {}: {}; first {}",
+                plan.node,
+                Bar::NoFailover,
+                Bar::NoFailover.fix(scene.handle())
+            ),
+        ));
+    }
     let barred = barred_by_lock(&scene, &params, &plan.node)?;
     let _ = io::stdout().write_all(in_words(&scene, &facts, &plan)?.as_bytes());
     if !args.yes {

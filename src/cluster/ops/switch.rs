@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::cluster::{Exit, Failure, ask};
 use crate::cluster::{node, resource};
+use crate::decide::barred::{self, Bar, Lists, Standing};
 use crate::decide::eligibility::{self, Promise};
 use crate::decide::switch::{self as decide, Plan, Service, Standby};
 use crate::model::claim::Claim;
@@ -20,7 +21,7 @@ use crate::model::node_name::NodeName;
 use crate::pacemaker::attributes;
 use crate::pacemaker::constraints::Location;
 use crate::pacemaker::failures::{FailedOperation, fail_count};
-use crate::params::RepMode;
+use crate::params::{Params, RepMode};
 use crate::sys::Deadline;
 use crate::timing;
 
@@ -41,12 +42,12 @@ pub(super) fn switch(args: &SwitchArgs) -> Result<(), Failure> {
         None => None,
     };
     scene.require_managed()?;
-    let promise = promise(&scene)?;
+    let params = replicating(&scene)?;
     if scene.locations()?.iter().any(|location| location.ends) {
         tools::clear_expired(scene.handle())?;
         scene.refresh()?;
     }
-    let plan = decide::switch(&facts(&scene, promise, wanted)?).map_err(|refusal| {
+    let plan = decide::switch(&facts(&scene, &params, wanted)?).map_err(|refusal| {
         let exit = if refusal.is_about_the_dead() {
             Exit::NoPrimary
         } else {
@@ -55,7 +56,7 @@ pub(super) fn switch(args: &SwitchArgs) -> Result<(), Failure> {
         Failure::new(exit, format!("nothing was done: {refusal}"))
     })?;
     refuse_if_pinned(&scene, &plan)?;
-    let _ = io::stdout().write_all(in_words(&scene, &plan, promise).as_bytes());
+    let _ = io::stdout().write_all(in_words(&scene, &plan, promise(&params)).as_bytes());
     if !args.yes {
         ask::agree()?;
     }
@@ -65,7 +66,7 @@ pub(super) fn switch(args: &SwitchArgs) -> Result<(), Failure> {
         &mut watch,
         &mut scene,
         &plan,
-        promise,
+        &params,
         args.timeout,
         &mut tracks,
     );
@@ -101,50 +102,65 @@ fn with_stand(watch: &mut Watch, scene: &mut Scene, failure: Failure, limit: Dur
     Failure::new(failure.exit, format!("{}; {stand}", failure.why))
 }
 
-/// What a commit means in this cluster.
-fn promise(scene: &Scene) -> Result<Promise, Failure> {
-    let name = scene.name();
-    // Parameters that the agent refuses are refused here, too.
+/// The parameters of a cluster that has a primary. Those that the agent refuses are refused here, too.
+fn replicating(scene: &Scene) -> Result<Params, Failure> {
     let me = node::own_name()?;
     let (_, params) = resource::call(&scene.resource, &me, &scene.view)?;
     match params.rep_mode {
-        RepMode::Sync => Ok(Promise::Sync),
-        RepMode::Async => Ok(Promise::Async),
+        RepMode::Sync | RepMode::Async => Ok(params),
         RepMode::None | RepMode::Slave => Err(Failure::plain(format!(
-            "nothing was done: resource {name} has rep_mode={}: it has no primary that could move",
+            "nothing was done: resource {} has rep_mode={}: it has no primary that could move",
+            scene.name(),
             params.rep_mode
         ))),
     }
 }
 
+/// What a commit means in this cluster.
+fn promise(params: &Params) -> Promise {
+    match params.rep_mode {
+        RepMode::Sync => Promise::Sync,
+        RepMode::Async | RepMode::None | RepMode::Slave => Promise::Async,
+    }
+}
+
 fn facts(
     scene: &Scene,
-    promise: Promise,
+    params: &Params,
     wanted: Option<NodeName>,
 ) -> Result<decide::Facts, Failure> {
     let claim = claim(scene)?;
-    let locations = scene.locations()?;
     let nodes = scene.replicas().into_iter();
     Ok(decide::Facts {
         primaries: scene.primaries(),
         wanted,
-        promise,
+        promise: promise(params),
         nodes: nodes
-            .map(|node| (node.name.clone(), standby(scene, node, &claim, &locations)))
+            .map(|node| (node.name.clone(), standby(scene, node, &claim, params)))
             .collect(),
     })
 }
 
-fn standby(scene: &Scene, node: &NodeView, claim: &Claim, locations: &[Location]) -> Standby {
+fn standby(scene: &Scene, node: &NodeView, claim: &Claim, params: &Params) -> Standby {
     let name = scene.name();
+    let lists = Lists {
+        nofailover: &params.nofailover_node_list,
+        sync: &params.sync_node_list,
+    };
+    let by_lists = barred::by_lists(
+        lists,
+        Standing {
+            name: node.name.lower(),
+            is_recorded: false,
+            is_claimed: claim.members.contains(node.name.lower()),
+        },
+    );
+    let ban = scene.view.ban(name, &node.name).map(Bar::from);
     let threshold = scene.resource.meta.get("migration-threshold");
     let threshold: Score = threshold
         .and_then(|text| text.parse().ok())
         .filter(|score: &Score| *score > Score::new(0))
         .unwrap_or(Score::INFINITY);
-    let bans = |location: &&Location| {
-        location.node == node.name && location.score == Score::MINUS_INFINITY
-    };
     Standby {
         is_online: node.is_online,
         service: if is_in_mode(node, NodeMode::Standby) {
@@ -162,7 +178,7 @@ fn standby(scene: &Scene, node: &NodeView, claim: &Claim, locations: &[Location]
         is_claimed: claim.members.contains(node.name.lower()),
         may_be_chosen: may_be_chosen(scene, node),
         is_worn_out: fail_count(node, name) >= threshold,
-        kept_away_by: locations.iter().find(bans).map(|l| l.id.clone()),
+        kept_away_by: by_lists.or(ban),
     }
 }
 
@@ -304,7 +320,7 @@ fn move_primary(
     watch: &mut Watch,
     scene: &mut Scene,
     plan: &Plan,
-    promise: Promise,
+    params: &Params,
     limit: Duration,
     tracks: &mut Tracks,
 ) -> Result<(), Failure> {
@@ -314,7 +330,7 @@ fn move_primary(
         tracks.requested = true;
         ask_for(scene, to)?;
         watch
-            .until(scene, limit, |scene| readiness(scene, plan, promise))
+            .until(scene, limit, |scene| readiness(scene, plan, params))
             .map_err(|ended| ended.after(&format!("{from} is still the primary")))?;
         watch.say(&format!("{to} has every acknowledged commit"));
     }
@@ -346,8 +362,8 @@ fn ask_for(scene: &Scene, to: &NodeName) -> Result<(), Failure> {
 }
 
 /// Whether the primary has made the node ready.
-fn readiness(scene: &Scene, plan: &Plan, promise: Promise) -> Look<()> {
-    let facts = match facts(scene, promise, Some(plan.to.clone())) {
+fn readiness(scene: &Scene, plan: &Plan, params: &Params) -> Look<()> {
+    let facts = match facts(scene, params, Some(plan.to.clone())) {
         Ok(facts) => facts,
         Err(failure) => return Look::NotYet(failure.why),
     };

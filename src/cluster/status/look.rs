@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::agent;
+use crate::decide::barred::{self, Lists, Standing};
 use crate::decide::distrust::{self, Place};
 use crate::decide::eligibility::{Promise, is_complete};
 use crate::decide::observed::{
@@ -13,9 +14,10 @@ use crate::decide::observed::{
 use crate::decide::unwatched::lost_monitor;
 use crate::decide::witness::Said;
 use crate::distlock::Service;
+use crate::model::ban::Ban;
 use crate::model::cluster_view::{
     ClusterProperty, ClusterView, NoQuorumPolicy, NodeKind, NodeView, OperationKind,
-    PermanentAttribute, Quorum, RecordedRole, ResourceName, TransientAttribute, parse_bool,
+    PermanentAttribute, Quorum, RecordedRole, ResourceName, Score, TransientAttribute, parse_bool,
 };
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
@@ -100,6 +102,9 @@ pub(in crate::cluster) fn look(wanted: Option<&str>, depth: Depth) -> Result<Obs
     };
     let mut seen = picture.observed();
     seen.unread = unread;
+    if let Some(params) = &params {
+        by_lists(&mut seen, params);
+    }
     if depth == Depth::Everything {
         deepen(&mut seen, params.as_ref());
     }
@@ -220,6 +225,10 @@ impl Picture<'_> {
             .map(|p| p.node_list.as_slice())
             .unwrap_or_default();
         let told = history.iter().filter(|op| op.code == TOLD_DEGRADED);
+        let bans = self
+            .view
+            .bans_of(resource)
+            .filter(|ban| ban.node == node.name);
         let changes = history.iter().filter(|op| {
             op.call_id.is_some() && op.kind != OperationKind::Monitor && op.last_change > 0
         });
@@ -247,9 +256,12 @@ impl Picture<'_> {
                 .locations
                 .iter()
                 .filter(|location| location.node == node.name)
+                .filter(|location| location.score != Score::MINUS_INFINITY)
                 .filter(|location| !is_over(location.until.as_deref()))
                 .map(placement)
+                .chain(bans.map(ban))
                 .collect(),
+            bar: None,
             failures: self
                 .around
                 .failures
@@ -345,6 +357,16 @@ fn placement(location: &Location) -> Placement {
     }
 }
 
+fn ban(ban: &Ban) -> Placement {
+    Placement {
+        id: ban.id.clone(),
+        node: ban.node.clone(),
+        score: Score::MINUS_INFINITY,
+        promoted_only: ban.is_of_promoted,
+        until: ban.until.clone(),
+    }
+}
+
 fn failed_action(failure: &FailedOperation) -> FailedAction {
     FailedAction {
         operation: failure.operation.clone(),
@@ -394,6 +416,24 @@ fn report(node: &NodeView, resource: &ResourceName) -> Option<WalPosition> {
         end: Lsn::from_attribute(end).ok()?,
         lineage: lineage.parse().ok()?,
     })
+}
+
+/// What the parameters have against each node's promotion.
+fn by_lists(seen: &mut Observed, params: &Params) {
+    let lists = Lists {
+        nofailover: &params.nofailover_node_list,
+        sync: &params.sync_node_list,
+    };
+    let claim = seen.claim().unwrap_or_default();
+    let recorded = seen.record.clone().ok().flatten();
+    for (name, node) in &mut seen.nodes {
+        let standing = Standing {
+            name: name.lower(),
+            is_recorded: recorded.as_ref().is_some_and(|record| record.node == *name),
+            is_claimed: claim.members.contains(name.lower()),
+        };
+        node.bar = barred::by_lists(lists, standing).filter(|_| node.is_replica);
+    }
 }
 
 /// Asks whoever else may know.
@@ -676,7 +716,14 @@ mod tests {
             )
         };
         let other = r#"<rsc_location id="x" rsc="vip-slave" node="node3" score="-INFINITY"/>"#;
+        let by_attribute = |value: &str| {
+            format!(
+                r#"<rsc_location id="cli-x" rsc="msPostgresql"><rule id="r" role="Promoted" score="-INFINITY"><expression id="e" attribute="pgsql-status" operation="eq" value="{value}"/></rule></rsc_location>"#
+            )
+        };
         for (element, expected) in [
+            (by_attribute("HS:sync"), true),
+            (by_attribute("nowhere"), false),
             (plain.to_owned(), true),
             (limited("2999-01-01 00:00:00Z"), true),
             (limited("2020-01-01 00:00:00Z"), false),

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::decide::barred::Bar;
 use crate::decide::condition::{Condition, Health};
 use crate::decide::eligibility::Promise;
 use crate::decide::observed::{LockSeen, NodeSeen, Observed};
@@ -65,6 +66,8 @@ pub(super) struct Node {
     pub(super) position: Option<String>,
     pub(super) lag_bytes: Option<u64>,
     pub(super) lag_seconds: Option<f64>,
+    /// What keeps it from being promoted, whatever it has.
+    pub(super) barred_by: Option<String>,
     pub(super) may_be_promoted: bool,
     pub(super) promotion_score: Option<String>,
     pub(super) fail_count: String,
@@ -293,6 +296,7 @@ fn of_node(why: &Explanation, name: &NodeName, node: &NodeSeen) -> Node {
         position: node.wal.position.map(|lsn| lsn.to_string()),
         lag_bytes: node.wal.lag,
         lag_seconds: node.wal.delay.map(|delay| delay.as_secs_f64()),
+        barred_by: bar(node),
         may_be_promoted: why.candidates().any(|candidate| candidate == name),
         promotion_score: node.score.map(|score| score.to_string()),
         fail_count: node.fail_count.to_string(),
@@ -309,6 +313,16 @@ fn of_node(why: &Explanation, name: &NodeName, node: &NodeSeen) -> Node {
             .collect(),
         repair: node.repair.clone(),
     }
+}
+
+/// What keeps it from being promoted, whatever it has.
+fn bar(node: &NodeSeen) -> Option<String> {
+    let ban = node.placements.iter().find(|p| p.is_ban());
+    let ban = ban.map(|ban| Bar::Constraint {
+        id: ban.id.clone(),
+        until: ban.until.clone(),
+    });
+    Some(node.bar.clone().or(ban)?.to_string())
 }
 
 fn contract(seen: &Observed) -> Option<Contract> {

@@ -159,6 +159,7 @@ fn table(report: &Report, screen: Screen) -> Vec<String> {
     let may = |node: &Node| match (node.role, node.may_be_promoted) {
         ("primary", _) => "-".to_owned(),
         (_, true) => screen.paint("yes", &good()),
+        (_, false) if node.barred_by.is_some() => screen.paint("barred", &odd()),
         (_, false) => screen.paint("no", &odd()),
     };
     let mut columns = vec![

@@ -98,6 +98,8 @@ impl Reader<'_> {
     fn outsiders(&mut self, nodes: &[NodeName]) {
         for key in [
             "pgsql_node_list",
+            "pgsql_sync_node_list",
+            "pgsql_nofailover_node_list",
             "pgsql_distlock_lockservice_deadcheck_nodelist",
         ] {
             let list = self.text(key).unwrap_or_default().to_owned();
@@ -203,6 +205,8 @@ fn key_of(problem: &ParamError) -> String {
         ParamError::ExternalStandbysUnused { .. } | ParamError::QuorumWithExternal => {
             "external_standby_node_list"
         }
+        ParamError::SyncNodesUnused { .. } | ParamError::SyncNodeOutside { .. } => "sync_node_list",
+        ParamError::NoFailoverUnused { .. } | ParamError::NobodyToPromote => "nofailover_node_list",
         ParamError::QuorumUnused { .. } => "sync_method",
         ParamError::PasswordWithoutUser => "monitor_password",
         ParamError::LockServiceUnnamed | ParamError::LockConninfo(_) => "distlock_conninfo",

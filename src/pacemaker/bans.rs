@@ -1,0 +1,344 @@
+//! Which nodes a location constraint keeps a resource, or its promoted role, away from.
+//!
+//! Read as Pacemaker reads it: a constraint about the primitive, its clone or its group, a set of resources, with a node or with
+//! rules about the node's name and attributes, with an end or without. What can't be told from the CIB alone (`rsc-pattern`,
+//! a `date_spec`, the type `version`, a value out of a parameter) is no ban: this is a preference, and Pacemaker has the last word.
+//!
+//! Source: Pacemaker 2.1, `lib/pengine/rules.c` (`accept_attr_expr`, `compare_attr_expr_vals`).
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use roxmltree::Node;
+
+use crate::model::ban::Ban;
+use crate::model::cluster_view::{NodeKind, NodeView, Score};
+use crate::model::node_name::NodeName;
+use crate::pacemaker::cib::{child, children};
+
+/// Every ban that is in force at `now`, as far as it is of one of `nodes`.
+pub(crate) fn read(
+    configuration: Node<'_, '_>,
+    nodes: &BTreeMap<NodeName, NodeView>,
+    now: Timestamp,
+) -> Vec<Ban> {
+    let resources = child(configuration, "resources");
+    let mut bans = Vec::new();
+    for constraint in children(child(configuration, "constraints"), "rsc_location") {
+        let id = constraint.attribute("id").unwrap_or("without an id");
+        for scope in scopes(constraint, resources) {
+            for node in nodes.values().filter(|n| n.kind == NodeKind::Member) {
+                let Some(found) = on_node(constraint, &scope, node, now) else {
+                    continue;
+                };
+                bans.push(Ban {
+                    id: id.to_owned(),
+                    resources: scope.primitives.clone(),
+                    node: node.name.clone(),
+                    is_of_promoted: found.role == Role::Promoted,
+                    until: found.until,
+                });
+            }
+        }
+    }
+    bans
+}
+
+/// What a constraint is about.
+struct Scope {
+    primitives: Vec<String>,
+    role: Option<Role>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Any,
+    Promoted,
+    /// No matter of a promotion.
+    Other,
+}
+
+fn role(element: Node<'_, '_>) -> Option<Role> {
+    let role = element.attribute("role")?;
+    let is = |word: &str| role.eq_ignore_ascii_case(word);
+    Some(if is("promoted") || is("master") {
+        Role::Promoted
+    } else if is("started") {
+        Role::Any
+    } else {
+        Role::Other
+    })
+}
+
+fn scopes(constraint: Node<'_, '_>, resources: Option<Node<'_, '_>>) -> Vec<Scope> {
+    let own = role(constraint);
+    let mut scopes: Vec<Scope> = constraint
+        .attribute("rsc")
+        .map(|rsc| Scope {
+            primitives: primitives(resources, rsc),
+            role: own,
+        })
+        .into_iter()
+        .collect();
+    for set in children(Some(constraint), "resource_set") {
+        let named = children(Some(set), "resource_ref").filter_map(|r| r.attribute("id"));
+        scopes.push(Scope {
+            primitives: named.flat_map(|rsc| primitives(resources, rsc)).collect(),
+            role: role(set).or(own),
+        });
+    }
+    scopes
+}
+
+/// The primitives that a resource's id stands for: its own, or those of the clone or group.
+fn primitives(resources: Option<Node<'_, '_>>, id: &str) -> Vec<String> {
+    let all = resources.into_iter().flat_map(|all| all.descendants());
+    let Some(element) = all
+        .filter(|e| !e.has_tag_name("nvpair"))
+        .find(|e| e.attribute("id") == Some(id))
+    else {
+        return Vec::new();
+    };
+    let inside = element.descendants();
+    inside
+        .filter(|e| e.has_tag_name("primitive"))
+        .filter_map(|e| e.attribute("id").map(str::to_owned))
+        .collect()
+}
+
+/// A ban on one node.
+struct Found {
+    role: Role,
+    until: Option<String>,
+}
+
+fn on_node(
+    constraint: Node<'_, '_>,
+    scope: &Scope,
+    node: &NodeView,
+    now: Timestamp,
+) -> Option<Found> {
+    let is_never = |element: Node<'_, '_>| {
+        let score = element.attribute("score").and_then(|s| s.parse().ok());
+        score == Some(Score::MINUS_INFINITY)
+    };
+    let found = |role: Option<Role>, until: Option<String>| {
+        let role = role.unwrap_or(Role::Any);
+        (role != Role::Other).then_some(Found { role, until })
+    };
+    if let Some(name) = constraint.attribute("node") {
+        let is_it = name.eq_ignore_ascii_case(node.name.as_str());
+        return (is_it && is_never(constraint))
+            .then(|| found(scope.role, None))
+            .flatten();
+    }
+    children(Some(constraint), "rule")
+        .filter(|rule| is_never(*rule) && holds(*rule, node, now) == Some(true))
+        .find_map(|rule| found(scope.role.or_else(|| role(rule)), end(rule)))
+}
+
+fn end(rule: Node<'_, '_>) -> Option<String> {
+    let mut dates = children(Some(rule), "date_expression");
+    let end = dates.find_map(|date| date.attribute("end"));
+    end.map(str::to_owned)
+}
+
+/// Whether a rule is true of a node; `None`: that can't be told.
+fn holds(rule: Node<'_, '_>, node: &NodeView, now: Timestamp) -> Option<bool> {
+    let parts: Vec<Option<bool>> = rule
+        .children()
+        .filter(Node::is_element)
+        .map(|part| match part.tag_name().name() {
+            "rule" => holds(part, node, now),
+            "expression" => expression(part, node),
+            "date_expression" => date(part, now),
+            _ => None,
+        })
+        .collect();
+    let decides = rule
+        .attribute("boolean-op")
+        .is_some_and(|op| op.eq_ignore_ascii_case("or"));
+    if parts.contains(&Some(decides)) {
+        return Some(decides);
+    }
+    (!parts.contains(&None) && !parts.is_empty()).then_some(!decides)
+}
+
+fn expression(part: Node<'_, '_>, node: &NodeView) -> Option<bool> {
+    if !matches!(part.attribute("value-source"), None | Some("literal")) {
+        return None;
+    }
+    let attribute = part.attribute("attribute")?;
+    let here = match attribute {
+        "#uname" => Some(node.name.as_str()),
+        "#id" => Some(node.id.as_str()),
+        "#kind" => Some("cluster"),
+        name => node
+            .transient
+            .get(name)
+            .or_else(|| node.permanent.get(name)),
+    };
+    let operation = part.attribute("operation")?.to_ascii_lowercase();
+    let wanted = part.attribute("value");
+    match operation.as_str() {
+        "defined" => return Some(here.is_some()),
+        "not_defined" => return Some(here.is_none()),
+        "eq" | "ne" | "lt" | "lte" | "gt" | "gte" => {}
+        _ => return None,
+    }
+    let (Some(here), Some(wanted)) = (here, wanted) else {
+        // Only "not the same" is true of what is not there.
+        let is_same = here.is_none() && wanted.is_none();
+        return Some(match operation.as_str() {
+            "eq" => is_same,
+            "ne" => !is_same,
+            _ => false,
+        });
+    };
+    let order = compare(here, wanted, part.attribute("type"), &operation)?;
+    Some(match operation.as_str() {
+        "eq" => order.is_eq(),
+        "ne" => order.is_ne(),
+        "lt" => order.is_lt(),
+        "lte" => order.is_le(),
+        "gt" => order.is_gt(),
+        _ => order.is_ge(),
+    })
+}
+
+/// By numbers where the type says so, or where only numbers are larger or smaller.
+fn compare(here: &str, wanted: &str, kind: Option<&str>, operation: &str) -> Option<Ordering> {
+    let is_by_size = !matches!(operation, "eq" | "ne");
+    match kind {
+        Some("integer" | "number") => {}
+        None if is_by_size => {}
+        None | Some("string") => {
+            return Some(here.to_lowercase().cmp(&wanted.to_lowercase()));
+        }
+        Some(_) => return None,
+    }
+    let (here, wanted): (f64, f64) = (here.trim().parse().ok()?, wanted.trim().parse().ok()?);
+    here.partial_cmp(&wanted)
+}
+
+fn date(part: Node<'_, '_>, now: Timestamp) -> Option<bool> {
+    let at = |name: &str| part.attribute(name)?.parse::<Timestamp>().ok();
+    match part.attribute("operation").unwrap_or("in_range") {
+        "lt" => Some(now < at("end")?),
+        "gt" => Some(now > at("start")?),
+        "in_range" => {
+            let bounds = [part.attribute("start"), part.attribute("end")];
+            let has_begun = bounds[0].map_or(Some(true), |_| Some(now >= at("start")?))?;
+            let is_on = bounds[1].map_or(Some(true), |_| Some(now <= at("end")?))?;
+            // Its end may be a duration.
+            (bounds[1].is_some() || !has_begun).then_some(has_begun && is_on)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roxmltree::Document;
+
+    use super::*;
+    use crate::model::cluster_view::NvPair;
+
+    fn nodes() -> BTreeMap<NodeName, NodeView> {
+        let node = |name: &str, pings: Option<&str>| {
+            let name = NodeName::new(name).unwrap();
+            let mut node = NodeView::new(name.clone(), "1", NodeKind::Member);
+            if let Some(pings) = pings {
+                let pair = |value: &str| NvPair {
+                    id: "x".to_owned(),
+                    set_id: "x".to_owned(),
+                    value: value.to_owned(),
+                };
+                node.transient.add("pingd", pair(pings));
+                node.permanent.add("site", pair("East"));
+            }
+            (name, node)
+        };
+        [
+            node("node1", Some("0")),
+            node("node2", Some("10")),
+            node("node3", None),
+        ]
+        .into()
+    }
+
+    /// The nodes that `pgsql` is banned from; with `+` for its promoted role alone, and with the end.
+    fn banned(constraint: &str) -> String {
+        let text = format!(
+            r#"<configuration><resources><clone id="pgsql-clone"><primitive id="pgsql"/></clone>
+               <group id="g"><primitive id="other"/></group></resources>
+               <constraints>{constraint}</constraints></configuration>"#
+        );
+        let document = Document::parse(&text).unwrap();
+        let now = "2026-11-21T19:00:00Z".parse().unwrap();
+        let bans = read(document.root_element(), &nodes(), now);
+        let words: Vec<String> = bans
+            .iter()
+            .filter(|ban| ban.resources.iter().any(|r| r == "pgsql"))
+            .map(|ban| {
+                let mark = if ban.is_of_promoted { "+" } else { "" };
+                let until = ban.until.as_deref().unwrap_or_default();
+                format!("{}{mark}{until}", ban.node)
+            })
+            .collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn a_ban_is_read_in_every_form_that_the_tools_write() {
+        let role = r#"rsc="pgsql-clone" role="Promoted""#;
+        for (constraint, expected) in [
+            (r#"<rsc_location id="l" rsc="pgsql" node="node2" score="-INFINITY"/>"#.to_owned(), "node2"),
+            (format!(r#"<rsc_location id="l" {role} node="NODE2" score="-INFINITY"/>"#), "node2+"),
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="-1000000"/>"#), "node2+"),
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="-1000"/>"#), ""),
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="INFINITY"/>"#), ""),
+            (r#"<rsc_location id="l" rsc="pgsql-clone" role="Master" node="node2" score="-INFINITY"/>"#.to_owned(), "node2+"),
+            (r#"<rsc_location id="l" rsc="pgsql-clone" role="Unpromoted" node="node2" score="-INFINITY"/>"#.to_owned(), ""),
+            (r#"<rsc_location id="l" rsc="g" node="node2" score="-INFINITY"/>"#.to_owned(), ""),
+            (r#"<rsc_location id="l" rsc="nosuch" node="node2" score="-INFINITY"/>"#.to_owned(), ""),
+            // A set of resources.
+            (r#"<rsc_location id="l" node="node3" score="-INFINITY"><resource_set id="s" role="Promoted">
+                <resource_ref id="g"/><resource_ref id="pgsql-clone"/></resource_set></rsc_location>"#.to_owned(), "node3+"),
+            // pcs: constraint location pgsql-clone rule role=Promoted score=-INFINITY pingd lt 1 or not_defined pingd
+            (r#"<rsc_location id="l" rsc="pgsql-clone"><rule id="r" role="Promoted" score="-INFINITY" boolean-op="or">
+                <expression id="a" attribute="pingd" operation="lt" value="1"/>
+                <expression id="b" attribute="pingd" operation="not_defined"/></rule></rsc_location>"#.to_owned(), "node1+ node3+"),
+            (rule(r#"<expression attribute="site" operation="eq" value="east"/>"#), "node1+ node2+"),
+            (rule(r#"<expression attribute="site" operation="ne" value="east"/>"#), "node3+"),
+            (rule(r#"<expression attribute="pingd" operation="lte" value="9" type="integer"/>"#), "node1+"),
+            (rule(r##"<expression attribute="#uname" operation="eq" value="node2"/><rule boolean-op="or" score="0">
+                <expression attribute="pingd" operation="gte" value="10"/><expression attribute="pingd" operation="eq" value="0"/></rule>"##), "node2+"),
+            // What can't be told is no ban, but where the rest decides.
+            (rule(r#"<expression attribute="pingd" operation="eq" value="1.2" type="version"/>"#), ""),
+            (rule(r#"<date_expression operation="date_spec"><date_spec hours="9-16"/></date_expression>"#), ""),
+            (rule(""), ""),
+            // crm_resource --ban --lifetime
+            (ended("lt", "2026-11-21 19:30:00Z"), "node2+2026-11-21 19:30:00Z"),
+            (ended("lt", "2026-11-21 18:30:00Z"), ""),
+            (ended("in_range", "2026-11-21 19:30:00Z"), "node2+2026-11-21 19:30:00Z"),
+            (ended("lt", "tomorrow"), ""),
+        ] {
+            assert_eq!(banned(&constraint), expected, "{constraint}");
+        }
+    }
+
+    fn rule(inside: &str) -> String {
+        format!(
+            r#"<rsc_location id="l" rsc="pgsql-clone" role="Promoted"><rule id="r" score="-INFINITY">{inside}</rule></rsc_location>"#
+        )
+    }
+
+    fn ended(operation: &str, end: &str) -> String {
+        rule(&format!(
+            r##"<expression attribute="#uname" operation="eq" value="node2"/>
+                <date_expression operation="{operation}" end="{end}"/>"##
+        ))
+    }
+}

@@ -662,6 +662,12 @@ pub(crate) mod tests {
                 &["shut"],
             ),
             (
+                "another server streams under a node's name",
+                |seen| node(seen, "node1").degraded = Some(("impostor".to_owned(), None)),
+                Degraded,
+                &["impostor"],
+            ),
+            (
                 "nobody is let in, and its agent says so",
                 |seen| {
                     seen.in_force = None;

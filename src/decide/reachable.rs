@@ -1,6 +1,6 @@
 //! Whether the others could follow a node, and clients reach it, if it were the primary: by two settings that show only then.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// PostgreSQL's own `listen_addresses`, where nobody sets it.
 pub const DEFAULT_ADDRESSES: &str = "localhost";

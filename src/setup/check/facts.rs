@@ -34,6 +34,9 @@ pub(super) struct Facts {
     pub(super) corosync: Option<String>,
     /// Of the running corosync; `None`: it does not run.
     pub(super) quorum: Option<Quorum>,
+    /// Token and consensus that corosync runs with, in milliseconds; `None`: it does not run.
+    #[serde(default)]
+    pub(super) totem: Option<(u64, u64)>,
     /// SHA-256 of the program in its place.
     pub(super) installed: Option<String>,
     /// Milliseconds since 1970.

@@ -303,6 +303,7 @@ fn in_words(findings: &[Finding], nodes: usize) -> String {
             Severity::Error => ("error", "31"),
             Severity::Warning => ("warning", "33"),
             Severity::Todo => ("to do", "36"),
+            Severity::Note => ("note", "36"),
         };
         let word = format!("{word:<8}");
         let word = if is_coloured {

@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use crate::distlock::{LockError, Service};
 use crate::model::repair::OnDivergence;
 use crate::ocf::Vars;
-use crate::pacemaker::quorum;
+use crate::pacemaker::{corosync, quorum};
 use crate::params::{Params, Resolved};
 use crate::postgres::control;
 use crate::postgres::programs::Programs;
@@ -93,6 +93,7 @@ pub(super) fn gather(request: &Request) -> Facts {
             votes: seen.expected_votes,
             waits_for_all: seen.waits_for_all,
         }),
+        totem: totem(),
         clock: clock(),
         passfile: passfiles(&request.passwords),
         interfaces: interfaces(),
@@ -108,6 +109,16 @@ pub(super) fn gather(request: &Request) -> Facts {
         }
     }
     facts
+}
+
+fn totem() -> Option<(u64, u64)> {
+    let output = Command::new("corosync-cmapctl")
+        .args(["-g", corosync::TOKEN, corosync::CONSENSUS])
+        .run(deadline())
+        .ok()?;
+    let (token, consensus) = corosync::timing(&output.stdout_text()).ok()?;
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).ok();
+    Some((milliseconds(token)?, milliseconds(consensus)?))
 }
 
 /// A password file for this process and its children.

@@ -272,7 +272,14 @@ async fn ask_all(
 }
 
 async fn ask_forever(shared: &Shared, node: &str, outlook: &Outlook, user: &str) {
+    let mut machine = outlook.pid();
     loop {
+        // Off and on again between two looks.
+        let now = outlook.pid();
+        if now.is_some() && now != machine {
+            shared.note(node, Sight::Off);
+            machine = now;
+        }
         if let Some((client, question)) = connect(outlook, user).await {
             while let Some(sight) = ask(&client, &question).await {
                 shared.note(node, sight);

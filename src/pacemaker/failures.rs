@@ -34,6 +34,9 @@ pub struct FailedOperation {
     pub timed_out: bool,
     /// Not a failure after all: a probe that found the resource running, or stopped.
     pub is_finding: bool,
+    /// Pacemaker counts it, and its note is gone: a history has one note a resource, and any later result that Pacemaker lists, a
+    /// monitor's "degraded" as well, takes its place.
+    pub is_count_alone: bool,
     /// When it happened, seconds since 1970 by that node's clock.
     pub at: Option<u64>,
 }
@@ -56,6 +59,9 @@ impl fmt::Display for FailedOperation {
                 .reason
                 .iter()
                 .try_for_each(|reason| write!(f, ": {reason}"));
+        }
+        if self.is_count_alone {
+            return f.write_str("failed (Pacemaker counts it; the reason is in that node's log, a later result stands in its place)");
         }
         match (&self.reason, self.timed_out) {
             (Some(reason), _) => write!(f, "failed: {reason}"),
@@ -111,11 +117,74 @@ fn of_node(state: Node<'_, '_>, resources: &[&ResourceName]) -> Vec<FailedOperat
                 is_finding: says("operation") == "monitor"
                     && says("interval") == "0"
                     && matches!(says("rc-code").as_str(), "0" | "7" | "8" | "190" | "191"),
+                is_count_alone: false,
                 at: says("last-rc-change").parse().ok(),
             });
         }
     }
+    let counted = counted(state, &node, resources);
+    let is_told = |failure: &FailedOperation| {
+        found.iter().any(|told| {
+            told.resource == failure.resource
+                && told.operation == failure.operation
+                && !told.is_degraded()
+                && !told.is_finding
+        })
+    };
+    let alone: Vec<FailedOperation> = counted.filter(|failure| !is_told(failure)).collect();
+    found.extend(alone);
     found
+}
+
+/// What Pacemaker counts on a node, one for each operation.
+fn counted<'a>(
+    state: Node<'a, '_>,
+    node: &'a NodeName,
+    resources: &'a [&ResourceName],
+) -> impl Iterator<Item = FailedOperation> + 'a {
+    let sets = children(child(state, "transient_attributes"), "instance_attributes");
+    let pairs = sets.flat_map(|set| children(Some(set), "nvpair"));
+    pairs.filter_map(move |pair| {
+        let (of, key) = pair
+            .attribute("name")?
+            .strip_prefix("fail-count-")?
+            .rsplit_once('#')?;
+        let resource = resources.iter().find(|r| r.as_str() == of)?;
+        let (operation, _) = key.rsplit_once('_')?;
+        let count: Score = pair.attribute("value")?.parse().ok()?;
+        (count > Score::new(0)).then(|| FailedOperation {
+            node: node.clone(),
+            resource: (*resource).clone(),
+            operation: operation.to_owned(),
+            call: String::new(),
+            reason: None,
+            code: String::new(),
+            timed_out: false,
+            is_finding: false,
+            is_count_alone: true,
+            at: None,
+        })
+    })
+}
+
+/// What failed on `node` between two looks. A count whose note went in between is no news.
+#[must_use]
+pub fn new_failure<'a>(
+    before: &[FailedOperation],
+    now: &'a [FailedOperation],
+    node: &NodeName,
+) -> Option<&'a FailedOperation> {
+    let is_known = |failure: &FailedOperation| {
+        before.iter().any(|old| {
+            old == failure
+                || failure.is_count_alone
+                    && old.node == failure.node
+                    && old.resource == failure.resource
+                    && old.operation == failure.operation
+        })
+    };
+    now.iter()
+        .find(|failure| failure.node == *node && !is_known(failure))
 }
 
 /// How many failures Pacemaker has counted for a resource on a node.
@@ -224,6 +293,40 @@ mod tests {
                 "node2: monitor of vip failed with exit code 7",
                 "node2: monitor of pgsql2 was degraded: alone",
             ]
+        );
+    }
+
+    /// A promotion failed for want of space; the monitor after it was degraded for the same reason, and its note took the place.
+    #[test]
+    fn a_failure_whose_note_is_gone_is_told_by_its_count() {
+        let cib = |note: &str| {
+            format!(
+                r##"<cib><status><node_state uname="node1"><lrm><lrm_resources><lrm_resource id="pgsql:1">{note}</lrm_resource>
+                </lrm_resources></lrm><transient_attributes><instance_attributes>
+                <nvpair name="fail-count-pgsql#promote_0" value="1"/><nvpair name="fail-count-pgsql#monitor_3000" value="0"/>
+                <nvpair name="fail-count-other#start_0" value="INFINITY"/>
+                <nvpair name="last-failure-pgsql#promote_0" value="1764560000"/>
+                </instance_attributes></transient_attributes></node_state></status></cib>"##
+            )
+        };
+        let note = |operation: &str, code: u32| {
+            format!(
+                r#"<lrm_rsc_op id="pgsql_last_failure_0" operation="{operation}" rc-code="{code}" op-status="0" call-id="7" exit-reason="x"/>"#
+            )
+        };
+        let name = ResourceName::new("pgsql").unwrap();
+        let told = |note: &str| -> Vec<String> {
+            let found = failed_operations(&cib(note), &[&name]).unwrap();
+            found.iter().map(ToString::to_string).collect()
+        };
+        let counted = "node1: promote of pgsql failed (Pacemaker counts it; the reason is in that node's log, a later result stands in \
+                       its place)";
+        assert_eq!(told(""), [counted]);
+        let degraded = "node1: monitor of pgsql was degraded: x";
+        assert_eq!(told(&note("monitor", 191)), [degraded, counted]);
+        assert_eq!(
+            told(&note("promote", 1)),
+            ["node1: promote of pgsql failed: x"]
         );
     }
 

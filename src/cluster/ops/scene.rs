@@ -141,8 +141,15 @@ impl Scene {
         constraints::locations(&self.text, &self.names()).map_err(node::unreachable)
     }
 
-    /// What Pacemaker holds against the resource and its addresses.
+    /// What Pacemaker holds against the resource and its addresses, and still has the note of: one more is a new failure.
     pub(super) fn failures(&self) -> Result<Vec<FailedOperation>, Failure> {
+        let mut all = self.forgivable()?;
+        all.retain(|operation| !operation.is_count_alone);
+        Ok(all)
+    }
+
+    /// What Pacemaker holds against the resource and its addresses.
+    pub(super) fn forgivable(&self) -> Result<Vec<FailedOperation>, Failure> {
         let mut all = self.listed()?;
         all.retain(|operation| !operation.is_degraded());
         Ok(all)

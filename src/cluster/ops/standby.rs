@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use crate::cluster::{Failure, ask};
 use crate::model::cluster_view::Score;
 use crate::model::node_name::NodeName;
+use crate::pacemaker::failures::new_failure;
 
 use super::args::{NodeWaitArgs, StandbyArgs};
 use super::scene::{Scene, is_in_mode, node_named};
@@ -158,7 +159,7 @@ pub(super) fn put_back(args: &NodeWaitArgs) -> Result<(), Failure> {
         let _ = writeln!(io::stdout(), "{name} is marked as in service, but {why}");
         return Ok(());
     }
-    let before = scene.failures()?;
+    let before = scene.forgivable()?;
     let mut watch = Watch::begin()?;
     watch.doing(&format!("putting {name} back into service"));
     let follows = watch
@@ -169,9 +170,8 @@ pub(super) fn put_back(args: &NodeWaitArgs) -> Result<(), Failure> {
             let Some(node) = scene.view.node(&name) else {
                 return Look::NotYet(format!("{name} is not in the cluster"));
             };
-            let failures = scene.failures().unwrap_or_default();
-            let is_new = |f: &&_| !before.contains(*f);
-            if let Some(failure) = failures.iter().filter(is_new).find(|f| f.node == name) {
+            let failures = scene.forgivable().unwrap_or_default();
+            if let Some(failure) = new_failure(&before, &failures, &name) {
                 return Look::Never(Failure::plain(failure));
             }
             match scene.missing_standby(node) {

@@ -19,7 +19,7 @@ use super::wait::{Ended, Look, Watch};
 pub(super) fn start(args: &StartArgs) -> Result<(), Failure> {
     let mut scene = Scene::look(args.which.resource.as_deref())?;
     scene.require_managed()?;
-    for failure in scene.failures()? {
+    for failure in scene.forgivable()? {
         let _ = writeln!(io::stdout(), "forgiven: {failure}");
     }
     let mut watch = Watch::begin()?;

@@ -20,7 +20,7 @@ use crate::model::cluster_view::{
 use crate::model::node_name::NodeName;
 use crate::pacemaker::attributes;
 use crate::pacemaker::constraints::Location;
-use crate::pacemaker::failures::{FailedOperation, fail_count};
+use crate::pacemaker::failures::{FailedOperation, fail_count, new_failure};
 use crate::params::{Params, RepMode};
 use crate::sys::Deadline;
 use crate::timing;
@@ -334,7 +334,7 @@ fn move_primary(
             .map_err(|ended| ended.after(&format!("{from} is still the primary")))?;
         watch.say(&format!("{to} has every acknowledged commit"));
     }
-    let before = scene.failures()?;
+    let before = scene.forgivable()?;
     watch.doing(&format!("moving the primary to {to}"));
     tracks.preferred = true;
     tools::prefer(scene.handle(), to, limit + timing::CONSTRAINT_MARGIN)?;
@@ -384,10 +384,8 @@ fn readiness(scene: &Scene, plan: &Plan, params: &Params) -> Look<()> {
 
 /// Whether the node is the primary, with what goes with it.
 fn promotion(scene: &Scene, to: &NodeName, before: &[FailedOperation]) -> Look<()> {
-    let failures = scene.failures().unwrap_or_default();
-    let is_new = |failure: &&FailedOperation| !before.contains(failure);
-    let mut of_target = failures.iter().filter(is_new).filter(|f| f.node == *to);
-    if let Some(failure) = of_target.next() {
+    let failures = scene.forgivable().unwrap_or_default();
+    if let Some(failure) = new_failure(before, &failures, to) {
         return Look::Never(Failure::plain(failure));
     }
     match scene.settled_primary() {

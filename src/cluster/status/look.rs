@@ -268,6 +268,8 @@ impl Picture<'_> {
                 .iter()
                 .filter(|failure| failure.node == node.name)
                 .filter(|failure| !failure.is_degraded() && !failure.is_finding)
+                // The column of fail counts has it.
+                .filter(|failure| !failure.is_count_alone)
                 .map(failed_action)
                 .collect(),
             repair: transient(TransientAttribute::Repair).map(str::to_owned),

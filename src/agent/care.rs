@@ -22,7 +22,7 @@ use super::ready::Server;
 use super::record::Board;
 use super::slots::Unmade;
 use super::state::State;
-use super::{Step, failed, lease_length, monitor, slots, worth};
+use super::{Step, external_slots, failed, lease_length, monitor, slots, worth};
 
 /// What failed in this call.
 #[derive(Debug, Default)]
@@ -98,6 +98,8 @@ pub(super) fn look_after(
         troubles.is_certain = true;
     }
     troubles.note("replication slots", made.map_err(Unmade::outcome));
+    let kept = external_slots::look_after(board, server);
+    troubles.note("slots of standbys outside", kept);
     let settled = contract::settle(ctx, board, server, lease, timing::FIRST_STANDBY);
     let settled = troubles.note("the contract with the standbys", settled);
     if !matches!(settled, Some(Settled::StepDown(_))) {

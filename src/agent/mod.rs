@@ -9,6 +9,7 @@ mod contract;
 mod deep;
 mod demote;
 mod election;
+mod external_slots;
 mod follow;
 mod in_force;
 mod lease;

@@ -30,8 +30,8 @@ use super::spread::{self, Wanted};
 use super::standby::{self, Follow};
 use super::state::State;
 use super::{
-    Step, attempt, election, failed, in_force, obituary, places, promotion_record, reach, recovery,
-    repair, slots, statement, stop, unseen, watched,
+    Step, attempt, election, external_slots, failed, in_force, obituary, places, promotion_record,
+    reach, recovery, repair, slots, statement, stop, unseen, watched,
 };
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
@@ -316,6 +316,7 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
             let peers = ctx.peers(&board.view);
             let running = &server.running;
             tolerate(slots::on_standby(ctx, running, &mut server.session, &peers));
+            tolerate(external_slots::follow(&board, &mut server));
         }
         let recorded = ctx.data_status(&board.view, &ctx.me);
         let disconnected = recorded == Ok(Some(DataStatus::Disconnected));

@@ -470,7 +470,10 @@ fn first_lost_starts_without_its_disk(stage: &Stage) -> Result<()> {
     lab.eventually("its start has failed", LIMIT, |_| {
         let known = standby.run(&["crm_mon", "-1"]);
         let known = known.map_err(|error| error.to_string())?.text();
-        if known.contains("pgsql_start_0") {
+        if ["pgsql start on", "pgsql_start_0"]
+            .iter()
+            .any(|w| known.contains(w))
+        {
             Ok(())
         } else {
             Err(known)

@@ -38,8 +38,9 @@ pub(super) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
                 reason = failure.text()
             );
         }
-        stop::stop_server(ctx)?;
     }
+    // Also what serves without its pid file, or was left behind by a postmaster that was killed.
+    stop::stop_server(ctx)?;
     point!(DemoteStopped);
     // Certain here: no server runs, so nothing is acknowledged any more.
     stop::release_lock(ctx);

@@ -13,12 +13,13 @@ use crate::postgres::config::{ConfigError, Contents};
 use crate::postgres::owner::as_owner;
 use crate::postgres::process::Running;
 use crate::postgres::{config, server, views};
-use crate::sys::poll_until;
+use crate::sys::{boot_clock, poll_until};
 use crate::timing;
 
 use super::context::Context;
 use super::ready::Server;
 use super::standby::{self, RECOVERY_CONF, REP_MODE_CONF, files};
+use super::state::State;
 use super::{Step, failed};
 
 const CONNINFO: &str = "primary_conninfo";
@@ -88,6 +89,51 @@ pub(super) fn is_readable(ctx: &Context<'_>, server: &Server) -> Step<()> {
         return Ok(());
     }
     refused(ctx, &server.running).map_or(Ok(()), |why| Err(failed(why)))
+}
+
+/// Holds a server whose rules for connections have changed since it was started to what it would make of them. It refuses all of them for one line,
+/// says so in its log alone, and does not start by them: the next failover would find no server that does.
+pub(super) fn lets_in_by_its_rules(ctx: &Context<'_>, server: &Server) -> Step<()> {
+    if !ctx.params.rep_mode.is_replicated() {
+        return Ok(());
+    }
+    // Beside the configuration, as packages have it, or in the data directory.
+    let dirs = [ctx.params.config.parent(), Some(ctx.pgdata())];
+    let files = dirs
+        .iter()
+        .flatten()
+        .flat_map(|dir| ["pg_hba.conf", "pg_ident.conf"].map(|name| dir.join(name)));
+    let last = files.filter_map(|path| changed(fs::metadata(path))).max();
+    let started = changed(fs::metadata(ctx.pgdata().join("postmaster.pid")));
+    let (Some(last), Some(started)) = (last, started) else {
+        return Ok(());
+    };
+    let boot = boot_clock().map_err(failed)?;
+    let old = State::load(ctx, boot.boot_id())?;
+    if last < started || old.rules_judged == Some(last) {
+        return Ok(());
+    }
+    let asked = ctx
+        .connect_as_owner(&server.running)
+        .and_then(|mut owner| views::refused_rule(&mut owner));
+    match asked {
+        Ok(None) => {
+            let mut state = old.clone();
+            state.rules_judged = Some(last);
+            state.save(ctx, &old)
+        }
+        Ok(Some(line)) => Err(failed(format!(
+            "correct {line}; PostgreSQL goes on by the rules that it has read before, and does not start by these"
+        ))),
+        Err(error) => {
+            say!(
+                WARN,
+                "whether the server understands its rules for connections is not known",
+                reason = error
+            );
+            Ok(())
+        }
+    }
 }
 
 /// Why the server takes nothing of its files when it reads them again. `None`: it does, or nobody can tell.

@@ -15,7 +15,7 @@ use crate::pacemaker::change_set::ChangeSet;
 use crate::params::RepMode;
 use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::session::SqlError;
-use crate::postgres::{views, wal};
+use crate::postgres::{process, views, wal};
 use crate::sys::boot_clock;
 
 use super::care::{self, Troubles};
@@ -81,6 +81,7 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
         standby::mend(ctx, &server)
             .and_then(|()| in_force::load_what_is_written(ctx, &mut server))
             .and_then(|()| in_force::is_readable(ctx, &server))
+            .and_then(|()| in_force::lets_in_by_its_rules(ctx, &server))
             .and_then(|()| in_force::is_in_force(ctx, &server))
     };
     // Not on a standby: what writes, or names a table that has not arrived yet, fails there.
@@ -144,6 +145,14 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
 
 /// The reason is all that crm_mon shows of it.
 fn why_it_is_down(ctx: &Context<'_>) -> String {
+    let is_named = ctx.pgdata().join("postmaster.pid").try_exists();
+    let left = process::orphans(ctx.pgdata(), ctx.owner.uid).unwrap_or_default();
+    if let (Ok(false), Some(first)) = (is_named, left.first()) {
+        return format!(
+            "postmaster.pid is gone while PostgreSQL (process {first}) works in {}: who removed it? All of it is ended",
+            ctx.pgdata().display()
+        );
+    }
     match obituary::of_one_that_ran(ctx) {
         Some(words) => format!("PostgreSQL does not run: {words}"),
         None => "PostgreSQL does not run".to_owned(),

@@ -13,7 +13,9 @@ use crate::log::say;
 use crate::model::sync_names::SyncNames;
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
+use crate::postgres::control::Doing;
 use crate::postgres::owner::as_owner;
+use crate::postgres::process::Postmaster;
 use crate::postgres::server::Launch;
 use crate::postgres::{config, control, files, process, reach, reading, server};
 use crate::trial::point;
@@ -149,7 +151,8 @@ pub(super) fn is_standby(ctx: &Context<'_>) -> Step<bool> {
         .try_exists()
         .map_err(|e| failed(format!("{}: {e}", signal.display())))?;
     if !is_there {
-        return Ok(false);
+        // Somebody has removed it. A server that takes connections, and whose control file says so, is a standby until it is promoted.
+        return Ok(control_says(ctx, &[Phase::Up], Doing::ArchiveRecovery)?);
     }
     takes_writes(ctx).map(|takes| !takes)
 }
@@ -157,9 +160,32 @@ pub(super) fn is_standby(ctx: &Context<'_>) -> Step<bool> {
 /// Whether the server that runs is in production, and not about to become a standby: one that starts after a crash has the control file
 /// of before until its recovery begins.
 fn takes_writes(ctx: &Context<'_>) -> Step<bool> {
-    let may_be = matches!(process::phase(ctx.pgdata()), Phase::Up | Phase::Stopping);
-    let in_production = || control::is_in_production(ctx.pgdata(), &ctx.owner);
-    Ok(may_be && in_production().map_err(|e| failed(format!("the control file: {e}")))?)
+    control_says(ctx, &[Phase::Up, Phase::Stopping], Doing::Production)
+}
+
+/// Whether a server that runs does this. In other phases the control file may be that of before.
+fn control_says(ctx: &Context<'_>, phases: &[Phase], what: Doing) -> Step<bool> {
+    if !phases.contains(&process::phase(ctx.pgdata())) || ctx.postmaster()? == Postmaster::Stopped {
+        return Ok(false);
+    }
+    let doing = control::doing(ctx.pgdata(), &ctx.owner);
+    let doing = doing.map_err(|e| failed(format!("the control file: {e}")))?;
+    Ok(doing == what)
+}
+
+/// Puts standby.signal back beside a standby that runs. Without it that server would be a primary after the crash of one of its processes, on
+/// the timeline of the one that it follows.
+fn keep_signal(ctx: &Context<'_>, server: &Server) -> Step<()> {
+    let signal = ctx.pgdata().join("standby.signal");
+    if !server.state.in_recovery || signal.try_exists().unwrap_or(true) {
+        return Ok(());
+    }
+    say!(
+        WARN,
+        "was removed from under a standby that runs, and is there again",
+        file = signal.display()
+    );
+    owner_files(ctx, &signal, || files::write(&signal, "", 0o600))
 }
 
 /// A primary that runs has no standby.signal: whoever put it there meant the next start, which is the agent's to decide, and a server
@@ -273,6 +299,7 @@ pub(super) fn mend(ctx: &Context<'_>, server: &Server) -> Step<()> {
         return Ok(());
     }
     keep_place(ctx)?;
+    keep_signal(ctx, server)?;
     let config = &ctx.params.config;
     let look = || config::has_includes(config, &includes(ctx)).unwrap_or(false);
     let has_lines = as_owner(&ctx.owner, look).map_err(failed)?;

@@ -95,6 +95,9 @@ pub(super) struct State {
     /// How the server's log was before its start.
     #[serde(default)]
     pub(super) started: Option<Mark>,
+    /// When the rules for connections were changed last that were found to be right; time since 1970.
+    #[serde(default)]
+    pub(super) rules_judged: Option<Duration>,
     /// The notes before this one are lost, and what they said was not found out again yet.
     #[serde(default)]
     pub(super) lost: Option<Loss>,
@@ -366,6 +369,7 @@ mod tests {
                 r#"{"file":"/log","length":7,"at":{"secs_since_epoch":1,"nanos_since_epoch":0}}"#,
             )
             .unwrap(),
+            rules_judged: since_boot,
             lost: Some(Loss::Gone),
         }
     }

@@ -757,6 +757,7 @@ mod tests {
             "pgsql-repair",
             "pgsql-replay",
             "pgsql-wanted",
+            "pgsql-external-slots",
             "master-pgsql",
         ];
         assert_eq!(names, expected);

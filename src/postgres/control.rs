@@ -113,6 +113,14 @@ pub fn read(
 ///
 /// Source: PostgreSQL 12 to 18, `src/include/catalog/pg_control.h`, `ControlFileData`, `DBState`, `PG_CONTROL_VERSION`.
 pub fn is_in_production(pgdata: &Path, owner: &Owner) -> io::Result<bool> {
+    doing(pgdata, owner).map(|doing| doing == Doing::Production)
+}
+
+/// What a server does, or did when it was ended, as the control file has it.
+///
+/// # Errors
+/// As [`is_in_production`].
+pub fn doing(pgdata: &Path, owner: &Owner) -> io::Result<Doing> {
     let mut bytes = [0; 20];
     as_owner(owner, || {
         let (mut file, _) = reading::open(&pgdata.join("global/pg_control"), O_NOFOLLOW)?;
@@ -120,19 +128,37 @@ pub fn is_in_production(pgdata: &Path, owner: &Owner) -> io::Result<bool> {
     })
     .map_err(io::Error::from)
     .flatten()?;
-    state_in_production(&bytes).ok_or_else(|| {
+    doing_by(&bytes).ok_or_else(|| {
         let what = "global/pg_control does not begin as one of PostgreSQL's";
         io::Error::new(io::ErrorKind::InvalidData, what)
     })
 }
 
 /// From the first bytes: the system identifier, the file's own version, that of the catalogue, the state.
-fn state_in_production(bytes: &[u8; 20]) -> Option<bool> {
+fn doing_by(bytes: &[u8; 20]) -> Option<Doing> {
+    const IN_ARCHIVE_RECOVERY: u32 = 5;
     const IN_PRODUCTION: u32 = 6;
     let number = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let (version, state) = (number(8)?, number(16)?);
     // 1201 in PostgreSQL 12, 1800 in 18.
-    ((1200..10_000).contains(&version) && state <= IN_PRODUCTION).then_some(state == IN_PRODUCTION)
+    let doing = match state {
+        IN_PRODUCTION => Doing::Production,
+        IN_ARCHIVE_RECOVERY => Doing::ArchiveRecovery,
+        0..IN_ARCHIVE_RECOVERY => Doing::Otherwise,
+        _ => return None,
+    };
+    (1200..10_000).contains(&version).then_some(doing)
+}
+
+/// A control file's state, as far as it says what a running server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// It takes writes.
+    Production,
+    /// As a standby does, until it is promoted.
+    ArchiveRecovery,
+    /// It is down, goes down, or recovers from a crash.
+    Otherwise,
 }
 
 /// The major version that a data directory is of. `None`: there is none in `pgdata`, or not a whole one.
@@ -215,17 +241,18 @@ mod tests {
             <[u8; 20]>::try_from(bytes).unwrap()
         };
         for (version, state, expected) in [
-            (1300, 6, Some(true)),
-            (1300, 5, Some(false)),
-            (1201, 1, Some(false)),
-            (1800, 6, Some(true)),
+            (1300, 6, Some(Doing::Production)),
+            (1300, 5, Some(Doing::ArchiveRecovery)),
+            (1300, 4, Some(Doing::Otherwise)),
+            (1201, 1, Some(Doing::Otherwise)),
+            (1800, 6, Some(Doing::Production)),
             // Of a machine with the bytes the other way round; a state that nobody knows; no such file at all.
             (1300_u32.swap_bytes(), 6, None),
             (1300, 7, None),
             (0, 0, None),
         ] {
             assert_eq!(
-                state_in_production(&file(version, state)),
+                doing_by(&file(version, state)),
                 expected,
                 "{version} {state}"
             );

@@ -378,6 +378,30 @@ pub fn refused_line(session: &mut Session) -> Result<Option<String>, SqlError> {
         .and_then(|row| row.into_iter().next().flatten()))
 }
 
+/// The first line of pg_hba.conf or pg_ident.conf that the server would not take. Only its owner may ask.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn refused_rule(session: &mut Session) -> Result<Option<String>, SqlError> {
+    // The file is named from 16 on. The view of the maps came with 15.
+    const RULES: &str = "SELECT concat(coalesce(to_jsonb(r) ->> 'file_name', current_setting('hba_file')), ' line ', line_number, ': ', error) \
+        FROM pg_hba_file_rules r WHERE error IS NOT NULL ORDER BY line_number LIMIT 1";
+    const MAPS: &str = "SELECT concat(coalesce(to_jsonb(r) ->> 'file_name', current_setting('ident_file')), ' line ', line_number, ': ', error) \
+        FROM pg_ident_file_mappings r WHERE error IS NOT NULL ORDER BY line_number LIMIT 1";
+    const HAS_MAPS: &str = "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        WHERE n.nspname = 'pg_catalog' AND c.relname = 'pg_ident_file_mappings'";
+    let first = |rows: Vec<Row>| {
+        rows.into_iter()
+            .next()
+            .and_then(|row| row.into_iter().next())
+    };
+    let rule = first(session.rows(RULES)?).flatten();
+    if rule.is_some() || session.rows(HAS_MAPS)?.is_empty() {
+        return Ok(rule);
+    }
+    Ok(first(session.rows(MAPS)?).flatten())
+}
+
 /// What a standby's replay waits for, and whose sessions there are.
 ///
 /// # Errors

@@ -100,6 +100,75 @@ pub(crate) fn a_standbys_file_in_a_primarys_directory_makes_no_standby() -> Resu
     Ok(())
 }
 
+/// PostgreSQL looks for its own file once a minute, and serves meanwhile. A lock that is given back then is taken by another.
+pub(crate) fn a_primary_without_its_pid_file_is_ended_before_its_lock_is_given_back() -> Result<()>
+{
+    let site = Site::fresh()?;
+    let given_back = "/var/tmp/given-back";
+    let unlock = format!("sh -c 'pgrep -u postgres -c postgres > {given_back} || :; echo 1'");
+    site.postgres().start()?;
+    let agent = site
+        .follower()
+        .param("rep_mode", "async")
+        .promotable()
+        .params(&[
+            ("enable_distlock", "true"),
+            ("distlock_lock_cmd", "echo 1"),
+            ("distlock_unlock_cmd", &unlock),
+        ]);
+    site.sh(&format!("rm {DATA}/postmaster.pid"))?;
+    agent.gives("monitor", 7).says(&["postmaster.pid is gone"]);
+    agent.call("demote")?;
+    assert_eq!(site.server_processes()?, "", "processes are left");
+    assert_eq!(site.host().read_file(given_back)?.trim(), "0");
+    Ok(())
+}
+
+/// Whoever clears up takes it for a leftover. Without it the server that runs is a standby as before, and what it is after the crash of one of
+/// its processes is a primary.
+pub(crate) fn a_standby_whose_file_is_gone_gets_it_back() -> Result<()> {
+    let site = Site::fresh()?;
+    site.configure("restart_after_crash = on")?;
+    site.primary().start()?;
+    let agent = site.follower();
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    let pid = postmaster(&site);
+    let remove = format!("rm {DATA}/standby.signal");
+    site.sh(&remove)?;
+    // Pacemaker calls the agent of a cluster's standby so; it has nothing to do with the lock, which is another's.
+    let member = site
+        .follower()
+        .param("rep_mode", "async")
+        .promotable()
+        .params(&[
+            ("enable_distlock", "true"),
+            ("distlock_lock_cmd", "echo 0"),
+            ("distlock_unlock_cmd", "echo 1"),
+        ]);
+    member.call("monitor")?;
+    assert_eq!(postmaster(&site), pid, "a standby was ended");
+    site.sh(&format!("rm -f {DATA}/standby.signal"))?;
+    // A probe changes nothing.
+    agent.clone().once().gives("monitor", 0);
+    site.sh(&format!("test ! -e {DATA}/standby.signal"))?;
+    agent.gives("monitor", 0);
+    assert_eq!(
+        site.sh(&format!("stat -c '%a %U' {DATA}/standby.signal"))?,
+        "600 postgres"
+    );
+    site.sh("kill -9 $(pgrep -f 'postgres: .*checkpointer' | head -n 1)")?;
+    site.lab().eventually("it is back", SOON, |_| {
+        match site.postgres().is_writable() {
+            Some(false) => Ok(()),
+            other => Err(format!("takes writes: {other:?}")),
+        }
+    })?;
+    agent.gives("monitor", 0);
+    agent.gives("stop", 0);
+    Ok(())
+}
+
 /// The last line counts, and what is added comes last.
 pub(crate) fn what_is_set_behind_the_agents_lines_is_refused() -> Result<()> {
     let site = Site::fresh()?;
@@ -250,6 +319,37 @@ pub(crate) fn a_configuration_that_the_server_refuses_is_told() -> Result<()> {
     agent.gives("monitor", 0);
     let well = agent.gives("monitor", 0);
     assert!(!well.stderr().contains("ocf-exit-reason"), "{well}");
+    assert_eq!(postmaster(&site), pid);
+    agent.gives("stop", 0);
+    Ok(())
+}
+
+/// A reload takes nothing of a pg_hba.conf with one wrong line, and says so in the log alone; a start ends there.
+pub(crate) fn rules_that_the_server_refuses_are_told() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let agent = site.follower();
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    let pid = postmaster(&site);
+    for (show, line) in [
+        ("show hba_file", "local all all trst"),
+        ("show ident_file", "map only"),
+    ] {
+        let file = site.postgres().sql(show)?;
+        let clean = site.host().read_file(&file)?;
+        let put = |text: &str| site.host().write_file(&file, text, "postgres", "600");
+        put(&format!("{clean}\n{line}\n"))?;
+        site.postgres().sql("select pg_reload_conf()")?;
+        let place = format!("{file} line {}", clean.lines().count() + 1);
+        agent.gives("monitor", 0).says(&["correct", &place]);
+        agent.gives("monitor", 0).says(&["correct", &place]);
+        put(&clean)?;
+        site.postgres().sql("select pg_reload_conf()")?;
+        agent.gives("monitor", 0);
+        let well = agent.gives("monitor", 0);
+        assert!(!well.stderr().contains("ocf-exit-reason"), "{well}");
+    }
     assert_eq!(postmaster(&site), pid);
     agent.gives("stop", 0);
     Ok(())

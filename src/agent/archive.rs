@@ -8,10 +8,10 @@ use crate::postgres::children::{Processes, Role};
 use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::recovery_command;
 
-use super::context::Context;
+use crate::agent::context::Context;
 
 /// The standby is to get no further: nothing more is fetched.
-pub(super) fn end_fetching(ctx: &Context<'_>, running: &Running) {
+pub(crate) fn end_fetching(ctx: &Context<'_>, running: &Running) {
     if ctx.params.restore_command.is_none() {
         return;
     }
@@ -22,7 +22,7 @@ pub(super) fn end_fetching(ctx: &Context<'_>, running: &Running) {
 }
 
 /// A promotion waits for recovery to end; `half`: of the time that it had.
-pub(super) fn end_what_holds_up(ctx: &Context<'_>, half: Duration) {
+pub(crate) fn end_what_holds_up(ctx: &Context<'_>, half: Duration) {
     let p = ctx.params;
     if p.restore_command.is_none() && p.recovery_end_command.is_none() {
         return;

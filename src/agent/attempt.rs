@@ -10,10 +10,12 @@ use crate::pacemaker::quorum::{self, Membership};
 use crate::sys::boot_clock;
 use crate::trial::is_out;
 
-use super::context::Context;
-use super::record::Board;
-use super::state::State;
-use super::{Step, failed, statement};
+use crate::agent::context::Context;
+use crate::agent::record::Board;
+use crate::agent::state::State;
+use crate::agent::statement;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 fn load(ctx: &Context<'_>) -> Step<State> {
     let boot = boot_clock().map_err(failed)?;
@@ -49,15 +51,15 @@ fn place(board: &Board<'_, '_>) -> Place {
 
 /// What this node makes of its own copy of the CIB, after a look around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Belief {
+pub(crate) struct Belief {
     /// Its grant is to be believed.
-    pub(super) is_trusted: bool,
+    pub(crate) is_trusted: bool,
     /// Others may have gone on without it: neither its grant nor that it is the recorded primary is to be believed.
-    pub(super) has_missed: bool,
+    pub(crate) has_missed: bool,
 }
 
 /// Notes R9's distrust, or that it is over.
-pub(super) fn belief(board: &Board<'_, '_>) -> Step<Belief> {
+pub(crate) fn belief(board: &Board<'_, '_>) -> Step<Belief> {
     if is_out!(NoDistrust) {
         return Ok(Belief {
             is_trusted: true,
@@ -68,7 +70,7 @@ pub(super) fn belief(board: &Board<'_, '_>) -> Step<Belief> {
 }
 
 /// R9 for a node whose server is started, or found by a probe: where Pacemaker has just begun, nobody on it looked until then.
-pub(super) fn arrive(board: &Board<'_, '_>) -> Step<()> {
+pub(crate) fn arrive(board: &Board<'_, '_>) -> Step<()> {
     if is_out!(NoDistrust) {
         return Ok(());
     }
@@ -87,7 +89,7 @@ fn has_just_begun(board: &Board<'_, '_>) -> bool {
 }
 
 /// The same where the server can't be asked now: judged before anything is believed. Nor need the cluster be.
-pub(super) fn arrive_unseen(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn arrive_unseen(ctx: &Context<'_>) -> Step<()> {
     if Board::read(ctx).is_ok_and(|board| !has_just_begun(&board)) {
         return Ok(());
     }
@@ -98,7 +100,7 @@ pub(super) fn arrive_unseen(ctx: &Context<'_>) -> Step<()> {
 }
 
 /// Whether others may have gone on without this node, by the last look.
-pub(super) fn has_missed(ctx: &Context<'_>) -> Step<bool> {
+pub(crate) fn has_missed(ctx: &Context<'_>) -> Step<bool> {
     Ok(ctx.promise() == Promise::Sync && load(ctx)?.has_missed)
 }
 
@@ -109,7 +111,7 @@ enum Looks {
 }
 
 /// Whether what was missed, if anything, is still unknown here.
-pub(super) fn still_missed(board: &Board<'_, '_>) -> Step<bool> {
+pub(crate) fn still_missed(board: &Board<'_, '_>) -> Step<bool> {
     may_have_missed(board, board.sync_record()?.as_ref())
 }
 
@@ -162,7 +164,7 @@ fn may_have_missed(board: &Board<'_, '_>, record: Option<&SyncRecord>) -> Step<b
 }
 
 /// R9 for a node that found out by itself: what is recorded now is not to be believed.
-pub(super) fn distrust(board: &Board<'_, '_>) -> Step<()> {
+pub(crate) fn distrust(board: &Board<'_, '_>) -> Step<()> {
     look(board, false, Looks::Again).map(drop)
 }
 
@@ -206,7 +208,7 @@ fn look(board: &Board<'_, '_>, is_inside: bool, looks: Looks) -> Step<Belief> {
 
 /// The ring in which a promotion is decided upon, to be read before that. `None`: it does not matter, since this
 /// node's CIB is not one that wins a merge although it should not.
-pub(super) fn decided_in(ctx: &Context<'_>) -> Step<Option<String>> {
+pub(crate) fn decided_in(ctx: &Context<'_>) -> Step<Option<String>> {
     let state = load(ctx)?;
     if state.attempt.is_none() && state.distrust.is_none() && state.lost.is_none() {
         return Ok(None);
@@ -218,7 +220,7 @@ pub(super) fn decided_in(ctx: &Context<'_>) -> Step<Option<String>> {
 ///
 /// # Errors
 /// The membership has changed since, and what was decided may be wrong by now: nothing was noted.
-pub(super) fn begin(
+pub(crate) fn begin(
     board: &Board<'_, '_>,
     decided_in: Option<&str>,
     now: &Membership,
@@ -245,7 +247,7 @@ fn note(ctx: &Context<'_>, old: &State, attempt: &Attempt) -> Step<()> {
 }
 
 /// Follows an attempt into the next ring, where nobody can have gone on without this node; false: somebody may have.
-pub(super) fn goes_on(board: &Board<'_, '_>, attempt: &mut Attempt, now: &Membership) -> bool {
+pub(crate) fn goes_on(board: &Board<'_, '_>, attempt: &mut Attempt, now: &Membership) -> bool {
     let Some(then) = attempt.outlasts(ring(&board.view, now)) else {
         return false;
     };

@@ -15,18 +15,24 @@ use crate::pacemaker::change_set::ChangeSet;
 use crate::sys::boot_clock;
 use crate::timing;
 
-use super::context::Context;
-use super::contract::{self, Settled};
-use super::lease::Lease;
-use super::ready::Server;
-use super::record::Board;
-use super::slots::Unmade;
-use super::state::State;
-use super::{Step, failed, lease_length, monitor, slots, worth};
+use crate::agent::context::Context;
+use crate::agent::contract;
+use crate::agent::contract::Settled;
+use crate::agent::lease::Lease;
+use crate::agent::lease_length;
+use crate::agent::monitor;
+use crate::agent::ready::Server;
+use crate::agent::record::Board;
+use crate::agent::slots;
+use crate::agent::slots::Unmade;
+use crate::agent::state::State;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
+use crate::agent::worth;
 
 /// What failed in this call.
 #[derive(Debug, Default)]
-pub(super) struct Troubles {
+pub(crate) struct Troubles {
     notes: Vec<String>,
     /// The way to the server that is configured is closed, and why.
     shut: Option<String>,
@@ -36,13 +42,13 @@ pub(super) struct Troubles {
 
 impl Troubles {
     /// The agent is not let in as it should be. That does not pass by itself, and is told at once.
-    pub(super) fn shut(&mut self, reason: String) {
+    pub(crate) fn shut(&mut self, reason: String) {
         self.shut = Some(reason);
     }
 
     /// The server is well; what could not be done now, the next monitor does. While a node goes down every write waits for
     /// the new membership: a monitor that failed because of it would restart a healthy primary, which is what happened.
-    pub(super) fn note<T>(&mut self, what: &str, result: Step<T>) -> Option<T> {
+    pub(crate) fn note<T>(&mut self, what: &str, result: Step<T>) -> Option<T> {
         match result {
             Ok(done) => Some(done),
             Err(failure) => {
@@ -62,7 +68,7 @@ impl Troubles {
 
 /// Looks after everything. What is told of this primary is told in each monitor: when Pacemaker's controller is started anew on
 /// a node, the CIB loses all that a node's attributes were since its start. `None`: how the contract is could not be found out.
-pub(super) fn look_after(
+pub(crate) fn look_after(
     ctx: &Context<'_>,
     board: &mut Board<'_, '_>,
     server: &mut Server,
@@ -115,7 +121,7 @@ fn note_data_status(board: &mut Board<'_, '_>, troubles: &mut Troubles) {
 }
 
 /// A primary's answer, and what is told besides. `board`: `None` where the CIB can't be read.
-pub(super) fn answer(
+pub(crate) fn answer(
     ctx: &Context<'_>,
     board: Option<&Board<'_, '_>>,
     settled: Option<Settled>,

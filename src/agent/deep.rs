@@ -15,9 +15,11 @@ use crate::postgres::process::Postmaster;
 use crate::postgres::session::{Session, SqlError};
 use crate::postgres::views;
 
-use super::context::Context;
-use super::storage::{self, WAL};
-use super::{Step, failed};
+use crate::agent::context::Context;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
+use crate::agent::storage;
+use crate::agent::storage::WAL;
 
 /// From this level on something is written.
 const WRITES: u32 = 10;
@@ -55,7 +57,7 @@ impl Notes {
 }
 
 /// What the deep monitor says of a server of which the plain one has said `plain`.
-pub(super) fn deepen(ctx: &Context<'_>, plain: Outcome) -> Step<Outcome> {
+pub(crate) fn deepen(ctx: &Context<'_>, plain: Outcome) -> Step<Outcome> {
     let is_well = matches!(
         plain.code,
         OcfCode::Success | OcfCode::RunningPromoted | OcfCode::Degraded | OcfCode::DegradedPromoted

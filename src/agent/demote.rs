@@ -13,11 +13,15 @@ use crate::postgres::views;
 use crate::timing;
 use crate::trial::point;
 
-use super::context::Context;
-use super::record::Board;
-use super::{Step, failed, repair, standby, stop};
+use crate::agent::context::Context;
+use crate::agent::record::Board;
+use crate::agent::repair;
+use crate::agent::standby;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
+use crate::agent::stop;
 
-pub(super) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
+pub(crate) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
     let running = matches!(ctx.postmaster()?, Postmaster::Running(_));
     // What can't be told is taken for a primary: stopped, and started as a standby.
     if running && standby::is_standby(ctx).unwrap_or(false) {

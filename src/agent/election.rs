@@ -11,14 +11,17 @@ use crate::model::timeline::WalPosition;
 use crate::sys::boot_clock;
 use crate::trial::{is_out, point};
 
-use super::context::Context;
-use super::ready::Server;
-use super::record::Board;
-use super::state::{Rounds, State};
-use super::{Step, failed, reach};
+use crate::agent::context::Context;
+use crate::agent::reach;
+use crate::agent::ready::Server;
+use crate::agent::record::Board;
+use crate::agent::state::Rounds;
+use crate::agent::state::State;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// This standby's position; `None` while more may come, or where it can't be told yet.
-pub(super) fn own_position(ctx: &Context<'_>, server: &Server) -> Step<Option<WalPosition>> {
+pub(crate) fn own_position(ctx: &Context<'_>, server: &Server) -> Step<Option<WalPosition>> {
     if server.state.receiver.is_some() && !server.state.has_replayed_all {
         return Ok(None);
     }
@@ -26,7 +29,7 @@ pub(super) fn own_position(ctx: &Context<'_>, server: &Server) -> Step<Option<Wa
 }
 
 /// Tells the others how far this standby's WAL reaches.
-pub(super) fn publish(board: &Board<'_, '_>, position: &WalPosition) -> Step<()> {
+pub(crate) fn publish(board: &Board<'_, '_>, position: &WalPosition) -> Step<()> {
     // The history first: a position alone would be compared on the wrong timeline.
     board.set_own(
         TransientAttribute::Timeline,
@@ -40,14 +43,14 @@ pub(super) fn publish(board: &Board<'_, '_>, position: &WalPosition) -> Step<()>
 }
 
 /// Takes the report back: it is of an election that is over.
-pub(super) fn withdraw(board: &Board<'_, '_>) -> Step<()> {
+pub(crate) fn withdraw(board: &Board<'_, '_>) -> Step<()> {
     board.set_own(TransientAttribute::XlogLoc, None)?;
     board.set_own(TransientAttribute::Timeline, None)
 }
 
 /// What every node that may be promoted has reported. `mine`: what this node knows of itself,
 /// which the CIB may not have yet.
-pub(super) fn reports(
+pub(crate) fn reports(
     board: &Board<'_, '_>,
     mine: Option<&WalPosition>,
 ) -> Step<BTreeMap<NodeName, Report>> {
@@ -85,7 +88,7 @@ pub(super) fn reports(
 
 /// A member whose server was stopped says nothing, and a promotion need not wait for it: it has
 /// failed too often to be started, say, and is the reason for the promotion.
-pub(super) fn may_report(board: &Board<'_, '_>, node: &NodeName) -> bool {
+pub(crate) fn may_report(board: &Board<'_, '_>, node: &NodeName) -> bool {
     let is_member = board.view.node(node).is_some_and(|n| n.in_membership);
     is_member && board.status(node) != Some(NodeStatus::Stopped)
 }
@@ -98,7 +101,7 @@ fn reported(board: &Board<'_, '_>, node: &NodeName) -> Step<Option<WalPosition>>
 }
 
 /// Reports for the log: `node1=2@0/5000060 node2=silent`.
-pub(super) fn shown(reports: &BTreeMap<NodeName, Report>) -> String {
+pub(crate) fn shown(reports: &BTreeMap<NodeName, Report>) -> String {
     let one = |(node, report): (&NodeName, &Report)| match report {
         Report::At(position) => format!("{node}={position}"),
         Report::Silent => format!("{node}=silent"),
@@ -108,7 +111,7 @@ pub(super) fn shown(reports: &BTreeMap<NodeName, Report>) -> String {
 }
 
 /// Holds the election among `reports`, with the patience that earlier calls have used up.
-pub(super) fn hold(
+pub(crate) fn hold(
     board: &Board<'_, '_>,
     reports: &BTreeMap<NodeName, Report>,
     counting: Counting,
@@ -150,7 +153,7 @@ pub(super) fn hold(
 /// Whether this call is a further round of waiting. Only recurring monitors are: notifications
 /// come in bursts, and would use up the patience in no time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Counting {
+pub(crate) enum Counting {
     NewRound,
     SameRound,
 }

@@ -16,13 +16,14 @@ use crate::sys::{Command, Deadline, addresses, poll_until};
 use crate::timing;
 use crate::trial::point;
 
-use super::context::Context;
-use super::ready::Server;
-use super::{Step, failed};
+use crate::agent::context::Context;
+use crate::agent::ready::Server;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// Ends the old primary's WAL receiver and leaves the rest to a process of its own: Pacemaker
 /// brings the address up only after the notifications of a promotion have ended.
-pub(super) fn begin(ctx: &Context<'_>, server: &Server) -> Step<()> {
+pub(crate) fn begin(ctx: &Context<'_>, server: &Server) -> Step<()> {
     let old = server.state.receiver.as_ref().map(|r| r.pid);
     let mut command = Command::new(std::env::current_exe().map_err(failed)?).arg("follow-primary");
     if let Some(pid) = old {
@@ -45,7 +46,7 @@ pub(super) fn begin(ctx: &Context<'_>, server: &Server) -> Step<()> {
 }
 
 /// Waits for the new primary's address, and makes PostgreSQL connect the moment it answers.
-pub(super) fn follow(ctx: &Context<'_>, old_receiver: Option<i32>) -> Step<()> {
+pub(crate) fn follow(ctx: &Context<'_>, old_receiver: Option<i32>) -> Step<()> {
     let deadline = Deadline::after(timing::FOLLOW);
     let mut started = Deadline::after(timing::RECEIVER_START);
     let mut was_reachable = false;

@@ -16,17 +16,21 @@ use crate::postgres::{config, server, views};
 use crate::sys::poll_until;
 use crate::timing;
 
-use super::context::Context;
-use super::ready::Server;
-use super::standby::{self, RECOVERY_CONF, REP_MODE_CONF, files};
-use super::{Step, failed};
+use crate::agent::context::Context;
+use crate::agent::ready::Server;
+use crate::agent::standby;
+use crate::agent::standby::RECOVERY_CONF;
+use crate::agent::standby::REP_MODE_CONF;
+use crate::agent::standby::files;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 const CONNINFO: &str = "primary_conninfo";
 const SYNC_NAMES: &str = "synchronous_standby_names";
 
 /// Has a standby read what was written for it. An agent that was killed between the two left it undone, and to all that look at the
 /// files it seems done: nobody would be followed, or the contract would be taken for one that somebody overrides.
-pub(super) fn load_what_is_written(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
+pub(crate) fn load_what_is_written(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
     let Some(loaded) = server
         .state
         .conf_loaded
@@ -74,7 +78,7 @@ fn changed(file: io::Result<Metadata>) -> Option<Duration> {
 
 /// Holds a server whose files have changed since it has read them to what it would make of them. A single line that it does not
 /// understand, and it takes nothing of all the others: it could not be told to stop receiving, or whom to wait for.
-pub(super) fn is_readable(ctx: &Context<'_>, server: &Server) -> Step<()> {
+pub(crate) fn is_readable(ctx: &Context<'_>, server: &Server) -> Step<()> {
     let Some(loaded) = server.state.conf_loaded else {
         return Ok(());
     };
@@ -91,7 +95,7 @@ pub(super) fn is_readable(ctx: &Context<'_>, server: &Server) -> Step<()> {
 }
 
 /// Why the server takes nothing of its files when it reads them again. `None`: it does, or nobody can tell.
-pub(super) fn refused(ctx: &Context<'_>, running: &Running) -> Option<String> {
+pub(crate) fn refused(ctx: &Context<'_>, running: &Running) -> Option<String> {
     let asked = ctx
         .connect_as_owner(running)
         .and_then(|mut owner| views::refused_line(&mut owner));
@@ -114,7 +118,7 @@ pub(super) fn refused(ctx: &Context<'_>, running: &Running) -> Option<String> {
 
 /// Holds a standby that has read what was written for it to that: by what comes behind the include lines it may stream from whom it should not,
 /// or from nobody, or stay on a timeline that was left.
-pub(super) fn is_in_force(ctx: &Context<'_>, server: &Server) -> Step<()> {
+pub(crate) fn is_in_force(ctx: &Context<'_>, server: &Server) -> Step<()> {
     let Some(contents) = read_by(ctx, server, RECOVERY_CONF)? else {
         return Ok(());
     };
@@ -139,7 +143,7 @@ pub(super) fn is_in_force(ctx: &Context<'_>, server: &Server) -> Step<()> {
 
 /// What keeps a standby from being promoted because a setting is not the agent's any more: it could not be told to stop receiving, or would
 /// wait for others than it should. A value may hold a password, and is not shown.
-pub(super) fn taken_over(ctx: &Context<'_>, server: &Server) -> Step<Option<Obstacle>> {
+pub(crate) fn taken_over(ctx: &Context<'_>, server: &Server) -> Step<Option<Obstacle>> {
     let overridden = |name: &str| Ok(Some(Obstacle::Overridden(name.to_owned())));
     if let Some(in_force) = &server.state.conninfo
         && let Some(contents) = read_by(ctx, server, RECOVERY_CONF)?
@@ -178,7 +182,7 @@ fn contract(contents: &Contents) -> Step<SyncNames> {
 
 /// What keeps the contract that the agent has written from being in force, where the server waits for `in_force`. Such a server
 /// would break R1 as a primary.
-pub(super) fn overridden(ctx: &Context<'_>, in_force: &SyncNames) -> Step<Option<String>> {
+pub(crate) fn overridden(ctx: &Context<'_>, in_force: &SyncNames) -> Step<Option<String>> {
     // Removed by somebody while the server runs: there is nothing to hold it against until the next start.
     let Some(written) = written_contract(ctx)? else {
         return Ok(None);
@@ -201,7 +205,7 @@ fn written_contract(ctx: &Context<'_>) -> Step<Option<SyncNames>> {
 }
 
 /// Sees to it that the next reload, whoever asks for it, changes nothing of what commits wait for.
-pub(super) fn keep_contract(ctx: &Context<'_>, server: &Server) -> Step<()> {
+pub(crate) fn keep_contract(ctx: &Context<'_>, server: &Server) -> Step<()> {
     // What is in force is in force until the next reload, and stays in force. A primary's agent that was ended after it had written
     // another contract, and before the server read that, leaves one that the next reload, whoever asks for it, would put in force.
     // One that it has read and does not have is overridden by somebody, who may take that back.

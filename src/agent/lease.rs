@@ -10,12 +10,16 @@ use crate::log::say;
 use crate::sys::boot_clock;
 use crate::timing;
 
-use super::context::Context;
-use super::lock::{self, Lock, Renewal};
-use super::{Step, failed, standby};
+use crate::agent::context::Context;
+use crate::agent::lock;
+use crate::agent::lock::Lock;
+use crate::agent::lock::Renewal;
+use crate::agent::standby;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// What a primary knows of its lock in one call of the agent.
-pub(super) enum Lease<'c> {
+pub(crate) enum Lease<'c> {
     /// No lock is configured, or nobody has asked.
     None,
     /// It may go on as far as that can be said without the CIB. `renewal`: `None` where this node does not know yet that it
@@ -30,7 +34,7 @@ pub(super) enum Lease<'c> {
 
 impl<'c> Lease<'c> {
     /// Asks for a server that is a primary by its data directory, for a monitor of Pacemaker's. A probe only looks.
-    pub(super) fn first(ctx: &'c Context<'_>) -> Self {
+    pub(crate) fn first(ctx: &'c Context<'_>) -> Self {
         // Where that can't be told the lock is asked: it is renewed by its owner only.
         if standby::is_standby(ctx).unwrap_or(false) || ctx.env.is_probe() {
             return Self::None;
@@ -39,7 +43,7 @@ impl<'c> Lease<'c> {
     }
 
     /// Asks for a primary.
-    pub(super) fn ask(ctx: &'c Context<'_>) -> Self {
+    pub(crate) fn ask(ctx: &'c Context<'_>) -> Self {
         let Some(lock) = Lock::of_primary(ctx) else {
             return Self::None;
         };
@@ -57,7 +61,7 @@ impl<'c> Lease<'c> {
     }
 
     /// Asks where nobody has asked yet.
-    pub(super) fn or_ask(self, ctx: &'c Context<'_>) -> Self {
+    pub(crate) fn or_ask(self, ctx: &'c Context<'_>) -> Self {
         match self {
             Self::None => Self::ask(ctx),
             asked @ (Self::Kept { .. } | Self::Over(_)) => asked,
@@ -65,7 +69,7 @@ impl<'c> Lease<'c> {
     }
 
     /// Why it must not go on where the CIB can't be read. One that does not know of its lock can't find out without it.
-    pub(super) fn is_over_without(&self, ctx: &Context<'_>, why: &str) -> Option<String> {
+    pub(crate) fn is_over_without(&self, ctx: &Context<'_>, why: &str) -> Option<String> {
         let Self::Kept {
             lock,
             renewal: None,
@@ -85,7 +89,7 @@ impl<'c> Lease<'c> {
 
     /// How much time the rest of the call has. It is over before the lease is, less the time until the next call and that of its renewal: in async
     /// mode; in sync mode commits do not rest on the lease.
-    pub(super) fn rest(&self, ctx: &Context<'_>) -> Step<Duration> {
+    pub(crate) fn rest(&self, ctx: &Context<'_>) -> Step<Duration> {
         let Self::Kept {
             renewal: Some(renewal),
             ..

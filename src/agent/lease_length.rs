@@ -2,10 +2,10 @@
 
 use crate::decide::lease_length::too_short;
 
-use super::context::Context;
+use crate::agent::context::Context;
 
 /// What is wrong with the lease of a primary that renews it in this monitor. A call by hand and a probe have no interval.
-pub(super) fn objection(ctx: &Context<'_>) -> Option<String> {
+pub(crate) fn objection(ctx: &Context<'_>) -> Option<String> {
     let p = ctx.params;
     // A deep monitor comes beside the plain one, which renews it.
     let is_plain = ctx.env.check_level == 0 && !ctx.env.interval.is_zero();

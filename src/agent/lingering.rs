@@ -11,13 +11,13 @@ use crate::postgres::process::Running;
 use crate::sys::Deadline;
 use crate::timing;
 
-use super::context::Context;
+use crate::agent::context::Context;
 
 /// Where the server puts a file for each WAL file that has still to be archived.
 const ARCHIVE_STATUS: &str = "pg_wal/archive_status";
 
 /// One look at a server after the other, while it shuts down.
-pub(super) struct Lingerers<'a, 'b> {
+pub(crate) struct Lingerers<'a, 'b> {
     ctx: &'a Context<'b>,
     next: Deadline,
     last: Vec<(i32, Option<u64>, Role)>,
@@ -25,7 +25,7 @@ pub(super) struct Lingerers<'a, 'b> {
 }
 
 impl<'a, 'b> Lingerers<'a, 'b> {
-    pub(super) fn new(ctx: &'a Context<'b>) -> Self {
+    pub(crate) fn new(ctx: &'a Context<'b>) -> Self {
         Self {
             ctx,
             next: Deadline::after(timing::LINGER_POLL),
@@ -35,7 +35,7 @@ impl<'a, 'b> Lingerers<'a, 'b> {
     }
 
     /// Whether it does nothing any more but wait for others. What can't be found out is no reason to end it.
-    pub(super) fn only_wait(&mut self, running: &Running) -> bool {
+    pub(crate) fn only_wait(&mut self, running: &Running) -> bool {
         if !self.next.is_past() {
             return false;
         }

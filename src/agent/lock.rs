@@ -22,14 +22,15 @@ use crate::sys::{Deadline, boot_clock};
 use crate::timing;
 use crate::trial::is_out;
 
-use super::context::Context;
-use super::ready::Server;
-use super::record::Board;
-use super::state::State;
-use super::{Step, failed};
+use crate::agent::context::Context;
+use crate::agent::ready::Server;
+use crate::agent::record::Board;
+use crate::agent::state::State;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// The configured lock service.
-pub(super) struct Lock<'c> {
+pub(crate) struct Lock<'c> {
     ctx: &'c Context<'c>,
     means: Means,
     deadcheck: Deadcheck,
@@ -44,28 +45,28 @@ enum Means {
 
 /// What the lock said to a primary that renewed it.
 #[derive(Debug)]
-pub(super) struct Renewal {
+pub(crate) struct Renewal {
     answer: Renewed,
     row: Option<LockRow>,
     /// When it was known; time since the machine started.
     known: Duration,
     /// When the last renewal that was confirmed, be it this one, was asked for.
-    pub(super) confirmed: Option<Duration>,
+    pub(crate) confirmed: Option<Duration>,
     /// The lock's own epoch.
     epoch: Option<u64>,
 }
 
 /// What a primary knows of its lock for the rest of the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Held {
-    pub(super) fact: LockFact,
+pub(crate) struct Held {
+    pub(crate) fact: LockFact,
     /// The lock's own epoch, where it has one.
     epoch: Option<u64>,
 }
 
 impl Held {
     /// No lock is configured.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self {
             fact: LockFact::Unused,
             epoch: None,
@@ -74,19 +75,19 @@ impl Held {
 }
 
 /// What a promotion asks for.
-pub(super) struct Wish<'a> {
+pub(crate) struct Wish<'a> {
     /// The nodes whose statements were seen, this one included.
-    pub(super) seen: BTreeSet<StandbyName>,
+    pub(crate) seen: BTreeSet<StandbyName>,
     /// Who stays eligible.
-    pub(super) keep: &'a Claim,
+    pub(crate) keep: &'a Claim,
     /// The epoch of the promotion record that is about to be written.
-    pub(super) epoch: u64,
-    pub(super) patience: Duration,
+    pub(crate) epoch: u64,
+    pub(crate) patience: Duration,
 }
 
 impl<'c> Lock<'c> {
     /// The lock, where one is configured.
-    pub(super) fn open(ctx: &'c Context<'c>) -> Step<Option<Self>> {
+    pub(crate) fn open(ctx: &'c Context<'c>) -> Step<Option<Self>> {
         let p = ctx.params;
         if !p.enable_distlock || !ctx.is_promotable() {
             return Ok(None);
@@ -124,7 +125,7 @@ impl<'c> Lock<'c> {
     }
 
     /// The same for a primary, which has to be judged: a lock that can't be used is one that is not renewed.
-    pub(super) fn of_primary(ctx: &'c Context<'c>) -> Option<Self> {
+    pub(crate) fn of_primary(ctx: &'c Context<'c>) -> Option<Self> {
         Self::open(ctx).unwrap_or_else(|failure| {
             Some(Self {
                 ctx,
@@ -162,7 +163,7 @@ impl<'c> Lock<'c> {
     }
 
     /// Takes the lock for a promotion, or says why not.
-    pub(super) fn take(&self, board: &Board<'_, '_>, system: &str, wish: &Wish<'_>) -> Step<()> {
+    pub(crate) fn take(&self, board: &Board<'_, '_>, system: &str, wish: &Wish<'_>) -> Step<()> {
         let ctx = self.ctx;
         let sent = boot_clock().map_err(failed)?;
         let asked = match &self.means {
@@ -217,7 +218,7 @@ impl<'c> Lock<'c> {
 
     /// A primary's renewal, once in each monitor, from the state file and the service alone. `None`: this node does not
     /// know that it has the lock; see [`Self::adopt`].
-    pub(super) fn renew(&self) -> Step<Option<Renewal>> {
+    pub(crate) fn renew(&self) -> Step<Option<Renewal>> {
         let ctx = self.ctx;
         let asked = boot_clock().map_err(failed)?;
         let found = State::load(ctx, asked.boot_id());
@@ -268,7 +269,7 @@ impl<'c> Lock<'c> {
     }
 
     /// A renewal that could not even be asked for.
-    pub(super) fn not_renewed(&self, why: String) -> Step<Renewal> {
+    pub(crate) fn not_renewed(&self, why: String) -> Step<Renewal> {
         let asked = boot_clock().map_err(failed)?;
         let mut state = State::load(self.ctx, asked.boot_id()).unwrap_or_default();
         let answer = Renewed::Unreachable { why };
@@ -277,7 +278,7 @@ impl<'c> Lock<'c> {
 
     /// Why a primary must not go on, as far as that can be said without the CIB: with rep_mode=async the lease says
     /// everything; with rep_mode=sync the rest depends on who may be promoted.
-    pub(super) fn is_over_by(&self, renewal: &Renewal) -> Option<String> {
+    pub(crate) fn is_over_by(&self, renewal: &Renewal) -> Option<String> {
         let is_lost = matches!(renewal.answer, Renewed::Lost { .. });
         if self.ctx.promise() == Promise::Sync && !is_lost {
             return None;
@@ -321,7 +322,7 @@ impl<'c> Lock<'c> {
     }
 
     /// Whether a primary may go on, by a renewal and by who may be promoted, and as what.
-    pub(super) fn judge(
+    pub(crate) fn judge(
         &self,
         board: &Board<'_, '_>,
         renewal: &Renewal,
@@ -350,7 +351,7 @@ impl<'c> Lock<'c> {
 
     /// A primary that does not know of a lock: it was enabled on a running cluster, or the state file was
     /// lost. It takes the lock as a promotion would, but does not wait for it.
-    pub(super) fn adopt(&self, board: &Board<'_, '_>, server: &Server) -> Step<Renewal> {
+    pub(crate) fn adopt(&self, board: &Board<'_, '_>, server: &Server) -> Step<Renewal> {
         let Means::Row(service) = &self.means else {
             return self.not_renewed("there is no row that could be taken".to_owned());
         };
@@ -419,7 +420,7 @@ impl<'c> Lock<'c> {
     }
 
     /// R1 (a): makes the row say who may be promoted, or fails. The primary itself always may.
-    pub(super) fn set_eligible(&self, held: &mut Held, claim: &Claim) -> Step<()> {
+    pub(crate) fn set_eligible(&self, held: &mut Held, claim: &Claim) -> Step<()> {
         let (LockFact::Held { eligible }, Means::Row(service), Some(epoch)) =
             (&mut held.fact, &self.means, held.epoch)
         else {
@@ -467,7 +468,7 @@ impl<'c> Lock<'c> {
     }
 
     /// Gives the lock back; the server must have stopped. It expires by itself where that fails.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         let released = match &self.means {
             Means::Row(service) => service.release(&self.owner(), None, self.limit()),
             Means::Commands(commands) => commands.unlock(&self.owner(), self.limit()),
@@ -483,13 +484,13 @@ impl<'c> Lock<'c> {
 
     /// Whether a promotion could have the lock now. Not known counts as no: the promotion would only
     /// wait in vain and count as a failure.
-    pub(super) fn is_to_be_had(&self) -> bool {
+    pub(crate) fn is_to_be_had(&self) -> bool {
         self.look().unwrap_or(false)
     }
 
     /// Whether the service says that this node can't be primary now. Not known counts as no: then the
     /// promotion finds out, by way of the other nodes too.
-    pub(super) fn refuses(&self) -> bool {
+    pub(crate) fn refuses(&self) -> bool {
         self.look() == Some(false)
     }
 
@@ -512,7 +513,7 @@ impl<'c> Lock<'c> {
     }
 
     /// What is wrong with the configuration of the service, or with reaching it.
-    pub(super) fn check(&self) -> Result<(), LockError> {
+    pub(crate) fn check(&self) -> Result<(), LockError> {
         match &self.means {
             Means::Commands(_) | Means::Unusable(_) => Ok(()),
             Means::Row(service) => match service.read(self.limit())? {
@@ -554,13 +555,13 @@ impl<'c> Lock<'c> {
     }
 
     /// Whether the service itself records who may be promoted.
-    pub(super) fn is_arbiter(&self) -> bool {
+    pub(crate) fn is_arbiter(&self) -> bool {
         matches!(self.means, Means::Row(_))
     }
 }
 
 /// How quickly a lease that is not renewed is followed by the server's end.
-pub(super) fn pace(ctx: &Context<'_>) -> Pace {
+pub(crate) fn pace(ctx: &Context<'_>) -> Pace {
     Pace {
         interval: ctx.env.interval,
         request: timing::LOCK_REQUEST,

@@ -8,8 +8,10 @@ use crate::model::version::default_max_locks;
 use crate::postgres::config::{Contents, Setting};
 use crate::postgres::control;
 
-use super::context::Context;
-use super::{Step, failed, settings};
+use crate::agent::context::Context;
+use crate::agent::settings;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// PostgreSQL's defaults, of a major version from 12 on.
 const fn defaults(major: u32) -> [(&'static str, u64); 5] {
@@ -30,7 +32,7 @@ fn last<'a>((files, auto): &'a (Contents, Contents), name: &str) -> Option<&'a S
 
 /// Options for the server, for what the next start as a standby needs beyond the configuration: an option wins over every file.
 /// A primary is started without them, so there the configuration counts.
-pub(super) fn options(ctx: &Context<'_>) -> Step<Vec<String>> {
+pub(crate) fn options(ctx: &Context<'_>) -> Step<Vec<String>> {
     let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
     let configured = settings::all(ctx)?;
     let defaults = defaults(ctx.data_version().unwrap_or_default());

@@ -36,6 +36,7 @@ mod standby;
 mod start;
 mod state;
 mod statement;
+mod step;
 mod stop;
 mod storage;
 mod unseen;
@@ -48,6 +49,7 @@ use crate::ocf::{Action, OcfCode, OcfEnv, Outcome};
 use crate::params::{Params, RepMode};
 use context::Context;
 pub(crate) use state::memory;
+use step::Step;
 
 /// Carries out an action. The parameters have been checked for what can be seen in them alone.
 #[must_use]
@@ -93,14 +95,6 @@ pub(crate) fn try_storage(env: &OcfEnv, params: &Params) -> Outcome {
 pub(crate) fn repair_standby(env: &OcfEnv, params: &Params, work: Work) -> Outcome {
     let params = &own_dir::settled(params, &env.resource);
     repair::in_background(env, params, work)
-}
-
-/// The result of a step: what it found, or what the action comes to because of it.
-type Step<T> = Result<T, Outcome>;
-
-/// A step failed in a way that trying again, here or elsewhere, may repair.
-fn failed(what: impl std::fmt::Display) -> Outcome {
-    Outcome::because(OcfCode::ErrGeneric, what)
 }
 
 /// promote and demote exist only where there is something to promote. Code 3, not 6: a plain

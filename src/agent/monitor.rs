@@ -18,21 +18,36 @@ use crate::postgres::session::SqlError;
 use crate::postgres::{views, wal};
 use crate::sys::boot_clock;
 
-use super::care::{self, Troubles};
-use super::context::Context;
-use super::contract::Settled;
-use super::election::Counting;
-use super::lease::Lease;
-use super::lock::Lock;
-use super::ready::Server;
-use super::record::Board;
-use super::spread::{self, Wanted};
-use super::standby::{self, Follow};
-use super::state::State;
-use super::{
-    Step, attempt, election, failed, in_force, obituary, places, promotion_record, reach, recovery,
-    repair, slots, statement, stop, unseen, watched,
-};
+use crate::agent::attempt;
+use crate::agent::care;
+use crate::agent::care::Troubles;
+use crate::agent::context::Context;
+use crate::agent::contract::Settled;
+use crate::agent::election;
+use crate::agent::election::Counting;
+use crate::agent::in_force;
+use crate::agent::lease::Lease;
+use crate::agent::lock::Lock;
+use crate::agent::obituary;
+use crate::agent::places;
+use crate::agent::promotion_record;
+use crate::agent::reach;
+use crate::agent::ready::Server;
+use crate::agent::record::Board;
+use crate::agent::recovery;
+use crate::agent::repair;
+use crate::agent::slots;
+use crate::agent::spread;
+use crate::agent::spread::Wanted;
+use crate::agent::standby;
+use crate::agent::standby::Follow;
+use crate::agent::state::State;
+use crate::agent::statement;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
+use crate::agent::stop;
+use crate::agent::unseen;
+use crate::agent::watched;
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
 const DEFAULT_MONITOR_SQL: &str = "select now();";
@@ -41,7 +56,7 @@ const DEFAULT_MONITOR_SQL: &str = "select now();";
 /// and a primary that was just promoted deserves some patience.
 const ASK_EVERY: u32 = 6;
 
-pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
+pub(crate) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable()
         && let Some(answer) = repair::answer(ctx)?
     {
@@ -195,7 +210,7 @@ fn ask(ctx: &Context<'_>, server: &mut Server) -> Step<Step<()>> {
     }
 }
 
-pub(super) fn promoted_slave() -> Outcome {
+pub(crate) fn promoted_slave() -> Outcome {
     failed(
         "the server was promoted although rep_mode=slave; rebuild it as a standby, or change rep_mode",
     )
@@ -203,7 +218,7 @@ pub(super) fn promoted_slave() -> Outcome {
 
 /// The answer about a server that goes on as what it is, no primary of the cluster's, although something is wrong that people have
 /// to know of. Only the code is plain for a probe, a person who asks, and where nobody says that Pacemaker knows the other one.
-pub(super) fn kept(ctx: &Context<'_>, reason: impl ToString) -> Outcome {
+pub(crate) fn kept(ctx: &Context<'_>, reason: impl ToString) -> Outcome {
     let is_known = ctx.env.feature_set.as_deref().is_some_and(knows_degraded);
     let code = if is_known && !ctx.env.is_probe() {
         OcfCode::Degraded
@@ -256,7 +271,7 @@ fn slave(ctx: &Context<'_>, server: &Server) -> Step<Outcome> {
     Ok(Outcome::of(OcfCode::Success))
 }
 
-pub(super) fn receiver_status(board: &Board<'_, '_>, server: &Server) -> Step<()> {
+pub(crate) fn receiver_status(board: &Board<'_, '_>, server: &Server) -> Step<()> {
     if !board.ctx.params.check_wal_receiver {
         return Ok(());
     }
@@ -444,7 +459,7 @@ fn cannot_follow(board: &Board<'_, '_>, server: &Server) -> Step<Option<String>>
 }
 
 /// Without a primary: report the own position, and ask for promotion where it is the best.
-pub(super) fn stand_for_election(
+pub(crate) fn stand_for_election(
     board: &Board<'_, '_>,
     server: &mut Server,
     counting: Counting,
@@ -493,7 +508,7 @@ pub(super) fn stand_for_election(
 /// The recorded primary comes back, unless the lock has passed it by, or others may have. To ask for a promotion that is refused is no
 /// harmless try: three failures within a second, in which nothing can change, and Pacemaker keeps the resource away from
 /// this node until somebody cleans up.
-pub(super) fn recorded_primarys_score(ctx: &Context<'_>) -> Step<Score> {
+pub(crate) fn recorded_primarys_score(ctx: &Context<'_>) -> Step<Score> {
     if attempt::has_missed(ctx)? {
         return Ok(Score::Never);
     }
@@ -670,7 +685,7 @@ fn primary(
 }
 
 /// R4: not one more commit is acknowledged; Pacemaker does the rest.
-pub(super) fn step_down(ctx: &Context<'_>, reason: impl std::fmt::Display) -> Step<Outcome> {
+pub(crate) fn step_down(ctx: &Context<'_>, reason: impl std::fmt::Display) -> Step<Outcome> {
     stop::stop_server(ctx)?;
     Ok(Outcome::because(
         OcfCode::FailedPromoted,

@@ -21,17 +21,25 @@ use crate::sys::poll_until;
 use crate::timing;
 use crate::trial::{is_out, point};
 
-use super::context::Context;
-use super::election::{self, Counting};
-use super::lease::Lease;
-use super::ready::Server;
-use super::record::Board;
-use super::{
-    Step, contract, failed, follow, monitor, promote, promotion_record, reach, slots, standby,
-    statement,
-};
+use crate::agent::context::Context;
+use crate::agent::contract;
+use crate::agent::election;
+use crate::agent::election::Counting;
+use crate::agent::follow;
+use crate::agent::lease::Lease;
+use crate::agent::monitor;
+use crate::agent::promote;
+use crate::agent::promotion_record;
+use crate::agent::reach;
+use crate::agent::ready::Server;
+use crate::agent::record::Board;
+use crate::agent::slots;
+use crate::agent::standby;
+use crate::agent::statement;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
-pub(super) fn notify(ctx: &Context<'_>) -> Step<Outcome> {
+pub(crate) fn notify(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable() {
         let (kind, operation) = (ctx.env.notify.kind, ctx.env.notify.operation);
         if let Err(failure) = react(ctx) {

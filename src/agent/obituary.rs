@@ -12,13 +12,14 @@ use crate::postgres::server::{self, Launch};
 use crate::sys::{boot_clock, poll_until};
 use crate::timing;
 
-use super::context::Context;
-use super::state::State;
-use super::{failed, stop};
+use crate::agent::context::Context;
+use crate::agent::state::State;
+use crate::agent::step::failed;
+use crate::agent::stop;
 
 /// A start, and how the logs were before it.
 #[derive(Clone, Debug)]
-pub(super) struct Launched {
+pub(crate) struct Launched {
     launch: Launch,
     mark: Mark,
 }
@@ -32,7 +33,7 @@ const REST: Duration = Duration::from_secs(10);
 const ENDED: &str = "the server does not start";
 
 /// To be called before each start.
-pub(super) fn remember(ctx: &Context<'_>, launch: &Launch) {
+pub(crate) fn remember(ctx: &Context<'_>, launch: &Launch) {
     let launched = Launched {
         launch: launch.clone(),
         mark: Mark::now(&launch.logfile, &ctx.owner),
@@ -58,21 +59,21 @@ fn note(ctx: &Context<'_>, mark: &Mark) {
 }
 
 /// Why a server has ended by itself that was started by an earlier call. `None`: somebody has stopped it, or it did not say.
-pub(super) fn of_one_that_ran(ctx: &Context<'_>) -> Option<String> {
+pub(crate) fn of_one_that_ran(ctx: &Context<'_>) -> Option<String> {
     let boot = boot_clock().ok()?;
     let mark = State::load(ctx, boot.boot_id()).ok()?.started?;
     mark.own_end(ctx.pgdata(), &ctx.owner)
 }
 
 /// The words of a server that has ended, where they are in its logs already.
-pub(super) fn known(ctx: &Context<'_>) -> Option<String> {
+pub(crate) fn known(ctx: &Context<'_>) -> Option<String> {
     let launched = ctx.launched.borrow().clone()?;
     let words = launched.mark.last_words(ctx.pgdata(), &ctx.owner)?;
     Some(format!("{ENDED}: {words}"))
 }
 
 /// Why a server has ended. Where its output goes nowhere, it is started once more to hear it.
-pub(super) fn of(ctx: &Context<'_>) -> String {
+pub(crate) fn of(ctx: &Context<'_>) -> String {
     if let Some(words) = known(ctx) {
         return words;
     }

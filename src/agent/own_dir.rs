@@ -13,8 +13,10 @@ use crate::postgres::owner::as_owner;
 use crate::postgres::{config, files, reading};
 use crate::sys::{Deadline, Owner};
 
-use super::context::Context;
-use super::{Step, failed, standby};
+use crate::agent::context::Context;
+use crate::agent::standby;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// Whose directory it is: the resource's name, and on the second line its data directory.
 const CLAIM: &str = "expgsql.resource";
@@ -83,12 +85,12 @@ fn is_of_another(claim: &str, resource: &str, pgdata: &Path) -> bool {
 }
 
 /// Whether it is said whose the directory is.
-pub(super) fn is_claimed(ctx: &Context<'_>) -> bool {
+pub(crate) fn is_claimed(ctx: &Context<'_>) -> bool {
     fs::symlink_metadata(ctx.tmp(CLAIM)).is_ok()
 }
 
 /// Takes the directory, which is there, for this resource.
-pub(super) fn claim(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn claim(ctx: &Context<'_>) -> Step<()> {
     let path = ctx.tmp(CLAIM);
     let (resource, pgdata) = (ctx.resource.as_str(), ctx.pgdata());
     let text = format!("{resource}\n{}\n", pgdata.display());

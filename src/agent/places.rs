@@ -13,14 +13,16 @@ use nix::unistd::{AccessFlags, access};
 use crate::params::RepMode;
 use crate::postgres::owner::as_owner;
 
-use super::context::Context;
-use super::validate::{installed, permission};
-use super::{Step, failed};
+use crate::agent::context::Context;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
+use crate::agent::step::installed;
+use crate::agent::step::permission;
 
 /// More than the agent ever writes there at a time; bytes.
 const NOTE: u64 = 8192;
 
-pub(super) fn check(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn check(ctx: &Context<'_>) -> Step<()> {
     let p = ctx.params;
     if p.rep_mode != RepMode::None {
         directory(ctx, "tmpdir", &p.tmpdir, "chmod 700")?;
@@ -58,7 +60,7 @@ fn directory(ctx: &Context<'_>, param: &str, dir: &Path, remedy: &str) -> Step<(
 }
 
 /// Why nothing could be written in tmpdir now, as far as that is seen without a write; `None`: nothing speaks against it.
-pub(super) fn takes_no_note(ctx: &Context<'_>) -> Step<Option<String>> {
+pub(crate) fn takes_no_note(ctx: &Context<'_>) -> Step<Option<String>> {
     let dir = &ctx.params.tmpdir;
     let look = || {
         let at = nix::fcntl::AT_FDCWD;

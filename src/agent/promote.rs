@@ -18,16 +18,30 @@ use crate::sys::poll_until;
 use crate::timing;
 use crate::trial::{is_out, point};
 
-use super::context::Context;
-use super::lease::Lease;
-use super::lock::{Lock, Wish};
-use super::promotion_record::{self, correct_record, next_record, take_over};
-use super::ready::{self, Server};
-use super::record::Board;
-use super::state::State;
-use super::{Step, attempt, election, failed, in_force, reach, slots, start, statement, stop};
+use crate::agent::attempt;
+use crate::agent::context::Context;
+use crate::agent::election;
+use crate::agent::in_force;
+use crate::agent::lease::Lease;
+use crate::agent::lock::Lock;
+use crate::agent::lock::Wish;
+use crate::agent::promotion_record;
+use crate::agent::promotion_record::correct_record;
+use crate::agent::promotion_record::next_record;
+use crate::agent::promotion_record::take_over;
+use crate::agent::reach;
+use crate::agent::ready;
+use crate::agent::ready::Server;
+use crate::agent::record::Board;
+use crate::agent::slots;
+use crate::agent::start;
+use crate::agent::state::State;
+use crate::agent::statement;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
+use crate::agent::stop;
 
-pub(super) fn promote(ctx: &Context<'_>) -> Step<Outcome> {
+pub(crate) fn promote(ctx: &Context<'_>) -> Step<Outcome> {
     let outcome = try_promote(ctx);
     if !matches!(
         &outcome,
@@ -258,7 +272,7 @@ fn compare_positions(board: &mut Board<'_, '_>, own: Option<&WalPosition>) -> St
 }
 
 /// R3: what the CIB says about this node.
-pub(super) fn own_ground(
+pub(crate) fn own_ground(
     board: &Board<'_, '_>,
     lineage: &Lineage,
 ) -> Step<Result<Ground, Ineligible>> {
@@ -358,7 +372,7 @@ fn take_lock(board: &Board<'_, '_>, server: &Server, method: Method) -> Step<()>
 }
 
 /// Reads the CIB until every member that may be promoted has said its position, or time is up.
-pub(super) fn await_reports(board: &mut Board<'_, '_>, own: &WalPosition) -> Step<()> {
+pub(crate) fn await_reports(board: &mut Board<'_, '_>, own: &WalPosition) -> Step<()> {
     let ctx = board.ctx;
     let mut failure = None;
     poll_until(

@@ -19,21 +19,26 @@ use crate::pacemaker::quorum;
 use crate::sys::boot_clock;
 use crate::trial::{is_out, point};
 
-use super::context::Context;
-use super::ready::Server;
-use super::record::Board;
-use super::spread::{self, Unconfirmed, Wanted};
-use super::state::State;
-use super::{Step, attempt, failed, statement};
+use crate::agent::attempt;
+use crate::agent::context::Context;
+use crate::agent::ready::Server;
+use crate::agent::record::Board;
+use crate::agent::spread;
+use crate::agent::spread::Unconfirmed;
+use crate::agent::spread::Wanted;
+use crate::agent::state::State;
+use crate::agent::statement;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// The epoch this node was last promoted with, where it knows.
-pub(super) fn own_epoch(ctx: &Context<'_>) -> Step<Option<u64>> {
+pub(crate) fn own_epoch(ctx: &Context<'_>) -> Step<Option<u64>> {
     let boot = boot_clock().map_err(failed)?;
     Ok(State::load(ctx, boot.boot_id())?.epoch)
 }
 
 /// Whether Pacemaker has promoted this node, as far as this call tells.
-pub(super) fn seat(ctx: &Context<'_>) -> Seat {
+pub(crate) fn seat(ctx: &Context<'_>) -> Seat {
     match ctx.env.role {
         Some(Role::Promoted) if !ctx.env.is_probe() => Seat::Promoted,
         Some(_) | None => Seat::Other,
@@ -41,7 +46,7 @@ pub(super) fn seat(ctx: &Context<'_>) -> Seat {
 }
 
 /// R4, R5: what right a server that runs as a primary, with this history, has to be one.
-pub(super) fn judge(board: &Board<'_, '_>, lineage: &Lineage) -> Step<Right> {
+pub(crate) fn judge(board: &Board<'_, '_>, lineage: &Lineage) -> Step<Right> {
     let ctx = board.ctx;
     if is_out!(RightUnchecked) {
         return Ok(Right::Keep);
@@ -74,7 +79,7 @@ pub(super) fn judge(board: &Board<'_, '_>, lineage: &Lineage) -> Step<Right> {
 
 /// The record of a promotion that takes place now. The exact end of the old timeline is known only
 /// afterwards; then it is corrected.
-pub(super) fn next_record(
+pub(crate) fn next_record(
     ctx: &Context<'_>,
     old: Option<&ReplInfo>,
     origin: Option<Origin>,
@@ -92,7 +97,7 @@ pub(super) fn next_record(
 /// Writes down that this node is the primary and that no other may be promoted, in one change,
 /// before the server is promoted: were it the other way round, an agent that dies in between
 /// would leave the old primary with the right to come back.
-pub(super) fn take_over(
+pub(crate) fn take_over(
     board: &mut Board<'_, '_>,
     method: Method,
     server: &Server,
@@ -279,7 +284,7 @@ fn remember(ctx: &Context<'_>, record: &ReplInfo, revoked: &[&NodeName], ring: &
 }
 
 /// A new epoch of the same primary: the record, and the contract with it, under the next number after `latest`, too.
-pub(super) fn begin_epoch(board: &mut Board<'_, '_>, latest: u64) -> Step<u64> {
+pub(crate) fn begin_epoch(board: &mut Board<'_, '_>, latest: u64) -> Step<u64> {
     let ctx = board.ctx;
     let Some(mut record) = ctx.record(&board.view)?.filter(|r| r.node == ctx.me) else {
         return Err(failed("another node is the recorded primary"));
@@ -307,7 +312,7 @@ pub(super) fn begin_epoch(board: &mut Board<'_, '_>, latest: u64) -> Step<u64> {
 }
 
 /// Makes the record say that this node is the primary, and where its timeline began.
-pub(super) fn correct_record(board: &mut Board<'_, '_>, lineage: &Lineage) -> Step<()> {
+pub(crate) fn correct_record(board: &mut Board<'_, '_>, lineage: &Lineage) -> Step<()> {
     let ctx = board.ctx;
     let origin = lineage
         .last_switch()

@@ -13,14 +13,18 @@ use crate::sys::{Deadline, poll_until};
 use crate::timing;
 use crate::trial::is_out;
 
-use super::context::Context;
-use super::ready::{self, Server};
-use super::record::Board;
-use super::{Step, failed, places, settings};
+use crate::agent::context::Context;
+use crate::agent::places;
+use crate::agent::ready;
+use crate::agent::ready::Server;
+use crate::agent::record::Board;
+use crate::agent::settings;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// The end of a server's WAL, with the history it lies on. `None`: a standby that still receives, or one that was restarted and whose
 /// end can't be told before it has replayed it.
-pub(super) fn end(ctx: &Context<'_>, server: &Server) -> Step<Option<WalPosition>> {
+pub(crate) fn end(ctx: &Context<'_>, server: &Server) -> Step<Option<WalPosition>> {
     let state = &server.state;
     let end = match (state.end, state.replayed) {
         (Some(end), _) => Some(end),
@@ -47,7 +51,7 @@ pub(super) fn end(ctx: &Context<'_>, server: &Server) -> Step<Option<WalPosition
 }
 
 /// The same of a server that was just started: where the end can't be found, it is given until `deadline` to replay what it has.
-pub(super) fn await_end(
+pub(crate) fn await_end(
     ctx: &Context<'_>,
     server: &mut Server,
     deadline: Deadline,
@@ -76,7 +80,7 @@ pub(super) fn await_end(
 }
 
 /// What keeps this standby from replaying all it has. The control file is read only where replay is paused.
-pub(super) fn held(ctx: &Context<'_>, server: &mut Server) -> Step<Option<Obstacle>> {
+pub(crate) fn held(ctx: &Context<'_>, server: &mut Server) -> Step<Option<Obstacle>> {
     let replay = &server.state.replay;
     if is_out!(TargetUnseen) && replay.target.is_some() {
         return Ok(None);
@@ -94,7 +98,7 @@ pub(super) fn held(ctx: &Context<'_>, server: &mut Server) -> Step<Option<Obstac
 
 /// What makes this standby no successor although it replays. Where there is no primary any more, that is no reason to leave its data
 /// unused.
-pub(super) fn is_unfit(ctx: &Context<'_>, server: &Server) -> Step<Option<Obstacle>> {
+pub(crate) fn is_unfit(ctx: &Context<'_>, server: &Server) -> Step<Option<Obstacle>> {
     let state = &server.state;
     if !ctx.is_promotable() || !state.in_recovery {
         return Ok(None);
@@ -108,7 +112,7 @@ pub(super) fn is_unfit(ctx: &Context<'_>, server: &Server) -> Step<Option<Obstac
 
 /// Resumes a replay that somebody has paused: without a primary, this server may be the one that has everything. What else
 /// keeps it from replaying is the answer.
-pub(super) fn make_way(ctx: &Context<'_>, server: &mut Server) -> Step<Option<Obstacle>> {
+pub(crate) fn make_way(ctx: &Context<'_>, server: &mut Server) -> Step<Option<Obstacle>> {
     let held = held(ctx, server)?;
     if held != Some(Obstacle::Paused) {
         return Ok(held);
@@ -129,7 +133,7 @@ pub(super) fn make_way(ctx: &Context<'_>, server: &mut Server) -> Step<Option<Ob
 
 /// Ends the sessions on this standby that its replay waits for. To be done only where somebody waits for the replay: what a query
 /// on a standby may take away from the cluster is the site's to say, but not whether there is a primary.
-pub(super) fn end_queries_in_the_way(ctx: &Context<'_>) {
+pub(crate) fn end_queries_in_the_way(ctx: &Context<'_>) {
     let end = || -> Result<usize, String> {
         let Postmaster::Running(running) = ctx.postmaster().map_err(|e| e.text().to_owned())?
         else {
@@ -160,6 +164,6 @@ pub(super) fn end_queries_in_the_way(ctx: &Context<'_>) {
 }
 
 /// Tells the others what keeps this standby from replaying, or that nothing does.
-pub(super) fn publish(board: &Board<'_, '_>, held: Option<&Obstacle>) -> Step<()> {
+pub(crate) fn publish(board: &Board<'_, '_>, held: Option<&Obstacle>) -> Step<()> {
     board.set_own(TransientAttribute::Replay, held.map(Obstacle::word))
 }

@@ -10,18 +10,24 @@ use crate::postgres::views::{self, ServerState};
 use crate::sys::{Deadline, poll_until};
 use crate::timing;
 
-use super::context::Context;
-use super::{Step, archive, failed, obituary, reach, recovery, unseen};
+use crate::agent::archive;
+use crate::agent::context::Context;
+use crate::agent::obituary;
+use crate::agent::reach;
+use crate::agent::recovery;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
+use crate::agent::unseen;
 
 /// A server that answers.
-pub(super) struct Server {
-    pub(super) running: Running,
-    pub(super) session: Session,
-    pub(super) state: ServerState,
+pub(crate) struct Server {
+    pub(crate) running: Running,
+    pub(crate) session: Session,
+    pub(crate) state: ServerState,
 }
 
 /// What came of a start.
-pub(super) enum Up {
+pub(crate) enum Up {
     Answers(Box<Server>),
     /// It replays its WAL, and that goes on.
     Recovers,
@@ -30,7 +36,7 @@ pub(super) enum Up {
 }
 
 /// Waits until the server answers. One that still recovers after `patience` is left to it.
-pub(super) fn come_up(ctx: &Context<'_>, what: &str, patience: Duration) -> Step<Up> {
+pub(crate) fn come_up(ctx: &Context<'_>, what: &str, patience: Duration) -> Step<Up> {
     let mut deadline = ctx.deadline.min(patience);
     loop {
         let (last, heard) = match wait_until(ctx, deadline, false, |_| true)? {
@@ -50,7 +56,7 @@ pub(super) fn come_up(ctx: &Context<'_>, what: &str, patience: Duration) -> Step
 }
 
 /// Waits until the server answers and `accept` is content with it. `what` names that for people.
-pub(super) fn wait(
+pub(crate) fn wait(
     ctx: &Context<'_>,
     what: &str,
     accept: impl FnMut(&ServerState) -> bool,
@@ -63,7 +69,7 @@ pub(super) fn wait(
 
 /// [`wait`] for a server that is being promoted. `None`: it is one that takes writes, and does not let the agent in. `look_after`: what must
 /// not be left alone for as long as that may take; its failure ends the waiting.
-pub(super) fn wait_promoted(
+pub(crate) fn wait_promoted(
     ctx: &Context<'_>,
     mut look_after: impl FnMut() -> Step<()>,
 ) -> Step<Option<Server>> {
@@ -195,7 +201,7 @@ fn still_starting(error: SqlError, last: &mut Last) -> Option<Step<Option<Server
 }
 
 /// The server runs, and does not let the agent in, or not see: only a human can repair that.
-pub(super) fn refused(error: &SqlError) -> Outcome {
+pub(crate) fn refused(error: &SqlError) -> Outcome {
     not_let_in(&error.to_string())
 }
 

@@ -22,23 +22,25 @@ use crate::pacemaker::cib::Cib;
 use crate::pacemaker::quorum;
 use crate::sys::Deadline;
 
-use super::context::Context;
-use super::{Step, failed, statement};
+use crate::agent::context::Context;
+use crate::agent::statement;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// The cluster's notice board: attributes as they were read, and writes that keep it current.
-pub(super) struct Board<'a, 'b> {
-    pub(super) ctx: &'a Context<'b>,
-    pub(super) view: ClusterView,
+pub(crate) struct Board<'a, 'b> {
+    pub(crate) ctx: &'a Context<'b>,
+    pub(crate) view: ClusterView,
     /// What this call has written, which the CIB shows some time later.
     written: RefCell<BTreeMap<(NodeName, String), Option<String>>>,
 }
 
 impl<'a, 'b> Board<'a, 'b> {
-    pub(super) fn read(ctx: &'a Context<'b>) -> Step<Self> {
+    pub(crate) fn read(ctx: &'a Context<'b>) -> Step<Self> {
         Ok(Self::of(ctx, ctx.cluster()?))
     }
 
-    pub(super) fn of(ctx: &'a Context<'b>, view: ClusterView) -> Self {
+    pub(crate) fn of(ctx: &'a Context<'b>, view: ClusterView) -> Self {
         Self {
             ctx,
             view,
@@ -47,14 +49,14 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// A node's transient attribute; `None` where it is not set.
-    pub(super) fn transient(&self, node: &NodeName, attribute: TransientAttribute) -> Option<&str> {
+    pub(crate) fn transient(&self, node: &NodeName, attribute: TransientAttribute) -> Option<&str> {
         self.view
             .node(node)?
             .transient(attribute, &self.ctx.resource)
     }
 
     /// Nodes that may not be promoted, whatever they have.
-    pub(super) fn bars(&self) -> Bars {
+    pub(crate) fn bars(&self) -> Bars {
         let replicas = self.ctx.replicas(&self.view).into_iter();
         let bar = |node: NodeName| {
             let ban = self.view.ban(&self.ctx.resource, &node).map(Bar::from);
@@ -65,7 +67,7 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// What the parameters have against a promotion of `node`. Pacemaker knows nothing of it. What can't be read of the records says nothing.
-    pub(super) fn bar_by_lists(&self, node: &NodeName) -> Option<Bar> {
+    pub(crate) fn bar_by_lists(&self, node: &NodeName) -> Option<Bar> {
         let record = self.ctx.record(&self.view).ok().flatten();
         let claim = self.claim().unwrap_or_default();
         by_lists(
@@ -79,7 +81,7 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// [`Self::bars`], by the nodes' names.
-    pub(super) fn barred(&self) -> BTreeSet<NodeName> {
+    pub(crate) fn barred(&self) -> BTreeSet<NodeName> {
         let bars = self.bars();
         let replicas = self.ctx.replicas(&self.view).into_iter();
         replicas
@@ -88,7 +90,7 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// Sets or, with `None`, removes a transient attribute, if that changes anything.
-    pub(super) fn set(
+    pub(crate) fn set(
         &self,
         node: &NodeName,
         attribute: TransientAttribute,
@@ -145,7 +147,7 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// Whether a node is in this partition for certain: the CIB and corosync both have it.
-    pub(super) fn is_here(&self, node: &NodeName) -> Step<bool> {
+    pub(crate) fn is_here(&self, node: &NodeName) -> Step<bool> {
         let Some(view) = self.view.node(node).filter(|n| n.in_membership) else {
             return Ok(false);
         };
@@ -169,12 +171,12 @@ impl<'a, 'b> Board<'a, 'b> {
         Ok(values.iter().any(|(n, v)| n == node && v == value))
     }
 
-    pub(super) fn set_own(&self, attribute: TransientAttribute, value: Option<&str>) -> Step<()> {
+    pub(crate) fn set_own(&self, attribute: TransientAttribute, value: Option<&str>) -> Step<()> {
         self.set(&self.ctx.me, attribute, value)
     }
 
     /// Where the timeline begins that this primary writes on.
-    pub(super) fn set_baseline(&self, lineage: &Lineage) -> Step<()> {
+    pub(crate) fn set_baseline(&self, lineage: &Lineage) -> Step<()> {
         let Some(switch) = lineage.last_switch() else {
             return Ok(());
         };
@@ -182,12 +184,12 @@ impl<'a, 'b> Board<'a, 'b> {
         self.set_own(TransientAttribute::MasterBaseline, Some(&position))
     }
 
-    pub(super) fn set_status(&self, node: &NodeName, status: NodeStatus) -> Step<()> {
+    pub(crate) fn set_status(&self, node: &NodeName, status: NodeStatus) -> Step<()> {
         self.set(node, TransientAttribute::Status, Some(&status.to_string()))
     }
 
     /// A standby that the parameters bar is never offered.
-    pub(super) fn set_score(&self, node: &NodeName, score: Score) -> Step<()> {
+    pub(crate) fn set_score(&self, node: &NodeName, score: Score) -> Step<()> {
         let is_barred = score != Score::Never
             && self.status(node) != Some(NodeStatus::Primary)
             && self.bar_by_lists(node).is_some();
@@ -196,7 +198,7 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// The score as it is, of a primary.
-    pub(super) fn put_score(&self, node: &NodeName, score: Score) -> Step<()> {
+    pub(crate) fn put_score(&self, node: &NodeName, score: Score) -> Step<()> {
         self.set(
             node,
             TransientAttribute::PromotionScore,
@@ -205,18 +207,18 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// This node's own score, as a primary.
-    pub(super) fn set_primarys_score(&self) -> Step<()> {
+    pub(crate) fn set_primarys_score(&self) -> Step<()> {
         let policy = self.view.no_quorum_policy();
         self.put_score(&self.ctx.me, primarys_score(self.view.quorum, policy))
     }
 
     /// Makes a change to the CIB itself; it is there when this returns.
-    pub(super) fn change(&mut self, change: &ChangeSet) -> Step<()> {
+    pub(crate) fn change(&mut self, change: &ChangeSet) -> Step<()> {
         self.put(change).map_err(failed)
     }
 
     /// The same, for a caller to whom it matters what an error leaves open.
-    pub(super) fn put(&mut self, change: &ChangeSet) -> Result<(), WriteError> {
+    pub(crate) fn put(&mut self, change: &ChangeSet) -> Result<(), WriteError> {
         let deadline = self.ctx.deadline.min(self.ctx.params.crm_attr_timeout);
         if let Some(view) = change.apply(&Cib::live(), &self.view, deadline)? {
             self.view = view;
@@ -225,7 +227,7 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// The change that records `status` for `node`.
-    pub(super) fn data_status(
+    pub(crate) fn data_status(
         &self,
         change: ChangeSet,
         node: &NodeName,
@@ -239,7 +241,7 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// A node that is a member now and says that it is the primary.
-    pub(super) fn primary(&self) -> Option<&NodeName> {
+    pub(crate) fn primary(&self) -> Option<&NodeName> {
         let is_primary = |node: &NodeName| self.status(node) == Some(NodeStatus::Primary);
         self.view
             .members()
@@ -248,14 +250,14 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// What a node says it is; a word nobody writes counts as nothing said.
-    pub(super) fn status(&self, node: &NodeName) -> Option<NodeStatus> {
+    pub(crate) fn status(&self, node: &NodeName) -> Option<NodeStatus> {
         self.transient(node, TransientAttribute::Status)?
             .parse()
             .ok()
     }
 
     /// The primary's record of its contract, `RSC_SYNC`.
-    pub(super) fn sync_record(&self) -> Step<Option<SyncRecord>> {
+    pub(crate) fn sync_record(&self) -> Step<Option<SyncRecord>> {
         let resource = &self.ctx.resource;
         let text = self.view.cluster_property(ClusterProperty::Sync, resource);
         text.map(|text| text.parse().map_err(failed)).transpose()
@@ -263,7 +265,7 @@ impl<'a, 'b> Board<'a, 'b> {
 
     /// What this CIB says about who has every acknowledged commit. This node counts where another is
     /// the recorded primary.
-    pub(super) fn claim(&self) -> Step<Claim> {
+    pub(crate) fn claim(&self) -> Step<Claim> {
         let ctx = self.ctx;
         let mut statuses = BTreeMap::new();
         for node in ctx.replicas(&self.view) {
@@ -281,7 +283,7 @@ impl<'a, 'b> Board<'a, 'b> {
 
     /// The claim by which this node may be promoted. Where a promotion is recorded that did not take place, that is the
     /// claim of the primary before.
-    pub(super) fn claim_for(&self, lineage: &Lineage) -> Step<Claim> {
+    pub(crate) fn claim_for(&self, lineage: &Lineage) -> Step<Claim> {
         match self.sync_record()? {
             Some(before) if self.is_unfinished(lineage)? => Ok(before.claim()),
             Some(_) | None => self.claim(),
@@ -290,7 +292,7 @@ impl<'a, 'b> Board<'a, 'b> {
 
     /// Whether a promotion is recorded that has not taken place, by the history of its node: this one's `lineage`, or what
     /// another has stated about it.
-    pub(super) fn is_unfinished(&self, lineage: &Lineage) -> Step<bool> {
+    pub(crate) fn is_unfinished(&self, lineage: &Lineage) -> Step<bool> {
         let Some(record) = self.ctx.record(&self.view)? else {
             return Ok(false);
         };
@@ -312,7 +314,7 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// Whether the recorded promotion, if it is this node's, has taken place.
-    pub(super) fn is_complete(&self, lineage: &Lineage) -> Step<bool> {
+    pub(crate) fn is_complete(&self, lineage: &Lineage) -> Step<bool> {
         let record = self.ctx.record(&self.view)?;
         let Some(record) = record.filter(|r| r.node == self.ctx.me) else {
             return Ok(true);
@@ -323,7 +325,7 @@ impl<'a, 'b> Board<'a, 'b> {
 
     /// The condition that nobody was promoted, and no contract recorded, since the CIB was read: an
     /// agent that was held up writes nothing into a later primary's time.
-    pub(super) fn as_it_was_read(&self, change: ChangeSet) -> ChangeSet {
+    pub(crate) fn as_it_was_read(&self, change: ChangeSet) -> ChangeSet {
         [ClusterProperty::ReplInfo, ClusterProperty::Sync]
             .into_iter()
             .fold(change, |change, property| {
@@ -334,13 +336,13 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// The change that writes the record of the contract.
-    pub(super) fn record_contract(&self, change: ChangeSet, record: &SyncRecord) -> ChangeSet {
+    pub(crate) fn record_contract(&self, change: ChangeSet, record: &SyncRecord) -> ChangeSet {
         let name = ClusterProperty::Sync.name(&self.ctx.resource);
         change.property(name, Some(&record.to_string()))
     }
 
     /// The node whose standby connects as `name`.
-    pub(super) fn node_named(&self, name: &StandbyName) -> Option<NodeName> {
+    pub(crate) fn node_named(&self, name: &StandbyName) -> Option<NodeName> {
         self.ctx
             .peers(&self.view)
             .into_iter()

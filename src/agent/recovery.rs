@@ -16,20 +16,23 @@ use crate::sys::{boot_clock, poll_until};
 use crate::timing;
 use crate::trial::is_out;
 
-use super::context::Context;
-use super::lease::Lease;
-use super::record::Board;
-use super::state::State;
-use super::{Step, failed, standby, unseen};
+use crate::agent::context::Context;
+use crate::agent::lease::Lease;
+use crate::agent::record::Board;
+use crate::agent::standby;
+use crate::agent::state::State;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
+use crate::agent::unseen;
 
 /// From when on it is said that a recovery does nothing.
 const SAID_AFTER: Duration = Duration::from_secs(30);
 
 /// A startup process at work.
-pub(super) struct Recovery {
+pub(crate) struct Recovery {
     look: Look,
     /// `startup recovering 000000010000000000000003`
-    pub(super) title: String,
+    pub(crate) title: String,
 }
 
 /// The recovery of a server that takes no connections, where that is left to its end. `None`: there is none, or nobody can tell.
@@ -93,7 +96,7 @@ const fn heard(error: &SqlError) -> Heard {
 }
 
 /// Whether the server recovers now; `heard`: what came of the last login.
-pub(super) fn is_under_way(ctx: &Context<'_>, heard: Heard) -> Step<bool> {
+pub(crate) fn is_under_way(ctx: &Context<'_>, heard: Heard) -> Step<bool> {
     Ok(match ctx.postmaster()? {
         Postmaster::Running(running) => of(ctx, &running, heard)?.is_some(),
         Postmaster::Stopped => false,
@@ -102,7 +105,7 @@ pub(super) fn is_under_way(ctx: &Context<'_>, heard: Heard) -> Step<bool> {
 
 /// A start or a demotion ends here, and the recovery goes on. Until it is over nobody may promote this node: a promotion would wait
 /// for it in vain, fail, and end it.
-pub(super) fn goes_on(board: &Board<'_, '_>) {
+pub(crate) fn goes_on(board: &Board<'_, '_>) {
     say!(
         WARN,
         "the server replays its WAL and takes no connections yet: that goes on by itself, and the monitor says when it is over"
@@ -111,7 +114,7 @@ pub(super) fn goes_on(board: &Board<'_, '_>) {
 }
 
 /// Nobody may promote this node, whose server can't be asked, before its monitor has seen it.
-pub(super) fn bar(board: &Board<'_, '_>) {
+pub(crate) fn bar(board: &Board<'_, '_>) {
     let ctx = board.ctx;
     let told = board
         .set_score(&ctx.me, Score::Never)
@@ -140,7 +143,7 @@ pub(super) fn bar(board: &Board<'_, '_>) {
 }
 
 /// What the monitor answers about a server that takes no connections; `error` is what it said instead.
-pub(super) fn answer(
+pub(crate) fn answer(
     ctx: &Context<'_>,
     running: &Running,
     lease: Lease<'_>,
@@ -243,7 +246,7 @@ fn note(ctx: &Context<'_>, look: Look) -> Step<Noted> {
 }
 
 /// A server that answers does not recover: what was noted of that is of no use to the next time, which may be days later.
-pub(super) fn forget(ctx: &Context<'_>) {
+pub(crate) fn forget(ctx: &Context<'_>) {
     let Ok(old) = State::read(ctx) else {
         // Who needs what is in there says that it can't be read.
         return;
@@ -263,7 +266,7 @@ pub(super) fn forget(ctx: &Context<'_>) {
 }
 
 /// Waits as long as the server recovers and gets on; `noted` is what was seen the last time. `false`: it still does.
-pub(super) fn is_over(ctx: &Context<'_>, noted: &mut Option<Look>) -> Step<bool> {
+pub(crate) fn is_over(ctx: &Context<'_>, noted: &mut Option<Look>) -> Step<bool> {
     let Postmaster::Running(running) = ctx.postmaster()? else {
         return Ok(true);
     };

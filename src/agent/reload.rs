@@ -4,14 +4,17 @@ use crate::ocf::{OcfCode, Outcome};
 use crate::postgres::process::Postmaster;
 use crate::postgres::server;
 
-use super::context::Context;
-use super::record::Board;
-use super::standby::Follow;
-use super::{Step, failed, standby, statement};
+use crate::agent::context::Context;
+use crate::agent::record::Board;
+use crate::agent::standby;
+use crate::agent::standby::Follow;
+use crate::agent::statement;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// Writes the standby's settings anew. On a primary they wait in the file for its next start, and
 /// rep_mode.conf is left alone: what commits wait for is the monitor's to change (R1).
-pub(super) fn reload(ctx: &Context<'_>) -> Step<Outcome> {
+pub(crate) fn reload(ctx: &Context<'_>) -> Step<Outcome> {
     let done = Ok(Outcome::of(OcfCode::Success));
     if !ctx.params.rep_mode.is_replicated() {
         return done;

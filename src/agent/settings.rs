@@ -13,9 +13,12 @@ use crate::postgres::config::{self, ConfigError, Contents, Setting};
 use crate::postgres::owner::as_owner;
 use crate::trial::is_out;
 
-use super::context::Context;
-use super::validate::{installed, permission};
-use super::{Step, failed, standby};
+use crate::agent::context::Context;
+use crate::agent::standby;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
+use crate::agent::step::installed;
+use crate::agent::step::permission;
 
 /// Settings that the agent writes itself; anywhere else they would override or contradict it.
 const MANAGED: [&str; 2] = ["primary_conninfo", "synchronous_standby_names"];
@@ -46,7 +49,7 @@ const TARGETS: [&str; 5] = [
 const DROPS: &str =
     "a standby's replay would end there, and a promotion would drop all commits behind that point";
 
-pub(super) fn check(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn check(ctx: &Context<'_>) -> Step<()> {
     let config = &ctx.params.config;
     if config.exists() && !config.is_file() {
         return Err(installed(format!(
@@ -138,7 +141,7 @@ fn auto_conf(ctx: &Context<'_>) -> Step<Contents> {
 }
 
 /// Both, for whoever wants to know what a setting will be.
-pub(super) fn all(ctx: &Context<'_>) -> Step<(Contents, Contents)> {
+pub(crate) fn all(ctx: &Context<'_>) -> Step<(Contents, Contents)> {
     Ok((read(ctx, &ctx.params.config)?, auto_conf(ctx)?))
 }
 
@@ -274,13 +277,13 @@ fn among_options<'a>(ctx: &'a Context<'_>) -> impl Iterator<Item = (String, &'a 
 }
 
 /// The number that an option gives to a setting.
-pub(super) fn option(ctx: &Context<'_>, name: &str) -> Option<u64> {
+pub(crate) fn option(ctx: &Context<'_>, name: &str) -> Option<u64> {
     let last = among_options(ctx).filter(|(n, _)| n == name).last();
     last?.1.parse().ok()
 }
 
 /// Whether the server listens where `listen_addresses` says, and that is for others: the parameter pghost wins over it, and says that this is meant so.
-pub(super) fn listens(ctx: &Context<'_>) -> bool {
+pub(crate) fn listens(ctx: &Context<'_>) -> bool {
     let host = ctx.params.pghost.as_deref();
     ctx.is_promotable() && host.is_none_or(|host| host.starts_with('/'))
 }
@@ -315,7 +318,7 @@ fn allows_no_standby(ctx: &Context<'_>, name: &str, value: &str) -> Option<&'sta
 }
 
 /// The value that a setting has at the next reading of the files, and where it is set. `None`: nowhere.
-pub(super) fn in_force(ctx: &Context<'_>, name: &str) -> Step<Option<(String, String)>> {
+pub(crate) fn in_force(ctx: &Context<'_>, name: &str) -> Step<Option<(String, String)>> {
     if let Some((_, value)) = among_options(ctx).filter(|(n, _)| n == name).last() {
         return Ok(Some((value.to_owned(), "start_opt or ctl_opt".to_owned())));
     }

@@ -16,17 +16,19 @@ use crate::postgres::session::{Session, SqlError, literal};
 use crate::postgres::views;
 use crate::trial::{is_out, point};
 
-use super::context::Context;
-use super::statement::RELOADS_CONNINFO;
-use super::{Step, failed, ready};
+use crate::agent::context::Context;
+use crate::agent::ready;
+use crate::agent::statement::RELOADS_CONNINFO;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// What an operator is told where nothing bounds what slots hold back.
-pub(super) const UNLIMITED_SLOTS: &str = "replication_slot_name is set and max_slot_wal_keep_size is not: a standby that stays away makes \
+pub(crate) const UNLIMITED_SLOTS: &str = "replication_slot_name is set and max_slot_wal_keep_size is not: a standby that stays away makes \
     the primary keep WAL until its disk is full; set max_slot_wal_keep_size to what the disk can spare";
 
 /// The slot by which `standby` streams from the recorded primary; `None`: it needs none. `nodes`: all that replicate, none where no
 /// cluster says so.
-pub(super) fn slot_of(
+pub(crate) fn slot_of(
     ctx: &Context<'_>,
     standby: &NodeName,
     record: Option<&ReplInfo>,
@@ -53,7 +55,7 @@ fn with_me(ctx: &Context<'_>, nodes: &[NodeName]) -> Vec<NodeName> {
 
 /// What the slot is by which a node's standby streams. A ticket of whichever promotion: a standby that is about to follow a new epoch still has the
 /// one before. `record`: that of this primary.
-pub(super) fn kind(
+pub(crate) fn kind(
     ctx: &Context<'_>,
     name: &str,
     slot: Option<&str>,
@@ -76,7 +78,7 @@ pub(super) fn kind(
 }
 
 /// Whether the standbys of this node, where it is the recorded primary, stream by tickets.
-pub(super) fn gives_tickets(ctx: &Context<'_>, record: Option<&ReplInfo>) -> bool {
+pub(crate) fn gives_tickets(ctx: &Context<'_>, record: Option<&ReplInfo>) -> bool {
     uses_tickets(ctx) && record.is_some_and(|r| r.node == ctx.me && r.epoch.is_some())
 }
 
@@ -89,7 +91,7 @@ fn uses_tickets(ctx: &Context<'_>) -> bool {
 
 /// Why not everything is as it should be.
 #[derive(Debug)]
-pub(super) enum Unmade {
+pub(crate) enum Unmade {
     /// The next monitor may well succeed.
     Passing(Outcome),
     /// Somebody has to do something, and a standby can't stream before.
@@ -97,7 +99,7 @@ pub(super) enum Unmade {
 }
 
 impl Unmade {
-    pub(super) fn outcome(self) -> Outcome {
+    pub(crate) fn outcome(self) -> Outcome {
         match self {
             Self::Passing(outcome) | Self::Certain(outcome) => outcome,
         }
@@ -110,7 +112,7 @@ impl Unmade {
 
 /// On a primary: makes what is missing and drops what is of an earlier promotion. It takes the
 /// owner's right to do so; to see what is there, any session's will do.
-pub(super) fn on_primary(
+pub(crate) fn on_primary(
     ctx: &Context<'_>,
     running: &Running,
     session: &mut Session,
@@ -128,7 +130,7 @@ pub(super) fn on_primary(
 ///
 /// One that is in use is left: without tickets the others find this node at the primary's address
 /// until that has moved, and stream from it for a moment, as cascading standbys do.
-pub(super) fn on_standby(
+pub(crate) fn on_standby(
     ctx: &Context<'_>,
     running: &Running,
     session: &mut Session,
@@ -138,7 +140,7 @@ pub(super) fn on_standby(
 }
 
 /// What others' slots on this standby hold back, in words. Where it can't be seen, nothing is said.
-pub(super) fn hoarded_by_others(ctx: &Context<'_>, session: &mut Session) -> Option<String> {
+pub(crate) fn hoarded_by_others(ctx: &Context<'_>, session: &mut Session) -> Option<String> {
     let prefix = ctx.params.replication_slot_name.as_deref();
     // The agent drops its own, where it looks after them.
     let is_ours = |slot: &str| {

@@ -9,16 +9,17 @@ use crate::pacemaker::quorum::{self, Membership};
 use crate::sys::{Deadline, poll_until};
 use crate::timing;
 
-use super::context::Context;
-use super::record::Board;
-use super::{Step, failed};
+use crate::agent::context::Context;
+use crate::agent::record::Board;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// What the others' copies of the CIB must have.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
-    pub(super) record: &'a ReplInfo,
+pub(crate) struct Wanted<'a> {
+    pub(crate) record: &'a ReplInfo,
     /// No copy that is lighter counts: it would lose a merge.
-    pub(super) admin_epoch: u64,
+    pub(crate) admin_epoch: u64,
 }
 
 impl Wanted<'_> {
@@ -86,13 +87,13 @@ fn look(board: &mut Board<'_, '_>, wanted: Wanted<'_>) -> Step<Seen> {
 }
 
 /// Whether a majority has it now. Asks nobody twice.
-pub(super) fn is_known(board: &mut Board<'_, '_>, wanted: Wanted<'_>) -> Step<bool> {
+pub(crate) fn is_known(board: &mut Board<'_, '_>, wanted: Wanted<'_>) -> Step<bool> {
     look(board, wanted).map(|seen| is_spread(&seen.spread))
 }
 
 /// Why a record was not confirmed.
 #[derive(Debug)]
-pub(super) enum Unconfirmed {
+pub(crate) enum Unconfirmed {
     /// This node was left without quorum: another partition may go on.
     Alone(String),
     /// Nothing says that; the others, or this node, are slow.
@@ -100,7 +101,7 @@ pub(super) enum Unconfirmed {
 }
 
 impl Unconfirmed {
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Alone(text) => {
                 format!("{text}; another partition may go on without this node")
@@ -115,7 +116,7 @@ impl Unconfirmed {
 /// Nobody else is promoted meanwhile, and another try would not be quicker than a further look. A copy that is slow to
 /// answer is right after a node's death, when each daemon has most to do, no reason to fail: so there is patience as long as there is
 /// quorum, but for the time that the promotion itself takes.
-pub(super) fn confirm(
+pub(crate) fn confirm(
     board: &mut Board<'_, '_>,
     wanted: Wanted<'_>,
     mut goes_on: impl FnMut(&Board<'_, '_>, &Membership) -> bool,

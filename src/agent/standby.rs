@@ -18,23 +18,29 @@ use crate::postgres::server::Launch;
 use crate::postgres::{config, control, files, process, reach, reading, server};
 use crate::trial::point;
 
-use super::context::Context;
-use super::ready::Server;
-use super::record::Board;
-use super::{Step, failed, in_force, minimums, obituary, own_dir, slots};
+use crate::agent::context::Context;
+use crate::agent::in_force;
+use crate::agent::minimums;
+use crate::agent::obituary;
+use crate::agent::own_dir;
+use crate::agent::ready::Server;
+use crate::agent::record::Board;
+use crate::agent::slots;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// Files under tmpdir that postgresql.conf includes. The names are the older agents', so that
 /// their include lines go on working.
-pub(super) const RECOVERY_CONF: &str = "recovery.conf";
-pub(super) const REP_MODE_CONF: &str = "rep_mode.conf";
+pub(crate) const RECOVERY_CONF: &str = "recovery.conf";
+pub(crate) const REP_MODE_CONF: &str = "rep_mode.conf";
 
 /// Our files, whichever mode they are for.
-pub(super) fn files(ctx: &Context<'_>) -> [PathBuf; 2] {
+pub(crate) fn files(ctx: &Context<'_>) -> [PathBuf; 2] {
     [ctx.tmp(RECOVERY_CONF), ctx.tmp(REP_MODE_CONF)]
 }
 
 /// Our files that this mode includes.
-pub(super) fn includes(ctx: &Context<'_>) -> Vec<PathBuf> {
+pub(crate) fn includes(ctx: &Context<'_>) -> Vec<PathBuf> {
     match ctx.params.rep_mode {
         RepMode::None => Vec::new(),
         RepMode::Slave => vec![ctx.tmp(RECOVERY_CONF)],
@@ -43,7 +49,7 @@ pub(super) fn includes(ctx: &Context<'_>) -> Vec<PathBuf> {
 }
 
 /// What a server started here waits for if it becomes a primary.
-pub(super) fn initial_contract(board: &Board<'_, '_>) -> Step<SyncNames> {
+pub(crate) fn initial_contract(board: &Board<'_, '_>) -> Step<SyncNames> {
     let ctx = board.ctx;
     match ctx.params.rep_mode {
         RepMode::Sync => {
@@ -64,7 +70,7 @@ pub(super) fn initial_contract(board: &Board<'_, '_>) -> Step<SyncNames> {
 /// Writes everything that makes the next start one of a standby. Idempotent; `standby.signal`
 /// comes last but one, so that a call that dies on the way leaves a server that either starts as
 /// before or as a standby.
-pub(super) fn prepare(ctx: &Context<'_>, contract: Option<&SyncNames>, follow: Follow) -> Step<()> {
+pub(crate) fn prepare(ctx: &Context<'_>, contract: Option<&SyncNames>, follow: Follow) -> Step<()> {
     prepare_places(ctx)?;
     write_recovery(ctx, &follow)?;
     point!(StartRecoveryConf);
@@ -86,7 +92,7 @@ pub(super) fn prepare(ctx: &Context<'_>, contract: Option<&SyncNames>, follow: F
 
 /// Whom a standby receives from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Follow {
+pub(crate) enum Follow {
     /// The server at the primary's address, if it has this slot.
     Primary { slot: Option<String> },
     /// It has stated how far it is (R8), and must not get further.
@@ -97,7 +103,7 @@ pub(super) enum Follow {
 
 impl Follow {
     /// Whom a standby follows whose primary this cluster does not manage.
-    pub(super) fn outside(ctx: &Context<'_>) -> Self {
+    pub(crate) fn outside(ctx: &Context<'_>) -> Self {
         if ctx.params.is_of_archive_alone() {
             return Self::Archive;
         }
@@ -107,20 +113,20 @@ impl Follow {
 }
 
 /// How to follow a primary.
-pub(super) fn write_recovery(ctx: &Context<'_>, follow: &Follow) -> Step<()> {
+pub(crate) fn write_recovery(ctx: &Context<'_>, follow: &Follow) -> Step<()> {
     let recovery = ctx.tmp(RECOVERY_CONF);
     let text = recovery_conf(ctx, follow);
     owner_files(ctx, &recovery, || files::write(&recovery, &text, 0o600))
 }
 
 /// Whether recovery.conf says that already.
-pub(super) fn follows(ctx: &Context<'_>, follow: &Follow) -> bool {
+pub(crate) fn follows(ctx: &Context<'_>, follow: &Follow) -> bool {
     let present = reading::read_as(&ctx.owner, &ctx.tmp(RECOVERY_CONF));
     present.is_ok_and(|text| text == recovery_conf(ctx, follow))
 }
 
 /// Puts a contract into rep_mode.conf; the server has to read it then.
-pub(super) fn write_contract(ctx: &Context<'_>, contract: &SyncNames) -> Step<()> {
+pub(crate) fn write_contract(ctx: &Context<'_>, contract: &SyncNames) -> Step<()> {
     let path = ctx.tmp(REP_MODE_CONF);
     let text = format!(
         "synchronous_standby_names = {}\n",
@@ -130,7 +136,7 @@ pub(super) fn write_contract(ctx: &Context<'_>, contract: &SyncNames) -> Step<()
 }
 
 /// Another node was promoted: what this one waited for as a primary is not what it would wait for as the next one.
-pub(super) fn renew_contract(board: &Board<'_, '_>, server: &Server) -> Step<()> {
+pub(crate) fn renew_contract(board: &Board<'_, '_>, server: &Server) -> Step<()> {
     let contract = initial_contract(board)?;
     if server.state.sync_names == contract {
         return Ok(());
@@ -143,7 +149,7 @@ pub(super) fn renew_contract(board: &Board<'_, '_>, server: &Server) -> Step<()>
 /// Whether the server that runs was started as a standby and never promoted, as far as its files say: this also holds for a server
 /// that nobody can ask. PostgreSQL removes standby.signal when it is promoted; but the file says what the next start will be, and
 /// somebody else may have put it into the directory of a primary that runs. Of that the control file knows.
-pub(super) fn is_standby(ctx: &Context<'_>) -> Step<bool> {
+pub(crate) fn is_standby(ctx: &Context<'_>) -> Step<bool> {
     let signal = ctx.pgdata().join("standby.signal");
     let is_there = signal
         .try_exists()
@@ -164,7 +170,7 @@ fn takes_writes(ctx: &Context<'_>) -> Step<bool> {
 
 /// A primary that runs has no standby.signal: whoever put it there meant the next start, which is the agent's to decide, and a server
 /// that recovers from the crash of one of its processes would come back as a standby.
-pub(super) fn tidy_primary(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn tidy_primary(ctx: &Context<'_>) -> Step<()> {
     let signal = ctx.pgdata().join("standby.signal");
     if !signal.try_exists().unwrap_or(false) || !takes_writes(ctx)? {
         return Ok(());
@@ -178,7 +184,7 @@ pub(super) fn tidy_primary(ctx: &Context<'_>) -> Step<()> {
 }
 
 /// Takes standby.signal away: the next start is one of a primary.
-pub(super) fn remove_signal(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn remove_signal(ctx: &Context<'_>) -> Step<()> {
     let signal = ctx.pgdata().join("standby.signal");
     owner_files(ctx, &signal, || files::remove(&signal))
 }
@@ -257,7 +263,7 @@ fn primary_conninfo(ctx: &Context<'_>) -> String {
 }
 
 /// What to do where the include lines can't be added.
-pub(super) fn by_hand(ctx: &Context<'_>) -> String {
+pub(crate) fn by_hand(ctx: &Context<'_>) -> String {
     let lines: Vec<String> = includes(ctx)
         .iter()
         .map(|i| format!("include_if_exists '{}'", i.display()))
@@ -268,7 +274,7 @@ pub(super) fn by_hand(ctx: &Context<'_>) -> String {
 /// Puts back what was taken away from under a server that runs: tmpdir, as who makes room does, the include lines in its configuration, as
 /// whoever keeps that file somewhere else does, and the file with a standby's settings. What the agent has set there would be gone with the next reload, and
 /// is gone where that has come already.
-pub(super) fn mend(ctx: &Context<'_>, server: &Server) -> Step<()> {
+pub(crate) fn mend(ctx: &Context<'_>, server: &Server) -> Step<()> {
     if !ctx.params.rep_mode.is_replicated() {
         return Ok(());
     }
@@ -337,7 +343,7 @@ fn add_includes(ctx: &Context<'_>) -> Step<bool> {
 
 /// rep_mode was async or sync, and is no more; the include line is still in the configuration. A server that went on to
 /// wait for standbys that nobody starts would never commit again.
-pub(super) fn retire_contract(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn retire_contract(ctx: &Context<'_>) -> Step<()> {
     let path = ctx.tmp(REP_MODE_CONF);
     if !path.exists() {
         return Ok(());
@@ -354,7 +360,7 @@ pub(super) fn retire_contract(ctx: &Context<'_>) -> Step<()> {
 
 /// Makes tmpdir where it is gone: what the agent has to remember is kept in there. Another resource may have made it, whose own is in
 /// it; so whose it is counts, too.
-pub(super) fn keep_place(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn keep_place(ctx: &Context<'_>) -> Step<()> {
     let dir = &ctx.params.tmpdir;
     if !ctx.params.rep_mode.is_replicated() {
         // Little is kept there by one that replicates nothing, and it takes the place from nobody.
@@ -379,7 +385,7 @@ pub(super) fn keep_place(ctx: &Context<'_>) -> Step<()> {
 }
 
 /// tmpdir, the log file and the socket directory.
-pub(super) fn prepare_places(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn prepare_places(ctx: &Context<'_>) -> Step<()> {
     let p = ctx.params;
     if p.rep_mode != RepMode::None {
         make_dir(ctx, &p.tmpdir, 0o700)?;
@@ -452,12 +458,12 @@ fn owner_files(
 }
 
 /// Starts the server, after clearing away what a killed one left behind.
-pub(super) fn launch(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn launch(ctx: &Context<'_>) -> Step<()> {
     launch_with(ctx, ctx.launch())
 }
 
 /// The same as a standby, which needs some settings as large as its primary.
-pub(super) fn launch_as_standby(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn launch_as_standby(ctx: &Context<'_>) -> Step<()> {
     let mut launch = ctx.launch();
     for word in minimums::options(ctx)? {
         launch.start_opt.push(' ');

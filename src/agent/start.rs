@@ -14,16 +14,26 @@ use crate::sys::poll_until;
 use crate::timing;
 use crate::trial::{is_out, point};
 
-use super::context::Context;
-use super::election;
-use super::ready::{self, Server, Up};
-use super::record::Board;
-use super::standby::Follow;
-use super::{
-    Step, attempt, failed, in_force, monitor, recovery, repair, standby, statement, stop, validate,
-};
+use crate::agent::attempt;
+use crate::agent::context::Context;
+use crate::agent::election;
+use crate::agent::in_force;
+use crate::agent::monitor;
+use crate::agent::ready;
+use crate::agent::ready::Server;
+use crate::agent::ready::Up;
+use crate::agent::record::Board;
+use crate::agent::recovery;
+use crate::agent::repair;
+use crate::agent::standby;
+use crate::agent::standby::Follow;
+use crate::agent::statement;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
+use crate::agent::stop;
+use crate::agent::validate;
 
-pub(super) fn start(ctx: &Context<'_>) -> Step<Outcome> {
+pub(crate) fn start(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable() {
         if repair::goes_on(ctx)? {
             say!(INFO, "this node's data are being repaired already");
@@ -159,7 +169,7 @@ fn patience(ctx: &Context<'_>) -> Duration {
 
 /// Writes the files, starts the server, waits until it answers, and looks at what is in force. A long recovery goes on by
 /// itself; then the monitor, and a promotion, look at that.
-pub(super) fn start_as_standby(board: &Board<'_, '_>) -> Step<Up> {
+pub(crate) fn start_as_standby(board: &Board<'_, '_>) -> Step<Up> {
     let ctx = board.ctx;
     let expected = standby::initial_contract(board)?;
     standby::prepare(ctx, Some(&expected), statement::whom_to_follow(board)?)?;
@@ -190,7 +200,7 @@ fn ends_replay(target: &str) -> String {
 }
 
 /// A server that runs by other rules than the agent's would break R1 when promoted.
-pub(super) fn check_what_is_in_force(ctx: &Context<'_>, mut server: Server) -> Step<Server> {
+pub(crate) fn check_what_is_in_force(ctx: &Context<'_>, mut server: Server) -> Step<Server> {
     in_force::load_what_is_written(ctx, &mut server)?;
     let problem = if server.state.in_recovery {
         let target = server.state.replay.target.as_deref();
@@ -221,7 +231,7 @@ fn say_alone(board: &Board<'_, '_>) -> Step<()> {
 }
 
 /// Tells the cluster that a standby runs here, and how far it reaches where nobody is primary.
-pub(super) fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
+pub(crate) fn announce(board: &Board<'_, '_>, server: Server) -> Step<()> {
     let ctx = board.ctx;
     board.set_own(TransientAttribute::Repair, None)?;
     let is_recorded = ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me);
@@ -273,7 +283,7 @@ fn report_position(board: &Board<'_, '_>, mut server: Server) -> Step<()> {
 }
 
 /// Restarts a running standby out of recovery: a primary on the same timeline.
-pub(super) fn restart_as_primary(ctx: &Context<'_>) -> Step<Server> {
+pub(crate) fn restart_as_primary(ctx: &Context<'_>) -> Step<Server> {
     // It comes back in a moment, so nobody needs its last checkpoint; a fast shutdown would first send a standby
     // that is far behind all that it lacks.
     let frozen = |running: &Running| {

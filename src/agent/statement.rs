@@ -22,15 +22,23 @@ use crate::sys::{boot_clock, poll_until};
 use crate::timing;
 use crate::trial::point;
 
-use super::context::Context;
-use super::ready::Server;
-use super::record::Board;
-use super::standby::{self, Follow};
-use super::state::State;
-use super::{Step, archive, failed, in_force, promote, reach, ready, slots};
+use crate::agent::archive;
+use crate::agent::context::Context;
+use crate::agent::in_force;
+use crate::agent::promote;
+use crate::agent::reach;
+use crate::agent::ready;
+use crate::agent::ready::Server;
+use crate::agent::record::Board;
+use crate::agent::slots;
+use crate::agent::standby;
+use crate::agent::standby::Follow;
+use crate::agent::state::State;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// The first version whose standbys can be told to stop receiving without a restart.
-pub(super) const RELOADS_CONNINFO: u32 = 13;
+pub(crate) const RELOADS_CONNINFO: u32 = 13;
 
 /// The epoch of the recorded promotion; 0 for a record that an older agent wrote.
 fn recorded_epoch(board: &Board<'_, '_>) -> Step<u64> {
@@ -43,7 +51,7 @@ fn attribute(ctx: &Context<'_>) -> String {
 }
 
 /// This node's notes. What it has lost of them is found out again first.
-pub(super) fn notes(board: &Board<'_, '_>) -> Step<State> {
+pub(crate) fn notes(board: &Board<'_, '_>) -> Step<State> {
     let ctx = board.ctx;
     let boot = boot_clock().map_err(failed)?;
     let old = State::load(ctx, boot.boot_id())?;
@@ -86,7 +94,7 @@ fn own_stated(ctx: &Context<'_>) -> Step<Stated> {
 }
 
 /// Whom this server may follow: the recorded primary, unless it is the one it detached from.
-pub(super) fn whom_to_follow(board: &Board<'_, '_>) -> Step<Follow> {
+pub(crate) fn whom_to_follow(board: &Board<'_, '_>) -> Step<Follow> {
     let ctx = board.ctx;
     Ok(match notes(board)?.detached {
         Some(epoch) if recorded_epoch(board)? <= epoch => Follow::Nobody,
@@ -103,7 +111,7 @@ pub(super) fn whom_to_follow(board: &Board<'_, '_>) -> Step<Follow> {
 
 /// Whether this standby follows nobody because of a statement that was never made: whoever is to make it was ended in between, say.
 /// The primary knows nothing of it, and would go on without this standby for ever.
-pub(super) fn is_owed(board: &Board<'_, '_>) -> Step<bool> {
+pub(crate) fn is_owed(board: &Board<'_, '_>) -> Step<bool> {
     let recorded = recorded_epoch(board)?;
     let detached = notes(board)?.detached.filter(|epoch| recorded <= *epoch);
     if detached.is_none() {
@@ -116,7 +124,7 @@ pub(super) fn is_owed(board: &Board<'_, '_>) -> Step<bool> {
 }
 
 /// What this standby states, where its WAL ends at `position`.
-pub(super) fn at(board: &Board<'_, '_>, position: WalPosition) -> Step<Statement> {
+pub(crate) fn at(board: &Board<'_, '_>, position: WalPosition) -> Step<Statement> {
     let is_witness = promote::own_ground(board, &position.lineage)? == Ok(Ground::Claimed);
     Ok(Statement {
         position,
@@ -126,7 +134,7 @@ pub(super) fn at(board: &Board<'_, '_>, position: WalPosition) -> Step<Statement
 
 /// Stops receiving, makes sure of it, and tells the others how far the WAL reaches. `None`: this
 /// server can't be told to stop, does not know yet how far its WAL reaches, or will not replay all of it.
-pub(super) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<Statement>> {
+pub(crate) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<Statement>> {
     let ctx = board.ctx;
     if server.state.version.major < RELOADS_CONNINFO {
         return Ok(None);
@@ -231,7 +239,7 @@ fn stop_receiving(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
 }
 
 /// Every statement about the present epoch, by other members.
-pub(super) fn all(board: &Board<'_, '_>) -> Step<BTreeMap<StandbyName, Statement>> {
+pub(crate) fn all(board: &Board<'_, '_>) -> Step<BTreeMap<StandbyName, Statement>> {
     let epoch = recorded_epoch(board)?;
     let of_epoch = said(board)?
         .into_iter()
@@ -242,7 +250,7 @@ pub(super) fn all(board: &Board<'_, '_>) -> Step<BTreeMap<StandbyName, Statement
 }
 
 /// The epoch after which a primary has to begin one, so that those who have stated something follow it.
-pub(super) fn to_outlive(board: &Board<'_, '_>) -> Step<Option<u64>> {
+pub(crate) fn to_outlive(board: &Board<'_, '_>) -> Step<Option<u64>> {
     let stated = said(board)?.into_values().map(|said| said.latest);
     Ok(witness::to_outlive(recorded_epoch(board)?, stated))
 }
@@ -270,7 +278,7 @@ fn said(board: &Board<'_, '_>) -> Step<BTreeMap<StandbyName, Said>> {
 }
 
 /// Whether `own` may go ahead, by all that was stated; and those statements, its own among them.
-pub(super) fn covers(
+pub(crate) fn covers(
     board: &Board<'_, '_>,
     own: &Statement,
     claim: &Claim,
@@ -290,7 +298,7 @@ pub(super) fn covers(
 
 /// Follows the recorded primary, if that is a later one than the one it follows, or has left. True
 /// where something was changed; the caller makes the server connect.
-pub(super) fn attach(board: &Board<'_, '_>, server: &Server) -> Step<bool> {
+pub(crate) fn attach(board: &Board<'_, '_>, server: &Server) -> Step<bool> {
     let ctx = board.ctx;
     let follow = whom_to_follow(board)?;
     if standby::follows(ctx, &follow) {
@@ -308,7 +316,7 @@ pub(super) fn attach(board: &Board<'_, '_>, server: &Server) -> Step<bool> {
 }
 
 /// Takes the statement back, before anything is received again: also one that this node does not remember.
-pub(super) fn take_back(board: &Board<'_, '_>) -> Step<()> {
+pub(crate) fn take_back(board: &Board<'_, '_>) -> Step<()> {
     let ctx = board.ctx;
     let old = notes(board)?;
     if ctx.promise() == Promise::Async && old.detached.is_none() {

@@ -11,13 +11,17 @@ use crate::postgres::server::{self, Ended};
 use crate::postgres::session::{Session, SqlError};
 use crate::trial::point;
 
-use super::context::Context;
-use super::lingering::Lingerers;
-use super::lock::Lock;
-use super::record::Board;
-use super::{Step, attempt, failed, repair, standby};
+use crate::agent::attempt;
+use crate::agent::context::Context;
+use crate::agent::lingering::Lingerers;
+use crate::agent::lock::Lock;
+use crate::agent::record::Board;
+use crate::agent::repair;
+use crate::agent::standby;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
-pub(super) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
+pub(crate) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
     // First, or it would start the server again.
     if let Err(failure) = repair::end(ctx).and_then(|()| stop_server(ctx)) {
         if ctx.is_promotable() {
@@ -44,7 +48,7 @@ pub(super) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
 }
 
 /// The server is down: whoever has the lock's leave to be promoted need not wait for the lease to end.
-pub(super) fn release_lock(ctx: &Context<'_>) {
+pub(crate) fn release_lock(ctx: &Context<'_>) {
     match Lock::open(ctx) {
         Ok(Some(lock)) => lock.release(),
         Ok(None) => {}
@@ -53,7 +57,7 @@ pub(super) fn release_lock(ctx: &Context<'_>) {
 }
 
 /// Stops the server and everything it left behind.
-pub(super) fn stop_server(ctx: &Context<'_>) -> Step<Ended> {
+pub(crate) fn stop_server(ctx: &Context<'_>) -> Step<Ended> {
     let ended = end(ctx, |running| plan(ctx, running))?;
     match ended {
         Ended::Already | Ended::Fast | Ended::Curtailed => {
@@ -71,14 +75,14 @@ pub(super) fn stop_server(ctx: &Context<'_>) -> Step<Ended> {
 }
 
 /// Stops the server in the time that `plan` gives to each way of stopping.
-pub(super) fn end(ctx: &Context<'_>, plan: impl Fn(&Running) -> Escalation) -> Step<Ended> {
+pub(crate) fn end(ctx: &Context<'_>, plan: impl Fn(&Running) -> Escalation) -> Step<Ended> {
     let mut lingerers = Lingerers::new(ctx);
     let only_waits = |running: &Running| lingerers.only_wait(running);
     server::stop(ctx.pgdata(), &ctx.owner, plan, only_waits, ctx.deadline).map_err(failed)
 }
 
 /// How long each way of stopping may take here and now.
-pub(super) fn plan(ctx: &Context<'_>, running: &Running) -> Escalation {
+pub(crate) fn plan(ctx: &Context<'_>, running: &Running) -> Escalation {
     let is_standby = standby::is_standby(ctx).unwrap_or(false);
     let wish = if is_standby {
         ctx.params.stop_escalate_in_slave
@@ -94,7 +98,7 @@ pub(super) fn plan(ctx: &Context<'_>, running: &Running) -> Escalation {
 }
 
 /// A login before the server is stopped. It may take a share of the time only: the rest is for the stop itself.
-pub(super) fn look(ctx: &Context<'_>, running: &Running) -> Result<Session, SqlError> {
+pub(crate) fn look(ctx: &Context<'_>, running: &Running) -> Result<Session, SqlError> {
     ctx.connect_within(running, decide::look(ctx.deadline.remaining()))
 }
 
@@ -116,7 +120,7 @@ fn responds(login: &Result<Session, SqlError>) -> decide::Postmaster {
 }
 
 /// What the others see of a stopped node. Nothing is told of one whose server runs.
-pub(super) fn tell(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn tell(ctx: &Context<'_>) -> Step<()> {
     if !ctx.is_promotable() {
         return Ok(());
     }

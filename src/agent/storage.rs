@@ -18,8 +18,9 @@ use crate::ocf::{OcfCode, Outcome};
 use crate::postgres::owner::as_owner;
 use crate::sys::{Command, RunError};
 
-use super::context::Context;
-use super::{Step, failed};
+use crate::agent::context::Context;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// The process's words on standard error begin with this; others are the log's.
 const MARK: &str = "storage";
@@ -28,13 +29,13 @@ const MARK: &str = "storage";
 const FILE: &str = "expgsql.storage";
 
 /// Where the WAL is.
-pub(super) const WAL: &str = "pg_wal";
+pub(crate) const WAL: &str = "pg_wal";
 
 /// A place, and what came of writing there.
-pub(super) type Seen = (String, Answer);
+pub(crate) type Seen = (String, Answer);
 
 /// Has each place written to. Each may take query_timeout, all together what is left of the operation's time.
-pub(super) fn look(ctx: &Context<'_>) -> Step<Vec<Seen>> {
+pub(crate) fn look(ctx: &Context<'_>) -> Step<Vec<Seen>> {
     let program = std::env::current_exe().map_err(failed)?;
     let limit = ctx.query_limit();
     let mut seen: Vec<Seen> = Vec::new();
@@ -96,7 +97,7 @@ fn heard(word: &str, rest: &str) -> Answer {
 }
 
 /// That process. It says what it is at before it is at it.
-pub(super) fn try_all(ctx: &Context<'_>) -> Step<Outcome> {
+pub(crate) fn try_all(ctx: &Context<'_>) -> Step<Outcome> {
     let pgdata = ctx.pgdata();
     as_owner(&ctx.owner, || {
         try_place("the data directory", pgdata)?;

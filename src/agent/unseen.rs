@@ -8,14 +8,19 @@ use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
 use crate::postgres::{control, wal};
 
-use super::care::{self, Troubles};
-use super::context::Context;
-use super::lease::Lease;
-use super::record::Board;
-use super::{Step, failed, monitor, promotion_record, standby};
+use crate::agent::care;
+use crate::agent::care::Troubles;
+use crate::agent::context::Context;
+use crate::agent::lease::Lease;
+use crate::agent::monitor;
+use crate::agent::promotion_record;
+use crate::agent::record::Board;
+use crate::agent::standby;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// What the monitor answers; `why`: what the server has answered.
-pub(super) fn answer(ctx: &Context<'_>, lease: Lease<'_>, why: &impl ToString) -> Step<Outcome> {
+pub(crate) fn answer(ctx: &Context<'_>, lease: Lease<'_>, why: &impl ToString) -> Step<Outcome> {
     let reason = format!("not let in: {}", why.to_string());
     say!(
         WARN,
@@ -32,7 +37,7 @@ pub(super) fn answer(ctx: &Context<'_>, lease: Lease<'_>, why: &impl ToString) -
 }
 
 /// A primary that can't be asked: its lease and its right are looked after, and nothing that its commits wait for is changed. `reason`: why.
-pub(super) fn leased(ctx: &Context<'_>, lease: Lease<'_>, reason: String) -> Step<Outcome> {
+pub(crate) fn leased(ctx: &Context<'_>, lease: Lease<'_>, reason: String) -> Step<Outcome> {
     let lease = if ctx.env.is_probe() {
         lease
     } else {
@@ -73,6 +78,6 @@ fn lineage(ctx: &Context<'_>) -> Step<Lineage> {
 }
 
 /// Whether a server that is being promoted takes writes already.
-pub(super) fn is_primary(ctx: &Context<'_>) -> Step<bool> {
+pub(crate) fn is_primary(ctx: &Context<'_>) -> Step<bool> {
     control::is_in_production(ctx.pgdata(), &ctx.owner).map_err(failed)
 }

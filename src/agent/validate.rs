@@ -18,13 +18,19 @@ use crate::pacemaker::quorum;
 use crate::params::{RepMode, SyncMethod};
 use crate::postgres::control;
 
-use super::context::Context;
-use super::lock::Lock;
-use super::slots::UNLIMITED_SLOTS;
-use super::{Step, failed, places, settings, statement};
+use crate::agent::context::Context;
+use crate::agent::lock::Lock;
+use crate::agent::places;
+use crate::agent::settings;
+use crate::agent::slots::UNLIMITED_SLOTS;
+use crate::agent::statement;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
+use crate::agent::step::installed;
+use crate::agent::step::permission;
 
 /// Every check; the first that fails is the reason.
-pub(super) fn validate(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn validate(ctx: &Context<'_>) -> Step<()> {
     let p = ctx.params;
     if access(&p.pgctl, AccessFlags::X_OK).is_err() || !p.pgctl.is_file() {
         return Err(installed(format!(
@@ -45,7 +51,7 @@ pub(super) fn validate(ctx: &Context<'_>) -> Step<()> {
 }
 
 /// What validate-all has to say beyond that.
-pub(super) fn advise(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn advise(ctx: &Context<'_>) -> Step<()> {
     can_repair(ctx)?;
     lists_name_nodes(ctx)?;
     bounds_slots(ctx);
@@ -194,14 +200,6 @@ fn can_relax(ctx: &Context<'_>) -> Step<()> {
         );
     }
     Ok(())
-}
-
-pub(super) fn installed(text: impl std::fmt::Display) -> Outcome {
-    Outcome::because(OcfCode::ErrInstalled, text)
-}
-
-pub(super) fn permission(text: impl std::fmt::Display) -> Outcome {
-    Outcome::because(OcfCode::ErrPerm, text)
 }
 
 /// A data directory of the owner's, and its major version.

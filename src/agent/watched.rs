@@ -9,11 +9,12 @@ use crate::pacemaker::failures::{delete_note, forget_monitor};
 use crate::sys::{Deadline, poll_until};
 use crate::timing;
 
-use super::record::Board;
-use super::{Step, failed};
+use crate::agent::record::Board;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 /// The servers of the other nodes; that this one is watched shows in that its monitor is called.
-pub(super) fn others(board: &Board<'_, '_>) -> Step<()> {
+pub(crate) fn others(board: &Board<'_, '_>) -> Step<()> {
     let ctx = board.ctx;
     let deadline = ctx.deadline.min(timing::CLEANUP);
     let is_other = |node: &NodeView| node.name != ctx.me;

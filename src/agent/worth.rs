@@ -5,15 +5,18 @@ use crate::decide::worth::{Weak, told};
 use crate::log::say;
 use crate::sys::boot_clock;
 
-use super::context::Context;
-use super::ready::Server;
-use super::state::{State, Worth};
-use super::{Step, failed, settings};
+use crate::agent::context::Context;
+use crate::agent::ready::Server;
+use crate::agent::settings;
+use crate::agent::state::State;
+use crate::agent::state::Worth;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 const SETTING: &str = "synchronous_commit";
 
 /// Looks, and says what is new. The files are read once for each time that the server has read them.
-pub(super) fn look(ctx: &Context<'_>, server: &Server) -> Step<()> {
+pub(crate) fn look(ctx: &Context<'_>, server: &Server) -> Step<()> {
     let Some(mut found) = server.state.weak.clone() else {
         return Err(failed(
             "what the server says of its settings is not understood",

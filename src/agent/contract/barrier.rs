@@ -7,9 +7,10 @@ use crate::postgres::process;
 use crate::postgres::session::{Session, SqlError};
 use crate::postgres::views::{self, Sender};
 
-use super::super::state::Barrier;
-use super::super::{Step, ready};
-use super::Round;
+use crate::agent::contract::Round;
+use crate::agent::ready;
+use crate::agent::state::Barrier;
+use crate::agent::step::Step;
 
 impl Round<'_> {
     /// Where the WAL ended at a moment when the contract was in force.

@@ -40,14 +40,22 @@ use crate::sys::{Deadline, boot_clock, poll_until};
 use crate::timing;
 use crate::trial::{is_out, point};
 
-use super::address;
-use super::context::Context;
-use super::lease::Lease;
-use super::lock::{Held, Lock};
-use super::ready::{self, Server};
-use super::record::Board;
-use super::state::State;
-use super::{Step, attempt, failed, promotion_record, slots, standby, statement};
+use crate::agent::address;
+use crate::agent::attempt;
+use crate::agent::context::Context;
+use crate::agent::lease::Lease;
+use crate::agent::lock::Held;
+use crate::agent::lock::Lock;
+use crate::agent::promotion_record;
+use crate::agent::ready;
+use crate::agent::ready::Server;
+use crate::agent::record::Board;
+use crate::agent::slots;
+use crate::agent::standby;
+use crate::agent::state::State;
+use crate::agent::statement;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 use marks::grant_of;
 
 /// One look at replication, with everything the decisions need.

@@ -21,10 +21,14 @@ use crate::sys::{Command, poll_until};
 use crate::timing;
 use crate::trial::{is_out, point};
 
-use super::context::Context;
-use super::ready::{self, Server, Up};
-use super::record::Board;
-use super::{Step, failed, start};
+use crate::agent::context::Context;
+use crate::agent::ready;
+use crate::agent::ready::Server;
+use crate::agent::ready::Up;
+use crate::agent::record::Board;
+use crate::agent::start;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
 
 pub(super) use gate::{of_standby, plan_for};
 pub(super) use journal::end;

@@ -24,12 +24,20 @@ use crate::sys::{Deadline, poll_until};
 use crate::timing;
 use crate::trial::point;
 
-use super::super::context::Context;
-use super::super::ready;
-use super::super::record::Board;
-use super::super::standby::{self, Follow};
-use super::super::{Step, failed, recovery, start, statement, stop};
-use super::{OWN, gate, journal};
+use crate::agent::context::Context;
+use crate::agent::ready;
+use crate::agent::record::Board;
+use crate::agent::recovery;
+use crate::agent::repair::OWN;
+use crate::agent::repair::gate;
+use crate::agent::repair::journal;
+use crate::agent::standby;
+use crate::agent::standby::Follow;
+use crate::agent::start;
+use crate::agent::statement;
+use crate::agent::step::Step;
+use crate::agent::step::failed;
+use crate::agent::stop;
 
 /// Who wants the repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +101,7 @@ impl From<RewindError> for Trouble {
 }
 
 /// The process that a start leaves behind.
-pub(in crate::agent) fn in_background(env: &OcfEnv, params: &Params, work: Work) -> Outcome {
+pub(crate) fn in_background(env: &OcfEnv, params: &Params, work: Work) -> Outcome {
     run(env, params, work, Asked::ByStart, &mut |_| {})
 }
 

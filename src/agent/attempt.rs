@@ -11,11 +11,10 @@ use crate::sys::boot_clock;
 use crate::trial::is_out;
 
 use crate::agent::context::Context;
+use crate::agent::notes;
 use crate::agent::record::Board;
 use crate::agent::state::State;
-use crate::agent::statement;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
 
 fn load(ctx: &Context<'_>) -> Step<State> {
     let boot = boot_clock().map_err(failed)?;
@@ -170,7 +169,7 @@ pub(crate) fn distrust(board: &Board<'_, '_>) -> Step<()> {
 
 fn look(board: &Board<'_, '_>, is_inside: bool, looks: Looks) -> Step<Belief> {
     let ctx = board.ctx;
-    let old = statement::notes(board)?;
+    let old = notes::notes(board)?;
     let record = board.sync_record()?;
     let asks = looks == Looks::First || old.has_missed;
     let has_missed = asks && may_have_missed(board, record.as_ref())?;
@@ -225,7 +224,7 @@ pub(crate) fn begin(
     decided_in: Option<&str>,
     now: &Membership,
 ) -> Step<Attempt> {
-    let old = statement::notes(board)?;
+    let old = notes::notes(board)?;
     let by = board.sync_record()?.map(|sync| sync.version());
     let attempt = Attempt {
         by: by.unwrap_or_default(),
@@ -253,7 +252,7 @@ pub(crate) fn goes_on(board: &Board<'_, '_>, attempt: &mut Attempt, now: &Member
     };
     if then != *attempt {
         // Not noted, it is distrusted sooner than it need be.
-        let _ = statement::notes(board).and_then(|old| note(board.ctx, &old, &then));
+        let _ = notes::notes(board).and_then(|old| note(board.ctx, &old, &then));
         *attempt = then;
     }
     true

@@ -15,20 +15,15 @@ use crate::pacemaker::change_set::ChangeSet;
 use crate::sys::boot_clock;
 use crate::timing;
 
+use crate::agent::answering::Server;
 use crate::agent::context::Context;
-use crate::agent::contract;
-use crate::agent::contract::Settled;
+use crate::agent::contract::{self, Settled};
 use crate::agent::lease::Lease;
-use crate::agent::lease_length;
-use crate::agent::monitor;
-use crate::agent::ready::Server;
 use crate::agent::record::Board;
-use crate::agent::slots;
-use crate::agent::slots::Unmade;
+use crate::agent::slots::{self, Unmade};
 use crate::agent::state::State;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
-use crate::agent::worth;
+use crate::agent::step::{Step, failed};
+use crate::agent::{announce, lease_length, worth};
 
 /// What failed in this call.
 #[derive(Debug, Default)]
@@ -81,7 +76,7 @@ pub(crate) fn look_after(
     troubles.note("its baseline", board.set_baseline(lineage));
     troubles.note(
         "its receiver's status",
-        monitor::receiver_status(board, server),
+        announce::receiver_status(board, server),
     );
     if ctx.env.is_probe() {
         note_data_status(board, troubles);

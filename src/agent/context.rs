@@ -27,9 +27,8 @@ use crate::postgres::session::{Session, SqlError};
 use crate::sys::{Deadline, Owner, OwnerError};
 use crate::timing;
 
-use crate::agent::obituary::Launched;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::launched::Launched;
+use crate::agent::step::{Step, failed};
 
 /// One call of the agent.
 pub(crate) struct Context<'a> {

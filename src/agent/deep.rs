@@ -1,8 +1,7 @@
 //! The deep monitor: what OCF_CHECK_LEVEL 10 and 20 look at beyond the plain one. Decided in `decide::deep`.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,10 +15,8 @@ use crate::postgres::session::{Session, SqlError};
 use crate::postgres::views;
 
 use crate::agent::context::Context;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
-use crate::agent::storage;
-use crate::agent::storage::WAL;
+use crate::agent::step::{Step, failed};
+use crate::agent::storage::{self, WAL};
 
 /// From this level on something is written.
 const WRITES: u32 = 10;

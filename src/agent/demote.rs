@@ -15,16 +15,13 @@ use crate::trial::point;
 
 use crate::agent::context::Context;
 use crate::agent::record::Board;
-use crate::agent::repair;
-use crate::agent::standby;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
-use crate::agent::stop;
+use crate::agent::step::{Step, failed};
+use crate::agent::{by_files, ending, repair, stop};
 
 pub(crate) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
     let running = matches!(ctx.postmaster()?, Postmaster::Running(_));
     // What can't be told is taken for a primary: stopped, and started as a standby.
-    if running && standby::is_standby(ctx).unwrap_or(false) {
+    if running && by_files::is_standby(ctx).unwrap_or(false) {
         return Ok(Outcome::of(OcfCode::Success));
     }
     if running {
@@ -42,7 +39,7 @@ pub(crate) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
                 reason = failure.text()
             );
         }
-        stop::stop_server(ctx)?;
+        ending::stop_server(ctx)?;
     }
     point!(DemoteStopped);
     // Certain here: no server runs, so nothing is acknowledged any more.
@@ -82,7 +79,7 @@ fn leave_stragglers(ctx: &Context<'_>) -> Step<()> {
     if running.frozen {
         return Ok(());
     }
-    let mut session = stop::look(ctx, &running).map_err(failed)?;
+    let mut session = ending::look(ctx, &running).map_err(failed)?;
     let senders = views::senders(&mut session).map_err(failed)?;
     if !senders.iter().any(|s| is_left_behind(s.lag, false)) {
         return Ok(());

@@ -11,14 +11,12 @@ use crate::model::timeline::WalPosition;
 use crate::sys::boot_clock;
 use crate::trial::{is_out, point};
 
+use crate::agent::answering::Server;
 use crate::agent::context::Context;
 use crate::agent::reach;
-use crate::agent::ready::Server;
 use crate::agent::record::Board;
-use crate::agent::state::Rounds;
-use crate::agent::state::State;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::state::{Rounds, State};
+use crate::agent::step::{Step, failed};
 
 /// This standby's position; `None` while more may come, or where it can't be told yet.
 pub(crate) fn own_position(ctx: &Context<'_>, server: &Server) -> Step<Option<WalPosition>> {

@@ -16,10 +16,9 @@ use crate::sys::{Command, Deadline, addresses, poll_until};
 use crate::timing;
 use crate::trial::point;
 
+use crate::agent::answering::Server;
 use crate::agent::context::Context;
-use crate::agent::ready::Server;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
 
 /// Ends the old primary's WAL receiver and leaves the rest to a process of its own: Pacemaker
 /// brings the address up only after the notifications of a promotion have ended.

@@ -9,21 +9,18 @@ use crate::decide::eligibility::Promise;
 use crate::decide::replay::Obstacle;
 use crate::log::say;
 use crate::model::sync_names::SyncNames;
-use crate::postgres::config::{ConfigError, Contents};
+use crate::postgres::config::{self, ConfigError, Contents};
 use crate::postgres::owner::as_owner;
 use crate::postgres::process::Running;
-use crate::postgres::{config, server, views};
+use crate::postgres::{server, views};
 use crate::sys::poll_until;
 use crate::timing;
 
+use crate::agent::answering::Server;
 use crate::agent::context::Context;
-use crate::agent::ready::Server;
-use crate::agent::standby;
-use crate::agent::standby::RECOVERY_CONF;
-use crate::agent::standby::REP_MODE_CONF;
-use crate::agent::standby::files;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::own_files::{RECOVERY_CONF, REP_MODE_CONF, files};
+use crate::agent::rep_mode_conf;
+use crate::agent::step::{Step, failed};
 
 const CONNINFO: &str = "primary_conninfo";
 const SYNC_NAMES: &str = "synchronous_standby_names";
@@ -228,7 +225,7 @@ pub(crate) fn keep_contract(ctx: &Context<'_>, server: &Server) -> Step<()> {
             file = ctx.tmp(REP_MODE_CONF).display(),
             contract = contract
         );
-        standby::write_contract(ctx, contract)?;
+        rep_mode_conf::write_contract(ctx, contract)?;
     }
     Ok(())
 }

@@ -10,13 +10,10 @@ use crate::log::say;
 use crate::sys::boot_clock;
 use crate::timing;
 
+use crate::agent::by_files;
 use crate::agent::context::Context;
-use crate::agent::lock;
-use crate::agent::lock::Lock;
-use crate::agent::lock::Renewal;
-use crate::agent::standby;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::lock::{self, Lock, Renewal};
+use crate::agent::step::{Step, failed};
 
 /// What a primary knows of its lock in one call of the agent.
 pub(crate) enum Lease<'c> {
@@ -36,7 +33,7 @@ impl<'c> Lease<'c> {
     /// Asks for a server that is a primary by its data directory, for a monitor of Pacemaker's. A probe only looks.
     pub(crate) fn first(ctx: &'c Context<'_>) -> Self {
         // Where that can't be told the lock is asked: it is renewed by its owner only.
-        if standby::is_standby(ctx).unwrap_or(false) || ctx.env.is_probe() {
+        if by_files::is_standby(ctx).unwrap_or(false) || ctx.env.is_probe() {
             return Self::None;
         }
         Self::ask(ctx)

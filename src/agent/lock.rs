@@ -22,12 +22,11 @@ use crate::sys::{Deadline, boot_clock};
 use crate::timing;
 use crate::trial::is_out;
 
+use crate::agent::answering::Server;
 use crate::agent::context::Context;
-use crate::agent::ready::Server;
 use crate::agent::record::Board;
 use crate::agent::state::State;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
 
 /// The configured lock service.
 pub(crate) struct Lock<'c> {

@@ -10,8 +10,7 @@ use crate::postgres::control;
 
 use crate::agent::context::Context;
 use crate::agent::settings;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
 
 /// PostgreSQL's defaults, of a major version from 12 on.
 const fn defaults(major: u32) -> [(&'static str, u64); 5] {

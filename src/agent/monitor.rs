@@ -1,13 +1,10 @@
 //! monitor: is it well, is it what it should be, and what do the others have to know.
 
-use crate::decide::election::Outcome as Elected;
 use crate::decide::eligibility::Promise;
 use crate::decide::replay::Obstacle;
 use crate::decide::right::{Right, Seat};
 use crate::decide::verdict::{Verdict, verdict};
-use crate::decide::witness::{Coverage, is_best};
 use crate::log::say;
-use crate::model::cluster_view::{TransientAttribute, knows_degraded};
 use crate::model::status::{DataStatus, NodeStatus, Score};
 use crate::model::timeline::{Lineage, WalPosition};
 use crate::ocf::{OcfCode, Outcome};
@@ -18,36 +15,23 @@ use crate::postgres::session::SqlError;
 use crate::postgres::{views, wal};
 use crate::sys::boot_clock;
 
-use crate::agent::attempt;
-use crate::agent::care;
-use crate::agent::care::Troubles;
+use crate::agent::announce::{self, receiver_status};
+use crate::agent::answering::Server;
+use crate::agent::answers::{kept, promoted_slave, step_down};
+use crate::agent::candidacy::stand_for_election;
+use crate::agent::care::{self, Troubles};
 use crate::agent::context::Context;
 use crate::agent::contract::Settled;
-use crate::agent::election;
-use crate::agent::election::Counting;
-use crate::agent::in_force;
+use crate::agent::election::{self, Counting};
 use crate::agent::lease::Lease;
-use crate::agent::lock::Lock;
-use crate::agent::obituary;
-use crate::agent::places;
-use crate::agent::promotion_record;
-use crate::agent::reach;
-use crate::agent::ready::Server;
 use crate::agent::record::Board;
-use crate::agent::recovery;
-use crate::agent::repair;
-use crate::agent::slots;
-use crate::agent::spread;
-use crate::agent::spread::Wanted;
-use crate::agent::standby;
-use crate::agent::standby::Follow;
+use crate::agent::recovery_conf::{self, Follow};
 use crate::agent::state::State;
-use crate::agent::statement;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
-use crate::agent::stop;
-use crate::agent::unseen;
-use crate::agent::watched;
+use crate::agent::step::{Step, failed};
+use crate::agent::{
+    attempt, by_files, in_force, initial_contract, obituary, places, promotion_record, reach,
+    recovering, recovery, repair, slots, standby, statement, unseen, watched,
+};
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
 const DEFAULT_MONITOR_SQL: &str = "select now();";
@@ -175,7 +159,7 @@ fn arrive_unseen(ctx: &Context<'_>) {
         return;
     };
     say!(WARN, "arrival", reason = failure.text());
-    if standby::is_standby(ctx).unwrap_or(false) {
+    if by_files::is_standby(ctx).unwrap_or(false) {
         tolerate(Board::read(ctx).and_then(|board| board.set_score(&ctx.me, Score::Never)));
     }
 }
@@ -188,7 +172,7 @@ fn without(
     error: &SqlError,
 ) -> Step<Outcome> {
     if !error.is_answer() {
-        return recovery::answer(ctx, running, lease, error);
+        return recovering::answer(ctx, running, lease, error);
     }
     if !ctx.env.is_probe() {
         recovery::forget(ctx);
@@ -208,24 +192,6 @@ fn ask(ctx: &Context<'_>, server: &mut Server) -> Step<Step<()>> {
         }
         Err(error) => Err(failed(format!("monitor_sql: {error}"))),
     }
-}
-
-pub(crate) fn promoted_slave() -> Outcome {
-    failed(
-        "the server was promoted although rep_mode=slave; rebuild it as a standby, or change rep_mode",
-    )
-}
-
-/// The answer about a server that goes on as what it is, no primary of the cluster's, although something is wrong that people have
-/// to know of. Only the code is plain for a probe, a person who asks, and where nobody says that Pacemaker knows the other one.
-pub(crate) fn kept(ctx: &Context<'_>, reason: impl ToString) -> Outcome {
-    let is_known = ctx.env.feature_set.as_deref().is_some_and(knows_degraded);
-    let code = if is_known && !ctx.env.is_probe() {
-        OcfCode::Degraded
-    } else {
-        OcfCode::Success
-    };
-    Outcome::because(code, reason)
 }
 
 /// The server's state, and why it was not asked in the way that is configured.
@@ -269,18 +235,6 @@ fn slave(ctx: &Context<'_>, server: &Server) -> Step<Outcome> {
         tolerate(Board::read(ctx).and_then(|board| receiver_status(&board, server)));
     }
     Ok(Outcome::of(OcfCode::Success))
-}
-
-pub(crate) fn receiver_status(board: &Board<'_, '_>, server: &Server) -> Step<()> {
-    if !board.ctx.params.check_wal_receiver {
-        return Ok(());
-    }
-    let status = match (&server.state.receiver, server.state.in_recovery) {
-        (_, false) => "normal (master)",
-        (Some(_), true) => "normal",
-        (None, true) => "ERROR",
-    };
-    board.set_own(TransientAttribute::ReceiverStatus, Some(status))
 }
 
 fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
@@ -367,7 +321,7 @@ fn held_replay(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<Obstac
     if held.is_none() {
         held = reach::is_unfit(board.ctx, server)?;
     }
-    reach::publish(board, held.as_ref())?;
+    announce::obstacle(board, held.as_ref())?;
     Ok(held)
 }
 
@@ -386,7 +340,7 @@ fn needs_restart(held: &Obstacle) -> Option<String> {
 /// recovers.
 fn attach(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
     if statement::attach(board, server)? {
-        standby::renew_contract(board, server)?;
+        initial_contract::renew_contract(board, server)?;
     }
     if board.ctx.promise() == Promise::Sync && statement::is_owed(board)? {
         say!(
@@ -447,7 +401,7 @@ fn cannot_follow(board: &Board<'_, '_>, server: &Server) -> Step<Option<String>>
     };
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
     let local = WalPosition { lineage, end };
-    let is_detached = standby::follows(ctx, &Follow::Nobody);
+    let is_detached = recovery_conf::follows(ctx, &Follow::Nobody);
     let asks = !is_detached && state.idle % ASK_EVERY == ASK_EVERY / 2;
     let Some(misfit) = repair::of_standby(board, &local, asks)? else {
         return Ok(None);
@@ -456,138 +410,6 @@ fn cannot_follow(board: &Board<'_, '_>, server: &Server) -> Step<Option<String>>
         Ok(work) => format!("{misfit}; it is restarted for a {work}"),
         Err(refusal) => refusal,
     }))
-}
-
-/// Without a primary: report the own position, and ask for promotion where it is the best.
-pub(crate) fn stand_for_election(
-    board: &Board<'_, '_>,
-    server: &mut Server,
-    counting: Counting,
-) -> Step<()> {
-    let ctx = board.ctx;
-    board.set_status(&ctx.me, NodeStatus::Alone)?;
-    // A start looks at it, too, but does not wait for a server that recovers.
-    if let Some(problem) = in_force::overridden(ctx, &server.state.sync_names)? {
-        say!(WARN, "this node may not be promoted", reason = problem);
-        return board.set_score(&ctx.me, Score::Never);
-    }
-    let own = election::own_position(ctx, server)?;
-    if let Some(position) = &own {
-        election::publish(board, position)?;
-    }
-    let record = ctx.record(&board.view)?;
-    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
-    let is_mine = record.as_ref().is_some_and(|r| r.node == ctx.me);
-    if is_mine && (ctx.promise() == Promise::Async || board.is_complete(&lineage)?) {
-        return board.set_score(&ctx.me, recorded_primarys_score(ctx)?);
-    }
-    if let Some(obstacle) = reach::make_way(ctx, server)? {
-        say!(WARN, "not to be promoted", reason = obstacle);
-        return board.set_score(&ctx.me, Score::Never);
-    }
-    if ctx.promise() == Promise::Sync && record.is_some() {
-        return stand_by_statement(board, server);
-    }
-    let reports = election::reports(board, own.as_ref())?;
-    if !reports.contains_key(&ctx.me) {
-        return board.set_score(&ctx.me, Score::Never);
-    }
-    let outcome = election::hold(board, &reports, counting)?;
-    say!(
-        INFO,
-        "election",
-        reports = election::shown(&reports),
-        outcome = outcome
-    );
-    match outcome {
-        Elected::Won => board.set_score(&ctx.me, Score::Must),
-        Elected::Lost { .. } | Elected::Wait { .. } | Elected::Unrankable { .. } => Ok(()),
-    }
-}
-
-/// The recorded primary comes back, unless the lock has passed it by, or others may have. To ask for a promotion that is refused is no
-/// harmless try: three failures within a second, in which nothing can change, and Pacemaker keeps the resource away from
-/// this node until somebody cleans up.
-pub(crate) fn recorded_primarys_score(ctx: &Context<'_>) -> Step<Score> {
-    if attempt::has_missed(ctx)? {
-        return Ok(Score::Never);
-    }
-    let refuses = Lock::open(ctx)?.is_some_and(|lock| lock.refuses());
-    if refuses {
-        say!(
-            WARN,
-            "the lock is another's, or its row says that this node may not be promoted"
-        );
-    }
-    Ok(if refuses { Score::Never } else { Score::Must })
-}
-
-/// The recorded primary is gone: who is sure to have every acknowledged commit, and the most of the
-/// rest, asks to be promoted.
-fn stand_by_statement(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
-    let ctx = board.ctx;
-    let Some(own) = statement::make(board, server)? else {
-        return Ok(());
-    };
-    let claim = board.claim_for(&own.position.lineage)?;
-    let (covered, statements) = statement::covers(board, &own, &claim)?;
-    say!(
-        INFO,
-        "election by statements",
-        position = own.position,
-        coverage = covered
-    );
-    if covered != Coverage::Covered {
-        return Ok(());
-    }
-    if !would_be_confirmed(board)? {
-        say!(
-            INFO,
-            "this node's promotion is recorded, and a majority does not know of it yet"
-        );
-        return Ok(());
-    }
-    // A promotion that waits for the lock in vain counts as a failure.
-    if let Some(lock) = Lock::open(ctx)?
-        && !lock.is_to_be_had()
-    {
-        say!(INFO, "the lock is not to be had yet");
-        return Ok(());
-    }
-    // Whoever is covered may; the best may be one that Pacemaker must not choose.
-    let is_best = is_best(&ctx.me.lower().to_owned(), &own.position, &statements);
-    let is_first = is_best && !recorded_primary_comes_back(board)?;
-    board.set_score(&ctx.me, if is_first { Score::Must } else { Score::May })
-}
-
-/// A promotion of this node was not confirmed. To try again before the others' copies of the CIB can be read would only
-/// add to the failures after which Pacemaker keeps the resource away from this node.
-fn would_be_confirmed(board: &Board<'_, '_>) -> Step<bool> {
-    let ctx = board.ctx;
-    let Some(record) = ctx.record(&board.view)?.filter(|r| r.node == ctx.me) else {
-        return Ok(true);
-    };
-    let wanted = Wanted {
-        record: &record,
-        admin_epoch: board.view.version.admin_epoch,
-    };
-    spread::is_known(&mut Board::of(ctx, board.view.clone()), wanted)
-}
-
-/// The recorded primary is about to be promoted again, as after a stop of the whole cluster: a standby that is up a moment sooner
-/// does not take its place. Where it can't be promoted after all, its score goes, or Pacemaker keeps it away, and another may.
-fn recorded_primary_comes_back(board: &Board<'_, '_>) -> Step<bool> {
-    let record = board.ctx.record(&board.view)?;
-    let Some(record) = record.filter(|r| r.node != board.ctx.me) else {
-        return Ok(false);
-    };
-    let must = Score::Must.to_string();
-    let score = board.transient(&record.node, TransientAttribute::PromotionScore);
-    let is_member = board
-        .view
-        .node(&record.node)
-        .is_some_and(|n| n.in_membership);
-    Ok(is_member && score == Some(must.as_str()))
 }
 
 /// A primary, within the time that its lease leaves.
@@ -671,7 +493,7 @@ fn primary(
         }
     }
     if !ctx.env.is_probe() {
-        troubles.note("standby.signal", standby::tidy_primary(ctx));
+        troubles.note("standby.signal", by_files::tidy_primary(ctx));
     }
     let settled = care::look_after(ctx, &mut board, &mut server, &lineage, lease, &mut troubles);
     if !ctx.env.is_probe() {
@@ -682,15 +504,6 @@ fn primary(
         return step_down(ctx, reason);
     }
     Ok(care::answer(ctx, Some(&board), settled, troubles))
-}
-
-/// R4: not one more commit is acknowledged; Pacemaker does the rest.
-pub(crate) fn step_down(ctx: &Context<'_>, reason: impl std::fmt::Display) -> Step<Outcome> {
-    stop::stop_server(ctx)?;
-    Ok(Outcome::because(
-        OcfCode::FailedPromoted,
-        reason.to_string(),
-    ))
 }
 
 /// Its own history held against the promotion record.

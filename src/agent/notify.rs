@@ -21,23 +21,16 @@ use crate::sys::poll_until;
 use crate::timing;
 use crate::trial::{is_out, point};
 
+use crate::agent::answering::Server;
 use crate::agent::context::Context;
-use crate::agent::contract;
-use crate::agent::election;
-use crate::agent::election::Counting;
-use crate::agent::follow;
+use crate::agent::election::{self, Counting};
 use crate::agent::lease::Lease;
-use crate::agent::monitor;
-use crate::agent::promote;
-use crate::agent::promotion_record;
-use crate::agent::reach;
-use crate::agent::ready::Server;
 use crate::agent::record::Board;
-use crate::agent::slots;
-use crate::agent::standby;
-use crate::agent::statement;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
+use crate::agent::{
+    candidacy, contract, follow, initial_contract, promotion_record, reach, slots, stated,
+    statement,
+};
 
 pub(crate) fn notify(ctx: &Context<'_>) -> Step<Outcome> {
     if ctx.is_promotable() {
@@ -207,7 +200,7 @@ fn is_better_by_report(
     if ctx.is_among(candidates) || barred.contains(&ctx.me) {
         return Ok(false);
     }
-    promote::await_reports(board, &own)?;
+    candidacy::await_reports(board, &own)?;
     let reports = election::reports(board, Some(&own))?;
     let ranked = Tie::Ranked {
         last_primary: None,
@@ -251,7 +244,7 @@ fn better_by_statement(
     poll_until(
         ctx.deadline.min(patience),
         timing::READY_POLL,
-        || match statement::all(board) {
+        || match stated::all(ctx, &board.view) {
             Ok(said) => {
                 statements = said;
                 (statements.len() >= expected).then_some(())
@@ -294,7 +287,7 @@ fn turn_to_new_primary(ctx: &Context<'_>) -> Step<()> {
         point!(FollowSpawned);
     }
     if let Some(server) = &server {
-        standby::renew_contract(&board, server)?;
+        initial_contract::renew_contract(&board, server)?;
     }
     election::withdraw(&board)?;
     point!(NotifyWithdrawn);
@@ -331,5 +324,5 @@ fn after_start_or_stop(ctx: &Context<'_>) -> Step<()> {
     {
         return Ok(());
     }
-    monitor::stand_for_election(&board, &mut server, Counting::SameRound)
+    candidacy::stand_for_election(&board, &mut server, Counting::SameRound)
 }

@@ -13,16 +13,10 @@ use crate::sys::{boot_clock, poll_until};
 use crate::timing;
 
 use crate::agent::context::Context;
+use crate::agent::ending;
+use crate::agent::launched::Launched;
 use crate::agent::state::State;
 use crate::agent::step::failed;
-use crate::agent::stop;
-
-/// A start, and how the logs were before it.
-#[derive(Clone, Debug)]
-pub(crate) struct Launched {
-    launch: Launch,
-    mark: Mark,
-}
 
 /// How long the second start may take that is only made to hear why the first has failed.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -120,7 +114,7 @@ fn again(ctx: &Context<'_>, launch: &Launch) -> Option<String> {
             let is_gone = ctx.postmaster() == Ok(Postmaster::Stopped);
             is_gone.then(|| mark.last_words(ctx.pgdata(), &ctx.owner))?
         });
-        if let Err(failure) = stop::stop_server(ctx) {
+        if let Err(failure) = ending::stop_server(ctx) {
             say!(WARN, "not stopped again", reason = failure.text());
         }
     }

@@ -14,9 +14,8 @@ use crate::postgres::{config, files, reading};
 use crate::sys::{Deadline, Owner};
 
 use crate::agent::context::Context;
-use crate::agent::standby;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::own_files;
+use crate::agent::step::{Step, failed};
 
 /// Whose directory it is: the resource's name, and on the second line its data directory.
 const CLAIM: &str = "expgsql.resource";
@@ -71,7 +70,7 @@ fn includes_from(params: &Params, dir: &Path) -> bool {
     let Ok(owner) = Owner::lookup_by(&params.pgdba, Deadline::after(ACCOUNT)) else {
         return false;
     };
-    let ours = [standby::RECOVERY_CONF, standby::REP_MODE_CONF].map(|file| dir.join(file));
+    let ours = [own_files::RECOVERY_CONF, own_files::REP_MODE_CONF].map(|file| dir.join(file));
     let read = as_owner(&owner, || config::read(&params.config, &ours));
     let is_one = |contents: config::Contents| ours.iter().any(|o| contents.includes.contains(o));
     read.is_ok_and(|read| read.is_ok_and(is_one))

@@ -1,10 +1,9 @@
 //! The files and directories beside the data: tmpdir, the log file, the socket directory, the password file. What is
 //! missing is made by the start; here is looked whether it can be.
 
-use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::{fs, io};
 
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
@@ -14,10 +13,7 @@ use crate::params::RepMode;
 use crate::postgres::owner::as_owner;
 
 use crate::agent::context::Context;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
-use crate::agent::step::installed;
-use crate::agent::step::permission;
+use crate::agent::step::{Step, failed, installed, permission};
 
 /// More than the agent ever writes there at a time; bytes.
 const NOTE: u64 = 8192;

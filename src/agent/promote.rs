@@ -3,43 +3,34 @@
 use std::collections::BTreeSet;
 
 use crate::decide::contract::kept_at_promotion;
-use crate::decide::election::{Outcome as Elected, Patience, Report, Tie, elect};
-use crate::decide::eligibility::{Ground, Ineligible, Promise, Standing, ground};
+use crate::decide::election::{Outcome as Elected, Patience, Tie, elect};
+use crate::decide::eligibility::{Ground, Promise};
 use crate::decide::promote::{self as decide, Facts, Method, Refusal, Verdict};
 use crate::decide::witness::Coverage;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::repl_info::Origin;
 use crate::model::status::{NodeStatus, Score};
-use crate::model::timeline::{Lineage, Switch, WalPosition};
+use crate::model::timeline::{Switch, WalPosition};
 use crate::ocf::{OcfCode, Outcome};
 use crate::postgres::{control, server, views, wal};
 use crate::sys::poll_until;
 use crate::timing;
 use crate::trial::{is_out, point};
 
-use crate::agent::attempt;
+use crate::agent::answering::Server;
+use crate::agent::candidacy::await_reports;
 use crate::agent::context::Context;
-use crate::agent::election;
-use crate::agent::in_force;
+use crate::agent::ground::own_ground;
 use crate::agent::lease::Lease;
-use crate::agent::lock::Lock;
-use crate::agent::lock::Wish;
-use crate::agent::promotion_record;
-use crate::agent::promotion_record::correct_record;
-use crate::agent::promotion_record::next_record;
-use crate::agent::promotion_record::take_over;
-use crate::agent::reach;
-use crate::agent::ready;
-use crate::agent::ready::Server;
+use crate::agent::lock::{Lock, Wish};
+use crate::agent::promotion_record::{self, correct_record, next_record, take_over};
 use crate::agent::record::Board;
-use crate::agent::slots;
-use crate::agent::start;
 use crate::agent::state::State;
-use crate::agent::statement;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
-use crate::agent::stop;
+use crate::agent::step::{Step, failed};
+use crate::agent::{
+    attempt, election, ending, in_force, reach, ready, restart, slots, stated, statement,
+};
 
 pub(crate) fn promote(ctx: &Context<'_>) -> Step<Outcome> {
     let outcome = try_promote(ctx);
@@ -108,7 +99,7 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
         Verdict::Refuse(refusal) => {
             if matches!(refusal, Refusal::LostRight(_)) {
                 drop(server);
-                stop::stop_server(ctx)?;
+                ending::stop_server(ctx)?;
             }
             board.set_score(&ctx.me, Score::Never)?;
             return Ok(Outcome::because(
@@ -146,7 +137,7 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
             )?;
             point!(RestartRemembered);
             drop(server);
-            start::restart_as_primary(ctx)?
+            restart::restart_as_primary(ctx)?
         }
         Verdict::Go(Method::NewTimeline) => {
             point!(PromoteLocked);
@@ -199,7 +190,7 @@ fn keep_lease(ctx: &Context<'_>) -> Step<()> {
     let Lease::Over(reason) = Lease::ask(ctx) else {
         return Ok(());
     };
-    stop::stop_server(ctx)?;
+    ending::stop_server(ctx)?;
     Err(failed(format!("not promoted: {reason}")))
 }
 
@@ -271,28 +262,6 @@ fn compare_positions(board: &mut Board<'_, '_>, own: Option<&WalPosition>) -> St
     Ok(elect(&ctx.me, &reports, Tie::Chosen, Patience::Exhausted))
 }
 
-/// R3: what the CIB says about this node.
-pub(crate) fn own_ground(
-    board: &Board<'_, '_>,
-    lineage: &Lineage,
-) -> Step<Result<Ground, Ineligible>> {
-    let ctx = board.ctx;
-    let belief = match ctx.promise() {
-        Promise::Sync => Some(attempt::belief(board)?),
-        Promise::Async => None,
-    };
-    Ok(ground(&Standing {
-        promise: ctx.promise(),
-        node: &ctx.me,
-        record: ctx.record(&board.view)?.as_ref(),
-        recorded: ctx.data_status(&board.view, &ctx.me)?,
-        claim: &board.claim_for(lineage)?,
-        is_complete: board.is_complete(lineage)?,
-        is_distrusted: belief.is_some_and(|belief| !belief.is_trusted),
-        has_missed: belief.is_some_and(|belief| belief.has_missed),
-    }))
-}
-
 /// R8: what the standbys have stated, this one included. The pre-promote notification made them, so
 /// that they are there, or about to be.
 fn compare_statements(
@@ -344,7 +313,7 @@ fn take_lock(board: &Board<'_, '_>, server: &Server, method: Method) -> Step<()>
     };
     let mut seen = BTreeSet::from([ctx.me.lower().to_owned()]);
     if ctx.promise() == Promise::Sync && method == Method::NewTimeline {
-        let statements = statement::all(board)?;
+        let statements = stated::all(ctx, &board.view)?;
         seen.extend(
             statements
                 .into_iter()
@@ -369,32 +338,6 @@ fn take_lock(board: &Board<'_, '_>, server: &Server, method: Method) -> Step<()>
                 .min(ctx.deadline.remaining() / 2),
         },
     )
-}
-
-/// Reads the CIB until every member that may be promoted has said its position, or time is up.
-pub(crate) fn await_reports(board: &mut Board<'_, '_>, own: &WalPosition) -> Step<()> {
-    let ctx = board.ctx;
-    let mut failure = None;
-    poll_until(
-        ctx.deadline.min(timing::ELECTION_WAIT),
-        timing::READY_POLL,
-        || {
-            let all_there = ctx.cluster().and_then(|view| {
-                board.view = view;
-                let reports = election::reports(board, Some(own))?;
-                Ok(!reports.values().any(|r| *r == Report::Silent))
-            });
-            match all_there {
-                Ok(true) => Some(()),
-                Ok(false) => None,
-                Err(error) => {
-                    failure = Some(error);
-                    Some(())
-                }
-            }
-        },
-    );
-    failure.map_or(Ok(()), Err)
 }
 
 /// What remains once the server takes writes. Also completes a promotion that was interrupted.

@@ -19,17 +19,13 @@ use crate::pacemaker::quorum;
 use crate::sys::boot_clock;
 use crate::trial::{is_out, point};
 
-use crate::agent::attempt;
+use crate::agent::answering::Server;
 use crate::agent::context::Context;
-use crate::agent::ready::Server;
 use crate::agent::record::Board;
-use crate::agent::spread;
-use crate::agent::spread::Unconfirmed;
-use crate::agent::spread::Wanted;
+use crate::agent::spread::{self, Unconfirmed, Wanted};
 use crate::agent::state::State;
-use crate::agent::statement;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
+use crate::agent::{attempt, notes};
 
 /// The epoch this node was last promoted with, where it knows.
 pub(crate) fn own_epoch(ctx: &Context<'_>) -> Step<Option<u64>> {
@@ -62,7 +58,7 @@ pub(crate) fn judge(board: &Board<'_, '_>, lineage: &Lineage) -> Step<Right> {
         let right = right(&ctx.me, record.as_ref(), lineage, own);
         right_in(seat(ctx), &ctx.me, recorded, right)
     };
-    match (statement::notes(board), by_epoch(None)) {
+    match (notes::notes(board), by_epoch(None)) {
         (Ok(notes), _) => Ok(by_epoch(notes.epoch)),
         // It loses no right for the lack of a note.
         (Err(failure), Right::Keep) => {
@@ -338,7 +334,7 @@ pub(crate) fn correct_record(board: &mut Board<'_, '_>, lineage: &Lineage) -> St
     board.change(&board.as_it_was_read(change))?;
     // The first with an epoch: the standbys that stream were set up by an older agent, and get their tickets from now on.
     if epoch.is_none() {
-        let old = statement::notes(board)?;
+        let old = notes::notes(board)?;
         let mut state = old.clone();
         state.taken_over = corrected.epoch;
         state.save(ctx, &old)?;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::decide::replay::{Obstacle, as_primary, in_the_way, obstacle, too_small};
 use crate::log::say;
-use crate::model::cluster_view::TransientAttribute;
 use crate::model::timeline::WalPosition;
 use crate::postgres::process::Postmaster;
 use crate::postgres::session::SqlError;
@@ -13,14 +12,10 @@ use crate::sys::{Deadline, poll_until};
 use crate::timing;
 use crate::trial::is_out;
 
+use crate::agent::answering::{self, Server};
 use crate::agent::context::Context;
-use crate::agent::places;
-use crate::agent::ready;
-use crate::agent::ready::Server;
-use crate::agent::record::Board;
-use crate::agent::settings;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
+use crate::agent::{places, settings};
 
 /// The end of a server's WAL, with the history it lies on. `None`: a standby that still receives, or one that was restarted and whose
 /// end can't be told before it has replayed it.
@@ -70,7 +65,7 @@ pub(crate) fn await_end(
         if server.state.end.is_none() {
             match views::server_state(&mut server.session) {
                 Ok(state) => server.state = state,
-                Err(error) => return Some(Err(ready::refused(&error))),
+                Err(error) => return Some(Err(answering::refused(&error))),
             }
         }
         server.state.end.map(|_| Ok(()))
@@ -91,7 +86,7 @@ pub(crate) fn held(ctx: &Context<'_>, server: &mut Server) -> Step<Option<Obstac
     let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
     let here: BTreeMap<String, u64> =
         views::settings(&mut server.session, control.needed().map(|(name, _)| name))
-            .map_err(|e| ready::refused(&e))?;
+            .map_err(|e| answering::refused(&e))?;
     let small = too_small(control.needed(), |name| here.get(name).copied());
     Ok(obstacle(&server.state.replay, small.into_iter().next()))
 }
@@ -123,11 +118,11 @@ pub(crate) fn make_way(ctx: &Context<'_>, server: &mut Server) -> Step<Option<Ob
     );
     let mut session = ctx
         .connect_as_owner(&server.running)
-        .map_err(|e| ready::refused(&e))?;
+        .map_err(|e| answering::refused(&e))?;
     session
         .execute("SELECT pg_wal_replay_resume()")
-        .map_err(|e| ready::refused(&e))?;
-    server.state = views::server_state(&mut server.session).map_err(|e| ready::refused(&e))?;
+        .map_err(|e| answering::refused(&e))?;
+    server.state = views::server_state(&mut server.session).map_err(|e| answering::refused(&e))?;
     Ok(None)
 }
 
@@ -161,9 +156,4 @@ pub(crate) fn end_queries_in_the_way(ctx: &Context<'_>) {
             reason = error
         ),
     }
-}
-
-/// Tells the others what keeps this standby from replaying, or that nothing does.
-pub(crate) fn publish(board: &Board<'_, '_>, held: Option<&Obstacle>) -> Step<()> {
-    board.set_own(TransientAttribute::Replay, held.map(Obstacle::word))
 }

@@ -3,28 +3,17 @@
 use std::time::Duration;
 
 use crate::decide::recovery::Heard;
-use crate::ocf::{OcfCode, Outcome};
-use crate::postgres::process::{Postmaster, Running};
-use crate::postgres::session::{Session, SqlError};
+use crate::ocf::Outcome;
+use crate::postgres::process::Postmaster;
+use crate::postgres::session::SqlError;
 use crate::postgres::views::{self, ServerState};
 use crate::sys::{Deadline, poll_until};
 use crate::timing;
 
-use crate::agent::archive;
+use crate::agent::answering::{Server, not_let_in, refused};
 use crate::agent::context::Context;
-use crate::agent::obituary;
-use crate::agent::reach;
-use crate::agent::recovery;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
-use crate::agent::unseen;
-
-/// A server that answers.
-pub(crate) struct Server {
-    pub(crate) running: Running,
-    pub(crate) session: Session,
-    pub(crate) state: ServerState,
-}
+use crate::agent::step::{Step, failed};
+use crate::agent::{archive, by_files, obituary, reach, recovery};
 
 /// What came of a start.
 pub(crate) enum Up {
@@ -91,7 +80,7 @@ pub(crate) fn wait_promoted(
             Err(Last::Silent(last) | Last::NotReady(last)) => last,
             Err(Last::Refused(last)) => {
                 let seen = poll_until(a_while, timing::READY_POLL, || {
-                    match unseen::is_primary(ctx) {
+                    match by_files::is_primary(ctx) {
                         Ok(true) => Some(Ok(())),
                         Ok(false) => None,
                         Err(failure) => Some(Err(failure)),
@@ -198,18 +187,4 @@ fn still_starting(error: SqlError, last: &mut Last) -> Option<Step<Option<Server
         | SqlError::Setup(_) => Last::Silent(said),
     };
     None
-}
-
-/// The server runs, and does not let the agent in, or not see: only a human can repair that.
-pub(crate) fn refused(error: &SqlError) -> Outcome {
-    not_let_in(&error.to_string())
-}
-
-fn not_let_in(error: &str) -> Outcome {
-    Outcome::because(
-        OcfCode::ErrGeneric,
-        format!(
-            "the server runs but does not answer the agent: {error}; check monitor_user, monitor_password, pgdb and pg_hba.conf"
-        ),
-    )
 }

@@ -23,9 +23,8 @@ use crate::pacemaker::quorum;
 use crate::sys::Deadline;
 
 use crate::agent::context::Context;
-use crate::agent::statement;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::stated;
+use crate::agent::step::{Step, failed};
 
 /// The cluster's notice board: attributes as they were read, and writes that keep it current.
 pub(crate) struct Board<'a, 'b> {
@@ -303,7 +302,7 @@ impl<'a, 'b> Board<'a, 'b> {
             // Nothing that an answer could change.
             None
         } else {
-            let stated = statement::all(self)?.remove(record.node.lower());
+            let stated = stated::all(self.ctx, &self.view)?.remove(record.node.lower());
             stated.map(|s| s.position.lineage)
         };
         Ok(eligibility::is_unfinished(

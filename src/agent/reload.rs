@@ -6,11 +6,9 @@ use crate::postgres::server;
 
 use crate::agent::context::Context;
 use crate::agent::record::Board;
-use crate::agent::standby;
-use crate::agent::standby::Follow;
-use crate::agent::statement;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::recovery_conf::{self, Follow};
+use crate::agent::step::{Step, failed};
+use crate::agent::{by_files, initial_contract, rep_mode_conf, statement};
 
 /// Writes the standby's settings anew. On a primary they wait in the file for its next start, and
 /// rep_mode.conf is left alone: what commits wait for is the monitor's to change (R1).
@@ -23,14 +21,14 @@ pub(crate) fn reload(ctx: &Context<'_>) -> Step<Outcome> {
         return done;
     };
     if !ctx.is_promotable() {
-        standby::write_recovery(ctx, &Follow::outside(ctx))?;
+        recovery_conf::write_recovery(ctx, &Follow::outside(ctx))?;
         server::reload(&running).map_err(failed)?;
         return done;
     }
     let board = Board::read(ctx)?;
-    standby::write_recovery(ctx, &statement::whom_to_follow(&board)?)?;
-    if standby::is_standby(ctx)? {
-        standby::write_contract(ctx, &standby::initial_contract(&board)?)?;
+    recovery_conf::write_recovery(ctx, &statement::whom_to_follow(&board)?)?;
+    if by_files::is_standby(ctx)? {
+        rep_mode_conf::write_contract(ctx, &initial_contract::initial_contract(&board)?)?;
     }
     server::reload(&running).map_err(failed)?;
     done

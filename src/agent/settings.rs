@@ -14,11 +14,8 @@ use crate::postgres::owner::as_owner;
 use crate::trial::is_out;
 
 use crate::agent::context::Context;
-use crate::agent::standby;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
-use crate::agent::step::installed;
-use crate::agent::step::permission;
+use crate::agent::own_files;
+use crate::agent::step::{Step, failed, installed, permission};
 
 /// Settings that the agent writes itself; anywhere else they would override or contradict it.
 const MANAGED: [&str; 2] = ["primary_conninfo", "synchronous_standby_names"];
@@ -82,7 +79,7 @@ fn read(ctx: &Context<'_>, file: &Path) -> Step<Contents> {
     let ours = match ctx.params.rep_mode {
         // They are not written in this mode: one that is included must be there.
         RepMode::None => Vec::new(),
-        RepMode::Slave | RepMode::Async | RepMode::Sync => standby::files(ctx).to_vec(),
+        RepMode::Slave | RepMode::Async | RepMode::Sync => own_files::files(ctx).to_vec(),
     };
     as_owner(&ctx.owner, || config::read(file, &ours))
         .map_err(failed)?
@@ -230,8 +227,8 @@ fn replication(ctx: &Context<'_>, contents: &Contents, contents_auto: &Contents)
 
 /// The last line counts: what comes behind the agent's include line wins over what the agent has written, an empty value as well.
 fn leaves_ours_in_force(ctx: &Context<'_>, contents: &Contents) -> Step<()> {
-    for file in standby::includes(ctx) {
-        let is_contract = file == ctx.tmp(standby::REP_MODE_CONF);
+    for file in own_files::includes(ctx) {
+        let is_contract = file == ctx.tmp(own_files::REP_MODE_CONF);
         let Some(set) = contents
             .behind(&file)
             .iter()
@@ -358,7 +355,7 @@ fn options(ctx: &Context<'_>) -> Step<()> {
 
 /// The include lines have to be there, or the file's directory must let them be added.
 fn includable(ctx: &Context<'_>, config: &Path) -> Step<()> {
-    let includes = standby::includes(ctx);
+    let includes = own_files::includes(ctx);
     let missing = as_owner(&ctx.owner, || config::with_includes(config, &includes))
         .map_err(failed)?
         .map_err(installed)?;
@@ -370,7 +367,7 @@ fn includable(ctx: &Context<'_>, config: &Path) -> Step<()> {
     Err(permission(format!(
         "{} is on a read-only file system: {}",
         config.display(),
-        standby::by_hand(ctx)
+        own_files::by_hand(ctx)
     )))
 }
 

@@ -10,17 +10,16 @@ use crate::log::say;
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::ReplInfo;
 use crate::model::ticket::{is_ticket, own, ticket};
+use crate::model::version::RELOADS_CONNINFO;
 use crate::ocf::Outcome;
 use crate::postgres::process::Running;
 use crate::postgres::session::{Session, SqlError, literal};
 use crate::postgres::views;
 use crate::trial::{is_out, point};
 
+use crate::agent::answering;
 use crate::agent::context::Context;
-use crate::agent::ready;
-use crate::agent::statement::RELOADS_CONNINFO;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
 
 /// What an operator is told where nothing bounds what slots hold back.
 pub(crate) const UNLIMITED_SLOTS: &str = "replication_slot_name is set and max_slot_wal_keep_size is not: a standby that stays away makes \
@@ -106,7 +105,7 @@ impl Unmade {
     }
 
     fn read(error: &SqlError) -> Self {
-        Self::Passing(ready::refused(error))
+        Self::Passing(answering::refused(error))
     }
 }
 

@@ -11,8 +11,7 @@ use crate::timing;
 
 use crate::agent::context::Context;
 use crate::agent::record::Board;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
 
 /// What the others' copies of the CIB must have.
 #[derive(Clone, Copy, Debug)]

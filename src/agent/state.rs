@@ -25,8 +25,7 @@ use crate::postgres::owner::as_owner;
 use crate::postgres::{files, reading};
 
 use crate::agent::context::Context;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
 
 /// The contents of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

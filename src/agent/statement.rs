@@ -8,96 +8,33 @@ use std::collections::BTreeMap;
 
 use nix::sys::signal::Signal;
 
-use crate::decide::distrust;
 use crate::decide::eligibility::{Ground, Promise};
-use crate::decide::state_loss::{Stated, recall};
+use crate::decide::state_loss::Stated;
 use crate::decide::witness::{self, Coverage, Said, Statement, coverage, is_ahead_of_all};
 use crate::log::say;
 use crate::model::claim::Claim;
 use crate::model::sync_names::StandbyName;
 use crate::model::timeline::WalPosition;
+use crate::model::version::RELOADS_CONNINFO;
 use crate::pacemaker::attributes;
 use crate::postgres::{server, views};
-use crate::sys::{boot_clock, poll_until};
+use crate::sys::poll_until;
 use crate::timing;
 use crate::trial::point;
 
-use crate::agent::archive;
+use crate::agent::answering::{self, Server};
 use crate::agent::context::Context;
-use crate::agent::in_force;
-use crate::agent::promote;
-use crate::agent::reach;
-use crate::agent::ready;
-use crate::agent::ready::Server;
+use crate::agent::notes::notes;
 use crate::agent::record::Board;
-use crate::agent::slots;
-use crate::agent::standby;
-use crate::agent::standby::Follow;
-use crate::agent::state::State;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
-
-/// The first version whose standbys can be told to stop receiving without a restart.
-pub(crate) const RELOADS_CONNINFO: u32 = 13;
-
-/// The epoch of the recorded promotion; 0 for a record that an older agent wrote.
-fn recorded_epoch(board: &Board<'_, '_>) -> Step<u64> {
-    let record = board.ctx.record(&board.view)?;
-    Ok(record.and_then(|r| r.epoch).unwrap_or_default())
-}
-
-fn attribute(ctx: &Context<'_>) -> String {
-    format!("{}-statement", ctx.resource)
-}
-
-/// This node's notes. What it has lost of them is found out again first.
-pub(crate) fn notes(board: &Board<'_, '_>) -> Step<State> {
-    let ctx = board.ctx;
-    let boot = boot_clock().map_err(failed)?;
-    let old = State::load(ctx, boot.boot_id())?;
-    let Some(loss) = old.lost else {
-        return Ok(old);
-    };
-    let recorded = recorded_epoch(board)?;
-    let is_mine = ctx.record(&board.view)?.is_some_and(|r| r.node == ctx.me);
-    let recalled = recall(loss, own_stated(ctx)?, recorded, is_mine);
-    let mut state = old.clone();
-    state.detached = old.detached.max(recalled.detached);
-    state.epoch = old.epoch.max(recalled.epoch);
-    if recalled.distrusts {
-        state.distrust = distrust::note(false, old.distrust, board.sync_record()?.as_ref());
-        state.outside = None;
-    }
-    state.lost = None;
-    state.save(ctx, &old)?;
-    say!(
-        WARN,
-        "this node's notes were lost; this is what the cluster knows of them",
-        loss = format_args!("{loss:?}"),
-        detached = format_args!("{:?}", state.detached),
-        distrust = format_args!("{:?}", state.distrust)
-    );
-    Ok(state)
-}
-
-/// What the cluster has of this node.
-fn own_stated(ctx: &Context<'_>) -> Step<Stated> {
-    let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
-    let said = attributes::read_all(&attribute(ctx), deadline).map_err(failed)?;
-    let own = said.iter().find(|(host, _)| *host == ctx.me);
-    Ok(match own.map(|(_, text)| text.as_str()) {
-        None | Some("") => Stated::Nothing,
-        Some(text) => {
-            Said::parse(text).map_or(Stated::Something, |said| Stated::About(said.latest))
-        }
-    })
-}
+use crate::agent::recovery_conf::{self, Follow};
+use crate::agent::step::{Step, failed};
+use crate::agent::{archive, ground, in_force, reach, slots, stated};
 
 /// Whom this server may follow: the recorded primary, unless it is the one it detached from.
 pub(crate) fn whom_to_follow(board: &Board<'_, '_>) -> Step<Follow> {
     let ctx = board.ctx;
     Ok(match notes(board)?.detached {
-        Some(epoch) if recorded_epoch(board)? <= epoch => Follow::Nobody,
+        Some(epoch) if stated::recorded_epoch(board.ctx, &board.view)? <= epoch => Follow::Nobody,
         Some(_) | None => Follow::Primary {
             slot: slots::slot_of(
                 ctx,
@@ -112,12 +49,12 @@ pub(crate) fn whom_to_follow(board: &Board<'_, '_>) -> Step<Follow> {
 /// Whether this standby follows nobody because of a statement that was never made: whoever is to make it was ended in between, say.
 /// The primary knows nothing of it, and would go on without this standby for ever.
 pub(crate) fn is_owed(board: &Board<'_, '_>) -> Step<bool> {
-    let recorded = recorded_epoch(board)?;
+    let recorded = stated::recorded_epoch(board.ctx, &board.view)?;
     let detached = notes(board)?.detached.filter(|epoch| recorded <= *epoch);
     if detached.is_none() {
         return Ok(false);
     }
-    Ok(match own_stated(board.ctx)? {
+    Ok(match stated::own_stated(board.ctx)? {
         Stated::About(latest) => Some(latest) < detached,
         Stated::Nothing | Stated::Something => true,
     })
@@ -125,7 +62,7 @@ pub(crate) fn is_owed(board: &Board<'_, '_>) -> Step<bool> {
 
 /// What this standby states, where its WAL ends at `position`.
 pub(crate) fn at(board: &Board<'_, '_>, position: WalPosition) -> Step<Statement> {
-    let is_witness = promote::own_ground(board, &position.lineage)? == Ok(Ground::Claimed);
+    let is_witness = ground::own_ground(board, &position.lineage)? == Ok(Ground::Claimed);
     Ok(Statement {
         position,
         is_witness,
@@ -139,14 +76,14 @@ pub(crate) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<St
     if server.state.version.major < RELOADS_CONNINFO {
         return Ok(None);
     }
-    let epoch = recorded_epoch(board)?;
+    let epoch = stated::recorded_epoch(board.ctx, &board.view)?;
     // First, so that whatever happens next, it is not followed again.
     let old = notes(board)?;
     // By the note, the file and the server: an agent that was ended, or whose reload was late, may have left any of them as it was.
     let is_detached = old.detached >= Some(epoch)
-        && standby::follows(ctx, &Follow::Nobody)
+        && recovery_conf::follows(ctx, &Follow::Nobody)
         && views::primary_conninfo(&mut server.session)
-            .map_err(|error| ready::refused(&error))?
+            .map_err(|error| answering::refused(&error))?
             .is_empty();
     let mut state = old.clone();
     state.detached = old.detached.max(Some(epoch));
@@ -178,7 +115,7 @@ pub(crate) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<St
     };
     let text = said.to_string();
     let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
-    attributes::set_private(&ctx.me, &attribute(ctx), &text, deadline).map_err(failed)?;
+    attributes::set_private(&ctx.me, &stated::attribute(ctx), &text, deadline).map_err(failed)?;
     point!(StatementMade);
     say!(INFO, "stated", statement = text);
     Ok(Some(statement))
@@ -186,7 +123,7 @@ pub(crate) fn make(board: &Board<'_, '_>, server: &mut Server) -> Step<Option<St
 
 /// Takes the primary's address away from the server, and waits until nothing is received any more.
 fn stop_receiving(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
-    standby::write_recovery(ctx, &Follow::Nobody)?;
+    recovery_conf::write_recovery(ctx, &Follow::Nobody)?;
     point!(StatementConf);
     server::reload(&server.running).map_err(failed)?;
     point!(StatementReloaded);
@@ -238,43 +175,15 @@ fn stop_receiving(ctx: &Context<'_>, server: &mut Server) -> Step<()> {
     Ok(())
 }
 
-/// Every statement about the present epoch, by other members.
-pub(crate) fn all(board: &Board<'_, '_>) -> Step<BTreeMap<StandbyName, Statement>> {
-    let epoch = recorded_epoch(board)?;
-    let of_epoch = said(board)?
-        .into_iter()
-        .filter(|(_, said)| said.of == epoch);
-    Ok(of_epoch
-        .map(|(name, said)| (name, said.statement))
-        .collect())
-}
-
 /// The epoch after which a primary has to begin one, so that those who have stated something follow it.
 pub(crate) fn to_outlive(board: &Board<'_, '_>) -> Step<Option<u64>> {
-    let stated = said(board)?.into_values().map(|said| said.latest);
-    Ok(witness::to_outlive(recorded_epoch(board)?, stated))
-}
-
-/// Every statement by other members.
-fn said(board: &Board<'_, '_>) -> Step<BTreeMap<StandbyName, Said>> {
-    let ctx = board.ctx;
-    let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
-    let said = attributes::read_all(&attribute(ctx), deadline).map_err(failed)?;
-    let peers = ctx.peers(&board.view);
-    let mut statements = BTreeMap::new();
-    for node in peers {
-        let is_member = board.view.node(&node).is_some_and(|n| n.in_membership);
-        let text = said
-            .iter()
-            .find(|(host, _)| *host == node)
-            .map(|(_, text)| text);
-        if let Some(text) = text.filter(|text| is_member && !text.is_empty()) {
-            let statement =
-                Said::parse(text).map_err(|why| failed(format!("{node} states {why}")))?;
-            statements.insert(node.lower().to_owned(), statement);
-        }
-    }
-    Ok(statements)
+    let stated = stated::said(board.ctx, &board.view)?
+        .into_values()
+        .map(|said| said.latest);
+    Ok(witness::to_outlive(
+        stated::recorded_epoch(board.ctx, &board.view)?,
+        stated,
+    ))
 }
 
 /// Whether `own` may go ahead, by all that was stated; and those statements, its own among them.
@@ -284,7 +193,7 @@ pub(crate) fn covers(
     claim: &Claim,
 ) -> Step<(Coverage, BTreeMap<StandbyName, Statement>)> {
     let ctx = board.ctx;
-    let mut statements = all(board)?;
+    let mut statements = stated::all(board.ctx, &board.view)?;
     statements.insert(ctx.me.lower().to_owned(), own.clone());
     let nodes = ctx.replicas(&board.view);
     let nodes = nodes.iter().map(|n| n.lower().to_owned()).collect();
@@ -301,14 +210,14 @@ pub(crate) fn covers(
 pub(crate) fn attach(board: &Board<'_, '_>, server: &Server) -> Step<bool> {
     let ctx = board.ctx;
     let follow = whom_to_follow(board)?;
-    if standby::follows(ctx, &follow) {
+    if recovery_conf::follows(ctx, &follow) {
         return Ok(false);
     }
     if follow != Follow::Nobody {
         take_back(board)?;
         point!(AttachTakenBack);
     }
-    standby::write_recovery(ctx, &follow)?;
+    recovery_conf::write_recovery(ctx, &follow)?;
     point!(AttachConf);
     server::reload(&server.running).map_err(failed)?;
     say!(INFO, "follows", whom = format_args!("{follow:?}"));
@@ -324,7 +233,7 @@ pub(crate) fn take_back(board: &Board<'_, '_>) -> Step<()> {
         return Ok(());
     }
     let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
-    attributes::delete_transient(&ctx.me, &attribute(ctx), deadline).map_err(failed)?;
+    attributes::delete_transient(&ctx.me, &stated::attribute(ctx), deadline).map_err(failed)?;
     let mut state = old.clone();
     state.detached = None;
     state.save(ctx, &old)

@@ -19,8 +19,7 @@ use crate::postgres::owner::as_owner;
 use crate::sys::{Command, RunError};
 
 use crate::agent::context::Context;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
 
 /// The process's words on standard error begin with this; others are the log's.
 const MARK: &str = "storage";

@@ -8,16 +8,12 @@ use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
 use crate::postgres::{control, wal};
 
-use crate::agent::care;
-use crate::agent::care::Troubles;
+use crate::agent::care::{self, Troubles};
 use crate::agent::context::Context;
 use crate::agent::lease::Lease;
-use crate::agent::monitor;
-use crate::agent::promotion_record;
 use crate::agent::record::Board;
-use crate::agent::standby;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
+use crate::agent::{answers, by_files, promotion_record};
 
 /// What the monitor answers; `why`: what the server has answered.
 pub(crate) fn answer(ctx: &Context<'_>, lease: Lease<'_>, why: &impl ToString) -> Step<Outcome> {
@@ -27,11 +23,11 @@ pub(crate) fn answer(ctx: &Context<'_>, lease: Lease<'_>, why: &impl ToString) -
         "the server runs, and does not let the agent in; it is left to go on",
         reason = reason
     );
-    let is_standby = standby::is_standby(ctx)?;
+    let is_standby = by_files::is_standby(ctx)?;
     match (ctx.params.rep_mode, is_standby) {
-        (RepMode::None, _) | (RepMode::Slave, true) => Ok(monitor::kept(ctx, reason)),
-        (RepMode::Slave, false) => Ok(monitor::promoted_slave()),
-        (RepMode::Async | RepMode::Sync, true) => Ok(monitor::kept(ctx, reason)),
+        (RepMode::None, _) | (RepMode::Slave, true) => Ok(answers::kept(ctx, reason)),
+        (RepMode::Slave, false) => Ok(answers::promoted_slave()),
+        (RepMode::Async | RepMode::Sync, true) => Ok(answers::kept(ctx, reason)),
         (RepMode::Async | RepMode::Sync, false) => leased(ctx, lease, reason),
     }
 }
@@ -44,7 +40,7 @@ pub(crate) fn leased(ctx: &Context<'_>, lease: Lease<'_>, reason: String) -> Ste
         lease.or_ask(ctx)
     };
     if let Lease::Over(reason) = lease {
-        return monitor::step_down(ctx, reason);
+        return answers::step_down(ctx, reason);
     }
     let rest = lease.rest(ctx)?;
     let ctx = &ctx.within(rest);
@@ -54,7 +50,7 @@ pub(crate) fn leased(ctx: &Context<'_>, lease: Lease<'_>, reason: String) -> Ste
         Ok(board) => board,
         Err(failure) => {
             if let Some(reason) = lease.is_over_without(ctx, failure.text()) {
-                return monitor::step_down(ctx, reason);
+                return answers::step_down(ctx, reason);
             }
             troubles.note::<()>("the cluster's state", Err(failure));
             return Ok(care::answer(ctx, None, None, troubles));
@@ -65,7 +61,7 @@ pub(crate) fn leased(ctx: &Context<'_>, lease: Lease<'_>, reason: String) -> Ste
         Some(lost @ Right::Lost { .. }) if ctx.env.is_probe() => {
             return Ok(Outcome::because(OcfCode::FailedPromoted, lost));
         }
-        Some(lost @ Right::Lost { .. }) => return monitor::step_down(ctx, lost),
+        Some(lost @ Right::Lost { .. }) => return answers::step_down(ctx, lost),
         Some(Right::Keep | Right::Correct(_)) | None => {}
     }
     Ok(care::answer(ctx, Some(&board), None, troubles))
@@ -75,9 +71,4 @@ pub(crate) fn leased(ctx: &Context<'_>, lease: Lease<'_>, reason: String) -> Ste
 fn lineage(ctx: &Context<'_>) -> Step<Lineage> {
     let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
     wal::lineage(ctx.pgdata(), control.timeline).map_err(failed)
-}
-
-/// Whether a server that is being promoted takes writes already.
-pub(crate) fn is_primary(ctx: &Context<'_>) -> Step<bool> {
-    control::is_in_production(ctx.pgdata(), &ctx.owner).map_err(failed)
 }

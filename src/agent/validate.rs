@@ -12,7 +12,7 @@ use crate::log::say;
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::repair::OnDivergence;
 use crate::model::sync_names::StandbyName;
-use crate::model::version::OLDEST;
+use crate::model::version::{self, OLDEST};
 use crate::ocf::{OcfCode, Outcome};
 use crate::pacemaker::quorum;
 use crate::params::{RepMode, SyncMethod};
@@ -20,14 +20,9 @@ use crate::postgres::control;
 
 use crate::agent::context::Context;
 use crate::agent::lock::Lock;
-use crate::agent::places;
-use crate::agent::settings;
 use crate::agent::slots::UNLIMITED_SLOTS;
-use crate::agent::statement;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
-use crate::agent::step::installed;
-use crate::agent::step::permission;
+use crate::agent::step::{Step, failed, installed, permission};
+use crate::agent::{places, settings};
 
 /// Every check; the first that fails is the reason.
 pub(crate) fn validate(ctx: &Context<'_>) -> Step<()> {
@@ -41,7 +36,7 @@ pub(crate) fn validate(ctx: &Context<'_>) -> Step<()> {
     let data = data_directory(ctx)?;
     program_version(ctx, data)?;
     // Before that a standby can't stop receiving without a restart.
-    if p.sync_method == SyncMethod::Quorum && data < statement::RELOADS_CONNINFO {
+    if p.sync_method == SyncMethod::Quorum && data < version::RELOADS_CONNINFO {
         return Err(installed(format!(
             "sync_method=quorum needs PostgreSQL 13 or newer, and this is {data}: use sync_method=priority"
         )));

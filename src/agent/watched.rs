@@ -10,8 +10,7 @@ use crate::sys::{Deadline, poll_until};
 use crate::timing;
 
 use crate::agent::record::Board;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
 
 /// The servers of the other nodes; that this one is watched shows in that its monitor is called.
 pub(crate) fn others(board: &Board<'_, '_>) -> Step<()> {

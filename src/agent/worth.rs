@@ -5,13 +5,11 @@ use crate::decide::worth::{Weak, told};
 use crate::log::say;
 use crate::sys::boot_clock;
 
+use crate::agent::answering::Server;
 use crate::agent::context::Context;
-use crate::agent::ready::Server;
 use crate::agent::settings;
-use crate::agent::state::State;
-use crate::agent::state::Worth;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::state::{State, Worth};
+use crate::agent::step::{Step, failed};
 
 const SETTING: &str = "synchronous_commit";
 

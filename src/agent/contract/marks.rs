@@ -8,7 +8,7 @@ use crate::model::sync_names::Method;
 use crate::pacemaker::change_set::ChangeSet;
 use crate::trial::point;
 
-use crate::agent::contract::Round;
+use super::round::Round;
 use crate::agent::record::Board;
 use crate::agent::step::Step;
 

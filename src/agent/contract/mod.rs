@@ -1,9 +1,6 @@
 //! The primary's care for its standbys: what commits wait for, who may be promoted, and what the
 //! cluster is told about each. Decided in `decide::contract` and `decide::marks`.
 
-mod barrier;
-mod marks;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -22,17 +19,14 @@ use crate::log::say;
 use crate::model::cluster_view::{
     ClusterProperty, ClusterView, NoQuorumPolicy, TransientAttribute,
 };
-use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::status::{DataStatus, SenderState, SyncState};
 use crate::model::sync_names::{Method, StandbyName, SyncNames};
 use crate::model::sync_record::SyncRecord;
-use crate::model::timeline::TimelineId;
 use crate::pacemaker::change_set::{ChangeSet, Weight};
 use crate::pacemaker::cib::Cib;
 use crate::pacemaker::{corosync, quorum};
 use crate::params::SyncMethod;
-use crate::postgres::process::Running;
 use crate::postgres::server;
 use crate::postgres::session::{Session, SqlError};
 use crate::postgres::views::{self, Sender};
@@ -40,48 +34,21 @@ use crate::sys::{Deadline, boot_clock, poll_until};
 use crate::timing;
 use crate::trial::{is_out, point};
 
-use crate::agent::address;
-use crate::agent::attempt;
+use crate::agent::answering::{self, Server};
 use crate::agent::context::Context;
 use crate::agent::lease::Lease;
 use crate::agent::lock::Held;
-use crate::agent::lock::Lock;
-use crate::agent::promotion_record;
-use crate::agent::ready;
-use crate::agent::ready::Server;
 use crate::agent::record::Board;
-use crate::agent::slots;
-use crate::agent::standby;
 use crate::agent::state::State;
-use crate::agent::statement;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
-use marks::grant_of;
+use crate::agent::step::{Step, failed};
+use crate::agent::{address, attempt, in_force, promotion_record, rep_mode_conf, slots, statement};
 
-/// One look at replication, with everything the decisions need.
-struct Round<'r> {
-    /// Where the primary's WAL ended when this call began.
-    began_at: Option<Lsn>,
-    ctx: &'r Context<'r>,
-    running: &'r Running,
-    state: State,
-    in_force: SyncNames,
-    senders: BTreeMap<StandbyName, Sender>,
-    /// Nodes' names under which others are connected, and from where.
-    impostors: BTreeMap<StandbyName, String>,
-    /// Those of them that do not answer.
-    silent: BTreeSet<StandbyName>,
-    /// The one it writes on.
-    timeline: TimelineId,
-    /// Those of them that lack WAL for longer than maxlag_time.
-    late: BTreeSet<StandbyName>,
-    lock: Option<&'r Lock<'r>>,
-    held: Held,
-    /// Standbys that may not be promoted.
-    bars: Bars,
-    /// Those of them that have every acknowledged commit, where nobody else has.
-    only_barred: Bars,
-}
+use marks::grant_of;
+use round::Round;
+
+mod barrier;
+mod marks;
+mod round;
 
 /// Brings contract, eligible set and marks up to date. In sync mode it stays for up to `patience`
 /// while a step is about to take effect. The answer is what is missing afterwards.
@@ -171,7 +138,7 @@ impl Round<'_> {
         session: &mut Session,
         until: Deadline,
     ) -> Step<()> {
-        self.began_at = Some(views::flushed(session).map_err(|e| ready::refused(&e))?);
+        self.began_at = Some(views::flushed(session).map_err(|e| answering::refused(&e))?);
         let address = Deadline::after(timing::ADDRESS);
         loop {
             self.look(board, session)?;
@@ -218,7 +185,7 @@ impl Round<'_> {
             return Ok(());
         }
         let now = boot_clock().map_err(failed)?.since_boot();
-        let end = views::flushed(session).map_err(|e| ready::refused(&e))?;
+        let end = views::flushed(session).map_err(|e| answering::refused(&e))?;
         let sample = Sample::new(now, self.timeline, end);
         self.state.samples = remember(&self.state.samples, &sample, limit);
         let samples = &self.state.samples;
@@ -308,7 +275,7 @@ impl Round<'_> {
     }
 
     fn look(&mut self, board: &Board<'_, '_>, session: &mut Session) -> Step<()> {
-        let read = |e: SqlError| ready::refused(&e);
+        let read = |e: SqlError| answering::refused(&e);
         let senders = views::senders(session).map_err(read)?;
         let (record, nodes) = (
             self.ctx.record(&board.view)?,
@@ -350,7 +317,7 @@ impl Round<'_> {
     }
 
     fn facts(&mut self, board: &Board<'_, '_>, session: &mut Session) -> Step<Facts> {
-        self.in_force = views::sync_names(session).map_err(|e| ready::refused(&e))?;
+        self.in_force = views::sync_names(session).map_err(|e| answering::refused(&e))?;
         let barrier = self.barrier(session)?;
         if self.state.has_missed {
             self.state.has_missed = attempt::still_missed(board).unwrap_or(true);
@@ -750,7 +717,7 @@ impl Round<'_> {
         let before = self.state.clone();
         self.state.barrier = None;
         self.state.save(self.ctx, &before)?;
-        standby::write_contract(self.ctx, names)?;
+        rep_mode_conf::write_contract(self.ctx, names)?;
         point!(ContractConf);
         server::reload(self.running).map_err(failed)?;
         let deadline = self.ctx.deadline.min(timing::CONTRACT_WAIT);
@@ -762,10 +729,10 @@ impl Round<'_> {
                 Some(Ok(()))
             }
             Ok(_) => None,
-            Err(error) => Some(Err(ready::refused(&error))),
+            Err(error) => Some(Err(answering::refused(&error))),
         });
         in_force.unwrap_or_else(|| {
-            let why = super::in_force::refused(self.ctx, self.running);
+            let why = in_force::refused(self.ctx, self.running);
             let why = why.unwrap_or_else(|| {
                 "look for another setting of it with SELECT * FROM pg_file_settings".to_owned()
             });

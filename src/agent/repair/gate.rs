@@ -7,9 +7,9 @@ use crate::log::say;
 use crate::model::repair::Work;
 use crate::model::repl_info::ReplInfo;
 use crate::model::timeline::WalPosition;
+use crate::postgres::control;
 use crate::postgres::source::{Primary, SERVICE_FILE, Source, SourceError, service_text};
-use crate::postgres::wal::LocalEnd;
-use crate::postgres::{control, wal};
+use crate::postgres::wal::{self, LocalEnd};
 use crate::timing;
 use crate::trial::is_out;
 
@@ -17,8 +17,7 @@ use crate::agent::context::Context;
 use crate::agent::promotion_record;
 use crate::agent::record::Board;
 use crate::agent::repair::journal;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
 
 /// What stands between this node and being a standby; `None`: nothing that is known.
 pub(super) fn misfit(board: &Board<'_, '_>) -> Step<Option<Misfit>> {

@@ -19,8 +19,7 @@ use crate::sys::{Deadline, Sent, poll_until, signal_if};
 use crate::timing;
 
 use crate::agent::context::Context;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
+use crate::agent::step::{Step, failed};
 
 const JOURNAL: &str = "expgsql.repair";
 const LOG: &str = "expgsql.repair.log";

@@ -14,8 +14,7 @@ use crate::model::repl_info::ReplInfo;
 use crate::ocf::{OcfCode, OcfEnv, Outcome};
 use crate::params::Params;
 use crate::postgres::base_backup::{BaseBackup, BaseBackupError};
-use crate::postgres::control;
-use crate::postgres::control::Control;
+use crate::postgres::control::{self, Control};
 use crate::postgres::process::Postmaster;
 use crate::postgres::replace::Swap;
 use crate::postgres::rewind::{self, Rewind, RewindError};
@@ -25,19 +24,11 @@ use crate::timing;
 use crate::trial::point;
 
 use crate::agent::context::Context;
-use crate::agent::ready;
 use crate::agent::record::Board;
-use crate::agent::recovery;
-use crate::agent::repair::OWN;
-use crate::agent::repair::gate;
-use crate::agent::repair::journal;
-use crate::agent::standby;
-use crate::agent::standby::Follow;
-use crate::agent::start;
-use crate::agent::statement;
-use crate::agent::step::Step;
-use crate::agent::step::failed;
-use crate::agent::stop;
+use crate::agent::recovery_conf::Follow;
+use crate::agent::repair::{OWN, gate, journal};
+use crate::agent::step::{Step, failed};
+use crate::agent::{announce, bring_up, by_files, ending, make_places, ready, recovery, statement};
 
 /// Who wants the repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +115,7 @@ fn run(
     tell: &mut dyn FnMut(&Journal),
 ) -> Outcome {
     let result = Context::new(env, params).and_then(|ctx| {
-        standby::prepare_places(&ctx)?;
+        make_places::prepare_places(&ctx)?;
         let held = journal::take(&ctx)?.map_err(|pid| {
             let by = pid.map_or_else(String::new, |pid| format!(", by process {pid}"));
             failed(format!("this node's data are being repaired already{by}"))
@@ -386,12 +377,12 @@ impl<'a> Repair<'a> {
         let Postmaster::Running(_) = ctx.postmaster()? else {
             return Ok(());
         };
-        if !standby::is_standby(ctx)? {
+        if !by_files::is_standby(ctx)? {
             return Err(Trouble::Final(
                 "the server runs as a primary: it is not touched".to_owned(),
             ));
         }
-        stop::stop_server(ctx)?;
+        ending::stop_server(ctx)?;
         Ok(())
     }
 
@@ -488,7 +479,7 @@ impl<'a> Repair<'a> {
         let ctx = self.context()?;
         let board = Board::read(&ctx).map_err(passing)?;
         let started = match ctx.postmaster()? {
-            Postmaster::Stopped => start::start_as_standby(&board).map(drop),
+            Postmaster::Stopped => bring_up::start_as_standby(&board).map(drop),
             Postmaster::Running(_) => Ok(()),
         };
         if let Err(failure) = started
@@ -502,13 +493,13 @@ impl<'a> Repair<'a> {
         let ctx = self.context()?;
         let board = Board::read(&ctx).map_err(passing)?;
         let server = ready::wait(&ctx, "a standby", |state| state.in_recovery)?;
-        let server = start::check_what_is_in_force(&ctx, server)?;
+        let server = bring_up::check_what_is_in_force(&ctx, server)?;
         Swap::purge(ctx.pgdata(), &ctx.owner).map_err(failed)?;
         Swap::discard(ctx.pgdata(), &ctx.owner).map_err(failed)?;
         point!(RepairPurged);
         journal::remove(&ctx)?;
         point!(RepairForgotten);
-        start::announce(&board, server)?;
+        announce::announce(&board, server)?;
         say!(
             INFO,
             "repaired, and a standby again",

@@ -1,75 +1,32 @@
-//! The OCF actions, one file each: observe, decide, log, apply.
+//! The agent: what Pacemaker calls, and what it leaves behind for a while.
+//!
+//! The rooms from the top down: the actions, a standby's repair, the contract with the standbys, this node as a standby, what is kept where the
+//! cluster sees it, this machine's server. Each knows those below it, and none above.
 
-mod address;
-mod announce;
-mod answering;
-mod answers;
-mod archive;
-mod attempt;
-mod bar;
-mod bring_up;
-mod by_files;
-mod candidacy;
-mod care;
+mod actions;
 mod context;
 mod contract;
-mod deep;
-mod demote;
-mod election;
-mod ending;
-mod follow;
-mod ground;
-mod in_force;
-mod initial_contract;
-mod launch;
 mod launched;
-mod lease;
-mod lease_length;
-mod lingering;
-mod lock;
-mod make_places;
-mod minimums;
-mod monitor;
-mod notes;
-mod notify;
-mod obituary;
-pub(crate) mod own_dir;
-mod own_files;
-mod places;
-mod promote;
-mod promotion_record;
-mod reach;
-mod ready;
-mod record;
-mod recovering;
-mod recovery;
-mod recovery_conf;
-mod reload;
-mod rep_mode_conf;
-pub(crate) mod repair;
-mod restart;
-mod settings;
-mod slots;
-mod spread;
+mod membership;
+mod repair;
+mod server;
 mod standby;
-mod start;
 mod state;
-mod stated;
-mod statement;
 mod step;
-mod stop;
-mod storage;
-mod unseen;
-mod validate;
-pub(crate) mod watched;
-mod worth;
 
 use crate::model::repair::Work;
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome};
 use crate::params::{Params, RepMode};
+
+use actions::{deep, demote, monitor, notify, promote, reload, start, stop, validate};
 use context::Context;
-pub(crate) use state::memory;
+use server::{follow, own_dir, storage};
 use step::Step;
+
+pub(crate) use membership::watched::begin_lost_monitors;
+pub(crate) use repair::by_hand;
+pub(crate) use server::own_dir::settled;
+pub(crate) use state::memory;
 
 /// Carries out an action. The parameters have been checked for what can be seen in them alone.
 #[must_use]

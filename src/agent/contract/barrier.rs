@@ -8,7 +8,7 @@ use crate::postgres::session::{Session, SqlError};
 use crate::postgres::views::{self, Sender};
 
 use super::round::Round;
-use crate::agent::answering;
+use crate::agent::server::answering;
 use crate::agent::state::Barrier;
 use crate::agent::step::Step;
 

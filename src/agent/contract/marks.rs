@@ -9,7 +9,7 @@ use crate::pacemaker::change_set::ChangeSet;
 use crate::trial::point;
 
 use super::round::Round;
-use crate::agent::record::Board;
+use crate::agent::membership::board::Board;
 use crate::agent::step::Step;
 
 impl Round<'_> {

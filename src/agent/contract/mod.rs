@@ -34,14 +34,15 @@ use crate::sys::{Deadline, boot_clock, poll_until};
 use crate::timing;
 use crate::trial::{is_out, point};
 
-use crate::agent::answering::{self, Server};
 use crate::agent::context::Context;
-use crate::agent::lease::Lease;
-use crate::agent::lock::Held;
-use crate::agent::record::Board;
+use crate::agent::membership::board::Board;
+use crate::agent::membership::lease::Lease;
+use crate::agent::membership::lock::Held;
+use crate::agent::membership::{attempt, promotion_record, statement};
+use crate::agent::server::answering::{self, Server};
+use crate::agent::server::{address, in_force, rep_mode_conf, slots};
 use crate::agent::state::State;
 use crate::agent::step::{Step, failed};
-use crate::agent::{address, attempt, in_force, promotion_record, rep_mode_conf, slots, statement};
 
 use marks::grant_of;
 use round::Round;

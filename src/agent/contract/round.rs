@@ -10,7 +10,7 @@ use crate::postgres::process::Running;
 use crate::postgres::views::Sender;
 
 use crate::agent::context::Context;
-use crate::agent::lock::{Held, Lock};
+use crate::agent::membership::lock::{Held, Lock};
 use crate::agent::state::State;
 
 /// One look at replication, with everything the decisions need.

@@ -14,8 +14,8 @@ use crate::timing;
 use crate::trial::is_out;
 
 use crate::agent::context::Context;
-use crate::agent::promotion_record;
-use crate::agent::record::Board;
+use crate::agent::membership::board::Board;
+use crate::agent::membership::promotion_record;
 use crate::agent::repair::journal;
 use crate::agent::step::{Step, failed};
 

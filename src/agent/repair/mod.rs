@@ -17,11 +17,11 @@ use crate::sys::{Command, poll_until};
 use crate::timing;
 use crate::trial::{is_out, point};
 
-use crate::agent::answering::Server;
-use crate::agent::bring_up;
 use crate::agent::context::Context;
-use crate::agent::ready::{self, Up};
-use crate::agent::record::Board;
+use crate::agent::membership::board::Board;
+use crate::agent::server::answering::Server;
+use crate::agent::server::ready::{self, Up};
+use crate::agent::standby::bring_up;
 use crate::agent::step::{Step, failed};
 
 mod gate;

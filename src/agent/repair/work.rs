@@ -24,11 +24,13 @@ use crate::timing;
 use crate::trial::point;
 
 use crate::agent::context::Context;
-use crate::agent::record::Board;
-use crate::agent::recovery_conf::Follow;
+use crate::agent::membership::board::Board;
+use crate::agent::membership::statement;
 use crate::agent::repair::{OWN, gate, journal};
+use crate::agent::server::recovery_conf::Follow;
+use crate::agent::server::{by_files, ending, make_places, ready, recovery};
+use crate::agent::standby::{announce, bring_up};
 use crate::agent::step::{Step, failed};
-use crate::agent::{announce, bring_up, by_files, ending, make_places, ready, recovery, statement};
 
 /// Who wants the repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,7 +41,8 @@ use roxmltree::{Document, Node};
 use crate::model::cluster_view::ClusterView;
 use crate::pacemaker::attributes::WriteError;
 use crate::pacemaker::change_set::{ChangeSet, Place, Weight, Write, nvpair};
-use crate::pacemaker::cib::{CibError, child, children};
+use crate::pacemaker::cib::CibError;
+use crate::pacemaker::document::{child, children};
 use crate::pacemaker::xml::Element;
 
 /// Behind all siblings.

@@ -112,27 +112,3 @@ pub(crate) fn is_over(ctx: &Context<'_>, noted: &mut Option<Look>) -> Step<bool>
         ))),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_machine_under_load_has_said_nothing() {
-        let at_once = Duration::ZERO;
-        let said = String::new;
-        for (error, expected) in [
-            (SqlError::NotReady(said()), Heard::NotReady),
-            (SqlError::Unreachable(said()), Heard::Nothing),
-            (SqlError::TimedOut(at_once, ""), Heard::Nothing),
-            // The login was worked on all the time: what recovers beside it needs the CPU as well.
-            (SqlError::Slow(at_once), Heard::Nothing),
-            (
-                SqlError::Setup(std::io::ErrorKind::Other.into()),
-                Heard::Nonsense,
-            ),
-        ] {
-            assert_eq!(heard(&error), expected, "{error}");
-        }
-    }
-}

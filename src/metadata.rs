@@ -6,7 +6,7 @@ use std::time::Duration;
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
 
-use super::action::{ACTIONS, ActionSpec};
+use crate::ocf::action::{ACTIONS, ActionSpec};
 use crate::params::{PARAMS, Param};
 
 /// OCF 1.1 metadata is checked with the document type of OCF 1.0, by ocf-tester among others: Pacemaker calls

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio_postgres::config::{ChannelBinding, SslNegotiation, TargetSessionAttrs};
 
-use super::auth::RequireAuth;
+use super::require_auth::RequireAuth;
+use super::words::{SyntaxError, Words, words};
 use crate::params::Secret;
-use crate::postgres::conninfo::{SyntaxError, Words, words};
 
 /// How much of TLS is asked for. Source: libpq, "SSL Mode Descriptions".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
@@ -151,7 +151,7 @@ impl Conninfo {
         by_tls || self.hosts.iter().all(Host::is_socket)
     }
 
-    pub(super) fn of_words(mut words: Words) -> Result<Self, ConninfoError> {
+    pub(crate) fn of_words(mut words: Words) -> Result<Self, ConninfoError> {
         for (keyword, value) in &words {
             judge(keyword, value)?;
         }

@@ -32,6 +32,46 @@ fn no_rooms_import_each_other_in_a_circle() {
     assert!(found.is_empty(), "{found}");
 }
 
+/// The two tables of docs/architecture.md, from the top down: each room is there, and imports only what stands below it.
+#[test]
+fn the_rooms_stand_in_the_order_that_the_page_says() {
+    let imports = of_the_program();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md");
+    let page = fs::read_to_string(page).expect("the page");
+    for (floor, heading) in [
+        ("src", "## The rooms"),
+        ("src/agent", "## The agent's rooms"),
+    ] {
+        let (_, table) = page.split_once(&format!("\n{heading}\n")).expect(heading);
+        let table = table.split("\n## ").next().unwrap_or_default();
+        let listed: Vec<String> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .map(|name| {
+                format!(
+                    "{floor}/{}",
+                    name.trim_end_matches(['/']).trim_end_matches(".rs")
+                )
+            })
+            .collect();
+        let mut rooms = rooms(&imports, floor);
+        // They only put the rooms together.
+        rooms.remove(&format!("{floor}/lib"));
+        rooms.remove(&format!("{floor}/mod"));
+        let all: BTreeSet<&String> = rooms.keys().collect();
+        assert_eq!(listed.iter().collect::<BTreeSet<_>>(), all, "{heading}");
+        let place = |room: &String| listed.iter().position(|listed| listed == room);
+        for (room, others) in &rooms {
+            for (other, what) in others {
+                assert!(
+                    place(room) < place(other),
+                    "{room} imports {other}, above it: {what:?}"
+                );
+            }
+        }
+    }
+}
+
 /// The tests above are worth nothing where no import is found.
 #[test]
 fn the_imports_are_found() {

@@ -2,7 +2,7 @@
 //!
 //! Nearly everything in it can be lost without losing data: a revocation that is not noted is made
 //! again, a barrier is taken again, an election starts over. What can't is found out again by
-//! `statement`, as `decide::state_loss` says.
+//! `membership::notes`, as `decide::state_loss` says.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! Making this node a standby: the files, the start, and what is in force afterwards.
+//! Writes what makes the next start one of a standby, and puts back what was taken away from it while the server runs.
 
 use std::io;
 

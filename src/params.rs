@@ -21,6 +21,7 @@ pub use table::{Described, PARAMS, Param};
 use crate::conninfo::Conninfo;
 use crate::model::lock_place::Place;
 use crate::model::repair::OnDivergence;
+use crate::model::ticket::is_ticket;
 use crate::ocf::env::NotUtf8;
 use crate::ocf::{OcfEnv, Promotable, Vars};
 
@@ -69,6 +70,7 @@ pub struct Params {
     pub crm_attr_timeout: Duration,
     /// Values of application_name, as given, without doubles.
     pub external_standby_node_list: Vec<String>,
+    pub external_slot_list: Vec<String>,
     /// In lower case, without doubles, the best first. Empty: all nodes.
     pub sync_node_list: Vec<String>,
     /// In lower case, without doubles.
@@ -164,14 +166,9 @@ impl Params {
             self.archive_alone(problems);
         }
         if let Some(slot) = &self.replication_slot_name {
-            let bad = slot
-                .chars()
-                .find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '_'));
-            problems.extend(bad.map(|bad| ParamError::SlotName {
-                seen: slot.clone(),
-                bad,
-            }));
+            problems.extend(bad_slot_name("replication_slot_name", slot));
         }
+        self.contradictions_of_external_slots(problems);
         if !self.external_standby_node_list.is_empty() && rep_mode != RepMode::Sync {
             problems.push(ParamError::ExternalStandbysUnused { rep_mode });
         }
@@ -196,6 +193,21 @@ impl Params {
     }
 }
 
+/// PostgreSQL's `NAMEDATALEN` less the byte at the end.
+const MOST_OF_A_SLOT_S_NAME: usize = 63;
+
+/// What is wrong with the name, or a part of the name, of a slot.
+fn bad_slot_name(param: &'static str, slot: &str) -> Option<ParamError> {
+    let bad = slot
+        .chars()
+        .find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '_'))?;
+    Some(ParamError::SlotName {
+        param,
+        seen: slot.to_owned(),
+        bad,
+    })
+}
+
 impl Params {
     /// Whether the standby takes its WAL from an archive, and connects to nobody.
     pub fn is_of_archive_alone(&self) -> bool {
@@ -218,6 +230,26 @@ impl Params {
         ] {
             if is_set {
                 problems.push(ParamError::NobodyToConnectTo { name });
+            }
+        }
+    }
+
+    /// What can't be a slot of somebody else's.
+    fn contradictions_of_external_slots(&self, problems: &mut Vec<ParamError>) {
+        const NAME: &str = "external_slot_list";
+        let (rep_mode, list) = (self.rep_mode, &self.external_slot_list);
+        if !list.is_empty() && !rep_mode.is_promotable() {
+            problems.push(ParamError::ExternalSlotsUnused { rep_mode });
+        }
+        let prefix = self.replication_slot_name.as_deref();
+        for slot in list {
+            problems.extend(bad_slot_name(NAME, slot));
+            if slot.len() > MOST_OF_A_SLOT_S_NAME {
+                problems.push(ParamError::LongSlotName { seen: slot.clone() });
+            }
+            let has_prefix = prefix.is_some_and(|p| slot.starts_with(&format!("{p}_")));
+            if is_ticket(prefix, slot) || has_prefix {
+                problems.push(ParamError::SlotOfMember { seen: slot.clone() });
             }
         }
     }
@@ -337,6 +369,7 @@ impl Reader<'_> {
             xlog_check_count: self.value(&table::XLOG_CHECK_COUNT, kind::count),
             crm_attr_timeout: self.value(&table::CRM_ATTR_TIMEOUT, kind::timeout),
             external_standby_node_list: self.value(&table::EXTERNAL_STANDBY_NODE_LIST, kind::names),
+            external_slot_list: self.value(&table::EXTERNAL_SLOT_LIST, kind::names),
             sync_node_list: self.value(&table::SYNC_NODE_LIST, lower_case_names),
             nofailover_node_list: self.value(&table::NOFAILOVER_NODE_LIST, lower_case_names),
             enable_distlock: self.value(&table::ENABLE_DISTLOCK, kind::boolean),
@@ -555,12 +588,53 @@ mod tests {
         let missing = |rep_mode| Some(ParamError::MasterIpMissing { rep_mode });
         let slot = |seen: &str, bad| {
             Some(ParamError::SlotName {
+                param: "replication_slot_name",
                 seen: seen.to_owned(),
                 bad,
             })
         };
         let unused = |rep_mode| Some(ParamError::ExternalStandbysUnused { rep_mode });
-        let cases: [(Given, Option<ParamError>); 39] = [
+        let external = |list: &str| {
+            let seen = list.to_owned();
+            Some(match list {
+                "expgsql_db1_e3_db2" | "own_db1" => ParamError::SlotOfMember { seen },
+                list if list.len() > 63 => ParamError::LongSlotName { seen },
+                _ => ParamError::SlotName {
+                    param: "external_slot_list",
+                    seen,
+                    bad: '-',
+                },
+            })
+        };
+        const LONG: &str = "a2345678901234567890123456789012345678901234567890123456789012345";
+        const LONGEST: &str = LONG.split_at(63).0;
+        let cases: [(Given, Option<ParamError>); 46] = [
+            (
+                &[("rep_mode", "none"), ("external_slot_list", "reports")],
+                Some(ParamError::ExternalSlotsUnused {
+                    rep_mode: RepMode::None,
+                }),
+            ),
+            (&[SYNC, IP, ("external_slot_list", "reports dr_1")], None),
+            (
+                &[SYNC, IP, ("external_slot_list", "dr-1")],
+                external("dr-1"),
+            ),
+            (&[SYNC, IP, ("external_slot_list", LONG)], external(LONG)),
+            (&[SYNC, IP, ("external_slot_list", LONGEST)], None),
+            (
+                &[SYNC, IP, ("external_slot_list", "expgsql_db1_e3_db2")],
+                external("expgsql_db1_e3_db2"),
+            ),
+            (
+                &[
+                    SYNC,
+                    IP,
+                    ("replication_slot_name", "own"),
+                    ("external_slot_list", "own_db1"),
+                ],
+                external("own_db1"),
+            ),
             (&[SYNC], missing(RepMode::Sync)),
             (&[("rep_mode", "async")], missing(RepMode::Async)),
             (

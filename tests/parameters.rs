@@ -207,6 +207,11 @@ const SEEN: &[Seen] = &[
         "slots_receivers_edited_and_outside_standbys_are_looked_after",
     ),
     seen(
+        "external_slot_list",
+        "tests/cluster/topologies.rs",
+        "archives_balancers_and_a_standby_outside_see_a_failover_through",
+    ),
+    seen(
         "sync_node_list",
         "tests/cluster/preferences.rs",
         "lists_say_who_is_waited_for_and_who_is_promoted",

@@ -13,6 +13,7 @@ pub mod distrust;
 pub mod divergence;
 pub mod election;
 pub mod eligibility;
+pub mod external_slots;
 pub mod first_primary;
 pub mod health;
 pub mod impostor;

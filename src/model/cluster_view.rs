@@ -140,6 +140,9 @@ pub enum TransientAttribute {
     /// `RSC-wanted` (ours): an operator wants commits to wait for this node, too, so that it may be promoted. The value is the epoch
     /// of the promotion record (`RSC_REPL_INFO`; 0 without one), so that it means nothing after the next promotion.
     Wanted,
+    /// `RSC-external-slots` (ours): on the primary's node, from where on the slots of standbys outside hold WAL (see
+    /// `decide::external_slots`).
+    ExternalSlots,
     /// `master-RSC`: a [`Score`].
     PromotionScore,
 }
@@ -158,6 +161,7 @@ impl TransientAttribute {
             Self::Repair => format!("{resource}-repair"),
             Self::Replay => format!("{resource}-replay"),
             Self::Wanted => format!("{resource}-wanted"),
+            Self::ExternalSlots => format!("{resource}-external-slots"),
             Self::PromotionScore => format!("master-{resource}"),
         }
     }

@@ -34,9 +34,26 @@ pub enum ParamError {
     )]
     NobodyToConnectTo { name: &'static str },
     #[error(
-        "replication_slot_name={seen:?} has {bad:?} in it: rename it, PostgreSQL allows a-z, 0-9 and _ in the name of a slot"
+        "{param}={seen:?} has {bad:?} in it: rename it, PostgreSQL allows a-z, 0-9 and _ in the name of a slot"
     )]
-    SlotName { seen: String, bad: char },
+    SlotName {
+        param: &'static str,
+        seen: String,
+        bad: char,
+    },
+    #[error(
+        "external_slot_list has {seen}, which is too long: rename it, the name of a slot has at most 63 characters"
+    )]
+    LongSlotName { seen: String },
+    #[error(
+        "external_slot_list has {seen}, which is the name of a slot of a node of this cluster: those are made without being named; \
+         take it off the list"
+    )]
+    SlotOfMember { seen: String },
+    #[error(
+        "external_slot_list is set, but rep_mode={rep_mode} promotes nobody: use rep_mode=sync or async, or unset the list"
+    )]
+    ExternalSlotsUnused { rep_mode: RepMode },
     #[error(
         "external_standby_node_list is set, but rep_mode={rep_mode} waits for no standby: use rep_mode=sync or unset the list"
     )]
@@ -119,6 +136,9 @@ impl ParamError {
             | Self::NoSource
             | Self::NobodyToConnectTo { .. }
             | Self::SlotName { .. }
+            | Self::LongSlotName { .. }
+            | Self::SlotOfMember { .. }
+            | Self::ExternalSlotsUnused { .. }
             | Self::ExternalStandbysUnused { .. }
             | Self::SyncNodesUnused { .. }
             | Self::NoFailoverUnused { .. }

@@ -369,6 +369,17 @@ parameters! {
         long: "The application_name of each standby outside the cluster that commits shall wait for while it streams, separated by \
                spaces. The cluster never promotes it. Only with rep_mode=sync.",
     };
+    EXTERNAL_SLOT_LIST = Param {
+        name: "external_slot_list",
+        kind: Kind::Names,
+        default: None,
+        reloadable: true,
+        short: "Replication slots of standbys outside the cluster",
+        long: "Names of physical slots, separated by spaces: every node of the cluster keeps them, so that a standby outside that \
+               follows the primary's address by one goes on after a failover. They hold WAL back on all nodes until that standby has it, \
+               so watch the disks, and limit it with max_slot_wal_keep_size. A slot that is taken off the list stays until somebody \
+               drops it. Allowed are a-z, 0-9 and _. Only with rep_mode=sync or async.",
+    };
     SYNC_NODE_LIST = Param {
         name: "sync_node_list",
         kind: Kind::Names,

@@ -231,6 +231,14 @@ impl Kind<'_> {
         }
     }
 
+    /// The least that a session can be asked.
+    fn least(&self) -> &'static str {
+        match self {
+            Self::Replication => "IDENTIFY_SYSTEM",
+            Self::Database(_) => "SELECT 1",
+        }
+    }
+
     /// What pg_hba.conf on the primary has to allow.
     fn entry(&self) -> String {
         match self {
@@ -587,10 +595,7 @@ impl Source {
             .iter()
             .any(|part| words.contains(part));
         match self.ping(deadline) {
-            Ping::Accepts if is_connection => SourceError::Denied(format!(
-                "{words}; look for an entry for {} in its pg_hba.conf, and for the password",
-                kind.entry()
-            )),
+            Ping::Accepts if is_connection => self.denied(kind, words, deadline),
             Ping::Accepts => SourceError::Unexpected {
                 asked: asked.to_owned(),
                 got: words,
@@ -602,6 +607,30 @@ impl Source {
                 got: words,
             },
         }
+    }
+
+    /// The server answers, and a program was not let in, as it said in `words`: by what answers now, or by what was there before, as while an
+    /// address moves. A login says which.
+    fn denied(&self, kind: &Kind<'_>, words: String, deadline: Deadline) -> SourceError {
+        let login = self
+            .told(self.programs.named(&self.psql))
+            .args(["-XAtqw", "-d"])
+            .arg(kind.connection())
+            .args(["-c", kind.least()])
+            .output(deadline.min(Duration::from_secs(10)));
+        let again = match login {
+            // The connection was not made, or was lost.
+            Ok(output) if output.status.code() == Some(2) => one_line(&output.stderr_text()),
+            Ok(_) => return SourceError::Unreachable(words),
+            Err(error) => return timed(error),
+        };
+        if is_full(&again) || is_lost(&again) {
+            return SourceError::Unreachable(again);
+        }
+        SourceError::Denied(format!(
+            "{again}; look for an entry for {} in its pg_hba.conf, and for the password",
+            kind.entry()
+        ))
     }
 
     /// pg_isready tells a server that starts from one that refuses, whatever its language.
@@ -782,6 +811,7 @@ pub(super) fn one_line(words: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::Owner;
 
     fn text(more: &str) -> Result<String, ServiceError> {
         service_text(&Primary {
@@ -817,6 +847,46 @@ mod tests {
         ] {
             assert_eq!(is_lost(words), expected, "{words}");
         }
+    }
+
+    /// The address moved between the program's words and the question who answers there. The programs are shell scripts: that moment can't be
+    /// produced with real ones.
+    #[test]
+    fn who_is_let_in_now_was_not_refused() {
+        use std::fs;
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let program = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let pgctl = program("pg_ctl", "exit 1");
+        program("pg_isready", "exit 0");
+        let owner = Owner::lookup("nobody").unwrap();
+        let programs = Programs::new(&pgctl, Path::new(""), &owner);
+        let why = |login: &str| {
+            let psql = program("psql", login);
+            let source = Source::new(&programs, &psql, dir.path().join("service"));
+            let words = "pg_basebackup: error: connection to server at \"192.0.2.1\" failed: Connection refused";
+            let deadline = Deadline::after(std::time::Duration::from_secs(20));
+            source.why_failed("BASE_BACKUP", words, deadline)
+        };
+        let passing = why("exit 0");
+        assert!(
+            matches!(&passing, SourceError::Unreachable(words) if words.contains("Connection refused")),
+            "{passing}"
+        );
+        let full = why("echo 'FATAL: sorry, too many clients already' >&2; exit 2");
+        assert!(matches!(full, SourceError::Unreachable(_)), "{full}");
+        let denied = why("echo 'FATAL: no pg_hba.conf entry' >&2; exit 2");
+        assert!(
+            matches!(&denied, SourceError::Denied(words) if words.contains("no pg_hba.conf entry") && !words.contains("Connection refused")),
+            "{denied}"
+        );
     }
 
     #[test]

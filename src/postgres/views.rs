@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::decide::external_slots::Slot as ExternalSlot;
 use crate::decide::proof::{Process, Work};
 use crate::decide::replay::{Halt, Reader, Replay};
 use crate::decide::slots::{Hoard, Slot};
@@ -480,6 +481,35 @@ pub fn slots(session: &mut Session) -> Result<Vec<Slot>, SqlError> {
                 is_invalid: is_invalid == "t",
             })
         })
+        .collect()
+}
+
+/// Those physical slots that are named.
+///
+/// # Errors
+/// See [`SqlError`].
+pub fn external_slots(
+    session: &mut Session,
+    names: &[String],
+) -> Result<Vec<ExternalSlot>, SqlError> {
+    const QUERY: &str = "SELECT slot_name, active, restart_lsn, \
+        coalesce(to_jsonb(s) ->> 'wal_status' = 'lost', false) OR to_jsonb(s) ->> 'invalidation_reason' IS NOT NULL \
+        FROM pg_replication_slots s WHERE slot_type = 'physical'";
+    let rows = session.rows(QUERY)?;
+    let slots = rows.iter().map(|row| {
+        let [Some(name), Some(active), _, Some(is_invalid)] = row.as_slice() else {
+            return Err(unexpected(QUERY, "not four values"));
+        };
+        Ok(ExternalSlot {
+            name: name.clone(),
+            active: active == "t",
+            restart: parse(QUERY, row, 2)?,
+            is_invalid: is_invalid == "t",
+        })
+    });
+    let is_named = |slot: &ExternalSlot| names.contains(&slot.name);
+    slots
+        .filter(|slot| slot.as_ref().map_or(true, is_named))
         .collect()
 }
 

@@ -1,6 +1,7 @@
-//! What stands around a cluster: an archive whose machine is away, load balancers that ask each node, and a standby outside that follows a
-//! member.
+//! What stands around a cluster: an archive whose machine is away, load balancers that ask each node, and standbys outside that follow a
+//! member, or the primary's address.
 
+use lab::network::WRITER_ADDRESS;
 use lab::postgres::REPLICATION_USER;
 use lab::{Allowed, Cluster, Node, RepMode, Result, Site};
 
@@ -9,8 +10,27 @@ use super::stage::{LIMIT, Stage, wrong};
 
 const PROGRAM: &str = "/usr/lib/ocf/resource.d/heartbeat/expgsql";
 
-/// The data directory of the standby outside.
-const OUTSIDE: &str = "/var/tmp/outside";
+/// A standby outside.
+#[derive(Clone, Copy)]
+struct Outside {
+    dir: &'static str,
+    port: &'static str,
+}
+
+/// It follows a member, by a slot there.
+const OF_MEMBER: Outside = Outside {
+    dir: "/var/tmp/outside",
+    port: "5499",
+};
+
+/// It follows the primary's address, by a slot that goes along.
+const OF_PRIMARY: Outside = Outside {
+    dir: "/var/tmp/reports",
+    port: "5498",
+};
+
+/// That slot.
+const SLOT: &str = "reports";
 
 /// As scp ends where the other machine is down.
 const NO_HOST: &str = "exit 255";
@@ -21,6 +41,7 @@ pub(crate) fn archives_balancers_and_a_standby_outside_see_a_failover_through() 
             // The standby outside has no password.
             .site(Site::Plain)
             .param("restore_command", NO_HOST)
+            .param("external_slot_list", SLOT)
     })?;
     stage.step(
         "each node tells a load balancer what it is",
@@ -30,7 +51,20 @@ pub(crate) fn archives_balancers_and_a_standby_outside_see_a_failover_through() 
     stage.step(
         "a standby outside follows one of the cluster",
         Allowed::nothing().copies(1),
-        follow,
+        |stage| {
+            let member = most_important_standby(stage)?.address();
+            follow(stage, OF_MEMBER, &member.to_string(), "-C -S outside")?;
+            arrives(stage, OF_MEMBER, "before_the_failover")
+        },
+    )?;
+    stage.step(
+        "another follows the primary's address, by a slot that each node has",
+        Allowed::nothing().copies(1),
+        |stage| {
+            each_has_the_slot(&stage.lab)?;
+            follow(stage, OF_PRIMARY, WRITER_ADDRESS, &format!("-S {SLOT}"))?;
+            arrives(stage, OF_PRIMARY, "by_the_address")
+        },
     )?;
     stage.step(
         "the primary's machine loses power: all of them go on",
@@ -80,29 +114,43 @@ fn told(lab: &Cluster) -> Result<()> {
     })
 }
 
-/// A copy of a member, with a slot there, that streams from it.
-fn follow(stage: &Stage) -> Result<()> {
+/// A copy of what answers at the address, that streams from there by a slot.
+fn follow(stage: &Stage, outside: Outside, address: &str, slot: &str) -> Result<()> {
     let lab = &stage.lab;
-    let member = most_important_standby(stage)?;
+    let Outside { dir, port } = outside;
     let (copy, ctl) = (
         lab.layout().program("pg_basebackup"),
         lab.layout().program("pg_ctl"),
     );
     let line = format!(
-        "{copy} -h {} -U {REPLICATION_USER} -D {OUTSIDE} -X stream -c fast -R -C -S outside && \
-         {ctl} -D {OUTSIDE} -w -t 60 -l {OUTSIDE}.log -o '-p 5499 -k /tmp -h \"\"' start",
-        member.address()
+        "{copy} -h {address} -U {REPLICATION_USER} -D {dir} -X stream -c fast -R {slot} && \
+         {ctl} -D {dir} -w -t 60 -l {dir}.log -o '-p {port} -k /tmp -h \"\"' start"
     );
     let client = lab.client();
     client
         .as_user("postgres", &["sh", "-c", &line])?
         .ok()
-        .inspect_err(|_| eprintln!("{}", client.tail(&format!("{OUTSIDE}.log"), 20)))?;
-    arrives(stage, "before_the_failover")
+        .inspect_err(|_| eprintln!("{}", client.tail(&format!("{dir}.log"), 20)))
+        .map(drop)
+}
+
+/// The primary made it, and each standby.
+fn each_has_the_slot(lab: &Cluster) -> Result<()> {
+    let query =
+        format!("select count(restart_lsn) from pg_replication_slots where slot_name = '{SLOT}'");
+    lab.eventually("each node has the slot", LIMIT, |lab| {
+        for node in lab.nodes().iter().filter(|node| node.is_on()) {
+            let found = lab.postgres(node).sql(&query);
+            if found.as_ref().ok().map(String::as_str) != Some("1") {
+                return Err(format!("{}: {found:?}", node.name()));
+            }
+        }
+        Ok(())
+    })
 }
 
 /// What is written on the primary comes to the standby outside.
-fn arrives(stage: &Stage, table: &str) -> Result<()> {
+fn arrives(stage: &Stage, outside: Outside, table: &str) -> Result<()> {
     let lab = &stage.lab;
     let primary = lab.primary()?;
     lab.postgres(primary)
@@ -110,7 +158,15 @@ fn arrives(stage: &Stage, table: &str) -> Result<()> {
     let psql = lab.layout().program("psql");
     let query = format!("select to_regclass('{table}') is not null");
     let argv = [
-        &psql, "-h", "/tmp", "-p", "5499", "-d", "postgres", "-XAtc", &query,
+        &psql,
+        "-h",
+        "/tmp",
+        "-p",
+        outside.port,
+        "-d",
+        "postgres",
+        "-XAtc",
+        &query,
     ];
     let client = lab.client();
     lab.eventually(&format!("{table} arrives outside"), LIMIT, |_| {
@@ -120,7 +176,7 @@ fn arrives(stage: &Stage, table: &str) -> Result<()> {
             other => Err(format!("{other:?}")),
         }
     })
-    .inspect_err(|_| eprintln!("{}", client.tail(&format!("{OUTSIDE}.log"), 20)))
+    .inspect_err(|_| eprintln!("{}", client.tail(&format!("{}.log", outside.dir), 20)))
 }
 
 fn lost(stage: &Stage) -> Result<()> {
@@ -130,14 +186,18 @@ fn lost(stage: &Stage) -> Result<()> {
     let new = stage.taken_over_from(old)?;
     stage.writes_go_on()?;
     told(lab)?;
-    arrives(stage, "after_the_failover")?;
     let ctl = lab.layout().program("pg_ctl");
-    let stop = [&ctl, "-D", OUTSIDE, "-m", "fast", "-w", "stop"];
-    lab.client().as_user("postgres", &stop)?.ok()?;
+    for (outside, table) in [(OF_MEMBER, "of_a_member"), (OF_PRIMARY, "of_the_primary")] {
+        arrives(stage, outside, table)?;
+        let stop = [&ctl, "-D", outside.dir, "-m", "fast", "-w", "stop"];
+        lab.client().as_user("postgres", &stop)?.ok()?;
+    }
     stage.recovers()?;
     lab.power_on(old)?;
     stage.recovers()?;
     told(lab)?;
+    // The lost machine had one from its time as the primary.
+    each_has_the_slot(lab)?;
     if lab.primary()?.name() == new.name() {
         Ok(())
     } else {

@@ -104,7 +104,9 @@ fn lists_name_nodes(ctx: &Context<'_>) -> Step<()> {
 /// A slot holds WAL back for a standby that may never come back.
 fn bounds_slots(ctx: &Context<'_>) {
     const LIMIT: &str = "max_slot_wal_keep_size";
-    if ctx.params.replication_slot_name.is_none() || ctx.data_version() < Some(13) {
+    let has_slots =
+        ctx.params.replication_slot_name.is_some() || !ctx.params.external_slot_list.is_empty();
+    if !has_slots || ctx.data_version() < Some(13) {
         return;
     }
     if setting(ctx, LIMIT).is_some_and(|limit| limit == "-1") {

@@ -4,6 +4,7 @@ pub(in crate::agent) mod attempt;
 pub(in crate::agent) mod board;
 pub(in crate::agent) mod candidacy;
 pub(in crate::agent) mod election;
+pub(in crate::agent) mod external_slots;
 pub(in crate::agent) mod ground;
 pub(in crate::agent) mod lease;
 pub(in crate::agent) mod lease_length;

@@ -22,8 +22,8 @@ use crate::agent::server::answering;
 use crate::agent::step::{Step, failed};
 
 /// What an operator is told where nothing bounds what slots hold back.
-pub(crate) const UNLIMITED_SLOTS: &str = "replication_slot_name is set and max_slot_wal_keep_size is not: a standby that stays away makes \
-    the primary keep WAL until its disk is full; set max_slot_wal_keep_size to what the disk can spare";
+pub(crate) const UNLIMITED_SLOTS: &str = "slots hold WAL back (replication_slot_name, external_slot_list) and max_slot_wal_keep_size is not set: a \
+    standby that stays away makes the primary keep WAL until its disk is full; set max_slot_wal_keep_size to what the disk can spare";
 
 /// The slot by which `standby` streams from the recorded primary; `None`: it needs none. `nodes`: all that replicate, none where no
 /// cluster says so.
@@ -141,8 +141,16 @@ pub(crate) fn on_standby(
 /// What others' slots on this standby hold back, in words. Where it can't be seen, nothing is said.
 pub(crate) fn hoarded_by_others(ctx: &Context<'_>, session: &mut Session) -> Option<String> {
     let prefix = ctx.params.replication_slot_name.as_deref();
-    // The agent drops its own, where it looks after them.
+    // The agent drops its own, where it looks after them, and moves those of the list.
     let is_ours = |slot: &str| {
+        if ctx
+            .params
+            .external_slot_list
+            .iter()
+            .any(|name| name == slot)
+        {
+            return true;
+        }
         let is_named = |prefix: &str| slot.starts_with(&format!("{prefix}_"));
         ctx.is_promotable() && (is_ticket(prefix, slot) || prefix.is_some_and(is_named))
     };

@@ -201,7 +201,10 @@ fn key_of(problem: &ParamError) -> String {
         ParamError::Unparsable { name, .. }
         | ParamError::NotUtf8 { name }
         | ParamError::NobodyToConnectTo { name } => name,
-        ParamError::SlotName { .. } => "replication_slot_name",
+        ParamError::SlotName { param, .. } => param,
+        ParamError::LongSlotName { .. }
+        | ParamError::SlotOfMember { .. }
+        | ParamError::ExternalSlotsUnused { .. } => "external_slot_list",
         ParamError::ExternalStandbysUnused { .. } | ParamError::QuorumWithExternal => {
             "external_standby_node_list"
         }

@@ -19,7 +19,7 @@ use crate::agent::context::Context;
 use crate::agent::contract::{self, Settled};
 use crate::agent::membership::board::Board;
 use crate::agent::membership::lease::Lease;
-use crate::agent::membership::lease_length;
+use crate::agent::membership::{external_slots, lease_length};
 use crate::agent::server::answering::Server;
 use crate::agent::server::slots::{self, Unmade};
 use crate::agent::server::worth;
@@ -101,6 +101,8 @@ pub(crate) fn look_after(
         troubles.is_certain = true;
     }
     troubles.note("replication slots", made.map_err(Unmade::outcome));
+    let kept = external_slots::look_after(board, server);
+    troubles.note("slots of standbys outside", kept);
     let settled = contract::settle(ctx, board, server, lease, timing::FIRST_STANDBY);
     let settled = troubles.note("the contract with the standbys", settled);
     if !matches!(settled, Some(Settled::StepDown(_))) {

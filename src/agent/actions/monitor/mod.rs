@@ -28,7 +28,7 @@ use crate::agent::membership::board::Board;
 use crate::agent::membership::candidacy::stand_for_election;
 use crate::agent::membership::election::{self, Counting};
 use crate::agent::membership::lease::Lease;
-use crate::agent::membership::{attempt, promotion_record, statement, watched};
+use crate::agent::membership::{attempt, external_slots, promotion_record, statement, watched};
 use crate::agent::repair;
 use crate::agent::server::answering::Server;
 use crate::agent::server::recovery_conf::{self, Follow};
@@ -290,6 +290,7 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
             let peers = ctx.peers(&board.view);
             let running = &server.running;
             tolerate(slots::on_standby(ctx, running, &mut server.session, &peers));
+            tolerate(external_slots::follow(&board, &mut server));
         }
         let recorded = ctx.data_status(&board.view, &ctx.me);
         let disconnected = recorded == Ok(Some(DataStatus::Disconnected));

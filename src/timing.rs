@@ -95,6 +95,9 @@ pub const LINGER_POLL: Duration = Duration::from_millis(250);
 /// A checkpoint ahead of a demotion shortens the shutdown; past this it only delays it.
 pub const CHECKPOINT: Duration = Duration::from_secs(30);
 
+/// With less time than this a checkpoint is not begun.
+pub const LEAST_CHECKPOINT: Duration = Duration::from_secs(1);
+
 /// How long a standby tries to reach a new primary's address before it leaves that to PostgreSQL.
 /// The address comes up after the promotion; Pacemaker's own work on it takes seconds at most.
 pub const FOLLOW: Duration = Duration::from_secs(30);

@@ -131,6 +131,7 @@ fn main() -> ExitCode {
         arbiters::two_nodes_with_nothing_let_commits_wait_unless_told_not_to,
         arbiters::two_nodes_with_a_quorum_device_survive_the_loss_of_either,
         arbiters::two_nodes_with_a_quorum_device_lose_nothing_whoever_starts_first,
+        arbiters::an_operator_names_the_node_that_waits_for_whom_is_lost,
         waits_for_all::one_of_two_that_starts_alone_waits_for_the_other,
         two_votes::two_nodes_without_a_lock_lose_nothing_while_a_controller_hangs,
         two_votes::two_nodes_with_fencing_lose_nothing_to_one_that_starts_alone,

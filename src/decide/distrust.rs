@@ -51,6 +51,8 @@ pub struct Arrival {
     /// The primary whose contract is recorded, and every node that it had granted: each is in the ring, and its Pacemaker has joined, so
     /// that its copy of the CIB is merged. This node aside.
     pub all_concerned_are_here: bool,
+    /// An operator has named this node the primary since (`reset-master`): what others may have is given up.
+    pub is_named: bool,
 }
 
 /// Whether others may have gone on without this node while it was away, in a partition of which no node is here: the primary without
@@ -64,7 +66,11 @@ pub struct Arrival {
 pub fn may_have_missed(arrival: Arrival) -> bool {
     // Without quorum it is not known yet what there is: a device registers some seconds after corosync has begun.
     let is_settled = arrival.is_quorate && (arrival.is_majority || !arrival.outvotes);
-    arrival.quorum_decides && !arrival.has_row && !is_settled && !arrival.all_concerned_are_here
+    arrival.quorum_decides
+        && !arrival.has_row
+        && !is_settled
+        && !arrival.all_concerned_are_here
+        && !arrival.is_named
 }
 
 /// The note after a look at the cluster: made while this node is not inside ([`is_inside`]), dropped when the primary has
@@ -250,6 +256,7 @@ mod tests {
             outvotes: true,
             is_majority: false,
             all_concerned_are_here: false,
+            is_named: false,
         };
         assert!(may_have_missed(alone));
         // A majority without quorum is of votes that are not equal; and where there is no quorum yet, nothing was judged.
@@ -264,7 +271,10 @@ mod tests {
             ..alone
         }));
         type Change = fn(&mut Arrival);
-        let changes: [(&str, Change); 5] = [
+        let changes: [(&str, Change); 6] = [
+            ("an operator has given up what others may have", |a| {
+                a.is_named = true
+            }),
             ("whoever may have gone on is here, and has told", |a| {
                 a.all_concerned_are_here = true
             }),

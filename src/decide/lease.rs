@@ -343,6 +343,17 @@ impl Pace {
     }
 }
 
+/// When the lock is renewed next, in a monitor of this interval. A deep monitor (`OCF_CHECK_LEVEL`), once a minute or less often, comes
+/// beside the plain one, which renews several times in each `ttl`, or is told to be too rare
+/// ([`too_short`](super::lease_length::too_short)).
+#[must_use]
+pub fn until_renewed(interval: Duration, check_level: u32, ttl: Duration) -> Duration {
+    match check_level {
+        0 => interval,
+        _ => interval.min(ttl / 3),
+    }
+}
+
 /// How long a primary may ask for its renewal, where its lease ends at `end` and its stop takes up to `margin`.
 #[must_use]
 pub fn time_to_ask(end: Duration, now: Duration, margin: Duration) -> Duration {
@@ -355,6 +366,27 @@ mod tests {
 
     fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// By its own interval, a minute, no lease would ever have outlasted it.
+    #[test]
+    fn a_deep_monitor_leaves_the_lease_to_the_plain_one() {
+        let s = Duration::from_secs;
+        assert_eq!(until_renewed(s(3), 0, s(9)), s(3));
+        assert_eq!(until_renewed(s(29), 0, s(9)), s(29));
+        assert_eq!(until_renewed(s(61), 10, s(9)), s(3));
+        assert_eq!(until_renewed(s(121), 20, s(30)), s(10));
+        assert_eq!(until_renewed(s(0), 10, s(9)), s(0));
+        let pace = |interval| Pace {
+            interval,
+            request: s(3),
+            least: Duration::from_millis(300),
+            stop: s(2),
+        };
+        // Confirmed 1 s ago.
+        let rest = |interval| pace(interval).rest(s(9), s(1), s(1));
+        assert_eq!(rest(s(61)), s(0));
+        assert!(rest(until_renewed(s(61), 10, s(9))) > s(0));
     }
 
     #[test]

@@ -71,10 +71,10 @@ pub fn marks(promise: Promise, seen: Seen) -> Marks {
         (Promise::Sync, SyncState::Quorum) if grant == Grant::Among => (sync, true),
         (Promise::Sync, SyncState::Sync | SyncState::Quorum) => (SyncState::Potential, false),
         (Promise::Sync, SyncState::Async | SyncState::Potential) => (sync, false),
-        (Promise::Async, SyncState::Async | SyncState::Sync) => (sync, !seen.too_far_behind),
-        (Promise::Async, SyncState::Potential | SyncState::Quorum) => {
-            (SyncState::Async, !seen.too_far_behind)
-        }
+        // Not by its data status either: when the primary is gone, that is all there is.
+        (Promise::Async, _) if seen.too_far_behind => (SyncState::Potential, false),
+        (Promise::Async, SyncState::Async | SyncState::Sync) => (sync, true),
+        (Promise::Async, SyncState::Potential | SyncState::Quorum) => (SyncState::Async, true),
     };
     Marks {
         status: Some(status),
@@ -233,7 +233,7 @@ mod tests {
                 No,
                 true,
                 "HS:async",
-                "STREAMING|ASYNC",
+                "STREAMING|POTENTIAL",
                 "-INFINITY",
             ),
             (

@@ -20,6 +20,16 @@ pub struct ReplInfo {
     pub epoch: Option<u64>,
 }
 
+impl ReplInfo {
+    /// Whether an operator named `node` under an epoch after `last`, and it was not promoted since.
+    #[must_use]
+    pub fn names(&self, node: &NodeName, last: u64) -> bool {
+        self.node == *node
+            && self.origin == Origin::Unstated
+            && self.epoch.is_some_and(|epoch| epoch > last)
+    }
+}
+
 /// Which timeline the recorded primary writes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use lab::resources::CLONE;
 use lab::{Ack, Allowed, Node, RepMode, Result, ScoreClient, Whose};
 
+use super::commands::{ends, indented};
 use super::lag::is_not_promoted;
 use super::machines::most_important_standby;
 use super::stage::{
-    GONE, LIMIT, ON_DIVERGENCE, Stage, cut_off, expect, promised, watching_for_two_writable, wrong,
+    GONE, LIMIT, ON_DIVERGENCE, Stage, cut_off, expect, promised, refusals,
+    watching_for_two_writable, wrong,
 };
 
 /// The agent's default for `distlock_ttl`.
@@ -194,6 +197,44 @@ pub(crate) fn two_nodes_with_a_quorum_device_lose_nothing_whoever_starts_first()
         "the same, and its server, which runs already when Pacemaker begins, lets the agent in later",
         Allowed::failover().waiting().restarts(1),
         first_lost_lets_in_later,
+    )?;
+    stage.step(
+        "the same, and its first start finds no data directory",
+        Allowed::failover()
+            .waiting()
+            .restarts(1)
+            .failing(Whose::Anybodys, "start", "pgdata", 1),
+        first_lost_starts_without_its_disk,
+    )
+}
+
+/// Who knows more is lost for good: an operator may name the one that is left.
+pub(crate) fn an_operator_names_the_node_that_waits_for_whom_is_lost() -> Result<()> {
+    let stage = Stage::set(RepMode::Sync, |builder| builder.nodes(2).quorum_device())?;
+    stage.scene(
+        "the standby is lost, then the primary; the one that was lost first is named",
+        Allowed::failover().waiting().losing().refused().restarts(1),
+        |stage| {
+            let lab = &stage.lab;
+            let standby = both_lost(stage)?;
+            let primary = other_than(stage, standby)?;
+            lab.power_on(standby)?;
+            waits(stage, standby)?;
+            let output = ends(standby, &["reset-master", "--yes"], 0, "is the primary")?;
+            print!("{}", indented(&output.stdout));
+            stage.writes_go_on()?;
+            lab.power_on(primary)?;
+            lab.eventually("the old one is refused", LIMIT, |lab| {
+                let status = lab.status().map_err(|error| error.to_string())?;
+                if refusals(&status).contains_key(primary.name()) {
+                    Ok(())
+                } else {
+                    Err(status.to_string())
+                }
+            })?;
+            ends(primary, &["rebuild", "--yes"], 0, "follows")?;
+            lab.wait_healthy(LIMIT)
+        },
     )
 }
 
@@ -417,8 +458,48 @@ fn both_lost(stage: &Stage) -> Result<&Node> {
     Ok(standby)
 }
 
+/// Its first start is over before anything was read of the cluster; the next one is not the first any more.
+fn first_lost_starts_without_its_disk(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let standby = both_lost(stage)?;
+    let data = lab.layout().data.display().to_string();
+    let away = format!("{data}.away");
+    lab.power_on_after(standby, |node| {
+        node.run(&["mv", &data, &away])?.ok().map(drop)
+    })?;
+    lab.eventually("its start has failed", LIMIT, |_| {
+        let known = standby.run(&["crm_mon", "-1"]);
+        let known = known.map_err(|error| error.to_string())?.text();
+        if ["pgsql start on", "pgsql_start_0"]
+            .iter()
+            .any(|w| known.contains(w))
+        {
+            Ok(())
+        } else {
+            Err(known)
+        }
+    })?;
+    standby.run(&["mv", &away, &data])?.ok()?;
+    standby
+        .run(&["crm_resource", "--cleanup", "--resource", CLONE])?
+        .ok()?;
+    is_not_believed(stage, standby)
+}
+
 /// Alone and with quorum it stays a standby, and the primary serves when it is back.
 fn is_not_believed(stage: &Stage, standby: &Node) -> Result<()> {
+    let lab = &stage.lab;
+    waits(stage, standby)?;
+    let primary = other_than(stage, standby)?;
+    lab.power_on(primary)?;
+    lab.wait_healthy(LIMIT)?;
+    expect(lab.primary()?.name() == primary.name(), || {
+        format!("{} is not the primary", primary.name())
+    })
+}
+
+/// Alone and with quorum it stays a standby.
+fn waits(stage: &Stage, standby: &Node) -> Result<()> {
     let lab = &stage.lab;
     lab.eventually("it runs, and has quorum", LIMIT, |lab| {
         let seen = standby.run(&["corosync-quorumtool", "-s"]);
@@ -430,12 +511,6 @@ fn is_not_believed(stage: &Stage, standby: &Node) -> Result<()> {
     })?;
     lab.holds_for("nobody is promoted", lab.spec().token * 4, |lab| {
         is_not_promoted(lab, standby)
-    })?;
-    let primary = other_than(stage, standby)?;
-    lab.power_on(primary)?;
-    lab.wait_healthy(LIMIT)?;
-    expect(lab.primary()?.name() == primary.name(), || {
-        format!("{} is not the primary", primary.name())
     })
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lab::resources::RESOURCE;
 use lab::{Allowed, Cluster, Node, RepMode, Result};
 
+use super::lag::is_not_promoted;
 use super::stage::{LIMIT, Stage, expect, wrong};
 use super::status::shows;
 
@@ -46,6 +47,11 @@ pub(crate) fn what_a_parameter_says_is_done_in_async_mode() -> Result<()> {
         "maxlag_time: nor who lacks what is old; a primary on which nobody writes makes nobody late",
         Allowed::nothing(),
         maxlag_time,
+    )?;
+    stage.step(
+        "maxlag: when the primary is lost, nobody who is further behind takes its place",
+        Allowed::nothing().restarts(1).waiting(),
+        all_too_late,
     )
 }
 
@@ -192,7 +198,12 @@ fn late_by(stage: &Stage, limit: &str, tight: &str, wide: &str, kbit: u32) -> Re
             let score = score.unwrap_or("nothing");
             // One that is not connected is late for another reason.
             let data = status.attribute(late.name(), &format!("{RESOURCE}-data-status"));
-            let is_so = (score == "100") == may && data == Some("STREAMING|ASYNC");
+            let expected = if may {
+                "STREAMING|ASYNC"
+            } else {
+                "STREAMING|POTENTIAL"
+            };
+            let is_so = (score == "100") == may && data == Some(expected);
             is_so
                 .then_some(())
                 .ok_or_else(|| format!("its score is {score}, its data status {data:?}"))
@@ -209,4 +220,50 @@ fn late_by(stage: &Stage, limit: &str, tight: &str, wide: &str, kbit: u32) -> Re
     lab.set_parameter(limit, wide)?;
     awaits(true, "with another limit it may be")?;
     lab.clear_weather(late)
+}
+
+/// Both standbys are too far behind, and stay so when the primary is gone: they wait for it.
+fn all_too_late(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let primary = lab.primary()?;
+    let standbys = lab.standbys()?;
+    lab.set_parameter("maxlag", "1MB")?;
+    for late in &standbys {
+        lab.throttle_replication(late, 64)?;
+    }
+    lab.postgres(primary).sql(&format!(
+        "create table all_too_late as select repeat('x', 1000) from generate_series(1, {BACKLOG_MB} * 1000)"
+    ))?;
+    lab.eventually("nobody may be promoted", LIMIT, |lab| {
+        let status = lab.status().map_err(|error| error.to_string())?;
+        let score = format!("master-{RESOURCE}");
+        let mut scores = standbys.iter().map(|n| status.attribute(n.name(), &score));
+        if scores.all(|score| score == Some("-INFINITY")) {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    })?;
+    lab.power_off(primary)?;
+    lab.eventually("the loss is noticed", LIMIT, |lab| {
+        let status = lab.status().map_err(|error| error.to_string())?;
+        if status.is_online(primary.name()) {
+            Err(status.to_string())
+        } else {
+            Ok(())
+        }
+    })?;
+    // More than the rounds of an election.
+    lab.holds_for("nobody is promoted", Duration::from_secs(30), |lab| {
+        standbys
+            .iter()
+            .try_for_each(|late| is_not_promoted(lab, late))
+    })?;
+    for late in &standbys {
+        lab.clear_weather(late)?;
+    }
+    lab.power_on(primary)?;
+    stage.writes_go_on()?;
+    lab.set_parameter("maxlag", "0")?;
+    lab.wait_healthy(LIMIT)
 }

@@ -14,7 +14,9 @@ use crate::postgres::process::Postmaster;
 use crate::postgres::session::{Session, SqlError};
 use crate::postgres::views;
 
+use crate::agent::actions::monitor::answers::step_down;
 use crate::agent::context::Context;
+use crate::agent::membership::lease::Lease;
 use crate::agent::server::storage::{self, WAL};
 use crate::agent::step::{Step, failed};
 
@@ -38,8 +40,14 @@ struct Notes {
 }
 
 impl Notes {
+    /// One for each kind of deep monitor: what the one sees says nothing about what the other looks at.
     fn path(ctx: &Context<'_>) -> PathBuf {
-        PathBuf::from(format!("/run/expgsql-{}.deep", ctx.resource))
+        let kind = if ctx.env.check_level >= STORAGE {
+            "storage"
+        } else {
+            "commit"
+        };
+        PathBuf::from(format!("/run/expgsql-{}.deep-{kind}", ctx.resource))
     }
 
     /// What can't be read says nothing against the server.
@@ -66,8 +74,19 @@ pub(crate) fn deepen(ctx: &Context<'_>, plain: Outcome) -> Step<Outcome> {
     let Ok(Postmaster::Running(_)) = ctx.postmaster() else {
         return Ok(plain);
     };
-    match look(ctx) {
+    // Nobody renews the lock meanwhile: Pacemaker runs one operation of a resource at a time.
+    let lease = Lease::first(ctx);
+    if let Lease::Over(reason) = lease {
+        return step_down(ctx, reason);
+    }
+    let rest = lease.rest(ctx)?;
+    let is_cut_short = rest < ctx.params.query_timeout;
+    match look(&ctx.within(rest)) {
         Ok(Finding::Well) => Ok(plain),
+        Ok(Finding::Failed(reason)) if is_cut_short => {
+            let reason = format!("{reason}; the lease (distlock_ttl) leaves no more time to wait");
+            Ok(told(ctx, plain, reason))
+        }
         Ok(Finding::Told(reason)) => Ok(told(ctx, plain, reason)),
         Ok(Finding::Failed(reason)) => Ok(failed(reason)),
         // Whatever keeps the agent from looking is nothing that the server did.

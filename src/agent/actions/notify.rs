@@ -108,14 +108,41 @@ fn checkpoint(ctx: &Context<'_>) -> Step<()> {
     let Some(running) = postmaster(ctx)? else {
         return Ok(());
     };
+    let limit = timing::CHECKPOINT.min(time_to_write(ctx)?);
+    if limit < timing::LEAST_CHECKPOINT {
+        say!(
+            INFO,
+            "no checkpoint ahead of the demotion: what is acknowledged meanwhile may be lost"
+        );
+        return Ok(());
+    }
+    let ctx = &ctx.within(limit);
     let mut session = ctx.connect_as_owner(&running).map_err(failed)?;
-    session.set_limit(timing::CHECKPOINT.min(ctx.deadline.remaining()));
+    session.set_limit(ctx.deadline.remaining());
     session
         .execute("SET statement_timeout = 0")
         .and_then(|()| session.execute("CHECKPOINT"))
         .map_err(failed)?;
     point!(NotifyCheckpoint);
     Ok(())
+}
+
+/// How long this primary may go on to take writes before its demotion. In sync mode what it acknowledges is on a standby. In async mode
+/// another partition may have a primary already where this one has no quorum, and another node the lock where its lease is over.
+fn time_to_write(ctx: &Context<'_>) -> Step<Duration> {
+    let all = ctx.deadline.remaining();
+    if ctx.promise() == Promise::Sync {
+        return Ok(all);
+    }
+    // What can't be read is no quorum.
+    let is_quorate = Board::read(ctx).is_ok_and(|board| board.view.is_quorate());
+    if !is_quorate {
+        return Ok(Duration::ZERO);
+    }
+    match Lease::ask(ctx) {
+        Lease::Over(_) => Ok(Duration::ZERO),
+        lease @ (Lease::None | Lease::Kept { .. }) => lease.rest(ctx),
+    }
 }
 
 /// The primary cannot know who has received most when it dies. So all standbys say now how far they

@@ -1,6 +1,5 @@
 //! stop: the server down, whatever it takes, inside the operation's timeout.
 
-use crate::decide::eligibility::Promise;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::NodeStatus;
@@ -20,8 +19,10 @@ pub(crate) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
     // First, or it would start the server again.
     if let Err(failure) = repair::end(ctx).and_then(|()| stop_server(ctx)) {
         if ctx.is_promotable() {
-            let _ =
-                Board::read(ctx).and_then(|board| board.set_status(&ctx.me, NodeStatus::Unknown));
+            let _ = Board::read(ctx).and_then(|board| {
+                attempt::before_a_word(&board)?;
+                board.set_status(&ctx.me, NodeStatus::Unknown)
+            });
         }
         return Err(failure);
     }
@@ -61,7 +62,9 @@ pub(crate) fn tell(ctx: &Context<'_>) -> Step<()> {
         return Ok(());
     }
     let board = Board::read(ctx)?;
-    let noticed = notice_place(&board);
+    // R9. Pacemaker may stop a standby because quorum is gone before any monitor has seen that, and start it when it is back; and a stop
+    // comes after a first start that failed before it had looked.
+    attempt::before_a_word(&board)?;
     board.set_status(&ctx.me, NodeStatus::Stopped)?;
     point!(StopStatus);
     for attribute in [
@@ -74,13 +77,5 @@ pub(crate) fn tell(ctx: &Context<'_>) -> Step<()> {
     ] {
         board.set_own(attribute, None)?;
     }
-    noticed
-}
-
-/// R9: Pacemaker may stop a standby because quorum is gone before any monitor has seen that, and start it when it is back.
-fn notice_place(board: &Board<'_, '_>) -> Step<()> {
-    match board.ctx.promise() {
-        Promise::Sync => attempt::belief(board).map(drop),
-        Promise::Async => Ok(()),
-    }
+    Ok(())
 }

@@ -81,6 +81,15 @@ pub(crate) fn arrive(board: &Board<'_, '_>) -> Step<()> {
     look(board, distrust::is_inside(place(board)), looks).map(drop)
 }
 
+/// The same before this node tells its first word in whatever way: after it nobody looks for what was missed before it. Where the look can't be
+/// made, or not be noted, the word is not to be told.
+pub(crate) fn before_a_word(board: &Board<'_, '_>) -> Step<()> {
+    match board.ctx.promise() {
+        Promise::Sync => arrive(board).or_else(|_| arrive_unseen(board.ctx)),
+        Promise::Async => Ok(()),
+    }
+}
+
 /// Whether this node's Pacemaker has just begun: what it has told of itself is gone with the membership that it was told in. A
 /// server that is started anew in the same one, or looked for once more (a cleanup), has missed nothing that its monitors did not see.
 fn has_just_begun(board: &Board<'_, '_>) -> bool {
@@ -130,10 +139,11 @@ fn may_have_missed(board: &Board<'_, '_>, record: Option<&SyncRecord>) -> Step<b
     };
     let nodes = || board.view.full_nodes();
     let is_here = |node: &NodeView| node.is_online && membership.has(&node.id) == Some(true);
-    let promoted = board
-        .ctx
-        .record(&board.view)?
-        .map(|promotion| promotion.node);
+    let promotion = board.ctx.record(&board.view)?;
+    let is_named = promotion
+        .as_ref()
+        .is_some_and(|promotion| promotion.names(&board.ctx.me, record.version().0));
+    let promoted = promotion.map(|promotion| promotion.node);
     let mut concerned = record.eligible.clone();
     concerned.extend(
         [&Some(record.primary.clone()), &promoted]
@@ -159,6 +169,7 @@ fn may_have_missed(board: &Board<'_, '_>, record: Option<&SyncRecord>) -> Step<b
         all_concerned_are_here: concerned
             .iter()
             .all(|name| nodes().any(|n| n.name.lower() == name && is_here(n))),
+        is_named,
     }))
 }
 
@@ -169,9 +180,11 @@ pub(crate) fn distrust(board: &Board<'_, '_>) -> Step<()> {
 
 fn look(board: &Board<'_, '_>, is_inside: bool, looks: Looks) -> Step<Belief> {
     let ctx = board.ctx;
+    // With the notes went the one that something was missed.
+    let was_lost = load(ctx)?.lost.is_some();
     let old = notes::notes(board)?;
     let record = board.sync_record()?;
-    let asks = looks == Looks::First || old.has_missed;
+    let asks = looks == Looks::First || old.has_missed || was_lost;
     let has_missed = asks && may_have_missed(board, record.as_ref())?;
     if has_missed {
         say!(WARN, "not to be promoted", reason = Ineligible::Missed);

@@ -266,8 +266,19 @@ impl<'a, 'b> Board<'a, 'b> {
     /// the recorded primary.
     pub(crate) fn claim(&self) -> Step<Claim> {
         let ctx = self.ctx;
+        let sync = self.sync_record()?;
+        let mut nodes = ctx.replicas(&self.view);
+        // node_list is this node's own, and may name fewer than it did when the contract was recorded: who was granted is so until it is
+        // revoked.
+        let is_granted = |node: &NodeName| {
+            let sync = sync.as_ref();
+            sync.is_some_and(|sync| sync.eligible.contains(node.lower())) && !nodes.contains(node)
+        };
+        let full = self.view.full_nodes().map(|node| node.name.clone());
+        let granted: Vec<NodeName> = full.filter(is_granted).collect();
+        nodes.extend(granted);
         let mut statuses = BTreeMap::new();
-        for node in ctx.replicas(&self.view) {
+        for node in nodes {
             if let Some(status) = ctx.data_status(&self.view, &node)? {
                 statuses.insert(node.lower().to_owned(), status);
             }
@@ -275,7 +286,7 @@ impl<'a, 'b> Board<'a, 'b> {
         let record = ctx.record(&self.view)?;
         Ok(eligibility::claim(
             record.as_ref(),
-            self.sync_record()?.as_ref(),
+            sync.as_ref(),
             &statuses,
         ))
     }

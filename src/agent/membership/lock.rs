@@ -8,7 +8,7 @@ use crate::decide::contract::Lock as LockFact;
 use crate::decide::eligibility::Promise;
 use crate::decide::lease::{
     Asked, Entry, Mode, OldPrimary, Pace, Relax, Renewed, Renewing, Standing, entry, standing,
-    time_to_ask,
+    time_to_ask, until_renewed,
 };
 use crate::distlock::{Commands, Deadcheck, LockError, LockRow, Service, Take, answer};
 use crate::log::say;
@@ -562,7 +562,11 @@ impl<'c> Lock<'c> {
 /// How quickly a lease that is not renewed is followed by the server's end.
 pub(crate) fn pace(ctx: &Context<'_>) -> Pace {
     Pace {
-        interval: ctx.env.interval,
+        interval: until_renewed(
+            ctx.env.interval,
+            ctx.env.check_level,
+            ctx.params.distlock_ttl,
+        ),
         request: timing::LOCK_REQUEST,
         least: timing::LOCK_LEAST,
         stop: timing::LOCK_MARGIN,

@@ -1,6 +1,6 @@
 //! monitor: is it well, is it what it should be, and what do the others have to know.
 
-mod answers;
+pub(super) mod answers;
 mod care;
 mod recovering;
 mod unseen;

@@ -1,11 +1,10 @@
-//! The contract with Pacemaker: what it hands the agent, what the agent may answer, and how the agent describes itself.
+//! The contract with Pacemaker: what it hands the agent, and what the agent may answer.
 //!
 //! Nothing here does I/O except [`reason`], which prints the one line Pacemaker shows to people.
 
 pub mod action;
 pub mod code;
 pub mod env;
-pub mod metadata;
 pub mod reason;
 
 pub use action::Action;

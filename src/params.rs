@@ -4,87 +4,26 @@
 
 mod error;
 mod kind;
+mod mode;
 mod table;
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::model::secret::Secret;
 pub use error::ParamError;
 pub(crate) use kind::bytes;
-pub use kind::{Expected, Kind, Secret};
+pub use kind::{Expected, Kind};
+pub use mode::{RepMode, SyncMethod};
 pub use table::{Described, PARAMS, Param};
 
-use crate::distlock::{Conninfo, Place};
+use crate::conninfo::Conninfo;
+use crate::model::lock_place::Place;
 use crate::model::repair::OnDivergence;
 use crate::model::ticket::is_ticket;
 use crate::ocf::env::NotUtf8;
 use crate::ocf::{OcfEnv, Promotable, Vars};
-
-/// Who replicates from whom, and what a commit waits for.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    strum::Display,
-    strum::EnumString,
-    strum::VariantNames,
-    strum::VariantArray,
-)]
-#[strum(serialize_all = "lowercase")]
-pub enum RepMode {
-    /// One server, no replication.
-    #[default]
-    None,
-    /// A standby of a primary outside the cluster; a plain resource.
-    Slave,
-    /// Promotable; commits wait for no standby.
-    Async,
-    /// Promotable; an acknowledged commit survives every automatic action.
-    Sync,
-}
-
-/// Who chooses the standbys that a commit waits for.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    strum::Display,
-    strum::EnumString,
-    strum::VariantNames,
-)]
-#[strum(serialize_all = "lowercase")]
-pub enum SyncMethod {
-    /// The agent names them.
-    #[default]
-    Priority,
-    /// PostgreSQL: whoever answers first.
-    Quorum,
-}
-
-impl RepMode {
-    /// Does the cluster choose the primary?
-    pub const fn is_promotable(self) -> bool {
-        match self {
-            Self::Async | Self::Sync => true,
-            Self::None | Self::Slave => false,
-        }
-    }
-
-    /// Does this mode have standbys?
-    pub const fn is_replicated(self) -> bool {
-        match self {
-            Self::Slave | Self::Async | Self::Sync => true,
-            Self::None => false,
-        }
-    }
-}
 
 /// The parameters of one call. What each means stands in [`PARAMS`]; `None` and an empty list mean it is unset and has no default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -510,7 +449,7 @@ mod tests {
 
     use strum::VariantArray;
 
-    use crate::distlock::ConninfoError;
+    use crate::conninfo::ConninfoError;
 
     use super::{Kind, PARAMS, ParamError, Params, RepMode, Resolved, check_consistency};
     use crate::ocf::{OcfCode, OcfEnv, Vars};

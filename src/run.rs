@@ -6,15 +6,11 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use crate::agent;
-use crate::check;
 use crate::cli::{self, Request};
-use crate::cluster;
-use crate::distlock;
 use crate::log::{self, say};
-use crate::ocf::{Action, OcfCode, OcfEnv, Outcome, Vars, metadata, reason};
+use crate::ocf::{Action, OcfCode, OcfEnv, Outcome, Vars, reason};
 use crate::params::{ParamError, Params, Resolved, check_consistency};
-use crate::setup;
+use crate::{agent, check, cluster, distlock, links, metadata, setup};
 
 /// The check level from which validate-all looks at this machine too. Source: OCF 1.1, check levels.
 const LOCAL_CHECKS: u32 = 10;
@@ -39,7 +35,7 @@ pub fn run(
         return cluster::run(command).into();
     }
     if let Request::Setup(command) = &request {
-        return setup::run(command).into();
+        return setup::run(command, &links::names()).into();
     }
     let mut streams = Streams {
         out: &mut io::stdout(),

@@ -13,7 +13,7 @@ const CHECKED_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/ocf-metadata/expg
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_expgsql");
 
 fn rendered() -> String {
-    expgsql::ocf::metadata::render().expect("rendering writes to memory")
+    expgsql::metadata::render().expect("rendering writes to memory")
 }
 
 /// Runs `command` with `input`; a program that is not there fails the test in so many words.

@@ -104,3 +104,50 @@ fn every_ability_has_a_state_and_what_works_is_shown() {
         assert!(found > 9, "{title}: {found} rows");
     }
 }
+
+/// Files of Rust's that a text names with their folders.
+fn sources(text: &str) -> impl Iterator<Item = &str> {
+    let is_of_a_path = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    let words = text.split(move |c: char| !is_of_a_path(c));
+    words
+        .filter(|word| word.ends_with(".rs") && word.contains('/') && !word.starts_with(['.', '/']))
+}
+
+fn gather(folder: &str, files: &mut Vec<String>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for entry in fs::read_dir(root.join(folder)).expect(folder) {
+        let entry = entry.expect(folder);
+        let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            gather(&path, files);
+        } else if path.ends_with(".rs") || path.ends_with(".md") {
+            files.push(path);
+        }
+    }
+}
+
+/// A file that was moved is named by its new place, in pages as in comments.
+#[test]
+fn every_source_that_is_named_is_there() {
+    let mut files = vec!["README.md".to_owned(), "README.zh.md".to_owned()];
+    for folder in ["docs", "src", "tests", "packaging/src"] {
+        gather(folder, &mut files);
+    }
+    let mut found = 0;
+    for file in files {
+        // The circles there are made up.
+        if file == "tests/circles.rs" {
+            continue;
+        }
+        let text = read(&file);
+        for source in sources(&text) {
+            found += 1;
+            let is_in = |folder: &str| is_file(&format!("{folder}/{source}"));
+            assert!(
+                is_file(source) || ["src", "tests", "tests/lab"].into_iter().any(is_in),
+                "{file} names {source}, which is not there"
+            );
+        }
+    }
+    assert!(found > 60, "{found} are named");
+}

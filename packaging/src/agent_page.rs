@@ -15,7 +15,7 @@ pub(crate) fn render() -> Vec<u8> {
     page.control("SH", ["NAME"]);
     page.text([roman(format!(
         "ocf_heartbeat_expgsql - {}",
-        expgsql::ocf::metadata::SHORT
+        expgsql::metadata::SHORT
     ))]);
     page.control("SH", ["SYNOPSIS"]);
     let actions: Vec<String> = ACTIONS.iter().map(|spec| spec.action.to_string()).collect();
@@ -26,7 +26,7 @@ pub(crate) fn render() -> Vec<u8> {
         roman(format!(" [{}]", unique.join(" | "))),
     ]);
     page.control("SH", ["DESCRIPTION"]);
-    paragraphs(&mut page, expgsql::ocf::metadata::LONG, "PP");
+    paragraphs(&mut page, expgsql::metadata::LONG, "PP");
     page.control("SH", ["SUPPORTED PARAMETERS"]);
     for param in PARAMS {
         page.control("TP", []);

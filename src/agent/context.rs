@@ -27,24 +27,24 @@ use crate::postgres::session::{Session, SqlError};
 use crate::sys::{Deadline, Owner, OwnerError};
 use crate::timing;
 
-use super::obituary::Launched;
-use super::{Step, failed};
+use crate::agent::launched::Launched;
+use crate::agent::step::{Step, failed};
 
 /// One call of the agent.
-pub(super) struct Context<'a> {
-    pub(super) params: &'a Params,
-    pub(super) env: &'a OcfEnv,
-    pub(super) resource: ResourceName,
-    pub(super) me: NodeName,
-    pub(super) owner: Owner,
+pub(crate) struct Context<'a> {
+    pub(crate) params: &'a Params,
+    pub(crate) env: &'a OcfEnv,
+    pub(crate) resource: ResourceName,
+    pub(crate) me: NodeName,
+    pub(crate) owner: Owner,
     /// Before Pacemaker's own timeout.
-    pub(super) deadline: Deadline,
+    pub(crate) deadline: Deadline,
     /// The last start of this call.
-    pub(super) launched: Rc<RefCell<Option<Launched>>>,
+    pub(crate) launched: Rc<RefCell<Option<Launched>>>,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(env: &'a OcfEnv, params: &'a Params) -> Step<Self> {
+    pub(crate) fn new(env: &'a OcfEnv, params: &'a Params) -> Step<Self> {
         let allowed = env.timeout.unwrap_or(timing::BY_HAND);
         let reserve = timing::RESERVE.min(allowed / 5);
         let deadline = Deadline::after(allowed.saturating_sub(reserve));
@@ -70,7 +70,7 @@ impl<'a> Context<'a> {
     }
 
     /// The same call with less time.
-    pub(super) fn within(&self, limit: Duration) -> Self {
+    pub(crate) fn within(&self, limit: Duration) -> Self {
         Self {
             params: self.params,
             env: self.env,
@@ -83,7 +83,7 @@ impl<'a> Context<'a> {
     }
 
     /// What a commit means here; only asked in the modes that have a primary to promote.
-    pub(super) fn promise(&self) -> Promise {
+    pub(crate) fn promise(&self) -> Promise {
         match self.params.rep_mode {
             RepMode::Sync => Promise::Sync,
             RepMode::Async | RepMode::Slave | RepMode::None => Promise::Async,
@@ -91,34 +91,34 @@ impl<'a> Context<'a> {
     }
 
     /// Whether Pacemaker promotes and demotes this resource.
-    pub(super) fn is_promotable(&self) -> bool {
+    pub(crate) fn is_promotable(&self) -> bool {
         self.params.rep_mode.is_promotable()
     }
 
     /// Whether there is a row of a lock service that says who may be promoted. A lock command knows no such thing.
-    pub(super) fn has_lock_row(&self) -> bool {
+    pub(crate) fn has_lock_row(&self) -> bool {
         self.params.enable_distlock && self.params.distlock_conninfo.is_some()
     }
 
-    pub(super) fn pgdata(&self) -> &Path {
+    pub(crate) fn pgdata(&self) -> &Path {
         &self.params.pgdata
     }
 
     /// The server's own programs.
-    pub(super) fn programs(&self) -> Programs {
+    pub(crate) fn programs(&self) -> Programs {
         Programs::new(&self.params.pgctl, &self.params.pglibs, &self.owner)
     }
 
     /// The major version that the data directory is of; `None` where there is none.
-    pub(super) fn data_version(&self) -> Option<u32> {
+    pub(crate) fn data_version(&self) -> Option<u32> {
         control::major_version(self.pgdata())
     }
 
-    pub(super) fn tmp(&self, file: &str) -> PathBuf {
+    pub(crate) fn tmp(&self, file: &str) -> PathBuf {
         self.params.tmpdir.join(file)
     }
 
-    pub(super) fn postmaster(&self) -> Step<Postmaster> {
+    pub(crate) fn postmaster(&self) -> Step<Postmaster> {
         process::postmaster(self.pgdata()).map_err(|error| {
             failed(format!(
                 "cannot tell whether PostgreSQL runs: {}: {error}",
@@ -127,7 +127,7 @@ impl<'a> Context<'a> {
         })
     }
 
-    pub(super) fn launch(&self) -> Launch {
+    pub(crate) fn launch(&self) -> Launch {
         let p = self.params;
         Launch {
             pgdata: p.pgdata.clone(),
@@ -142,7 +142,7 @@ impl<'a> Context<'a> {
     }
 
     /// The longest that one query may take now.
-    pub(super) fn query_limit(&self) -> Duration {
+    pub(crate) fn query_limit(&self) -> Duration {
         self.params
             .query_timeout
             .min(self.deadline.remaining())
@@ -150,18 +150,18 @@ impl<'a> Context<'a> {
     }
 
     /// Connects as the user that monitoring is set up for, and says why it is not in the way that is configured.
-    pub(super) fn enter(&self, running: &Running) -> Result<Entered, SqlError> {
+    pub(crate) fn enter(&self, running: &Running) -> Result<Entered, SqlError> {
         self.enter_as(running, Guise::Monitor)
     }
 
     /// Connects as the user that monitoring is set up for, or in whichever way there is.
-    pub(super) fn connect(&self, running: &Running) -> Result<Session, SqlError> {
+    pub(crate) fn connect(&self, running: &Running) -> Result<Session, SqlError> {
         self.enter(running).map(|entered| entered.session)
     }
 
     /// As [`Self::connect`], for what is only worth a little of the time that there is: also a server that works on the login is not
     /// waited for beyond `limit`.
-    pub(super) fn connect_within(
+    pub(crate) fn connect_within(
         &self,
         running: &Running,
         limit: Duration,
@@ -172,7 +172,7 @@ impl<'a> Context<'a> {
     }
 
     /// Connects as the instance's owner, for what only a superuser may do.
-    pub(super) fn connect_as_owner(&self, running: &Running) -> Result<Session, SqlError> {
+    pub(crate) fn connect_as_owner(&self, running: &Running) -> Result<Session, SqlError> {
         let entered = self.enter_as(running, Guise::Owner)?;
         Ok(entered.session)
     }
@@ -184,18 +184,18 @@ impl<'a> Context<'a> {
     }
 
     /// The CIB as this node has it.
-    pub(super) fn cluster(&self) -> Step<ClusterView> {
+    pub(crate) fn cluster(&self) -> Step<ClusterView> {
         cib::read(self.deadline.min(timing::CIB_READ)).map_err(failed)
     }
 
     /// The last promotion.
-    pub(super) fn record(&self, view: &ClusterView) -> Step<Option<ReplInfo>> {
+    pub(crate) fn record(&self, view: &ClusterView) -> Step<Option<ReplInfo>> {
         let text = view.cluster_property(ClusterProperty::ReplInfo, &self.resource);
         text.map(|text| text.parse().map_err(failed)).transpose()
     }
 
     /// What the primary recorded about `node`.
-    pub(super) fn data_status(
+    pub(crate) fn data_status(
         &self,
         view: &ClusterView,
         node: &NodeName,
@@ -211,7 +211,7 @@ impl<'a> Context<'a> {
     }
 
     /// Whether one of `nodes`, as Pacemaker lists them, is this one.
-    pub(super) fn is_among(&self, nodes: &[String]) -> bool {
+    pub(crate) fn is_among(&self, nodes: &[String]) -> bool {
         nodes
             .iter()
             .any(|node| node.eq_ignore_ascii_case(self.me.as_str()))
@@ -219,7 +219,7 @@ impl<'a> Context<'a> {
 
     /// Every node this resource replicates among, this one included: node_list, or all nodes of
     /// the cluster.
-    pub(super) fn replicas(&self, view: &ClusterView) -> Vec<NodeName> {
+    pub(crate) fn replicas(&self, view: &ClusterView) -> Vec<NodeName> {
         let listed = &self.params.node_list;
         let is_replica = |name: &NodeName| {
             listed.is_empty() || listed.iter().any(|l| l.eq_ignore_ascii_case(name.as_str()))
@@ -232,7 +232,7 @@ impl<'a> Context<'a> {
     }
 
     /// [`Self::replicas`] without this node.
-    pub(super) fn peers(&self, view: &ClusterView) -> Vec<NodeName> {
+    pub(crate) fn peers(&self, view: &ClusterView) -> Vec<NodeName> {
         self.replicas(view)
             .into_iter()
             .filter(|name| *name != self.me)
@@ -240,7 +240,7 @@ impl<'a> Context<'a> {
     }
 
     /// What the parameters say about nodes.
-    pub(super) fn lists(&self) -> Lists<'a> {
+    pub(crate) fn lists(&self) -> Lists<'a> {
         Lists {
             nofailover: &self.params.nofailover_node_list,
             sync: &self.params.sync_node_list,
@@ -248,7 +248,7 @@ impl<'a> Context<'a> {
     }
 
     /// For whom commits may wait, the best first; empty: for all.
-    pub(super) fn sync_order(&self, view: &ClusterView) -> Vec<StandbyName> {
+    pub(crate) fn sync_order(&self, view: &ClusterView) -> Vec<StandbyName> {
         let peers: Vec<StandbyName> = self
             .peers(view)
             .iter()
@@ -258,7 +258,7 @@ impl<'a> Context<'a> {
     }
 
     /// Names that standbys outside the cluster connect with.
-    pub(super) fn outside(&self) -> Vec<StandbyName> {
+    pub(crate) fn outside(&self) -> Vec<StandbyName> {
         self.params
             .external_standby_node_list
             .iter()

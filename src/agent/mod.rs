@@ -1,53 +1,31 @@
-//! The OCF actions, one file each: observe, decide, log, apply.
+//! The agent: what Pacemaker calls, and what it leaves behind for a while.
+//!
+//! The rooms from the top down: the actions, a standby's repair, the contract with the standbys, this node as a standby, what is kept where the
+//! cluster sees it, this machine's server. Each knows those below it, and none above.
 
-mod address;
-mod archive;
-mod attempt;
-mod care;
+mod actions;
 mod context;
 mod contract;
-mod deep;
-mod demote;
-mod election;
-mod external_slots;
-mod follow;
-mod in_force;
-mod lease;
-mod lease_length;
-mod lingering;
-mod lock;
-mod minimums;
-mod monitor;
-mod notify;
-mod obituary;
-pub(crate) mod own_dir;
-mod places;
-mod promote;
-mod promotion_record;
-mod reach;
-mod ready;
-mod record;
-mod recovery;
-mod reload;
-pub(crate) mod repair;
-mod settings;
-mod slots;
-mod spread;
+mod launched;
+mod membership;
+mod repair;
+mod server;
 mod standby;
-mod start;
 mod state;
-mod statement;
-mod stop;
-mod storage;
-mod unseen;
-mod validate;
-pub(crate) mod watched;
-mod worth;
+mod step;
 
 use crate::model::repair::Work;
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome};
 use crate::params::{Params, RepMode};
+
+use actions::{deep, demote, monitor, notify, promote, reload, start, stop, validate};
 use context::Context;
+use server::{follow, own_dir, storage};
+use step::Step;
+
+pub(crate) use membership::watched::begin_lost_monitors;
+pub(crate) use repair::by_hand;
+pub(crate) use server::own_dir::settled;
 pub(crate) use state::memory;
 
 /// Carries out an action. The parameters have been checked for what can be seen in them alone.
@@ -94,14 +72,6 @@ pub(crate) fn try_storage(env: &OcfEnv, params: &Params) -> Outcome {
 pub(crate) fn repair_standby(env: &OcfEnv, params: &Params, work: Work) -> Outcome {
     let params = &own_dir::settled(params, &env.resource);
     repair::in_background(env, params, work)
-}
-
-/// The result of a step: what it found, or what the action comes to because of it.
-type Step<T> = Result<T, Outcome>;
-
-/// A step failed in a way that trying again, here or elsewhere, may repair.
-fn failed(what: impl std::fmt::Display) -> Outcome {
-    Outcome::because(OcfCode::ErrGeneric, what)
 }
 
 /// promote and demote exist only where there is something to promote. Code 3, not 6: a plain

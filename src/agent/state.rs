@@ -2,7 +2,7 @@
 //!
 //! Nearly everything in it can be lost without losing data: a revocation that is not noted is made
 //! again, a barrier is taken again, an election starts over. What can't is found out again by
-//! `statement`, as `decide::state_loss` says.
+//! `membership::notes`, as `decide::state_loss` says.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,115 +24,115 @@ use crate::postgres::last_words::Mark;
 use crate::postgres::owner::as_owner;
 use crate::postgres::{files, reading};
 
-use super::context::Context;
-use super::{Step, failed};
+use crate::agent::context::Context;
+use crate::agent::step::{Step, failed};
 
 /// The contents of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct State {
+pub(crate) struct State {
     /// Times in it are of this boot.
-    pub(super) boot: String,
+    pub(crate) boot: String,
     /// The epoch this node was last promoted with.
-    pub(super) epoch: Option<u64>,
-    pub(super) revoked: BTreeMap<StandbyName, Revocation>,
-    pub(super) barrier: Option<Barrier>,
-    pub(super) election: Option<Rounds>,
+    pub(crate) epoch: Option<u64>,
+    pub(crate) revoked: BTreeMap<StandbyName, Revocation>,
+    pub(crate) barrier: Option<Barrier>,
+    pub(crate) election: Option<Rounds>,
     /// R8: this standby stopped receiving from the primary of this epoch, and stated how far its WAL
     /// reaches. It follows only a later one. Ends with the boot, as the statement does.
-    pub(super) detached: Option<u64>,
+    pub(crate) detached: Option<u64>,
     /// The running number of the last record of the contract, which a merge may have taken back.
-    pub(super) seq: u64,
+    pub(crate) seq: u64,
     /// R9.
-    pub(super) distrust: Option<Version>,
+    pub(crate) distrust: Option<Version>,
     /// R9: where it was outside, when the distrust is because of that alone.
     #[serde(default)]
-    pub(super) outside: Option<Outside>,
+    pub(crate) outside: Option<Outside>,
     /// R9: a promotion of this node that was begun, and may not have taken place.
     #[serde(default)]
-    pub(super) attempt: Option<Attempt>,
+    pub(crate) attempt: Option<Attempt>,
     /// R9 for one that arrives: others may have gone on without this node, by the last look, or nobody has looked yet.
     #[serde(default)]
-    pub(super) has_missed: bool,
+    pub(crate) has_missed: bool,
     /// The lock's epoch when this node took it.
-    pub(super) lock_epoch: Option<u64>,
+    pub(crate) lock_epoch: Option<u64>,
     /// When the last renewal of the lock that was confirmed was sent; time since the machine started.
-    pub(super) lock_confirmed: Option<Duration>,
+    pub(crate) lock_confirmed: Option<Duration>,
     /// Monitors in a row that found this standby receiving nothing while there was a primary.
     #[serde(default)]
-    pub(super) idle: u32,
+    pub(crate) idle: u32,
     /// How far a server's recovery was.
     #[serde(default)]
-    pub(super) recovery: Option<Look>,
+    pub(crate) recovery: Option<Look>,
     /// Since when too few standbys stream, or none is waited for; time since the machine started.
     #[serde(default)]
-    pub(super) degraded_since: Option<Duration>,
+    pub(crate) degraded_since: Option<Duration>,
     /// Since when somebody else streams under a node's name; time since the machine started.
     #[serde(default)]
-    pub(super) impostor_since: Option<Duration>,
+    pub(crate) impostor_since: Option<Duration>,
     /// The epoch that began when this primary was taken over from an agent without tickets.
     #[serde(default)]
-    pub(super) taken_over: Option<u64>,
+    pub(crate) taken_over: Option<u64>,
     /// Monitors in a row in which something failed.
     #[serde(default)]
-    pub(super) failures: u32,
+    pub(crate) failures: u32,
     /// Pacemaker knows of degraded resources; what was read last.
     #[serde(default)]
-    pub(super) knows_degraded: bool,
+    pub(crate) knows_degraded: bool,
     /// Standbys that owe an answer, and their last one.
     #[serde(default)]
-    pub(super) last_words: BTreeMap<StandbyName, LastWord>,
+    pub(crate) last_words: BTreeMap<StandbyName, LastWord>,
     /// The last reason to let commits wait, so that it is logged when it changes.
-    pub(super) hold: Option<String>,
+    pub(crate) hold: Option<String>,
     /// The same in words, as it was logged.
     #[serde(default)]
-    pub(super) hold_reason: Option<String>,
+    pub(crate) hold_reason: Option<String>,
     /// How far this primary's WAL was, for maxlag_time.
     #[serde(default)]
-    pub(super) samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
     /// What was found to make a commit worth less.
     #[serde(default)]
-    pub(super) worth: Option<Worth>,
+    pub(crate) worth: Option<Worth>,
     /// How the server's log was before its start.
     #[serde(default)]
-    pub(super) started: Option<Mark>,
+    pub(crate) started: Option<Mark>,
     /// When the rules for connections were changed last that were found to be right; time since 1970.
     #[serde(default)]
-    pub(super) rules_judged: Option<Duration>,
+    pub(crate) rules_judged: Option<Duration>,
     /// The notes before this one are lost, and what they said was not found out again yet.
     #[serde(default)]
-    pub(super) lost: Option<Loss>,
+    pub(crate) lost: Option<Loss>,
 }
 
 /// R2: a position that was written when `contract` was in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Barrier {
-    pub(super) contract: String,
+pub(crate) struct Barrier {
+    pub(crate) contract: String,
     /// As an attribute has it.
-    pub(super) lsn: String,
+    pub(crate) lsn: String,
 }
 
 impl Barrier {
-    pub(super) fn position(&self) -> Option<Lsn> {
+    pub(crate) fn position(&self) -> Option<Lsn> {
         Lsn::from_attribute(&self.lsn).ok()
     }
 }
 
 /// What `worth` has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Worth {
+pub(crate) struct Worth {
     /// When the server had read its configuration.
-    pub(super) loaded: Option<Duration>,
+    pub(crate) loaded: Option<Duration>,
     /// `synchronous_commit` in that: its value, and where it is set.
-    pub(super) for_all: Option<(String, String)>,
+    pub(crate) for_all: Option<(String, String)>,
     /// In words, as it was logged.
-    pub(super) told: Vec<String>,
+    pub(crate) told: Vec<String>,
 }
 
 /// How often the same reports were seen in a row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Rounds {
-    pub(super) reports: String,
-    pub(super) seen: u32,
+pub(crate) struct Rounds {
+    pub(crate) reports: String,
+    pub(crate) seen: u32,
 }
 
 const FILE: &str = "expgsql.state";
@@ -178,7 +178,7 @@ impl State {
     /// that says so.
     ///
     /// Fails where the file can't be read: what is in it is unknown then, and nothing may be put in its place.
-    pub(super) fn load(ctx: &Context<'_>, boot: &str) -> Step<Self> {
+    pub(crate) fn load(ctx: &Context<'_>, boot: &str) -> Step<Self> {
         let path = ctx.tmp(FILE);
         let state = Self::read(ctx).map_err(|error| {
             failed(format!(
@@ -198,7 +198,7 @@ impl State {
     }
 
     /// What the file says, of whichever boot.
-    pub(super) fn read(ctx: &Context<'_>) -> io::Result<Self> {
+    pub(crate) fn read(ctx: &Context<'_>) -> io::Result<Self> {
         found(reading::read_as(&ctx.owner, &ctx.tmp(FILE)))
     }
 
@@ -219,7 +219,7 @@ impl State {
     }
 
     /// Makes sure that the state can be written, ahead of something that has to be noted once it has begun.
-    pub(super) fn require_room(ctx: &Context<'_>) -> Step<()> {
+    pub(crate) fn require_room(ctx: &Context<'_>) -> Step<()> {
         let path = ctx.tmp(FILE);
         let text = " ".repeat(ROOM);
         as_owner(&ctx.owner, || files::try_out(&path, &text, 0o600))
@@ -229,7 +229,7 @@ impl State {
     }
 
     /// Writes the state where it differs from `old`.
-    pub(super) fn save(&self, ctx: &Context<'_>, old: &Self) -> Step<()> {
+    pub(crate) fn save(&self, ctx: &Context<'_>, old: &Self) -> Step<()> {
         if self == old {
             return Ok(());
         }

@@ -1,7 +1,5 @@
 //! The command line of `expgsql cluster`.
 
-use std::time::Duration;
-
 use clap::Subcommand;
 
 use super::ops::Operation;
@@ -106,11 +104,4 @@ impl Command {
             Self::Status(_) | Self::Why(_) | Self::Master(_) | Self::Operate(_) => false,
         }
     }
-}
-
-/// The value of an option that is a time.
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .map(Duration::from_secs)
-        .map_err(|_| "a whole number of seconds is expected".to_owned())
 }

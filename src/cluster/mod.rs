@@ -14,6 +14,7 @@ mod node;
 mod ops;
 mod repair;
 mod resource;
+mod seconds;
 mod show;
 mod status;
 mod why;
@@ -29,7 +30,7 @@ pub use ops::Operation;
 pub use repair::RepairArgs;
 pub use status::{MasterArgs, StatusArgs, WhyArgs};
 
-use repair::Strategy;
+use crate::cluster::repair::Strategy;
 
 /// Does what `command` says, prints to standard output, and, where it fails, why to standard error.
 #[must_use]

@@ -7,11 +7,11 @@ use std::time::Duration;
 use nix::unistd::{User, geteuid};
 
 use super::login::login;
-use super::place::Place;
 use super::relay;
 use super::schema::Made;
 use super::service::Service;
 use crate::model::lock::LockRow;
+use crate::model::lock_place::Place;
 use crate::sys::{Command, Deadline, poll_until};
 
 /// Time for one question at the service.

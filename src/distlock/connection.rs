@@ -9,10 +9,10 @@ use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Row};
 
-use super::conninfo::{Conninfo, Host};
 use super::error::LockError;
 use super::guard::Guard;
 use super::tls;
+use crate::conninfo::{Conninfo, Host};
 use crate::params::Secret;
 use crate::postgres::passfile::{self, Login, PassfileError};
 use crate::sys::{Deadline, account};

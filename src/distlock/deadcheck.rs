@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 
 use super::commands::{self, Commands};
 use super::error::LockError;
-use super::relay::{Question, Request, Told};
-use super::service::{Service, Take};
+use super::service::Service;
 use crate::decide::lease::{Reply, Verdict, dead_check, to_ask};
+use crate::distlock::request::{Question, Request, Take, Told};
 use crate::model::lock::{Renewal, Taken};
 use crate::sys::{Command, Deadline, Output, RunError};
 

@@ -14,8 +14,9 @@ use tokio_postgres::config::SslNegotiation;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::auth::{self, Method, RequireAuth};
-use super::conninfo::{Conninfo, SslMode};
+use super::auth;
+use crate::conninfo::require_auth::{Method, RequireAuth};
+use crate::conninfo::{Conninfo, SslMode};
 
 /// Source: PostgreSQL, "Message Formats", SSLRequest.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::postgres::conninfo::{Words, words};
+use crate::conninfo::words::{Words, words};
 
-use super::conninfo::{Conninfo, ConninfoError};
+use crate::conninfo::{Conninfo, ConninfoError};
 
 /// libpq's environment variables, and the keywords they stand for.
 ///

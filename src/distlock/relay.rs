@@ -1,62 +1,12 @@
 //! One call of the lock service made on another node: the request comes on standard input, because a connection string
 //! must not stand in an argument list, and the answer goes to standard output.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-
-use super::error::LockError;
-use super::service::{Service, Take};
-use crate::model::lock::{Renewal, Taken};
+use crate::distlock::request::{Question, Request, Told};
 use crate::params::Secret;
 use crate::sys::Deadline;
 
-/// What to ask the service.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum Question {
-    Take(Take),
-    Renew {
-        owner: String,
-        epoch: u64,
-        ttl: Duration,
-    },
-    SetEligible {
-        owner: String,
-        epoch: u64,
-        eligible: BTreeSet<String>,
-        reports: usize,
-        ttl: Duration,
-    },
-}
-
-/// What it said.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum Told {
-    Taken(Taken),
-    Renewal(Renewal),
-}
-
-/// A question and everything needed to ask it.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Request {
-    pub(super) conninfo: String,
-    pub(super) lock: String,
-    pub(super) passfile: Option<PathBuf>,
-    pub(super) limit: Duration,
-    pub(super) question: Question,
-}
-
-impl fmt::Debug for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
-            .field("lock", &self.lock)
-            .field("question", &self.question)
-            .finish_non_exhaustive()
-    }
-}
+use super::error::LockError;
+use super::service::Service;
 
 /// Answers one request. The answer to what is no request is an error that says so, without a word of it.
 #[must_use]

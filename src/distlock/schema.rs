@@ -8,10 +8,10 @@ use tokio_postgres::types::Type;
 
 use super::connection::Value;
 use super::error::LockError;
-use super::place::Place;
 use super::service::Service;
 use super::structure::{self, structure};
 use crate::model::lock::LockRow;
+use crate::model::lock_place::Place;
 use crate::postgres::session::literal;
 use crate::sys::Deadline;
 

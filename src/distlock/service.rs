@@ -6,51 +6,24 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 
-use super::connection::{Connection, Surroundings, Value};
-use super::conninfo::Conninfo;
-use super::error::LockError;
-use super::place::Place;
-use super::relay::{Question, Request};
-use super::row::{self, COLUMNS};
+use crate::conninfo::Conninfo;
+use crate::distlock::request::{Question, Request, Take};
 use crate::model::lock::{Foreign, LockRow, Renewal, Taken};
+use crate::model::lock_place::Place;
 use crate::params::Secret;
 use crate::sys::{Deadline, poll_until};
+
+use super::connection::{Connection, Surroundings, Value};
+use super::error::LockError;
+use super::row::{self, COLUMNS};
 
 /// How often a lock that is held is tried again. It is one statement on an open connection.
 const POLL: Duration = Duration::from_millis(500);
 
 /// How often a lock that others take and give back at this very moment is tried for in one go.
 const RACES: u32 = 3;
-
-/// The wish to have a lock. Owners and nodes are compared as they are: give them in lower case where the cluster
-/// does not distinguish.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Take {
-    /// `RSC_NODE`.
-    pub owner: String,
-    /// This node, as it stands in the eligible set.
-    pub node: String,
-    /// `RSC_NODE` of each node of this cluster. Another owner, expired or not, means that another cluster uses the
-    /// row.
-    pub known_owners: BTreeSet<String>,
-    /// PostgreSQL's system identifier of this cluster.
-    pub system: String,
-    /// Nodes whose reports of this promotion the promoter holds, itself included.
-    pub seen: BTreeSet<String>,
-    /// Nodes that stay eligible when the lock was this node's all along. A new owner is the only eligible node.
-    pub keep: BTreeSet<String>,
-    /// Ask the eligible set. False where none is kept (async): it is cleared then.
-    pub needs_eligibility: bool,
-    /// The epoch becomes this at least, and grows by one at least where the owner changes.
-    pub min_epoch: u64,
-    /// How long the lease lasts.
-    pub ttl: Duration,
-    /// How long to wait for a lock that is held.
-    pub patience: Duration,
-}
 
 /// One lock of one service. The connection is kept from one call to the next, and opened anew after an error.
 pub struct Service {

@@ -4,7 +4,7 @@
 //! finds nothing that runs with more rights than its own. Every name is qualified, and all that runs with the owner's rights
 //! names what it works on: a trigger function that asks what it hangs on can be hung on anything.
 
-use super::place::{Place, identifier};
+use crate::model::lock_place::{Place, identifier};
 use crate::postgres::session::literal;
 
 /// What a role has to change to use a lock.

@@ -7,9 +7,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::conninfo::{Conninfo, SslMode};
 use super::error::LockError;
 use super::guard::Guard;
+use crate::conninfo::{Conninfo, SslMode};
 use crate::postgres::tls::{Trust, builder};
 
 /// Where libpq looks for the authorities when `sslrootcert` is not given.

@@ -3,6 +3,9 @@
 /// The oldest major version that the agent runs: the first with standby.signal, and so the settings in postgresql.conf.
 pub const OLDEST: u32 = 12;
 
+/// The first version whose standbys can be told to stop receiving without a restart.
+pub const RELOADS_CONNINFO: u32 = 13;
+
 /// The first that says of each MD5 password which is set that a later one will know none.
 pub const DEPRECATES_MD5: u32 = 18;
 

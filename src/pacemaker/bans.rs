@@ -15,7 +15,7 @@ use roxmltree::Node;
 use crate::model::ban::Ban;
 use crate::model::cluster_view::{NodeKind, NodeView, Score};
 use crate::model::node_name::NodeName;
-use crate::pacemaker::cib::{child, children};
+use crate::pacemaker::document::{child, children};
 
 /// Every ban that is in force at `now`, as far as it is of one of `nodes`.
 pub(crate) fn read(

@@ -5,7 +5,8 @@
 use roxmltree::{Document, Node};
 
 use crate::decide::observed::Place;
-use crate::pacemaker::cib::{CibError, child, children};
+use crate::pacemaker::cib::CibError;
+use crate::pacemaker::document::{child, children};
 
 /// A primitive that a constraint binds to the resource.
 #[derive(Clone, Debug, PartialEq, Eq)]

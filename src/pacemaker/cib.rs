@@ -20,6 +20,7 @@ use crate::model::cluster_view::{
 };
 use crate::model::node_name::{NodeName, NodeNameError};
 use crate::pacemaker::bans;
+use crate::pacemaker::document::{child, children, required};
 use crate::sys::{Command, Deadline, RunError};
 
 /// Exit codes of Pacemaker's tools.
@@ -37,6 +38,9 @@ pub(crate) mod exit_code {
     /// `CRM_EX_TIMEOUT`
     pub(crate) const TIMEOUT: i32 = 124;
 }
+
+/// How the id of a history entry ends that is the note of a failure, `RSC_last_failure_0`.
+pub(super) const NOTE: &str = "_last_failure_0";
 
 /// Where the CIB is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -345,7 +349,7 @@ fn operation(element: Node<'_, '_>) -> Result<Option<Operation>, String> {
         last_change,
         code,
         interval_ms,
-        is_note: id.ends_with(super::failures::NOTE),
+        is_note: id.ends_with(NOTE),
     }))
 }
 
@@ -398,26 +402,6 @@ fn number(element: Node<'_, '_>, attribute: &str) -> Result<u64, String> {
     let text = required(element, attribute)?;
     text.parse()
         .map_err(|_| format!("{attribute}={text:?} is not a number"))
-}
-
-pub(crate) fn required<'a>(element: Node<'a, '_>, attribute: &str) -> Result<&'a str, String> {
-    element
-        .attribute(attribute)
-        .ok_or_else(|| format!("<{}> has no {attribute}", element.tag_name().name()))
-}
-
-pub(crate) fn child<'a, 'i>(element: Node<'a, 'i>, tag: &str) -> Option<Node<'a, 'i>> {
-    element.children().find(|node| node.has_tag_name(tag))
-}
-
-pub(crate) fn children<'a, 'i>(
-    element: Option<Node<'a, 'i>>,
-    tag: &str,
-) -> impl Iterator<Item = Node<'a, 'i>> {
-    element
-        .into_iter()
-        .flat_map(|element| element.children())
-        .filter(move |node| node.has_tag_name(tag))
 }
 
 #[cfg(test)]

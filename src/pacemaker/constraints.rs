@@ -7,7 +7,8 @@ use roxmltree::{Document, Node};
 
 use crate::model::cluster_view::{ResourceName, Score};
 use crate::model::node_name::NodeName;
-use crate::pacemaker::cib::{CibError, child, children};
+use crate::pacemaker::cib::CibError;
+use crate::pacemaker::document::{child, children};
 
 /// A resource that runs where another runs.
 #[derive(Clone, Debug, PartialEq, Eq)]

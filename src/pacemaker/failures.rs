@@ -10,12 +10,10 @@ use roxmltree::{Document, Node};
 use crate::model::cluster_view::{NodeView, ResourceName, Score, base_name};
 use crate::model::node_name::NodeName;
 use crate::pacemaker::attributes::WriteError;
-use crate::pacemaker::cib::{Cib, CibError, child, children};
+use crate::pacemaker::cib::{Cib, CibError, NOTE};
+use crate::pacemaker::document::{child, children};
 use crate::pacemaker::xml::xpath_literal;
 use crate::sys::{Command, Deadline, RunError};
-
-/// How the id of a history entry ends that is the note of a failure, `RSC_last_failure_0`.
-pub(super) const NOTE: &str = "_last_failure_0";
 
 /// A failed operation that nobody has forgiven yet.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Pacemaker and corosync: reading the cluster's state, and writing to it.
 
+mod apply;
 pub mod attributes;
 mod bans;
 pub mod beside;
@@ -7,6 +8,7 @@ pub mod change_set;
 pub mod cib;
 pub mod constraints;
 pub mod corosync;
+mod document;
 pub mod failures;
 mod patch;
 pub mod quorum;

@@ -20,7 +20,7 @@
 //!   way while it was given the partition's copy (seen on 2.1.5 on a loaded machine: a patch made from such a node's own copy was applied there, refused by both
 //!   others as older than what they had, and reported as done; the epoch it began was known to nobody else, and nobody followed). A
 //!   copy that is behind the coordinator's is brought up to it as soon as it meets the patch. So the patch is made from the
-//!   coordinator's copy, and counts when every member's copy has been read and has it (`change_set.rs`, `is_everywhere`).
+//!   coordinator's copy, and counts when every member's copy has been read and has it (`apply.rs`, `is_everywhere`).
 //! - The patch has to set all attributes of the outermost element, `have-quorum` and `dc-uuid` too. They are those of that same version,
 //!   so nothing of what the controller has written there is put back. (For the same reason the last number may not be left out of the
 //!   patch, which would spare the other tries: these two change without the second number.)
@@ -41,7 +41,8 @@ use roxmltree::{Document, Node};
 use crate::model::cluster_view::ClusterView;
 use crate::pacemaker::attributes::WriteError;
 use crate::pacemaker::change_set::{ChangeSet, Place, Weight, Write, nvpair};
-use crate::pacemaker::cib::{CibError, child, children};
+use crate::pacemaker::cib::CibError;
+use crate::pacemaker::document::{child, children};
 use crate::pacemaker::xml::Element;
 
 /// Behind all siblings.

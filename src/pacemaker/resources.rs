@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use roxmltree::{Document, Node};
 
 use crate::model::cluster_view::{ResourceName, Score, parse_bool};
-use crate::pacemaker::cib::{CibError, child, children, required};
+use crate::pacemaker::cib::CibError;
+use crate::pacemaker::document::{child, children, required};
 
 /// Names and values. Deliberately without `Debug`: passwords may be among them.
 pub type Values = BTreeMap<String, String>;

@@ -1,9 +1,10 @@
 //! What can be wrong with the parameters.
 
-use super::RepMode;
 use super::kind::Expected;
-use crate::distlock::{ConninfoError, PlaceError};
+use crate::conninfo::ConninfoError;
+use crate::model::lock_place::PlaceError;
 use crate::ocf::OcfCode;
+use crate::params::mode::RepMode;
 
 /// One thing that is wrong with the parameters: what was seen, what it means, what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,14 +1,14 @@
 //! The kinds of parameter values, and one parser for each. All are pure, and say what they expected when they refuse.
 
-use std::fmt;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use strum::VariantNames;
 
-use super::{RepMode, SyncMethod};
 use crate::model::repair::OnDivergence;
+use crate::model::secret::Secret;
+use crate::params::mode::{RepMode, SyncMethod};
 
 /// What a parameter's value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::VariantArray)]
@@ -112,28 +112,6 @@ impl Kind {
 
 /// What a parser expected, as it reads after "is not".
 pub type Expected = &'static str;
-
-/// A value that must not appear in a log, an error or a debugger's output.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps `value`.
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
-    }
-
-    /// The value, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 pub(super) fn string(text: &str) -> Result<String, Expected> {
     Ok(text.to_owned())
@@ -263,7 +241,8 @@ mod tests {
 
     use strum::VariantArray;
 
-    use super::{Kind, Secret, boolean, bytes, names, seconds, words};
+    use super::{Kind, boolean, bytes, names, seconds, words};
+    use crate::model::secret::Secret;
 
     #[test]
     fn each_kind_accepts_good_values_and_refuses_bad_ones() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::entry::Address;
+use crate::postgres::address::Address;
 
 /// Source: PostgreSQL, "Message Formats", SSLRequest. It is answered before anything is known of who asks.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];

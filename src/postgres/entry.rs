@@ -13,16 +13,15 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::decide::life::{self, AtLogin, Door, Life, Listener, Login, Signs};
 use crate::params::Params;
+use crate::postgres::address::Address;
 use crate::postgres::children::{self, Processes};
-use crate::postgres::control;
-use crate::postgres::door;
 use crate::postgres::owner::as_owner;
-use crate::postgres::passfile;
 use crate::postgres::process::{self, Postmaster, Running};
 use crate::postgres::session::{
     Background, NOT_TO_BE_SET, OWN_PATH, Session, SqlError, cause, of_login, options,
 };
 use crate::postgres::tls::{self, Shown};
+use crate::postgres::{control, door, passfile};
 use crate::sys::{Owner, boot_clock};
 
 /// Databases that there are nearly everywhere, where the one that is named can't be had.
@@ -46,13 +45,6 @@ pub struct Way {
     pub is_superuser: bool,
     /// Whose answer comes from there.
     pub listener: Listener,
-}
-
-/// A server's address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    Socket(PathBuf),
-    Host(String),
 }
 
 /// As whom the agent comes.

@@ -11,6 +11,9 @@ use nix::unistd::{Uid, getegid, geteuid};
 
 use crate::postgres::reading;
 
+/// What we put into a data directory begins with this.
+pub(super) const OURS: &str = ".expgsql.";
+
 /// Replaces `path` by `contents`: written beside it, on disk, then renamed, so that neither a
 /// power cut nor a full disk leaves a half-written file. Does nothing where the contents are the
 /// same already.

@@ -3,13 +3,12 @@
 //! 15.11, 16.7 and 17.3 (release notes of February 2025), and not in 13. So every file gets a second name while pg_rewind works, and
 //! what belongs to the primary's history and is missing afterwards gets its first one back.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use crate::model::lsn::Lsn;
 use crate::model::timeline::{Lineage, TimelineId};
-use crate::postgres::own_entries::OURS;
+use crate::postgres::files::OURS;
 
 /// Where the second names are: beside what else is set aside, or, where that is another file system, beside the data directory.
 fn places(pgdata: &Path, save: &Path) -> Vec<PathBuf> {

@@ -1,10 +1,10 @@
 //! One PostgreSQL instance on this machine: its files, its processes, its answers. Reads facts
 //! and carries out steps; judges nothing (that is `decide`).
 
+pub mod address;
 pub mod base_backup;
 pub mod children;
 pub mod config;
-pub mod conninfo;
 pub mod control;
 mod door;
 pub mod entry;

@@ -13,11 +13,10 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, geteuid};
 use serde::{Deserialize, Serialize};
 
-use crate::postgres::files;
-use crate::postgres::held_wal;
+use crate::postgres::files::{self, OURS};
 use crate::postgres::mounts::Mounts;
 use crate::postgres::owner::as_owner;
-use crate::postgres::reading;
+use crate::postgres::{held_wal, reading};
 use crate::sys::Owner;
 
 /// What PostgreSQL keeps directly in a data directory and does not name `pg_…`. All versions from 12.
@@ -44,9 +43,6 @@ const POSTGRESQLS: [&str; 21] = [
     "logrotate",
     "postgresql.auto.conf.tmp",
 ];
-
-/// What we put into a data directory begins with this.
-pub(super) const OURS: &str = ".expgsql.";
 
 const MANIFEST: &str = "manifest.json";
 const ENTRIES: &str = "entries";

@@ -5,14 +5,13 @@
 //! to somewhere else. A marker file says how far it is, so that a swap that ended anywhere can be finished. `global`,
 //! without which no server starts, leaves first and comes last.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use crate::postgres::files;
-use crate::postgres::own_entries::{OURS, is_own, is_there, remove_any, sync_dir};
+use crate::postgres::files::{self, OURS};
+use crate::postgres::own_entries::{is_own, is_there, remove_any, sync_dir};
 use crate::postgres::owner::as_owner;
 use crate::postgres::process::{self, Postmaster};
 use crate::postgres::reading;

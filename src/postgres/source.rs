@@ -3,16 +3,15 @@
 //! libpq reads how to connect from a service file, so that nothing of it, a password above all, stands in an argument
 //! list. PostgreSQL's programs are asked rather than the protocol spoken: what works for them works for the copy.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
+use crate::conninfo::words::{SyntaxError, Words, keyword_values};
 use crate::log::say;
 use crate::model::lsn::Lsn;
 use crate::model::timeline::{Lineage, TimelineId};
 use crate::params::Secret;
-use crate::postgres::conninfo::{SyntaxError, Words, keyword_values};
 use crate::postgres::files;
 use crate::postgres::owner::as_owner;
 use crate::postgres::programs::Programs;

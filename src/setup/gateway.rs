@@ -5,14 +5,12 @@
 //! none that forbids anything: what all have or all lack changes nothing between them.
 
 use super::config::Tuning;
-use super::plan::{Constraint, Names, Operation, Primitive, Way, operation};
+use crate::setup::parts::{Constraint, Names, Operation, Primitive, Way, operation};
 
 /// Above the distance of two promotion scores, by more than what the readers' address adds to one of them.
 const OPEN: u32 = 1300;
 /// As long as nobody has looked, a node is neither left for another nor chosen: below that distance from either side.
 const UNKNOWN: u32 = 650;
-/// Above it what the readers' address prefers would come into it.
-pub(crate) const MOST_READER_SCORE: u32 = 200;
 
 /// Questions to each gateway, and seconds for an answer.
 const ATTEMPTS: u64 = 3;
@@ -68,6 +66,7 @@ pub(super) fn of_primary(names: &Names) -> [Constraint; 2] {
 mod tests {
     use super::*;
     use crate::model::status::Score;
+    use crate::setup::parts::MOST_READER_SCORE;
 
     #[test]
     fn what_is_lost_moves_the_primary_and_what_is_not_known_does_not() {

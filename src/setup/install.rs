@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{self, Write as _};
 
 use crate::cluster::{Exit, Failure, agree};
-use crate::links;
 
 use super::command::InstallArgs;
 use super::config::{Config, Site};
@@ -59,15 +58,19 @@ struct Work {
     lines: Vec<String>,
 }
 
-/// Copies the program, the password file and the links.
-pub(super) fn install(config: &Config, args: &InstallArgs) -> Result<(), Failure> {
+/// Copies the program, the password file and the links. `links`: what they are called.
+pub(super) fn install(
+    config: &Config,
+    args: &InstallArgs,
+    links: &[String],
+) -> Result<(), Failure> {
     let site = &config.site;
     let files = Files::of(site)?;
     let hosts = chosen(site, &args.node)?;
     // Every node is looked at before anything is done on one.
     let works: Vec<Work> = hosts
         .into_iter()
-        .map(|host| look(host, site, &files))
+        .map(|host| look(host, site, &files, links))
         .collect::<Result<_, Failure>>()?;
     let lines: Vec<&String> = works.iter().flat_map(|work| &work.lines).collect();
     let mut text = String::new();
@@ -150,8 +153,8 @@ pub(super) fn chosen(site: &Site, named: &[String]) -> Result<Vec<Host>, Failure
 }
 
 /// The links that are wanted.
-fn links() -> Vec<String> {
-    let mut names = links::names();
+fn with_the_program(links: &[String]) -> Vec<String> {
+    let mut names = links.to_vec();
     names.insert(0, "expgsql".to_owned());
     names
 }
@@ -164,8 +167,8 @@ pub(super) fn script<'a>(text: &'a str, args: &[&'a str]) -> Vec<&'a str> {
         .collect()
 }
 
-fn look(host: Host, site: &Site, files: &Files) -> Result<Work, Failure> {
-    let (program, wanted) = (site.program(), links());
+fn look(host: Host, site: &Site, files: &Files, links: &[String]) -> Result<Work, Failure> {
+    let (program, wanted) = (site.program(), with_the_program(links));
     let count = files.passwords.iter().count().to_string();
     let mut args = vec![program.as_str(), COMMANDS, &count];
     for file in files.passwords.iter() {

@@ -9,8 +9,10 @@ mod config;
 mod corosync;
 mod gateway;
 mod install;
+mod parts;
 mod passfiles;
 mod plan;
+mod print;
 mod progress;
 mod put;
 mod remote;
@@ -31,16 +33,20 @@ pub use render::Format;
 use crate::cluster::{Exit, Failure};
 use config::{Config, Template};
 use plan::{Plan, Values};
+use print::print;
 use render::Quoting;
 
 /// Does what `command` says, prints to standard output, and, where it fails, why to standard error.
+/// `links`: the other names by which the program is called.
 #[must_use]
-pub fn run(command: &Command) -> Exit {
+pub fn run(command: &Command, links: &[String]) -> Exit {
     let result = catch_unwind(|| match &command.step {
         Step::Render(args) => render(command.config.as_deref(), args),
         Step::Check(args) => check::check(&Config::read(command.config.as_deref())?, args),
         Step::Probe => check::probe_here(),
-        Step::Install(args) => install::install(&Config::read(command.config.as_deref())?, args),
+        Step::Install(args) => {
+            install::install(&Config::read(command.config.as_deref())?, args, links)
+        }
         Step::Apply(args) => apply::apply(&Config::read(command.config.as_deref())?, args),
         Step::Corosync(args) => corosync::set(&Config::read(command.config.as_deref())?, args),
         Step::Erase(args) => apply::erase(&Config::read(command.config.as_deref())?, args),
@@ -92,18 +98,4 @@ fn rendered(config: &Config, format: Option<Format>) -> Result<String, Failure> 
     // Relative to the file that names it, as the reader of that file would expect.
     let dir = config.path.parent().unwrap_or(Path::new(""));
     render::template::render(&dir.join(name), &render::template::names(config))
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout()
-        .write_all(text.as_bytes())
-        .and_then(|()| io::stdout().flush())
-    {
-        // The reader has seen enough, as in `… | head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Failure::plain(format!(
-            "standard output can't be written to: {error}"
-        ))),
-        Ok(()) => Ok(()),
-    }
 }

@@ -4,9 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::conninfo::words::keyword_values;
 use crate::distlock::LOCK_PASSFILE;
 use crate::params::Secret;
-use crate::postgres::conninfo::keyword_values;
 
 use super::config::{PassLine, Site};
 

@@ -36,7 +36,7 @@ pub(crate) fn set<'a>(names: impl IntoIterator<Item = &'a StandbyName>) -> Set {
     Set::of(names.into_iter().map(|n| Id::of(n)))
 }
 
-/// agent/standby.rs, `initial_contract`.
+/// agent/standby/initial_contract.rs, `initial_contract`.
 pub(crate) fn initial_contract(world: &World, state: &State, id: Id) -> Rule {
     let content = state.node(id).cib.content;
     let others = world.everybody().without(id);
@@ -50,7 +50,7 @@ pub(crate) fn initial_contract(world: &World, state: &State, id: Id) -> Rule {
     })
 }
 
-/// agent/start.rs, `refuse_diverged`.
+/// agent/repair/gate.rs, `misfit`.
 pub(crate) fn may_start(state: &State, id: Id) -> bool {
     let node = state.node(id);
     let record = node.cib.content.record;
@@ -97,7 +97,7 @@ pub(crate) fn repaired(world: &World, state: &State, id: Id) -> Option<Wal> {
     is_to_be.then_some(source.wal)
 }
 
-/// agent/start.rs, `start_as_standby`.
+/// agent/standby/bring_up.rs, `start_as_standby`.
 pub(crate) fn start(world: &World, state: &mut State, id: Id) {
     let contract = initial_contract(world, state, id);
     let node = state.node_mut(id);
@@ -112,7 +112,7 @@ pub(crate) fn start(world: &World, state: &mut State, id: Id) {
     node.follows = whom_to_follow(world, node);
 }
 
-/// agent/statement.rs, `whom_to_follow`.
+/// agent/membership/statement.rs, `whom_to_follow`.
 fn whom_to_follow(world: &World, node: &Node) -> Option<(Id, u8)> {
     let record = node.cib.content.record;
     let is_later = node
@@ -123,7 +123,7 @@ fn whom_to_follow(world: &World, node: &Node) -> Option<(Id, u8)> {
     may.then_some((record.node, record.epoch))
 }
 
-/// agent/attempt.rs, `is_trusted`: the notes afterwards, and whether the grant is not to be believed.
+/// agent/membership/attempt.rs, `look`: the notes afterwards, and whether the grant is not to be believed.
 fn distrusted(world: &World, node: &Node, seen: &Content, quorate: bool) -> (Notes, bool) {
     if world.mutation == Mutation::NoDistrust {
         return (Notes::default(), false);
@@ -226,7 +226,7 @@ fn outlasts(world: &World, node: &Node, (by, ring): (Version, Ring)) -> Option<(
     noted((by, ring)).outlasts(now).map(noted_in)
 }
 
-/// agent/monitor.rs, `standby`: what it notes and what it begins to do.
+/// agent/actions/monitor/mod.rs, `standby`: what it notes and what it begins to do.
 pub(crate) fn watch(world: &World, state: &State, id: Id, has_primary: bool) -> (Task, Notes) {
     let node = state.node(id);
     let seen = node.cib.content;
@@ -243,7 +243,7 @@ pub(crate) fn watch(world: &World, state: &State, id: Id, has_primary: bool) -> 
     (task, note)
 }
 
-/// agent/statement.rs, `own`: how far this standby is. Where a server that was restarted does not know it yet,
+/// agent/server/reach.rs, `end`: how far this standby is. Where a server that was restarted does not know it yet,
 /// `pg_waldump` finds the end of what is on the disk, or nothing is stated.
 fn own_position(world: &World, node: &Node) -> Wal {
     if world.mutation == Mutation::StateBeforeReplay {
@@ -253,13 +253,13 @@ fn own_position(world: &World, node: &Node) -> Wal {
     }
 }
 
-/// agent/promote.rs: a recovery target, of which the agent knows.
+/// agent/actions/promote.rs: a recovery target, of which the agent knows.
 fn held(world: &World, id: Id) -> Option<Obstacle> {
     let is_held = world.hazards.targets.has(id) && world.mutation != Mutation::TargetUnseen;
     is_held.then(|| Obstacle::Target("recovery_target_time".to_owned()))
 }
 
-/// agent/statement.rs, `at`.
+/// agent/membership/statement.rs, `at`.
 fn what_to_state(
     world: &World,
     state: &State,
@@ -292,7 +292,7 @@ pub(crate) fn has_news(world: &World, state: &State, id: Id) -> bool {
     node.follows.is_some() || node.stated != Some(news)
 }
 
-/// agent/record.rs, `is_unfinished`: the WAL of the node that `seen` records as the primary; the own one is at hand, another's is
+/// agent/membership/board.rs, `is_unfinished`: the WAL of the node that `seen` records as the primary; the own one is at hand, another's is
 /// what it has stated about this promotion.
 fn wal_of_recorded(world: &World, state: &State, id: Id, seen: &Content, own: &Wal) -> Option<Wal> {
     let recorded = seen.record.node;
@@ -307,7 +307,7 @@ fn wal_of_recorded(world: &World, state: &State, id: Id, seen: &Content, own: &W
     (stated.epoch == seen.record.epoch).then_some(stated.wal)
 }
 
-/// agent/statement.rs, `make`.
+/// agent/membership/statement.rs, `make`.
 fn make_statement(world: &World, state: &mut State, id: Id, seen: Content, quorate: bool) -> Task {
     let node = state.node(id);
     if !node.is_standby() {
@@ -326,7 +326,7 @@ fn make_statement(world: &World, state: &mut State, id: Id, seen: Content, quora
     Task::Idle
 }
 
-/// agent/statement.rs, `attach` and `take_back`.
+/// agent/membership/statement.rs, `attach` and `take_back`.
 fn attach(world: &World, state: &mut State, id: Id) -> Task {
     let follow = whom_to_follow(world, state.node(id));
     let node = state.node_mut(id);
@@ -341,7 +341,7 @@ fn attach(world: &World, state: &mut State, id: Id) -> Task {
     Task::Idle
 }
 
-/// agent/statement.rs, `all`: what the other members of the ring state about `seen`'s epoch.
+/// agent/membership/stated.rs, `all`: what the other members of the ring state about `seen`'s epoch.
 fn statements(state: &State, id: Id, seen: &Content) -> BTreeMap<StandbyName, Statement> {
     heard(state, id)
         .filter(|(_, stated)| stated.epoch == seen.record.epoch)
@@ -355,7 +355,7 @@ fn statements(state: &State, id: Id, seen: &Content) -> BTreeMap<StandbyName, St
         .collect()
 }
 
-/// agent/statement.rs, `said`.
+/// agent/membership/stated.rs, `said`.
 fn heard(state: &State, id: Id) -> impl Iterator<Item = (Id, Stated)> {
     let ring = state.ring_of(id).without(id).iter();
     let heard = ring.filter(move |n| state.network.corosync.joins(id, *n));
@@ -369,7 +369,7 @@ pub(crate) fn witnesses(state: &State, id: Id, seen: &Content) -> Set {
     set(said.map(|(name, _)| name))
 }
 
-/// agent/monitor.rs, `primary`: reads the board and judges its own right.
+/// agent/actions/monitor/mod.rs, `primary`: reads the board and judges its own right.
 pub(crate) fn monitor(world: &World, state: &mut State, id: Id) {
     let node = *state.node(id);
     let seen = node.cib.content;
@@ -394,14 +394,14 @@ pub(crate) fn monitor(world: &World, state: &mut State, id: Id) {
     state.node_mut(id).task = task;
 }
 
-/// agent/promotion_record.rs, `correct_record`; `None` where there is nothing to correct.
+/// agent/membership/promotion_record.rs, `correct_record`; `None` where there is nothing to correct.
 fn correction(node: &Node, id: Id, seen: &Content) -> Option<Record> {
     let epoch = seen.record.epoch.max(node.memory.epoch);
     let record = Record::of(id, &node.wal, epoch);
     (record != seen.record).then_some(record)
 }
 
-/// agent/promote.rs, `try_promote` up to the verdict.
+/// agent/actions/promote.rs, `try_promote` up to the verdict.
 fn decide_promotion(
     world: &World,
     state: &mut State,
@@ -435,7 +435,7 @@ fn decide_promotion(
         world.mutation.statements(&position, &mut statements);
         let claim = world.mutation.claim(seen.claim_for(recorded.as_ref()));
         let nodes = world.everybody().names().collect();
-        // agent/statement.rs, `covers`.
+        // agent/membership/statement.rs, `covers`.
         let covered = if is_ahead_of_all(&position, &nodes, &statements) {
             Coverage::Covered
         } else {
@@ -620,7 +620,7 @@ fn looking(world: &World, state: &State, id: Id, seen: Content) -> Task {
     }
 }
 
-/// agent/promotion_record.rs, `take_over`.
+/// agent/membership/promotion_record.rs, `take_over`.
 fn take_over(
     world: &World,
     state: &mut State,
@@ -739,7 +739,7 @@ fn promotion_weight(world: &World, partition: Believed) -> u8 {
     world.mutation.promotion_raises(weight)
 }
 
-/// agent/promotion_record.rs, `announce`: the record is looked for, and then the attempt noted.
+/// agent/membership/promotion_record.rs, `announce`: the record is looked for, and then the attempt noted.
 fn confirm(world: &World, state: &mut State, id: Id, of: Announced) -> Task {
     let is_left_out = world.mutation == Mutation::PromoteUnconfirmed;
     if !is_left_out && !has_spread(world, state, id, &of) {
@@ -751,7 +751,7 @@ fn confirm(world: &World, state: &mut State, id: Id, of: Announced) -> Task {
             method: Method::NewTimeline.into(),
         };
     }
-    // agent/attempt.rs, `begin`.
+    // agent/membership/attempt.rs, `begin`.
     let node = *state.node(id);
     let sync = node.cib.content.sync;
     let attempt = ((sync.epoch, sync.seq), of.decided_in.unwrap_or(node.ring()));
@@ -768,7 +768,7 @@ fn confirm(world: &World, state: &mut State, id: Id, of: Announced) -> Task {
     })
 }
 
-/// agent/promotion_record.rs, `announce`: the raise.
+/// agent/membership/promotion_record.rs, `announce`: the raise.
 fn raise(world: &World, state: &mut State, id: Id, of: Announced) -> Task {
     let by = promotion_weight(world, of.partition);
     let weight = node_weight(state, id) + by;
@@ -780,11 +780,11 @@ fn raise(world: &World, state: &mut State, id: Id, of: Announced) -> Task {
     Task::Weigh(Announced { weight, ..of })
 }
 
-/// agent/promotion_record.rs, `announce`: the raise is looked for.
+/// agent/membership/promotion_record.rs, `announce`: the raise is looked for.
 fn weigh(world: &World, state: &mut State, id: Id, of: Announced) -> Task {
     let is_left_out =
         [Mutation::RaiseUnconfirmed, Mutation::PromoteUnconfirmed].contains(&world.mutation);
-    // agent/attempt.rs, `goes_on`.
+    // agent/membership/attempt.rs, `goes_on`.
     let node = *state.node(id);
     if let Some(attempt) = node.memory.r9.attempt.filter(|_| !is_left_out) {
         match outlasts(world, &node, attempt) {
@@ -801,7 +801,7 @@ fn weigh(world: &World, state: &mut State, id: Id, of: Announced) -> Task {
     }
 }
 
-/// agent/promotion_record.rs, `not_confirmed`.
+/// agent/membership/promotion_record.rs, `not_confirmed`.
 pub(crate) fn give_up(world: &World, state: &mut State, id: Id) {
     let node = state.node(id);
     let is_for_good = world.mutation == Mutation::DistrustForGood;
@@ -818,7 +818,7 @@ pub(crate) fn give_up(world: &World, state: &mut State, id: Id) {
     }
 }
 
-/// agent/spread.rs, `look`: whether a majority has the record, with the weight that it is to have.
+/// agent/membership/spread.rs, `look`: whether a majority has the record, with the weight that it is to have.
 fn has_spread(world: &World, state: &State, id: Id, of: &Announced) -> bool {
     let node = *state.node(id);
     let has_it = |n: &Id| {
@@ -855,7 +855,7 @@ fn remember(state: &mut State, id: Id, record: Record, revoked: Set, partition: 
     }
 }
 
-/// agent/promote.rs: `server::promote`, or `restart_as_primary`.
+/// agent/actions/promote.rs: `server::promote`, or `restart_as_primary`.
 fn promote_server(world: &World, state: &mut State, id: Id, method: Method2) -> Task {
     let node = state.node_mut(id);
     if !node.is_standby() {
@@ -879,7 +879,7 @@ fn promote_server(world: &World, state: &mut State, id: Id, method: Method2) -> 
     }
 }
 
-/// agent/contract.rs, one round of `settle_sync` up to the decision.
+/// agent/contract/mod.rs, one round of `settle_sync` up to the decision.
 fn look(
     world: &World,
     state: &mut State,
@@ -909,7 +909,7 @@ fn look(
     }
 }
 
-/// agent/contract.rs, `outlive_statements`.
+/// agent/contract/mod.rs, `outlive_statements`.
 fn end(world: &World, state: &State, id: Id, seen: Content, present: Set, quorate: bool) -> Task {
     let peers = world.everybody().without(id);
     let silent = present.and(peers).minus(state.standbys_of(id));
@@ -921,7 +921,7 @@ fn end(world: &World, state: &State, id: Id, seen: Content, present: Set, quorat
     }
 }
 
-/// agent/statement.rs, `to_outlive`.
+/// agent/membership/statement.rs, `to_outlive`.
 fn to_outlive(world: &World, state: &State, id: Id, seen: &Content) -> Option<u8> {
     let recorded = seen.record.epoch;
     // The later of what it states, and of what it stated before.
@@ -934,7 +934,7 @@ fn to_outlive(world: &World, state: &State, id: Id, seen: &Content) -> Option<u8
     Some(u8::try_from(latest).expect("small"))
 }
 
-/// agent/promotion_record.rs, `begin_epoch`.
+/// agent/membership/promotion_record.rs, `begin_epoch`.
 fn outlive(world: &World, state: &mut State, id: Id, seen: Content, quorate: bool) -> Task {
     // The statements are read again.
     let latest = to_outlive(world, state, id, &seen).map(u64::from);
@@ -963,7 +963,7 @@ fn outlive(world: &World, state: &mut State, id: Id, seen: Content, quorate: boo
     Task::Idle
 }
 
-/// agent/contract.rs, `look` and `facts`: what there is to be seen now.
+/// agent/contract/mod.rs, `look` and `facts`: what there is to be seen now.
 fn observe(world: &World, state: &mut State, id: Id, seen: Content, present: Set) -> Observed {
     let barrier = barrier(world, state, id).map(lsn);
     let node = state.node(id);
@@ -1000,7 +1000,7 @@ fn observe(world: &World, state: &mut State, id: Id, seen: Content, present: Set
     }
 }
 
-/// agent/contract.rs, `barrier`.
+/// agent/contract/barrier.rs, `barrier`.
 fn barrier(world: &World, state: &mut State, id: Id) -> Option<u8> {
     let connected = state.standbys_of(id);
     let node = state.node_mut(id);
@@ -1021,7 +1021,7 @@ fn barrier(world: &World, state: &mut State, id: Id) -> Option<u8> {
     node.memory.barrier.map(|(_, position)| position)
 }
 
-/// agent/contract.rs, `marks`.
+/// agent/contract/marks.rs, `marks`.
 fn mark(state: &State, id: Id, peer: Id, grant: Grant) -> Data {
     let connected = state.standbys_of(id);
     let sync = state.node(id).configured.state_of(peer, connected);
@@ -1035,7 +1035,7 @@ fn mark(state: &State, id: Id, peer: Id, grant: Grant) -> Data {
     Data::of(marks(Promise::Sync, seen).data)
 }
 
-/// agent/contract.rs, `write_marks`.
+/// agent/contract/marks.rs, `write_marks`.
 fn marked(world: &World, state: &State, id: Id, seen: &Content) -> [Data; MAX] {
     let claimed = seen.claimed();
     let mut data = seen.data;
@@ -1045,7 +1045,7 @@ fn marked(world: &World, state: &State, id: Id, seen: &Content) -> [Data; MAX] {
     data
 }
 
-/// agent/contract.rs, `grant_of`.
+/// agent/contract/marks.rs, `grant_of`.
 fn grant_of(claimed: Set, method: sync_names::Method, name: Id) -> Grant {
     match (claimed.has(name), method) {
         (false, _) => Grant::No,
@@ -1054,7 +1054,7 @@ fn grant_of(claimed: Set, method: sync_names::Method, name: Id) -> Grant {
     }
 }
 
-/// agent/contract.rs, `apply`, `revoke`, `grant`, `put_in_force` and `write_marks`.
+/// agent/contract/mod.rs, `apply`, `revoke`, `grant` and `put_in_force`, and agent/contract/marks.rs, `write_marks`.
 #[expect(clippy::too_many_arguments, reason = "the parts of one task")]
 fn apply(
     world: &World,

@@ -129,7 +129,7 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// agent/record.rs, `claim`.
+    /// agent/membership/board.rs, `claim`.
     pub(crate) fn claim(&self) -> Claim {
         let everybody = (0..MAX as u8).map(Id);
         let statuses: BTreeMap<_, _> = everybody
@@ -156,7 +156,7 @@ impl Content {
         }
     }
 
-    /// agent/record.rs, `is_complete`.
+    /// agent/membership/board.rs, `is_complete`.
     fn is_complete(&self, node: Id, wal: &Wal) -> bool {
         self.record.node != node
             || eligibility::is_complete(
@@ -166,7 +166,7 @@ impl Content {
             )
     }
 
-    /// agent/record.rs, `is_unfinished`; `recorded`: what is known of the recorded node's WAL.
+    /// agent/membership/board.rs, `is_unfinished`; `recorded`: what is known of the recorded node's WAL.
     pub(crate) fn is_unfinished(&self, recorded: Option<&Wal>) -> bool {
         let lineage = recorded.map(Wal::lineage);
         eligibility::is_unfinished(
@@ -176,7 +176,7 @@ impl Content {
         )
     }
 
-    /// agent/record.rs, `claim_for`.
+    /// agent/membership/board.rs, `claim_for`.
     pub(crate) fn claim_for(&self, recorded: Option<&Wal>) -> Claim {
         if self.is_unfinished(recorded) {
             self.sync.record().claim()
@@ -185,7 +185,7 @@ impl Content {
         }
     }
 
-    /// agent/promote.rs, `own_ground`.
+    /// agent/membership/ground.rs, `own_ground`.
     pub(crate) fn ground(
         &self,
         node: Id,
@@ -211,7 +211,7 @@ impl Content {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Condition {
     None,
-    /// agent/record.rs, `as_it_was_read`.
+    /// agent/membership/board.rs, `as_it_was_read`.
     AsRead(Record, Sync),
 }
 

@@ -1,5 +1,5 @@
 //! The lock service: its row, and what an agent learns from it. The statements are those of
-//! `src/distlock/service.rs`, the order of calls that of `src/agent/lock.rs`.
+//! `src/distlock/service.rs`, the order of calls that of `src/agent/membership/lock.rs`.
 //!
 //! A lease may run out at any moment, however often it was renewed: what holds then holds for every
 //! lease, and for every clock of the service.
@@ -53,7 +53,7 @@ fn is_mine(world: &World, state: &State, id: Id) -> bool {
     state.lock.owner == id && (is_same || world.mutation == Mutation::LockWithoutEpoch)
 }
 
-/// agent/lock.rs, `renew`; `None`: the primary has to stop.
+/// agent/membership/lock.rs, `renew`; `None`: the primary has to stop.
 pub(crate) fn renew(world: &World, state: &State, id: Id, seen: &Content) -> Option<Seen> {
     if !world.lock {
         return Some(Seen::Unused);
@@ -88,7 +88,7 @@ pub(crate) fn renew(world: &World, state: &State, id: Id, seen: &Content) -> Opt
     }
 }
 
-/// agent/promote.rs, `take_lock`: the check and the taking in one statement.
+/// agent/actions/promote.rs, `take_lock`: the check and the taking in one statement.
 pub(crate) fn take(
     world: &World,
     state: &mut State,
@@ -131,7 +131,7 @@ pub(crate) fn take(
     true
 }
 
-/// agent/lock.rs, `set_eligible`: false where the row was not changed and had to be.
+/// agent/membership/lock.rs, `set_eligible`: false where the row was not changed and had to be.
 pub(crate) fn set_eligible(
     world: &World,
     state: &mut State,

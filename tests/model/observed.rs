@@ -75,7 +75,7 @@ impl Observed {
         Set::first(self.count).without(self.me)
     }
 
-    /// agent/contract.rs, `facts`: corosync and the copies are asked only where it matters.
+    /// agent/contract/mod.rs, `facts`: corosync and the copies are asked only where it matters.
     fn facts(&self) -> (Facts, Option<Believed>) {
         let mut facts = self.first_facts();
         self.mutation.facts(&mut facts, SETTLE);
@@ -180,7 +180,7 @@ impl Observed {
         }
     }
 
-    /// agent/contract.rs, `doubts`.
+    /// agent/contract/mod.rs, `doubts`.
     fn doubts(&self) -> BTreeSet<StandbyName> {
         if self.seen.method() == Method::First {
             return BTreeSet::new();

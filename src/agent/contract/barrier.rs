@@ -7,9 +7,10 @@ use crate::postgres::process;
 use crate::postgres::session::{Session, SqlError};
 use crate::postgres::views::{self, Sender};
 
-use super::super::state::Barrier;
-use super::super::{Step, ready};
-use super::Round;
+use super::round::Round;
+use crate::agent::server::answering;
+use crate::agent::state::Barrier;
+use crate::agent::step::Step;
 
 impl Round<'_> {
     /// Where the WAL ended at a moment when the contract was in force.
@@ -29,7 +30,7 @@ impl Round<'_> {
             self.state.barrier = None;
             return Ok(None);
         }
-        let lsn = views::flushed(session).map_err(|e| ready::refused(&e))?;
+        let lsn = views::flushed(session).map_err(|e| answering::refused(&e))?;
         self.state.barrier = Some(Barrier {
             contract,
             lsn: lsn.to_attribute(),
@@ -40,7 +41,7 @@ impl Round<'_> {
     /// Whether all processes have read the contract. The session is a new one: the postmaster signals all its processes
     /// before it takes a connection that sees the new setting.
     fn is_read(&self) -> Step<bool> {
-        let refused = |e: SqlError| ready::refused(&e);
+        let refused = |e: SqlError| answering::refused(&e);
         let mut session = self.ctx.connect(self.running).map_err(refused)?;
         if views::sync_names(&mut session).map_err(refused)? != self.in_force {
             return Ok(false);

@@ -8,9 +8,9 @@ use crate::model::sync_names::Method;
 use crate::pacemaker::change_set::ChangeSet;
 use crate::trial::point;
 
-use super::super::Step;
-use super::super::record::Board;
-use super::Round;
+use super::round::Round;
+use crate::agent::membership::board::Board;
+use crate::agent::step::Step;
 
 impl Round<'_> {
     /// What is to be said about one standby, as it is seen now.

@@ -1,9 +1,6 @@
 //! The primary's care for its standbys: what commits wait for, who may be promoted, and what the
 //! cluster is told about each. Decided in `decide::contract` and `decide::marks`.
 
-mod barrier;
-mod marks;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -22,17 +19,14 @@ use crate::log::say;
 use crate::model::cluster_view::{
     ClusterProperty, ClusterView, NoQuorumPolicy, TransientAttribute,
 };
-use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::status::{DataStatus, SenderState, SyncState};
 use crate::model::sync_names::{Method, StandbyName, SyncNames};
 use crate::model::sync_record::SyncRecord;
-use crate::model::timeline::TimelineId;
 use crate::pacemaker::change_set::{ChangeSet, Weight};
 use crate::pacemaker::cib::Cib;
 use crate::pacemaker::{corosync, quorum};
 use crate::params::SyncMethod;
-use crate::postgres::process::Running;
 use crate::postgres::server;
 use crate::postgres::session::{Session, SqlError};
 use crate::postgres::views::{self, Sender};
@@ -40,40 +34,22 @@ use crate::sys::{Deadline, boot_clock, poll_until};
 use crate::timing;
 use crate::trial::{is_out, point};
 
-use super::address;
-use super::context::Context;
-use super::lease::Lease;
-use super::lock::{Held, Lock};
-use super::ready::{self, Server};
-use super::record::Board;
-use super::state::State;
-use super::{Step, attempt, failed, promotion_record, slots, standby, statement};
-use marks::grant_of;
+use crate::agent::context::Context;
+use crate::agent::membership::board::Board;
+use crate::agent::membership::lease::Lease;
+use crate::agent::membership::lock::Held;
+use crate::agent::membership::{attempt, promotion_record, statement};
+use crate::agent::server::answering::{self, Server};
+use crate::agent::server::{address, in_force, rep_mode_conf, slots};
+use crate::agent::state::State;
+use crate::agent::step::{Step, failed};
 
-/// One look at replication, with everything the decisions need.
-struct Round<'r> {
-    /// Where the primary's WAL ended when this call began.
-    began_at: Option<Lsn>,
-    ctx: &'r Context<'r>,
-    running: &'r Running,
-    state: State,
-    in_force: SyncNames,
-    senders: BTreeMap<StandbyName, Sender>,
-    /// Nodes' names under which others are connected, and from where.
-    impostors: BTreeMap<StandbyName, String>,
-    /// Those of them that do not answer.
-    silent: BTreeSet<StandbyName>,
-    /// The one it writes on.
-    timeline: TimelineId,
-    /// Those of them that lack WAL for longer than maxlag_time.
-    late: BTreeSet<StandbyName>,
-    lock: Option<&'r Lock<'r>>,
-    held: Held,
-    /// Standbys that may not be promoted.
-    bars: Bars,
-    /// Those of them that have every acknowledged commit, where nobody else has.
-    only_barred: Bars,
-}
+use marks::grant_of;
+use round::Round;
+
+mod barrier;
+mod marks;
+mod round;
 
 /// Brings contract, eligible set and marks up to date. In sync mode it stays for up to `patience`
 /// while a step is about to take effect. The answer is what is missing afterwards.
@@ -163,7 +139,7 @@ impl Round<'_> {
         session: &mut Session,
         until: Deadline,
     ) -> Step<()> {
-        self.began_at = Some(views::flushed(session).map_err(|e| ready::refused(&e))?);
+        self.began_at = Some(views::flushed(session).map_err(|e| answering::refused(&e))?);
         let address = Deadline::after(timing::ADDRESS);
         loop {
             self.look(board, session)?;
@@ -210,7 +186,7 @@ impl Round<'_> {
             return Ok(());
         }
         let now = boot_clock().map_err(failed)?.since_boot();
-        let end = views::flushed(session).map_err(|e| ready::refused(&e))?;
+        let end = views::flushed(session).map_err(|e| answering::refused(&e))?;
         let sample = Sample::new(now, self.timeline, end);
         self.state.samples = remember(&self.state.samples, &sample, limit);
         let samples = &self.state.samples;
@@ -300,7 +276,7 @@ impl Round<'_> {
     }
 
     fn look(&mut self, board: &Board<'_, '_>, session: &mut Session) -> Step<()> {
-        let read = |e: SqlError| ready::refused(&e);
+        let read = |e: SqlError| answering::refused(&e);
         let senders = views::senders(session).map_err(read)?;
         let (record, nodes) = (
             self.ctx.record(&board.view)?,
@@ -342,7 +318,7 @@ impl Round<'_> {
     }
 
     fn facts(&mut self, board: &Board<'_, '_>, session: &mut Session) -> Step<Facts> {
-        self.in_force = views::sync_names(session).map_err(|e| ready::refused(&e))?;
+        self.in_force = views::sync_names(session).map_err(|e| answering::refused(&e))?;
         let barrier = self.barrier(session)?;
         if self.state.has_missed {
             self.state.has_missed = attempt::still_missed(board).unwrap_or(true);
@@ -742,7 +718,7 @@ impl Round<'_> {
         let before = self.state.clone();
         self.state.barrier = None;
         self.state.save(self.ctx, &before)?;
-        standby::write_contract(self.ctx, names)?;
+        rep_mode_conf::write_contract(self.ctx, names)?;
         point!(ContractConf);
         server::reload(self.running).map_err(failed)?;
         let deadline = self.ctx.deadline.min(timing::CONTRACT_WAIT);
@@ -754,10 +730,10 @@ impl Round<'_> {
                 Some(Ok(()))
             }
             Ok(_) => None,
-            Err(error) => Some(Err(ready::refused(&error))),
+            Err(error) => Some(Err(answering::refused(&error))),
         });
         in_force.unwrap_or_else(|| {
-            let why = super::in_force::refused(self.ctx, self.running);
+            let why = in_force::refused(self.ctx, self.running);
             let why = why.unwrap_or_else(|| {
                 "look for another setting of it with SELECT * FROM pg_file_settings".to_owned()
             });

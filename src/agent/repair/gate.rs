@@ -7,16 +7,17 @@ use crate::log::say;
 use crate::model::repair::Work;
 use crate::model::repl_info::ReplInfo;
 use crate::model::timeline::WalPosition;
+use crate::postgres::control;
 use crate::postgres::source::{Primary, SERVICE_FILE, Source, SourceError, service_text};
-use crate::postgres::wal::LocalEnd;
-use crate::postgres::{control, wal};
+use crate::postgres::wal::{self, LocalEnd};
 use crate::timing;
 use crate::trial::is_out;
 
-use super::super::context::Context;
-use super::super::record::Board;
-use super::super::{Step, failed, promotion_record};
-use super::journal;
+use crate::agent::context::Context;
+use crate::agent::membership::board::Board;
+use crate::agent::membership::promotion_record;
+use crate::agent::repair::journal;
+use crate::agent::step::{Step, failed};
 
 /// What stands between this node and being a standby; `None`: nothing that is known.
 pub(super) fn misfit(board: &Board<'_, '_>) -> Step<Option<Misfit>> {
@@ -46,7 +47,7 @@ pub(super) fn misfit(board: &Board<'_, '_>) -> Step<Option<Misfit>> {
 }
 
 /// The same for a running standby that receives nothing, whose WAL reaches `local`.
-pub(in crate::agent) fn of_standby(
+pub(crate) fn of_standby(
     board: &Board<'_, '_>,
     local: &WalPosition,
     asks: bool,
@@ -188,10 +189,7 @@ pub(super) fn source(ctx: &Context<'_>) -> Step<Source> {
 }
 
 /// What is to be done about `misfit`.
-pub(in crate::agent) fn plan_for(
-    board: &Board<'_, '_>,
-    misfit: &Misfit,
-) -> Step<Result<Work, String>> {
+pub(crate) fn plan_for(board: &Board<'_, '_>, misfit: &Misfit) -> Step<Result<Work, String>> {
     let ctx = board.ctx;
     let is_claimed = is_claimed(board, Some(misfit))?;
     Ok(match plan(misfit, ctx.params.on_divergence, is_claimed) {

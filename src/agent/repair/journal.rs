@@ -18,8 +18,8 @@ use crate::postgres::{files, reading};
 use crate::sys::{Deadline, Sent, poll_until, signal_if};
 use crate::timing;
 
-use super::super::context::Context;
-use super::super::{Step, failed};
+use crate::agent::context::Context;
+use crate::agent::step::{Step, failed};
 
 const JOURNAL: &str = "expgsql.repair";
 const LOG: &str = "expgsql.repair.log";
@@ -137,7 +137,7 @@ impl Holder {
 /// Ends a repair: the programs it has started end with it. What is half done is found by the next start.
 ///
 /// A lock that is held, and not by a repair, ends nothing and holds up nothing: the server's account could hold it for ever.
-pub(in crate::agent) fn end(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn end(ctx: &Context<'_>) -> Step<()> {
     let mut was_told = false;
     let deadline = ctx.deadline.min(timing::REPAIR_END);
     let polite = Deadline::after(timing::REPAIR_END / 2);
@@ -183,7 +183,7 @@ pub(in crate::agent) fn end(ctx: &Context<'_>) -> Step<()> {
 }
 
 /// What is known of a repair that goes on, was interrupted or failed. `None`: there was none, or it is done.
-pub(in crate::agent) fn read(ctx: &Context<'_>) -> Step<Option<Journal>> {
+pub(crate) fn read(ctx: &Context<'_>) -> Step<Option<Journal>> {
     let path = ctx.tmp(JOURNAL);
     match reading::read_as(&ctx.owner, &path) {
         Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| {

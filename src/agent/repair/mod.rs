@@ -4,10 +4,6 @@
 //! a process of its own, which starts the server in the end; the monitor reports it meanwhile. Whatever is interrupted,
 //! the next start finds: a swap is finished, an incomplete copy is thrown away, and half a rewind is known as such.
 
-mod gate;
-mod journal;
-mod work;
-
 use crate::decide::repair;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
@@ -21,10 +17,16 @@ use crate::sys::{Command, poll_until};
 use crate::timing;
 use crate::trial::{is_out, point};
 
-use super::context::Context;
-use super::ready::{self, Server, Up};
-use super::record::Board;
-use super::{Step, failed, start};
+use crate::agent::context::Context;
+use crate::agent::membership::board::Board;
+use crate::agent::server::answering::Server;
+use crate::agent::server::ready::{self, Up};
+use crate::agent::standby::bring_up;
+use crate::agent::step::{Step, failed};
+
+mod gate;
+mod journal;
+mod work;
 
 pub(super) use gate::{of_standby, plan_for};
 pub(super) use journal::end;
@@ -46,7 +48,7 @@ pub(super) fn tidy(ctx: &Context<'_>) -> Step<()> {
 /// starts when that is done; or it replays its WAL. The monitor sees the end of both.
 pub(super) fn come_up(board: &Board<'_, '_>) -> Step<Option<Server>> {
     let Some(misfit) = gate::misfit(board)? else {
-        let up = start::start_as_standby(board)?;
+        let up = bring_up::start_as_standby(board)?;
         clear_up(board.ctx)?;
         return Ok(match up {
             Up::Answers(server) => Some(*server),

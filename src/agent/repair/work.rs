@@ -14,8 +14,7 @@ use crate::model::repl_info::ReplInfo;
 use crate::ocf::{OcfCode, OcfEnv, Outcome};
 use crate::params::Params;
 use crate::postgres::base_backup::{BaseBackup, BaseBackupError};
-use crate::postgres::control;
-use crate::postgres::control::Control;
+use crate::postgres::control::{self, Control};
 use crate::postgres::process::Postmaster;
 use crate::postgres::replace::Swap;
 use crate::postgres::rewind::{self, Rewind, RewindError};
@@ -24,12 +23,14 @@ use crate::sys::{Deadline, poll_until};
 use crate::timing;
 use crate::trial::point;
 
-use super::super::context::Context;
-use super::super::ready;
-use super::super::record::Board;
-use super::super::standby::{self, Follow};
-use super::super::{Step, failed, recovery, start, statement, stop};
-use super::{OWN, gate, journal};
+use crate::agent::context::Context;
+use crate::agent::membership::board::Board;
+use crate::agent::membership::statement;
+use crate::agent::repair::{OWN, gate, journal};
+use crate::agent::server::recovery_conf::Follow;
+use crate::agent::server::{by_files, ending, make_places, ready, recovery};
+use crate::agent::standby::{announce, bring_up};
+use crate::agent::step::{Step, failed};
 
 /// Who wants the repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ impl From<RewindError> for Trouble {
 }
 
 /// The process that a start leaves behind.
-pub(in crate::agent) fn in_background(env: &OcfEnv, params: &Params, work: Work) -> Outcome {
+pub(crate) fn in_background(env: &OcfEnv, params: &Params, work: Work) -> Outcome {
     run(env, params, work, Asked::ByStart, &mut |_| {})
 }
 
@@ -116,7 +117,7 @@ fn run(
     tell: &mut dyn FnMut(&Journal),
 ) -> Outcome {
     let result = Context::new(env, params).and_then(|ctx| {
-        standby::prepare_places(&ctx)?;
+        make_places::prepare_places(&ctx)?;
         let held = journal::take(&ctx)?.map_err(|pid| {
             let by = pid.map_or_else(String::new, |pid| format!(", by process {pid}"));
             failed(format!("this node's data are being repaired already{by}"))
@@ -378,12 +379,12 @@ impl<'a> Repair<'a> {
         let Postmaster::Running(_) = ctx.postmaster()? else {
             return Ok(());
         };
-        if !standby::is_standby(ctx)? {
+        if !by_files::is_standby(ctx)? {
             return Err(Trouble::Final(
                 "the server runs as a primary: it is not touched".to_owned(),
             ));
         }
-        stop::stop_server(ctx)?;
+        ending::stop_server(ctx)?;
         Ok(())
     }
 
@@ -480,7 +481,7 @@ impl<'a> Repair<'a> {
         let ctx = self.context()?;
         let board = Board::read(&ctx).map_err(passing)?;
         let started = match ctx.postmaster()? {
-            Postmaster::Stopped => start::start_as_standby(&board).map(drop),
+            Postmaster::Stopped => bring_up::start_as_standby(&board).map(drop),
             Postmaster::Running(_) => Ok(()),
         };
         if let Err(failure) = started
@@ -494,13 +495,13 @@ impl<'a> Repair<'a> {
         let ctx = self.context()?;
         let board = Board::read(&ctx).map_err(passing)?;
         let server = ready::wait(&ctx, "a standby", |state| state.in_recovery)?;
-        let server = start::check_what_is_in_force(&ctx, server)?;
+        let server = bring_up::check_what_is_in_force(&ctx, server)?;
         Swap::purge(ctx.pgdata(), &ctx.owner).map_err(failed)?;
         Swap::discard(ctx.pgdata(), &ctx.owner).map_err(failed)?;
         point!(RepairPurged);
         journal::remove(&ctx)?;
         point!(RepairForgotten);
-        start::announce(&board, server)?;
+        announce::announce(&board, server)?;
         say!(
             INFO,
             "repaired, and a standby again",

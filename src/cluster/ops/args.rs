@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::cluster::command::seconds;
+use crate::cluster::seconds::seconds;
 
 /// The end of every help text.
 macro_rules! ends {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use crate::agent::watched;
+use crate::agent::begin_lost_monitors;
 use crate::cluster::{Failure, node, resource};
 use crate::model::cluster_view::{ClusterView, NodeView, parse_bool};
 use crate::pacemaker::resources;
@@ -139,7 +139,7 @@ fn watch_again(
     let ours = resources::of_agent(text, resource::AGENT).map_err(Failure::plain)?;
     let deadline = Deadline::after(timing::CLEANUP);
     ours.iter().try_for_each(|resource| {
-        watched::begin_lost_monitors(view, &resource.name, &of, deadline).map_err(Failure::plain)
+        begin_lost_monitors(view, &resource.name, &of, deadline).map_err(Failure::plain)
     })
 }
 

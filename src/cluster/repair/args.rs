@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cluster::command::seconds;
+use crate::cluster::seconds::seconds;
 
 /// How a node is repaired.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]

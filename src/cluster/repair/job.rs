@@ -1,6 +1,6 @@
 //! One rewind or rebuild, seen through: shown, interrupted, given up.
 //!
-//! The work itself is the agent's ([`agent::repair::by_hand`]), as is its lock against the agent. It runs in a thread,
+//! The work itself is the agent's ([`agent::by_hand`]), as is its lock against the agent. It runs in a thread,
 //! so that this one can answer the operator: when the command ends, so does the thread, and with it the programs that it
 //! runs.
 
@@ -181,7 +181,7 @@ impl Job<'_> {
         let body = move || {
             // Nobody listens any more only when the process ends.
             let mut tell = |journal: &Journal| drop(send.send(Event::Told(journal.clone())));
-            let outcome = agent::repair::by_hand(&env, &params, work, &mut tell);
+            let outcome = agent::by_hand(&env, &params, work, &mut tell);
             let _ = send.send(Event::Ended(outcome));
         };
         std::thread::Builder::new()

@@ -14,39 +14,21 @@ use crate::pacemaker::failures::fail_count;
 use crate::sys::{Command, Deadline, poll_until};
 use crate::timing;
 
-use super::ask;
 use super::node::{self, Here};
-use super::{Exit, Failure};
+use super::{Exit, Failure, ask};
 
 mod args;
 mod interrupt;
 mod job;
 mod plan;
+mod strategy;
 
 pub use args::RepairArgs;
 
 use super::show::Display;
 use job::{Job, Stopped};
 use plan::{HandsOff, Plan};
-
-/// What is tried, in which order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Strategy {
-    Rewind,
-    Rebuild,
-    RewindOrRebuild,
-}
-
-impl Strategy {
-    /// What it is called in front of a resource's name.
-    pub(super) const fn verb(self) -> &'static str {
-        match self {
-            Self::Rewind => "Rewind",
-            Self::Rebuild => "Rebuild",
-            Self::RewindOrRebuild => "Repair",
-        }
-    }
-}
+pub(super) use strategy::Strategy;
 
 /// Repairs this node.
 ///

@@ -19,8 +19,8 @@ use crate::postgres::{control, wal};
 use crate::sys::{Deadline, Owner};
 use crate::timing;
 
-use super::Strategy;
 use crate::cluster::node::Here;
+use crate::cluster::repair::strategy::Strategy;
 use crate::cluster::{Exit, Failure};
 
 /// Who has taken this node's server out of Pacemaker's hands.

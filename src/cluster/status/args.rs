@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cluster::command::seconds;
+use crate::cluster::seconds::seconds;
 
 /// How the status is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]

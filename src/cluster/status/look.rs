@@ -453,7 +453,7 @@ fn deepen(seen: &mut Observed, params: Option<&Params>) {
     let Some(params) = params else {
         return;
     };
-    let params = &agent::own_dir::settled(params, seen.resource.as_str());
+    let params = &agent::settled(params, seen.resource.as_str());
     let primary = seen.primary().cloned();
     let is_replica = |me: &NodeName| seen.nodes.get(me).is_some_and(|node| node.is_replica);
     if let Some(me) = seen.me.clone().filter(is_replica) {

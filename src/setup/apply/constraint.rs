@@ -5,8 +5,8 @@ use crate::setup::render::xml;
 use crate::setup::tree::Tree;
 
 use super::find::is_ours;
-use super::merge::Merged;
 use super::same;
+use crate::setup::apply::merged::Merged;
 
 impl Merged {
     pub(super) fn constraints(&mut self, plan: &Plan) {

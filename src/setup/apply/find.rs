@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::setup::config::{MOST_READERS, Site};
-use crate::setup::plan::{Names, READER};
+use crate::setup::parts::{Names, READER};
 use crate::setup::tree::Tree;
 
 /// PostgreSQL agents that know the same parameters: what they configure can be taken over.

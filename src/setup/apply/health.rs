@@ -2,7 +2,7 @@
 
 use crate::model::cluster_view::{ClusterView, PermanentAttribute, RecordedRole, ResourceName};
 use crate::model::node_name::NodeName;
-use crate::setup::plan::Names;
+use crate::setup::parts::Names;
 
 /// What is expected of the cluster.
 pub(super) struct Expected<'a> {

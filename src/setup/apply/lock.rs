@@ -4,7 +4,7 @@ use crate::cluster::Failure;
 use crate::distlock::{LockError, Made, Service};
 use crate::params::Secret;
 use crate::setup::config::Site;
-use crate::setup::plan::RESOURCE;
+use crate::setup::parts::RESOURCE;
 use crate::sys::Deadline;
 
 /// How long the lock service may take; making its table takes longer than using it.

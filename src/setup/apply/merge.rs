@@ -4,26 +4,16 @@
 //! them, the preference of the reader's address, and the properties that it can't do without. Of its resources it changes what the
 //! plan speaks of: a parameter that somebody set and config.ini says nothing of stays, if the agent knows it.
 
-use crate::setup::plan::{Names, Plan, Primitive};
-use crate::setup::render::xml::{self, nvpair};
+use crate::setup::apply::merged::Merged;
+use crate::setup::apply::votes::Votes;
+use crate::setup::parts::{Names, Primitive};
+use crate::setup::plan::Plan;
+use crate::setup::render::xml;
 use crate::setup::tree::Tree;
 
 use super::fencing;
 use super::find::is_gateway;
 use super::primitive::{current, judge_others, set_meta, set_operations, set_params, unset};
-use super::property::Votes;
-
-/// A configuration that was changed, and how.
-pub(super) struct Merged {
-    /// `<configuration>`
-    pub(super) configuration: Tree,
-    /// Each in words. None: it is as it should be.
-    pub(super) changes: Vec<String>,
-    /// What was found and left, and is worth knowing.
-    pub(super) remarks: Vec<String>,
-    /// The agent it had: PostgreSQL runs under another agent now.
-    pub(super) replaces: Option<String>,
-}
 
 /// Puts the plan into `configuration`.
 pub(super) fn merge(configuration: &Tree, plan: &Plan, votes: Votes) -> Merged {
@@ -95,24 +85,6 @@ pub(super) fn without(configuration: &Tree, names: &Names) -> Merged {
 }
 
 impl Merged {
-    /// Sets a property where it is, or in the set with this id.
-    pub(super) fn set_property(&mut self, set: &str, name: &str, value: &str) {
-        let config = self.configuration.child_mut("crm_config");
-        let is_it = |e: &Tree| e.tag == "nvpair" && e.get("name") == Some(name);
-        if let Some(pair) = config.find_mut(&is_it) {
-            pair.set("value", value);
-            return;
-        }
-        if config.find(&|e| e.id() == set).is_none() {
-            config
-                .children
-                .push(Tree::new("cluster_property_set").with("id", set));
-        }
-        if let Some(found) = config.find_mut(&|e| e.id() == set) {
-            found.children.push(nvpair(set, name, value));
-        }
-    }
-
     /// Takes back what told Pacemaker to keep the resources stopped.
     pub(super) fn start(&mut self, names: &Names) {
         let resources = self.configuration.child_mut("resources");

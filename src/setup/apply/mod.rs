@@ -6,12 +6,14 @@ mod find;
 mod health;
 mod lock;
 mod merge;
+mod merged;
 mod patch;
 mod primitive;
 mod property;
 mod same;
 #[cfg(test)]
 mod simulated;
+mod votes;
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -29,11 +31,12 @@ use crate::timing;
 use super::command::{ApplyArgs, EraseArgs};
 use super::config::{Config, Template};
 use super::passfiles::PasswordFiles;
-use super::plan::{Names, Plan, Values};
+use super::plan::{Plan, Values};
 use super::progress::Progress;
 use super::tree::Tree;
-use merge::Merged;
-use property::Votes;
+use crate::setup::apply::merged::Merged;
+use crate::setup::apply::votes::Votes;
+use crate::setup::parts::Names;
 
 /// Roles are called Promoted and Unpromoted from this schema on.
 const SCHEMA: (u32, u32) = (3, 7);

@@ -1,7 +1,7 @@
 //! What one resource has: its parameters, meta attributes and operations. Each change is told in words.
 
 use crate::params::{Kind, PARAMS};
-use crate::setup::plan::{Meta, Operation, Primitive};
+use crate::setup::parts::{Meta, Operation, Primitive};
 use crate::setup::render::xml::{self, nvpair};
 use crate::setup::tree::Tree;
 

@@ -1,40 +1,14 @@
 //! The cluster's properties: those that the plan can't do without, and never over a value that somebody chose.
 
-use crate::cluster::{Exit, Failure};
 use crate::decide::quorum_policy::{Means, needed, objection};
 use crate::model::cluster_view::NoQuorumPolicy;
-use crate::pacemaker::quorum;
-use crate::setup::plan::{NO_QUORUM_POLICY, Property};
+use crate::setup::apply::merged::Merged;
+use crate::setup::apply::votes::Votes;
+use crate::setup::parts::{NO_QUORUM_POLICY, Property};
 use crate::setup::render::xml::PROPERTIES;
-use crate::sys::Deadline;
 
-use super::fencing;
 use super::find::property;
-use super::merge::Merged;
-use super::same;
-
-/// What corosync counts by.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Votes {
-    has_device: bool,
-    /// Two votes, of which each has quorum without the other (`two_node`).
-    is_two_node: bool,
-}
-
-impl Votes {
-    /// Asks the corosync of this node: what is not known is not taken for "none".
-    pub(super) fn read(deadline: Deadline) -> Result<Self, Failure> {
-        let seen = quorum::read(deadline).map_err(|error| {
-            let what =
-                format!("nothing was done: which no-quorum-policy is right is not known: {error}");
-            Failure::new(Exit::Unreachable, what)
-        })?;
-        Ok(Self {
-            has_device: seen.has_device,
-            is_two_node: seen.two_node,
-        })
-    }
-}
+use super::{fencing, same};
 
 /// Why a property is not as the plan has it.
 enum Left {
@@ -157,7 +131,7 @@ mod tests {
     use crate::setup::plan::{Plan, Values};
     use crate::setup::tree::Tree;
 
-    use super::Votes;
+    use crate::setup::apply::votes::Votes;
 
     const MULTI: &str = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\npgsql_pgctl=/bin/pg_ctl\npgsql_pgdata=/data\n\
                          pgsql_repuser=repl\n";

@@ -12,7 +12,7 @@ use crate::sys::{Command, Deadline};
 
 use super::find;
 use super::merge::merge;
-use super::property::Votes;
+use crate::setup::apply::votes::Votes;
 
 /// Three nodes: node1 is the primary, node3 its synchronous standby with the readers' address, node2 another standby.
 const THREE: &str = include_str!("../../../tests/fixtures/cib/three-nodes-expgsql-2.1.5.xml");

@@ -4,48 +4,15 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::Serialize;
-
+use crate::conninfo::Conninfo;
 use crate::decide::detection::{Network, Timing};
-use crate::distlock::Conninfo;
 use crate::model::version::{DEPRECATES_MD5, OLDEST};
 use crate::params::{RepMode, Secret};
+use crate::setup::check::findings::{Finding, Findings, Seen, Severity};
 use crate::setup::config::Site;
 
 use super::facts::{Answer, Connection, Facts, Passfile};
 use super::settings;
-
-/// How bad something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::Display)]
-#[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "lowercase")]
-pub(super) enum Severity {
-    /// The cluster won't work, or not as it should.
-    Error,
-    /// It will work; something about it is a risk.
-    Warning,
-    /// A later step of the setup does it.
-    Todo,
-    /// All is well; it could be better.
-    Note,
-}
-
-/// Something that was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
-    pub(super) severity: Severity,
-    /// `None`: about all of them.
-    pub(super) node: Option<String>,
-    pub(super) what: String,
-    pub(super) fix: String,
-}
-
-/// A node, and what it said; and by how much its clock is ahead of ours, in milliseconds.
-pub(super) struct Seen {
-    pub(super) node: String,
-    pub(super) facts: Facts,
-    pub(super) ahead: i64,
-}
 
 /// Which versions of something the program runs with.
 struct Range {
@@ -129,37 +96,6 @@ fn numbers(version: &str) -> Option<(u32, u32)> {
 
 /// Clocks that differ by more make logs hard to compare, and certificates fail.
 const CLOCKS: i64 = 2000;
-
-pub(super) struct Findings(Vec<Finding>);
-
-impl Findings {
-    pub(super) fn add(
-        &mut self,
-        severity: Severity,
-        node: Option<&str>,
-        what: impl Into<String>,
-        fix: impl Into<String>,
-    ) {
-        self.0.push(Finding {
-            severity,
-            node: node.map(str::to_owned),
-            what: what.into(),
-            fix: fix.into(),
-        });
-    }
-
-    pub(super) fn error(&mut self, node: &str, what: impl Into<String>, fix: impl Into<String>) {
-        self.add(Severity::Error, Some(node), what, fix);
-    }
-
-    pub(super) fn warning(&mut self, node: &str, what: impl Into<String>, fix: impl Into<String>) {
-        self.add(Severity::Warning, Some(node), what, fix);
-    }
-
-    fn todo(&mut self, node: &str, what: impl Into<String>, fix: impl Into<String>) {
-        self.add(Severity::Todo, Some(node), what, fix);
-    }
-}
 
 /// Everything that is to be said of these nodes. `program`: the checksum of this program.
 pub(super) fn judge(site: &Site, seen: &[Seen], program: &str) -> Vec<Finding> {

@@ -1,6 +1,7 @@
 //! `setup check`: config.ini is held against the nodes.
 
 mod facts;
+mod findings;
 mod judge;
 mod probe;
 mod settings;
@@ -9,8 +10,12 @@ mod starters;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::time::{Duration, Instant};
 
+use facts::{Facts, Request};
+
 use crate::cluster::{Exit, Failure};
 use crate::pacemaker::cib;
+use crate::setup::check::findings::{Finding, Seen, Severity};
+use crate::setup::print::print;
 use crate::sys::Deadline;
 use crate::timing;
 
@@ -21,8 +26,6 @@ use super::passfiles::PasswordFiles;
 use super::progress::Progress;
 use super::put::PUT;
 use super::remote::{CALL, COPY, Host, RemoteError};
-use facts::{Facts, Request};
-use judge::{Finding, Seen, Severity};
 
 /// Everything that one node is asked.
 const PROBE: Duration = Duration::from_secs(120);
@@ -67,9 +70,9 @@ pub(super) fn check(config: &Config, args: &CheckArgs) -> Result<(), Failure> {
     findings.extend(judge::judge(site, &seen, &program_sum));
     if args.json {
         let text = serde_json::to_string_pretty(&findings).map_err(Failure::plain)?;
-        super::print(&format!("{text}\n"))?;
+        print(&format!("{text}\n"))?;
     } else {
-        super::print(&in_words(&findings, hosts.len()))?;
+        print(&in_words(&findings, hosts.len()))?;
     }
     if findings
         .iter()
@@ -268,7 +271,7 @@ pub(super) fn probe_here() -> Result<(), Failure> {
             )
         })?;
     let answer = serde_json::to_string(&probe::gather(&request)).map_err(Failure::plain)?;
-    super::print(&answer)
+    print(&answer)
 }
 
 /// A paragraph for each thing that was found, the worst first. What is so on several nodes is said once.

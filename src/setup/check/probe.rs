@@ -20,8 +20,8 @@ use crate::postgres::control;
 use crate::postgres::programs::Programs;
 use crate::postgres::source::{rewind_grant, rewind_question};
 use crate::setup::install::sum;
+use crate::setup::parts::RESOURCE;
 use crate::setup::passfiles::{PasswordFile, PasswordFiles};
-use crate::setup::plan::RESOURCE;
 use crate::sys::{Command, Deadline, Owner, RunError, poll_until};
 
 use super::facts::{Answer, Connection, Data, Facts, Interface, Passfile, Quorum, Request};

@@ -7,7 +7,7 @@ use crate::decide::silence::is_too_patient;
 use crate::params::RepMode;
 use crate::setup::config::Site;
 
-use super::judge::{Findings, Seen, Severity};
+use crate::setup::check::findings::{Findings, Seen, Severity};
 
 /// Settings of one server.
 pub(super) fn judge(

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::model::node_name::NodeName;
 use crate::ocf::{OcfEnv, Vars};
 use crate::params::{PARAMS, ParamError, Params, Resolved, Secret, check_consistency};
-use crate::setup::plan::RESOURCE;
+use crate::setup::parts::RESOURCE;
 
 use super::keys::PARAM_PREFIX;
 use super::reader::Reader;

@@ -9,8 +9,7 @@ use crate::decide::lease_length::{given_up_early, too_short};
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::node_name::NodeName;
 use crate::params::Params;
-use crate::setup::gateway;
-use crate::setup::plan::{CLONE, READER, RESOURCE, WRITER};
+use crate::setup::parts::{self, CLONE, READER, RESOURCE, WRITER};
 
 use super::ini::Entry;
 use super::keys::{self, Form, Known, PARAM_PREFIX};
@@ -272,7 +271,7 @@ impl Reader<'_> {
     /// What all readers' addresses prefer adds up for an instance.
     fn reader_scores(&mut self, tuning: &Tuning, readers: usize, has_gateway: bool) {
         let most = if has_gateway {
-            gateway::MOST_READER_SCORE
+            parts::MOST_READER_SCORE
         } else {
             MOST_READER_SCORE
         };

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::conninfo::words::Words;
 use crate::distlock;
 use crate::params::Secret;
-use crate::postgres::conninfo::Words;
 
 /// Where that file is, on each node, unless `pgsql_passfile` says otherwise.
 pub(crate) const PASSFILE: &str = "/etc/expgsql/pgpass";

@@ -1,7 +1,8 @@
 //! The plan as lines for `crm configure load update`.
 
-use super::super::plan::{Constraint, Operation, Plan, Primitive, Way, seconds};
-use super::{
+use super::super::plan::{Plan, seconds};
+use crate::setup::parts::{Constraint, Operation, Primitive, Way};
+use crate::setup::render::words::{
     WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, way_of, why_properties,
 };
 

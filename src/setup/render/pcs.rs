@@ -4,10 +4,11 @@
 //! takes them with the word `meta` in some versions and without in others; `score=`, `kind=` and new role names, because the older
 //! forms are gone in 0.12.
 
-use super::super::plan::{Constraint, Operation, Plan, Primitive, Way, seconds};
-use super::{
-    Quoting, WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, way_of,
-    why_properties,
+use super::super::plan::{Plan, seconds};
+use crate::setup::parts::{Constraint, Operation, Primitive, Way};
+use crate::setup::render::format::Quoting;
+use crate::setup::render::words::{
+    WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, way_of, why_properties,
 };
 
 /// Where the script prepares the configuration.

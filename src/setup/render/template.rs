@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Format;
 use crate::cluster::{Exit, Failure};
 use crate::setup::config::{Config, PARAM_PREFIX};
+use crate::setup::render::format::Format;
 use crate::sys::trusted_file::{self, Directories};
 
 /// What names stand for.

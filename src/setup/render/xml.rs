@@ -1,8 +1,9 @@
 //! The plan as elements of the CIB.
 
-use super::super::plan::{Constraint, Operation, Plan, Primitive, Role, Way, seconds};
+use super::super::plan::{Plan, seconds};
 use super::super::tree::Tree;
-use super::{heading, why_properties};
+use crate::setup::parts::{Constraint, Operation, Primitive, Role, Way};
+use crate::setup::render::words::{heading, why_properties};
 
 /// The set of cluster properties that pcs and crmsh use, too.
 pub(crate) const PROPERTIES: &str = "cib-bootstrap-options";

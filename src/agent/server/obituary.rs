@@ -1,0 +1,126 @@
+//! Why a server that was started has ended: in its own words, from wherever they are.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use crate::log::say;
+use crate::postgres::last_words::Mark;
+use crate::postgres::owner::as_owner;
+use crate::postgres::process::Postmaster;
+use crate::postgres::server::{self, Launch};
+use crate::sys::{boot_clock, poll_until};
+use crate::timing;
+
+use crate::agent::context::Context;
+use crate::agent::launched::Launched;
+use crate::agent::server::ending;
+use crate::agent::state::State;
+use crate::agent::step::failed;
+
+/// How long the second start may take that is only made to hear why the first has failed.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What is left for everything else then.
+const REST: Duration = Duration::from_secs(10);
+
+const ENDED: &str = "the server does not start";
+
+/// To be called before each start.
+pub(crate) fn remember(ctx: &Context<'_>, launch: &Launch) {
+    let launched = Launched {
+        launch: launch.clone(),
+        mark: Mark::now(&launch.logfile, &ctx.owner),
+    };
+    note(ctx, &launched.mark);
+    ctx.launched.replace(Some(launched));
+}
+
+/// For the monitors of that server. Where it can't be noted, they say less.
+fn note(ctx: &Context<'_>, mark: &Mark) {
+    if !ctx.params.rep_mode.is_replicated() {
+        return;
+    }
+    let noted = boot_clock().map_err(failed).and_then(|boot| {
+        let old = State::load(ctx, boot.boot_id())?;
+        let mut state = old.clone();
+        state.started = Some(mark.clone());
+        state.save(ctx, &old)
+    });
+    if let Err(failure) = noted {
+        say!(INFO, "the start is not noted", reason = failure.text());
+    }
+}
+
+/// Why a server has ended by itself that was started by an earlier call. `None`: somebody has stopped it, or it did not say.
+pub(crate) fn of_one_that_ran(ctx: &Context<'_>) -> Option<String> {
+    let boot = boot_clock().ok()?;
+    let mark = State::load(ctx, boot.boot_id()).ok()?.started?;
+    mark.own_end(ctx.pgdata(), &ctx.owner)
+}
+
+/// The words of a server that has ended, where they are in its logs already.
+pub(crate) fn known(ctx: &Context<'_>) -> Option<String> {
+    let launched = ctx.launched.borrow().clone()?;
+    let words = launched.mark.last_words(ctx.pgdata(), &ctx.owner)?;
+    Some(format!("{ENDED}: {words}"))
+}
+
+/// Why a server has ended. Where its output goes nowhere, it is started once more to hear it.
+pub(crate) fn of(ctx: &Context<'_>) -> String {
+    if let Some(words) = known(ctx) {
+        return words;
+    }
+    let launched = ctx.launched.borrow().clone();
+    let mut heard = None;
+    if let Some(launched) = launched.filter(|l| !l.mark.keeps_output(&ctx.owner))
+        && ctx.deadline.remaining() > AGAIN + REST
+    {
+        heard = again(ctx, &launched.launch);
+    }
+    match heard {
+        Some(words) => format!("{ENDED}: {words}"),
+        None => format!(
+            "the server ended while it was starting, and its log says why: {}",
+            ctx.params.logfile.display()
+        ),
+    }
+}
+
+/// Starts the server with its output in a file of its own, which is gone afterwards. One that comes up this time is stopped again, as
+/// it would go on to write into that.
+fn again(ctx: &Context<'_>, launch: &Launch) -> Option<String> {
+    let made = as_owner(&ctx.owner, || {
+        let file = tempfile::Builder::new()
+            .prefix(".expgsql-start-")
+            .permissions(Permissions::from_mode(0o600))
+            .tempfile();
+        file.map(tempfile::NamedTempFile::into_temp_path)
+    });
+    let file = made.ok()?.ok()?;
+    let mut launch = launch.clone();
+    launch.logfile = file.to_path_buf();
+    // Where the settings say so, the words are in another language.
+    launch.start_opt.push_str(" -c lc_messages=C");
+    let mark = Mark::now(&launch.logfile, &ctx.owner);
+    say!(
+        INFO,
+        "the server ended while it was starting, and its output is thrown away: starting it once more to hear why"
+    );
+    let limit = ctx.deadline.min(AGAIN);
+    let mut words = None;
+    if server::launch(&ctx.programs(), &launch, limit).is_ok() {
+        words = poll_until(limit, timing::READY_POLL, || {
+            let is_gone = ctx.postmaster() == Ok(Postmaster::Stopped);
+            is_gone.then(|| mark.last_words(ctx.pgdata(), &ctx.owner))?
+        });
+        if let Err(failure) = ending::stop_server(ctx) {
+            say!(WARN, "not stopped again", reason = failure.text());
+        }
+    }
+    let removed = as_owner(&ctx.owner, || file.close());
+    if let Ok(Err(error)) = removed {
+        say!(WARN, "a file is left behind", reason = error);
+    }
+    words
+}

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use crate::log::say;
+use crate::postgres::control;
 use crate::postgres::last_words::Mark;
 use crate::postgres::owner::as_owner;
 use crate::postgres::process::Postmaster;
@@ -57,11 +58,32 @@ fn note(ctx: &Context<'_>, mark: &Mark) {
     }
 }
 
-/// Why a server has ended by itself that was started by an earlier call. `None`: somebody has stopped it, or it did not say.
+/// Why a server has ended by itself that was started by an earlier call in this boot. `None`: somebody has stopped it in order.
 pub(super) fn of_one_that_ran(ctx: &Context<'_>) -> Option<String> {
-    let boot = boot_clock().ok()?;
-    let mark = State::load(ctx, boot.boot_id()).ok()?.started?;
-    mark.own_end(ctx.pgdata(), &ctx.owner)
+    // A main process that ends in whatever way of its own removes that.
+    if ctx.pgdata().join("postmaster.pid").exists() {
+        return Some(
+            "its main process ended without a word, as by SIGKILL: see the kernel's log".to_owned(),
+        );
+    }
+    let mark = boot_clock().ok().and_then(|boot| {
+        let state = State::load(ctx, boot.boot_id()).ok()?;
+        state.started
+    });
+    let words = mark.and_then(|mark| mark.own_end(ctx.pgdata(), &ctx.owner));
+    words.or_else(|| disorder(ctx))
+}
+
+/// What the control file has of an end that nothing else tells of.
+fn disorder(ctx: &Context<'_>) -> Option<String> {
+    let deadline = ctx.deadline.min(timing::LAUNCH);
+    let control = control::read(&ctx.programs(), ctx.pgdata(), deadline).ok()?;
+    (!control.state.is_orderly()).then(|| {
+        format!(
+            "it was not shut down in order, its control file says {}: an immediate shutdown, or a crash with restart_after_crash=off; its log says more",
+            control.state
+        )
+    })
 }
 
 /// The words of a server that has ended, where they are in its logs already.

@@ -139,10 +139,67 @@ fn fatal(text: &str) -> Option<String> {
     Some(shortened(words))
 }
 
-/// The last message of a process that took its server along.
+/// The last message of a process that took its server along, or else what the server has said of a process that could say nothing.
 fn end(text: &str) -> Option<String> {
     let lines = lines(text);
-    message(lines[told(&lines)?]).map(shortened)
+    let words = told(&lines).and_then(|place| message(lines[place]));
+    words.or_else(|| killed(&lines)).map(shortened)
+}
+
+/// What is said between the death of a process and the end of the server is less than this; lines.
+const AFTERMATH: usize = 40;
+
+/// The end of a process by a signal, which ends a server with `restart_after_crash=off`: `server process (PID 77) was terminated by signal
+/// 9: Killed`. A server that has recovered from it has said so since, with places in the WAL or in English.
+fn killed(lines: &[&str]) -> Option<String> {
+    let (place, words) = lines
+        .iter()
+        .enumerate()
+        .rev()
+        .find_map(|(at, line)| Some((at, terminated(line)?)))?;
+    let since = &lines[place + 1..];
+    let has_recovered = |line: &&str| line.contains("ready to accept") || has_place(line);
+    (since.len() <= AFTERMATH && !since.iter().any(has_recovered)).then_some(words)
+}
+
+/// Whether there is a place in the WAL in it: `0/16B3748`.
+fn has_place(line: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_hexdigit() || c == '/';
+    let mut words = line.split(|c: char| !is_word(c));
+    words.any(|word| {
+        word.split_once('/')
+            .is_some_and(|(high, low)| !high.is_empty() && low.len() > 4 && !low.contains('/'))
+    })
+}
+
+/// The message that names a process and then a signal, in whatever language: its number comes first behind the process. A process that
+/// ends with exit code 1 takes no server along without a word of its own.
+fn terminated(line: &str) -> Option<String> {
+    /// Behind that many letters it is the text of a statement.
+    const FIRST: usize = 80;
+    let words = told_by_any(line)?;
+    let (before, rest) = words.split_once("(PID ")?;
+    let (number, rest) = rest.split_once(')')?;
+    let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    let signal = rest
+        .split(|c: char| !c.is_ascii_digit())
+        .find(|n| !n.is_empty())?;
+    let is_signal = signal.parse::<u32>().is_ok_and(|n| (2..=64).contains(&n));
+    (before.chars().count() <= FIRST && is_number(number) && is_signal).then_some(words)
+}
+
+/// The message of a line, whatever its severity is called.
+fn told_by_any(line: &str) -> Option<String> {
+    if let Ok(json) = serde_json::from_str::<serde_json::Value>(line) {
+        return Some(json.get("message")?.as_str()?.to_owned());
+    }
+    if let Some((_, words)) = line.split_once(":  ") {
+        return Some(words.trim().to_owned());
+    }
+    // csvlog: `...,LOG,00000,"message",...`
+    let (_, rest) = line.split_once(",00000,\"")?;
+    let end = rest.find("\",")?;
+    Some(rest[..end].replace("\"\"", "\""))
 }
 
 fn lines(text: &str) -> Vec<&str> {
@@ -286,6 +343,43 @@ mod tests {
             assert_eq!(
                 end(&format!("{refused}{text}{refused}{stopped}")).as_deref(),
                 Some(expected)
+            );
+        }
+    }
+
+    #[test]
+    fn a_process_that_could_say_nothing_is_named_by_its_server() {
+        let off = "t [60] LOG:  shutting down because restart_after_crash is off\nt [60] LOG:  database system is shut down\n";
+        for words in [
+            "server process (PID 77) was terminated by signal 9: Killed",
+            "Serverprozess (PID 77) wurde von Signal 9 beendet: Killed",
+            "サーバープロセス (PID 77)はシグナル9で終了しました: Killed",
+        ] {
+            let line = format!("2026-01-01 00:00:00 UTC [60] LOG:  {words}\n");
+            assert_eq!(end(&format!("{line}{off}")).as_deref(), Some(words));
+            // It recovered from that, and was ended later.
+            for since in [
+                "t [90] LOG:  Redo beginnt bei 0/3000148\n",
+                "t [60] LOG:  database system is ready to accept read-only connections\n",
+            ] {
+                assert_eq!(end(&format!("{line}{since}{off}")), None, "{since}");
+            }
+            let csv = format!("t,,,60,,1,,1,,0,LOG,00000,\"{words}\",\"Failed process\",,\n");
+            assert_eq!(end(&csv).as_deref(), Some(words));
+            let json = format!("{{\"error_severity\":\"LOG\",\"message\":\"{words}\"}}\n");
+            assert_eq!(end(&json).as_deref(), Some(words));
+        }
+        for other in [
+            // As each stop says it up to PostgreSQL 15.
+            "background worker \"logical replication launcher\" (PID 77) exited with exit code 1",
+            "statement: select 'of a statement that goes on and on and on and on and on and on and on', '(PID 77) 9'",
+            "process 77 still waits",
+            "(PID x) 9",
+        ] {
+            assert_eq!(
+                end(&format!("t [60] LOG:  {other}\n{off}")),
+                None,
+                "{other}"
             );
         }
     }

@@ -96,6 +96,7 @@ fn main() -> ExitCode {
         lock_files::a_number_that_is_anothers_by_now_keeps_no_server_down,
         untold::a_tmpdir_that_takes_no_note_is_told_while_nothing_is_noted,
         untold::a_server_that_ends_by_itself_has_said_why,
+        untold::a_server_that_was_killed_is_told_from_one_that_was_stopped,
         untold::a_slot_of_others_that_holds_wal_on_a_standby_is_told,
         archive::a_command_that_fails_as_none_should_ends_no_server,
         archive::a_command_that_is_ended_is_a_file_that_is_not_there,

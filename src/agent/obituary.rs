@@ -30,6 +30,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// What is left for everything else then.
 const REST: Duration = Duration::from_secs(10);
 
+/// The last ones among the server's options count, and come before every file.
+const HEARD: &str = " -c lc_messages=C -c log_destination=stderr -c logging_collector=off -c log_min_messages=warning";
+
 const ENDED: &str = "the server does not start";
 
 /// To be called before each start.
@@ -93,17 +96,19 @@ pub(super) fn known(ctx: &Context<'_>) -> Option<String> {
     Some(format!("{ENDED}: {words}"))
 }
 
-/// Why a server has ended. Where its output goes nowhere, it is started once more to hear it.
+/// Why a server has ended. Where nothing that is kept says it, since its output is thrown away, goes to syslog, or has less in it than that,
+/// it is started once more to hear it.
 pub(super) fn of(ctx: &Context<'_>) -> String {
     if let Some(words) = known(ctx) {
         return words;
     }
     let launched = ctx.launched.borrow().clone();
     let mut heard = None;
-    if let Some(launched) = launched.filter(|l| !l.mark.keeps_output(&ctx.owner))
-        && ctx.deadline.remaining() > AGAIN + REST
-    {
-        heard = again(ctx, &launched.launch);
+    if let Some(launched) = launched {
+        if ctx.deadline.remaining() > AGAIN + REST {
+            heard = again(ctx, &launched.launch);
+        }
+        heard = heard.or_else(|| launched.mark.other_words(ctx.pgdata(), &ctx.owner));
     }
     match heard {
         Some(words) => format!("{ENDED}: {words}"),
@@ -127,12 +132,12 @@ fn again(ctx: &Context<'_>, launch: &Launch) -> Option<String> {
     let file = made.ok()?.ok()?;
     let mut launch = launch.clone();
     launch.logfile = file.to_path_buf();
-    // Where the settings say so, the words are in another language.
-    launch.start_opt.push_str(" -c lc_messages=C");
+    // Where the settings say so, the words are in another language, somewhere else, or left out.
+    launch.start_opt.push_str(HEARD);
     let mark = Mark::now(&launch.logfile, &ctx.owner);
     say!(
         INFO,
-        "the server ended while it was starting, and its output is thrown away: starting it once more to hear why"
+        "the server ended while it was starting, and nothing that is kept says why: starting it once more to hear it"
     );
     let limit = ctx.deadline.min(AGAIN);
     let mut words = None;
@@ -141,6 +146,11 @@ fn again(ctx: &Context<'_>, launch: &Launch) -> Option<String> {
             let is_gone = ctx.postmaster() == Ok(Postmaster::Stopped);
             is_gone.then(|| mark.last_words(ctx.pgdata(), &ctx.owner))?
         });
+        // Of a program that could not become a server it is not known earlier that no more will come.
+        let is_gone = ctx.postmaster() == Ok(Postmaster::Stopped);
+        if words.is_none() && is_gone {
+            words = mark.other_words(ctx.pgdata(), &ctx.owner);
+        }
         if let Err(failure) = stop::stop_server(ctx) {
             say!(WARN, "not stopped again", reason = failure.text());
         }

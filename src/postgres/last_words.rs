@@ -46,12 +46,6 @@ impl Mark {
         }
     }
 
-    /// Whether the server's own output can be looked at.
-    #[must_use]
-    pub fn keeps_output(&self, owner: &Owner) -> bool {
-        as_owner(owner, || reading::open(&self.file, 0).is_ok()).unwrap_or(false)
-    }
-
     /// What the server has said last since then that ends one. `None`: nothing of that kind was found.
     #[must_use]
     pub fn last_words(&self, pgdata: &Path, owner: &Owner) -> Option<String> {
@@ -63,6 +57,13 @@ impl Mark {
     #[must_use]
     pub fn own_end(&self, pgdata: &Path, owner: &Owner) -> Option<String> {
         self.find(pgdata, owner, end)
+    }
+
+    /// What has come since then that is no message of a server that does well: of the program that could not become one, or of what
+    /// loads it. For where there are no [`Mark::last_words`].
+    #[must_use]
+    pub fn other_words(&self, pgdata: &Path, owner: &Owner) -> Option<String> {
+        self.find(pgdata, owner, other)
     }
 
     fn find(
@@ -200,6 +201,27 @@ fn told_by_any(line: &str) -> Option<String> {
     let (_, rest) = line.split_once(",00000,\"")?;
     let end = rest.find("\",")?;
     Some(rest[..end].replace("\"\"", "\""))
+}
+
+/// The first line that is no message of a server's at all: `postgres: invalid option -- 'z'`, in whatever language; else the first of an
+/// error, or a warning.
+fn other(text: &str) -> Option<String> {
+    let lines = lines(text);
+    // The rest of a message begins with a tab.
+    let mut whole = lines.iter().filter(|line| !line.starts_with('\t'));
+    let is_message = |line: &str| line.contains(":  ") || is_structured(line);
+    let stranger = whole.clone().find(|line| !is_message(line));
+    let is_worse = |line: &&&str| {
+        let mut worse = ["ERROR:  ", "WARNING:  "].iter();
+        worse.any(|word| line.contains(word))
+    };
+    let line = stranger.or_else(|| whole.find(is_worse))?;
+    Some(shortened(line.trim().to_owned()))
+}
+
+/// Of jsonlog or csvlog.
+fn is_structured(line: &str) -> bool {
+    line.starts_with('{') || line.contains(",00000,\"")
 }
 
 fn lines(text: &str) -> Vec<&str> {
@@ -344,6 +366,30 @@ mod tests {
                 end(&format!("{refused}{text}{refused}{stopped}")).as_deref(),
                 Some(expected)
             );
+        }
+    }
+
+    #[test]
+    fn a_program_that_becomes_no_server_says_so_in_its_own_form() {
+        let log = "t [7] LOG:  starting PostgreSQL 15\nt [7] HINT:  none\n";
+        for (text, expected) in [
+            ("", None),
+            (log, None),
+            (
+                "postgres: invalid option -- 'z'\nTry \"postgres --help\" for more information.\n",
+                Some("postgres: invalid option -- 'z'"),
+            ),
+            (
+                "t [7] LOG:  1\n\tof it\n/usr/bin/postgres: error while loading shared libraries: libx.so\n",
+                Some("/usr/bin/postgres: error while loading shared libraries: libx.so"),
+            ),
+            (
+                "t [7] WARNING:  this is odd\nt [7] LOG:  1\n",
+                Some("t [7] WARNING:  this is odd"),
+            ),
+            ("{\"message\":\"ready\"}\nt,LOG,00000,\"ready\",,\n", None),
+        ] {
+            assert_eq!(other(text).as_deref(), expected, "{text}");
         }
     }
 

@@ -1,8 +1,11 @@
 //! What a server that was told to shut down still waits for. Decided in `decide::stop`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::decide::stop::{Lingering, only_waits};
+use nix::sys::signal::Signal;
+
+use crate::decide::stop::{Lingering, Subscribers, lets_subscribers_go, only_waits};
 use crate::log::say;
 use crate::model::lsn::Lsn;
 use crate::postgres::children::{Child, Processes, Role};
@@ -22,6 +25,53 @@ pub(super) struct Lingerers<'a, 'b> {
     next: Deadline,
     last: Vec<(i32, Option<u64>, Role)>,
     since: Instant,
+    held: Held,
+}
+
+/// The subscribers that the server waits for before its shutdown checkpoint.
+struct Held {
+    /// Who else was there at the last look. Clients that are told to come later are there in one look at most.
+    others: BTreeSet<i32>,
+    alone_since: Instant,
+    senders: Vec<(i32, Option<u64>)>,
+    idle_since: Instant,
+    /// Who was told to end, and is not to be told again before that.
+    told: BTreeMap<i32, Deadline>,
+}
+
+impl Held {
+    fn new() -> Self {
+        Self {
+            others: BTreeSet::new(),
+            alone_since: Instant::now(),
+            senders: Vec::new(),
+            idle_since: Instant::now(),
+            told: BTreeMap::new(),
+        }
+    }
+
+    fn note(&mut self, processes: &Processes, children: &[Child]) -> Subscribers {
+        let others = children
+            .iter()
+            .filter(|child| !child.stays_for_checkpoint());
+        let others: BTreeSet<i32> = others.map(|child| child.pid).collect();
+        if !others.is_disjoint(&self.others) {
+            self.alone_since = Instant::now();
+        }
+        self.others = others;
+        let senders = children.iter().filter(|child| child.may_be_logical());
+        let senders: Vec<_> = senders
+            .map(|child| (child.pid, processes.run_time(child.pid)))
+            .collect();
+        if senders != self.senders || senders.iter().any(|(_, ran)| ran.is_none()) {
+            self.senders = senders;
+            self.idle_since = Instant::now();
+        }
+        Subscribers {
+            alone: self.alone_since.elapsed(),
+            idle: self.idle_since.elapsed(),
+        }
+    }
 }
 
 impl<'a, 'b> Lingerers<'a, 'b> {
@@ -31,6 +81,7 @@ impl<'a, 'b> Lingerers<'a, 'b> {
             next: Deadline::after(timing::LINGER_POLL),
             last: Vec::new(),
             since: Instant::now(),
+            held: Held::new(),
         }
     }
 
@@ -44,6 +95,7 @@ impl<'a, 'b> Lingerers<'a, 'b> {
             return false;
         };
         let children = processes.of(running.pid);
+        self.let_subscribers_go(running, &processes, &children);
         let idle = self.note(&processes, &children);
         let senders = children.iter().filter_map(|child| match &child.role {
             Role::WalSender { sent } => Some(*sent),
@@ -66,6 +118,34 @@ impl<'a, 'b> Lingerers<'a, 'b> {
             self.next = Deadline::after(timing::LINGER_POLL * 4);
         }
         is_through
+    }
+
+    /// Ends the senders of subscribers that the shutdown checkpoint waits for. One that has had a signal tells its subscriber so, which
+    /// blocks where that reads nothing; with the second one it gives that up.
+    fn let_subscribers_go(&mut self, running: &Running, processes: &Processes, all: &[Child]) {
+        let subscribers = self.held.note(processes, all);
+        let told = &self.held.told;
+        let senders = all.iter().filter(|child| child.may_be_logical());
+        let senders: Vec<&Child> = senders
+            .filter(|child| told.get(&child.pid).is_none_or(|until| until.is_past()))
+            .collect();
+        let is_due = !told.is_empty() || lets_subscribers_go(subscribers);
+        // Behind the checkpoint nobody waits for a subscriber; to know that takes a process.
+        if senders.is_empty() || !is_due || self.shutdown_checkpoint().is_some() {
+            return;
+        }
+        for sender in senders {
+            let sent = running.signal_child(sender.pid, Signal::SIGTERM);
+            let again = Deadline::after(timing::LINGER_POLL * 4);
+            if self.held.told.insert(sender.pid, again).is_none() {
+                say!(
+                    WARN,
+                    "a subscriber has not confirmed all that there is, and the shutdown waits for it: its WAL sender is ended; its slot keeps its place",
+                    sender = sender.title,
+                    sent = format_args!("{sent:?}")
+                );
+            }
+        }
     }
 
     /// For how long nothing has changed. A WAL sender wakes up now and then and does nothing: only how far it has sent counts. All

@@ -31,6 +31,38 @@ pub struct Child {
     pub title: String,
 }
 
+impl Child {
+    /// Whether it may be a logical WAL sender: those name no place that they have sent, unlike what streams to a standby, which does so
+    /// from its first byte on. Without words, as with update_process_title=off, it is nothing that is known.
+    #[must_use]
+    pub fn may_be_logical(&self) -> bool {
+        // "idle" up to PostgreSQL 13.
+        let says = [" START_REPLICATION", " idle"];
+        self.role == (Role::WalSender { sent: None })
+            && says.iter().any(|words| self.title.ends_with(words))
+    }
+
+    /// Whether it is one of the server's own processes that are there until its shutdown checkpoint is written.
+    #[must_use]
+    pub fn stays_for_checkpoint(&self) -> bool {
+        const NAMES: [&str; 6] = [
+            "checkpointer",
+            "background writer",
+            "walwriter",
+            "logger",
+            "stats collector",
+            "io worker",
+        ];
+        let title = &self.title;
+        let words = title.rsplit_once(": ").map_or(title.as_str(), |(_, w)| w);
+        let is = |name: &&str| words.starts_with(*name);
+        match self.role {
+            Role::Other => NAMES.iter().any(is),
+            Role::Startup | Role::Archiver | Role::WalSender { .. } => true,
+        }
+    }
+}
+
 /// Which processes there are, and whose children they are.
 #[derive(Clone, Debug, Default)]
 pub struct Processes {
@@ -275,6 +307,38 @@ mod tests {
             ("", Role::Other),
         ] {
             assert_eq!(role(title), expected, "{title:?}");
+        }
+    }
+
+    #[test]
+    fn a_subscribers_sender_is_known_by_naming_no_place() {
+        for (title, is_logical, stays) in [
+            ("walsender app [local] START_REPLICATION", true, true),
+            ("x: walsender app 10.0.0.3(5) idle", true, true),
+            (
+                "walsender repl 10.0.0.3(5) streaming 0/5000148",
+                false,
+                true,
+            ),
+            ("walsender repl 10.0.0.3(5)", false, true),
+            ("app app [local] START_REPLICATION", false, false),
+            ("checkpointer", false, true),
+            (
+                "15/main: checkpointer performing shutdown checkpoint",
+                false,
+                true,
+            ),
+            ("logger", false, true),
+            ("archiver", false, true),
+            ("app app [local] idle", false, false),
+        ] {
+            let child = Child {
+                pid: 7,
+                role: role(title),
+                title: title.to_owned(),
+            };
+            assert_eq!(child.may_be_logical(), is_logical, "{title}");
+            assert_eq!(child.stays_for_checkpoint(), stays, "{title}");
         }
     }
 

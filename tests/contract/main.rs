@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         plain::a_frozen_postmaster_is_found_and_stopped,
         plain::a_stop_is_not_spent_on_a_login_that_is_slow,
         plain::a_frozen_backend_does_not_outlast_the_stop,
+        plain::a_subscriber_that_reads_nothing_holds_no_stop_up,
         plain::what_a_killed_postmaster_left_behind_does_not_prevent_a_start,
         plain::a_stop_ends_transactions_and_escalates_as_told,
         plain::an_orderly_stop_is_logged_to_its_last_line,

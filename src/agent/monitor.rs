@@ -110,6 +110,9 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
             if mended.is_ok() && !ctx.env.is_probe() {
                 mended = places::takes_no_note(ctx)?.map_or(Ok(()), |why| Err(failed(why)));
             }
+            if mended.is_ok() && server.state.has_trigger {
+                mended = Err(failed(Obstacle::Trigger));
+            }
             slave(ctx, &server)
         }
         (RepMode::Slave, false) => Ok(promoted_slave()),

@@ -104,6 +104,7 @@ fn main() -> ExitCode {
         meddled::a_directory_that_is_removed_is_made_again,
         meddled::a_standbys_file_in_a_primarys_directory_makes_no_standby,
         meddled::what_is_set_behind_the_agents_lines_is_refused,
+        meddled::a_file_that_promotes_a_standby_is_refused,
         meddled::what_is_set_over_the_agents_settings_is_told,
         meddled::a_configuration_that_the_server_refuses_is_told,
         meddled::what_makes_a_commit_worth_less_is_seen,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::decide::recovery_command::blow_in_shutdown;
 use crate::decide::stop::{Lingering, Subscribers, lets_subscribers_go, only_waits};
 use crate::log::say;
 use crate::model::lsn::Lsn;
@@ -14,6 +15,7 @@ use crate::postgres::process::Running;
 use crate::sys::Deadline;
 use crate::timing;
 
+use super::archive;
 use super::context::Context;
 
 /// Where the server puts a file for each WAL file that has still to be archived.
@@ -26,6 +28,15 @@ pub(super) struct Lingerers<'a, 'b> {
     last: Vec<(i32, Option<u64>, Role)>,
     since: Instant,
     held: Held,
+    cleanup: Cleanup,
+}
+
+/// The command that the checkpointer waits for, before it can shut anything down.
+struct Cleanup {
+    /// The guard, and how long it has run with all below it.
+    last: Option<(i32, Option<u64>)>,
+    idle_since: Instant,
+    held_since: Instant,
 }
 
 /// The subscribers that the server waits for before its shutdown checkpoint.
@@ -82,6 +93,11 @@ impl<'a, 'b> Lingerers<'a, 'b> {
             last: Vec::new(),
             since: Instant::now(),
             held: Held::new(),
+            cleanup: Cleanup {
+                last: None,
+                idle_since: Instant::now(),
+                held_since: Instant::now(),
+            },
         }
     }
 
@@ -95,11 +111,12 @@ impl<'a, 'b> Lingerers<'a, 'b> {
             return false;
         };
         let children = processes.of(running.pid);
+        self.end_cleanup(running, &processes);
         self.let_subscribers_go(running, &processes, &children);
         let idle = self.note(&processes, &children);
         let senders = children.iter().filter_map(|child| match &child.role {
             Role::WalSender { sent } => Some(*sent),
-            Role::Startup | Role::Archiver | Role::Other => None,
+            Role::Startup | Role::Archiver | Role::Checkpointer | Role::Other => None,
         });
         let mut lingering = Lingering {
             // To know that takes a process, so it comes last.
@@ -118,6 +135,27 @@ impl<'a, 'b> Lingerers<'a, 'b> {
             self.next = Deadline::after(timing::LINGER_POLL * 4);
         }
         is_through
+    }
+
+    /// Ends a command of the operator's that the checkpointer waits for.
+    fn end_cleanup(&mut self, running: &Running, processes: &Processes) {
+        if self.ctx.params.archive_cleanup_command.is_none() {
+            return;
+        }
+        let guard = archive::cleanup(running, processes);
+        let now = guard.map(|guard| (guard.pid, processes.run_time(guard.pid)));
+        let seen = &mut self.cleanup;
+        if now.map(|(pid, _)| pid) != seen.last.map(|(pid, _)| pid) {
+            seen.held_since = Instant::now();
+        }
+        if now != seen.last || now.is_some_and(|(_, run_time)| run_time.is_none()) {
+            seen.last = now;
+            seen.idle_since = Instant::now();
+        }
+        let (held, idle) = (seen.held_since.elapsed(), seen.idle_since.elapsed());
+        if now.is_some() && blow_in_shutdown(held, idle).is_some() {
+            archive::end_cleanup(running, |_| blow_in_shutdown(held, idle));
+        }
     }
 
     /// Ends the senders of subscribers that the shutdown checkpoint waits for. One that has had a signal tells its subscriber so, which
@@ -155,7 +193,7 @@ impl<'a, 'b> Lingerers<'a, 'b> {
             let run_time = match child.role {
                 Role::Archiver => processes.run_time(child.pid),
                 Role::WalSender { .. } => Some(0),
-                Role::Startup | Role::Other => return None,
+                Role::Startup | Role::Checkpointer | Role::Other => return None,
             };
             Some((child.pid, run_time, child.role.clone()))
         };
@@ -176,7 +214,9 @@ impl<'a, 'b> Lingerers<'a, 'b> {
     }
 
     fn tell(&self, children: &[Child]) {
-        let left = children.iter().filter(|child| child.role != Role::Other);
+        let left = children
+            .iter()
+            .filter(|child| !matches!(child.role, Role::Other | Role::Checkpointer));
         let left: Vec<&str> = left.map(|child| child.title.as_str()).collect();
         say!(
             WARN,

@@ -30,8 +30,8 @@ use super::spread::{self, Wanted};
 use super::standby::{self, Follow};
 use super::state::State;
 use super::{
-    Step, attempt, election, failed, in_force, obituary, places, promotion_record, reach, recovery,
-    repair, slots, statement, stop, unseen, watched,
+    Step, archive, attempt, election, failed, in_force, obituary, places, promotion_record, reach,
+    recovery, repair, slots, statement, stop, unseen, watched,
 };
 
 /// What the older agents run where nothing else was asked for; the agent's own query shows as much.
@@ -97,9 +97,13 @@ pub(super) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
             };
         }
     }
-    let is_standby = ctx.params.rep_mode.is_replicated() && server.state.in_recovery;
-    let hoarded = if is_standby && !ctx.env.is_probe() {
+    let is_looked_after = ctx.params.rep_mode.is_replicated() && !ctx.env.is_probe();
+    if is_looked_after && !server.state.in_recovery {
+        archive::end_what_is_of_no_use(ctx, &running);
+    }
+    let hoarded = if is_looked_after && server.state.in_recovery {
         slots::hoarded_by_others(ctx, &mut server.session)
+            .or_else(|| archive::holds_restartpoints_up(ctx, &running))
     } else {
         None
     };

@@ -15,6 +15,7 @@ pub enum Role {
     /// Replays WAL.
     Startup,
     Archiver,
+    Checkpointer,
     /// `sent`: how far it has sent, where its title says that.
     WalSender {
         sent: Option<Lsn>,
@@ -45,8 +46,7 @@ impl Child {
     /// Whether it is one of the server's own processes that are there until its shutdown checkpoint is written.
     #[must_use]
     pub fn stays_for_checkpoint(&self) -> bool {
-        const NAMES: [&str; 6] = [
-            "checkpointer",
+        const NAMES: [&str; 5] = [
             "background writer",
             "walwriter",
             "logger",
@@ -58,7 +58,7 @@ impl Child {
         let is = |name: &&str| words.starts_with(*name);
         match self.role {
             Role::Other => NAMES.iter().any(is),
-            Role::Startup | Role::Archiver | Role::WalSender { .. } => true,
+            Role::Startup | Role::Archiver | Role::Checkpointer | Role::WalSender { .. } => true,
         }
     }
 }
@@ -209,6 +209,9 @@ fn role(title: &str) -> Role {
     if is("startup") {
         return Role::Startup;
     }
+    if is("checkpointer") {
+        return Role::Checkpointer;
+    }
     if is("archiver") {
         return Role::Archiver;
     }
@@ -296,7 +299,11 @@ mod tests {
             ("walsender repl 10.0.0.3(53422) streaming 0/", sent("")),
             ("logger", Role::Other),
             ("io worker 2", Role::Other),
-            ("checkpointer", Role::Other),
+            ("checkpointer", Role::Checkpointer),
+            (
+                "x: checkpointer performing restartpoint",
+                Role::Checkpointer,
+            ),
             ("stats collector", Role::Other),
             ("background writer", Role::Other),
             ("archivers db [local] idle", Role::Other),

@@ -101,6 +101,7 @@ fn main() -> ExitCode {
         untold::a_slot_of_others_that_holds_wal_on_a_standby_is_told,
         archive::a_command_that_fails_as_none_should_ends_no_server,
         archive::a_command_that_is_ended_is_a_file_that_is_not_there,
+        archive::a_cleanup_that_hangs_holds_nothing_up,
         meddled::a_directory_that_is_removed_is_made_again,
         meddled::a_standbys_file_in_a_primarys_directory_makes_no_standby,
         meddled::what_is_set_behind_the_agents_lines_is_refused,

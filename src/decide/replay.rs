@@ -41,6 +41,8 @@ pub enum Obstacle {
     NoNotes(String),
     /// A setting of the agent's is somebody else's: the standby can't be told to stop receiving, or whom to wait for.
     Overridden(String),
+    /// `promote_trigger_file`: whoever makes that file promotes it, whatever the cluster has decided.
+    Trigger,
 }
 
 impl Obstacle {
@@ -54,6 +56,7 @@ impl Obstacle {
             Self::Unreachable(_) => UNREACHABLE,
             Self::NoSenders => NO_SENDERS,
             Self::NoNotes(_) => NO_NOTES,
+            Self::Trigger => TRIGGER,
         }
     }
 }
@@ -62,6 +65,7 @@ const PAUSED: &str = "paused";
 const UNREACHABLE: &str = "unreachable";
 const NO_SENDERS: &str = "no_senders";
 const NO_NOTES: &str = "no_notes";
+const TRIGGER: &str = "promote_trigger_file";
 
 /// The settings of [`Obstacle::Overridden`].
 const OWN: [&str; 2] = ["primary_conninfo", "synchronous_standby_names"];
@@ -86,6 +90,10 @@ impl fmt::Display for Obstacle {
                 f.write_str("replay is paused: run SELECT pg_wal_replay_resume() on this server")
             }
             Self::NoNotes(why) => f.write_str(why),
+            Self::Trigger => write!(
+                f,
+                "{TRIGGER} is set: a file of that name would promote this standby by itself, now or when it starts next; remove it, and reload"
+            ),
             Self::Unreachable(listens) => write!(
                 f,
                 "listen_addresses='{listens}' lets nobody else in: {LET_IN}, and restart this server; it may become the primary"
@@ -108,6 +116,7 @@ pub fn in_words(word: &str) -> String {
         target if target.starts_with("recovery_target") => {
             format!("{target} is set there: a promotion would drop the WAL behind that point")
         }
+        TRIGGER => format!("{TRIGGER} is set there: a file could promote it by itself"),
         own if OWN.contains(&own) => {
             format!("{own} is overridden there: that server could not be promoted")
         }
@@ -127,6 +136,9 @@ pub fn remedy(word: &str) -> String {
         NO_SENDERS => "set max_wal_senders there to 10 or more, and restart the server".to_owned(),
         target if target.starts_with("recovery_target") => {
             format!("remove {target} from that server's configuration, and restart the server")
+        }
+        TRIGGER => {
+            format!("remove {TRIGGER} from that server's configuration, and reload it")
         }
         own if OWN.contains(&own) => format!(
             "ALTER SYSTEM RESET {own} on that server, or remove it where pg_settings.sourcefile says, and reload"
@@ -348,6 +360,7 @@ mod tests {
             Obstacle::Unreachable("localhost".to_owned()),
             Obstacle::NoSenders,
             Obstacle::NoNotes("tmpdir=/tmp: no room".to_owned()),
+            Obstacle::Trigger,
             Obstacle::Overridden(OWN[0].to_owned()),
             Obstacle::Overridden(OWN[1].to_owned()),
         ] {

@@ -74,6 +74,26 @@ pub fn only_waits(lingering: &Lingering) -> bool {
     lingering.senders.iter().all(has_all) && lingering.idle >= patience
 }
 
+/// What a server waits for before it writes its shutdown checkpoint: each subscriber has to confirm all that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscribers {
+    /// For how long nobody else has been left.
+    pub alone: Duration,
+    /// For how long none of their senders has run on a CPU.
+    pub idle: Duration,
+}
+
+/// What a subscriber gets that goes on reading. Its slot keeps its place, so it loses nothing but time.
+const READING: Duration = Duration::from_secs(10);
+
+/// Whether the subscribers' senders are to be ended, so that the fast shutdown goes on. To wait longer ends in an immediate one, by which
+/// the standbys miss the last checkpoint, and the server recovers at its next start.
+#[must_use]
+pub fn lets_subscribers_go(subscribers: Subscribers) -> bool {
+    let Subscribers { alone, idle } = subscribers;
+    alone >= SENDER && (idle >= SENDER || alone >= READING)
+}
+
 /// An immediate shutdown needs this long to end its children; PostgreSQL itself sends them
 /// SIGKILL after 5 s (`SIGKILL_CHILDREN_AFTER_SECS` in postmaster.c).
 const IMMEDIATE: Duration = Duration::from_secs(6);
@@ -168,6 +188,24 @@ mod tests {
             checkpoint: None,
             ..lingering(&[], Duration::MAX)
         }));
+    }
+
+    #[test]
+    fn subscribers_hold_a_shutdown_up_for_seconds_only() {
+        let s = Duration::from_secs;
+        let short = Duration::from_millis(1);
+        for (alone, idle, expected) in [
+            (s(0), s(60), false),
+            (SENDER - short, SENDER, false),
+            (SENDER, SENDER - short, false),
+            (SENDER, SENDER, true),
+            // One that reads on and on.
+            (READING - short, s(0), false),
+            (READING, s(0), true),
+        ] {
+            let got = lets_subscribers_go(Subscribers { alone, idle });
+            assert_eq!(got, expected, "{alone:?} {idle:?}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub enum Role {
     /// Replays WAL.
     Startup,
     Archiver,
+    Checkpointer,
     /// `sent`: how far it has sent, where its title says that.
     WalSender {
         sent: Option<Lsn>,
@@ -29,6 +30,37 @@ pub struct Child {
     pub role: Role,
     /// What its title says of it, with the role's name: `startup recovering 000000010000000000000003`.
     pub title: String,
+}
+
+impl Child {
+    /// Whether it may be a logical WAL sender: those name no place that they have sent, unlike what streams to a standby, which does so
+    /// from its first byte on. Without words, as with update_process_title=off, it is nothing that is known.
+    #[must_use]
+    pub fn may_be_logical(&self) -> bool {
+        // "idle" up to PostgreSQL 13.
+        let says = [" START_REPLICATION", " idle"];
+        self.role == (Role::WalSender { sent: None })
+            && says.iter().any(|words| self.title.ends_with(words))
+    }
+
+    /// Whether it is one of the server's own processes that are there until its shutdown checkpoint is written.
+    #[must_use]
+    pub fn stays_for_checkpoint(&self) -> bool {
+        const NAMES: [&str; 5] = [
+            "background writer",
+            "walwriter",
+            "logger",
+            "stats collector",
+            "io worker",
+        ];
+        let title = &self.title;
+        let words = title.rsplit_once(": ").map_or(title.as_str(), |(_, w)| w);
+        let is = |name: &&str| words.starts_with(*name);
+        match self.role {
+            Role::Other => NAMES.iter().any(is),
+            Role::Startup | Role::Archiver | Role::Checkpointer | Role::WalSender { .. } => true,
+        }
+    }
 }
 
 /// Which processes there are, and whose children they are.
@@ -177,6 +209,9 @@ fn role(title: &str) -> Role {
     if is("startup") {
         return Role::Startup;
     }
+    if is("checkpointer") {
+        return Role::Checkpointer;
+    }
     if is("archiver") {
         return Role::Archiver;
     }
@@ -264,7 +299,11 @@ mod tests {
             ("walsender repl 10.0.0.3(53422) streaming 0/", sent("")),
             ("logger", Role::Other),
             ("io worker 2", Role::Other),
-            ("checkpointer", Role::Other),
+            ("checkpointer", Role::Checkpointer),
+            (
+                "x: checkpointer performing restartpoint",
+                Role::Checkpointer,
+            ),
             ("stats collector", Role::Other),
             ("background writer", Role::Other),
             ("archivers db [local] idle", Role::Other),
@@ -275,6 +314,38 @@ mod tests {
             ("", Role::Other),
         ] {
             assert_eq!(role(title), expected, "{title:?}");
+        }
+    }
+
+    #[test]
+    fn a_subscribers_sender_is_known_by_naming_no_place() {
+        for (title, is_logical, stays) in [
+            ("walsender app [local] START_REPLICATION", true, true),
+            ("x: walsender app 10.0.0.3(5) idle", true, true),
+            (
+                "walsender repl 10.0.0.3(5) streaming 0/5000148",
+                false,
+                true,
+            ),
+            ("walsender repl 10.0.0.3(5)", false, true),
+            ("app app [local] START_REPLICATION", false, false),
+            ("checkpointer", false, true),
+            (
+                "15/main: checkpointer performing shutdown checkpoint",
+                false,
+                true,
+            ),
+            ("logger", false, true),
+            ("archiver", false, true),
+            ("app app [local] idle", false, false),
+        ] {
+            let child = Child {
+                pid: 7,
+                role: role(title),
+                title: title.to_owned(),
+            };
+            assert_eq!(child.may_be_logical(), is_logical, "{title}");
+            assert_eq!(child.stays_for_checkpoint(), stays, "{title}");
         }
     }
 

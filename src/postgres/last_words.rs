@@ -46,12 +46,6 @@ impl Mark {
         }
     }
 
-    /// Whether the server's own output can be looked at.
-    #[must_use]
-    pub fn keeps_output(&self, owner: &Owner) -> bool {
-        as_owner(owner, || reading::open(&self.file, 0).is_ok()).unwrap_or(false)
-    }
-
     /// What the server has said last since then that ends one. `None`: nothing of that kind was found.
     #[must_use]
     pub fn last_words(&self, pgdata: &Path, owner: &Owner) -> Option<String> {
@@ -63,6 +57,13 @@ impl Mark {
     #[must_use]
     pub fn own_end(&self, pgdata: &Path, owner: &Owner) -> Option<String> {
         self.find(pgdata, owner, end)
+    }
+
+    /// What has come since then that is no message of a server that does well: of the program that could not become one, or of what
+    /// loads it. For where there are no [`Mark::last_words`].
+    #[must_use]
+    pub fn other_words(&self, pgdata: &Path, owner: &Owner) -> Option<String> {
+        self.find(pgdata, owner, other)
     }
 
     fn find(
@@ -139,10 +140,88 @@ fn fatal(text: &str) -> Option<String> {
     Some(shortened(words))
 }
 
-/// The last message of a process that took its server along.
+/// The last message of a process that took its server along, or else what the server has said of a process that could say nothing.
 fn end(text: &str) -> Option<String> {
     let lines = lines(text);
-    message(lines[told(&lines)?]).map(shortened)
+    let words = told(&lines).and_then(|place| message(lines[place]));
+    words.or_else(|| killed(&lines)).map(shortened)
+}
+
+/// What is said between the death of a process and the end of the server is less than this; lines.
+const AFTERMATH: usize = 40;
+
+/// The end of a process by a signal, which ends a server with `restart_after_crash=off`: `server process (PID 77) was terminated by signal
+/// 9: Killed`. A server that has recovered from it has said so since, with places in the WAL or in English.
+fn killed(lines: &[&str]) -> Option<String> {
+    let (place, words) = lines
+        .iter()
+        .enumerate()
+        .rev()
+        .find_map(|(at, line)| Some((at, terminated(line)?)))?;
+    let since = &lines[place + 1..];
+    let has_recovered = |line: &&str| line.contains("ready to accept") || has_place(line);
+    (since.len() <= AFTERMATH && !since.iter().any(has_recovered)).then_some(words)
+}
+
+/// Whether there is a place in the WAL in it: `0/16B3748`.
+fn has_place(line: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_hexdigit() || c == '/';
+    let mut words = line.split(|c: char| !is_word(c));
+    words.any(|word| {
+        word.split_once('/')
+            .is_some_and(|(high, low)| !high.is_empty() && low.len() > 4 && !low.contains('/'))
+    })
+}
+
+/// The message that names a process and then a signal, in whatever language: its number comes first behind the process. A process that
+/// ends with exit code 1 takes no server along without a word of its own.
+fn terminated(line: &str) -> Option<String> {
+    /// Behind that many letters it is the text of a statement.
+    const FIRST: usize = 80;
+    let words = told_by_any(line)?;
+    let (before, rest) = words.split_once("(PID ")?;
+    let (number, rest) = rest.split_once(')')?;
+    let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    let signal = rest
+        .split(|c: char| !c.is_ascii_digit())
+        .find(|n| !n.is_empty())?;
+    let is_signal = signal.parse::<u32>().is_ok_and(|n| (2..=64).contains(&n));
+    (before.chars().count() <= FIRST && is_number(number) && is_signal).then_some(words)
+}
+
+/// The message of a line, whatever its severity is called.
+fn told_by_any(line: &str) -> Option<String> {
+    if let Ok(json) = serde_json::from_str::<serde_json::Value>(line) {
+        return Some(json.get("message")?.as_str()?.to_owned());
+    }
+    if let Some((_, words)) = line.split_once(":  ") {
+        return Some(words.trim().to_owned());
+    }
+    // csvlog: `...,LOG,00000,"message",...`
+    let (_, rest) = line.split_once(",00000,\"")?;
+    let end = rest.find("\",")?;
+    Some(rest[..end].replace("\"\"", "\""))
+}
+
+/// The first line that is no message of a server's at all: `postgres: invalid option -- 'z'`, in whatever language; else the first of an
+/// error, or a warning.
+fn other(text: &str) -> Option<String> {
+    let lines = lines(text);
+    // The rest of a message begins with a tab.
+    let mut whole = lines.iter().filter(|line| !line.starts_with('\t'));
+    let is_message = |line: &str| line.contains(":  ") || is_structured(line);
+    let stranger = whole.clone().find(|line| !is_message(line));
+    let is_worse = |line: &&&str| {
+        let mut worse = ["ERROR:  ", "WARNING:  "].iter();
+        worse.any(|word| line.contains(word))
+    };
+    let line = stranger.or_else(|| whole.find(is_worse))?;
+    Some(shortened(line.trim().to_owned()))
+}
+
+/// Of jsonlog or csvlog.
+fn is_structured(line: &str) -> bool {
+    line.starts_with('{') || line.contains(",00000,\"")
 }
 
 fn lines(text: &str) -> Vec<&str> {
@@ -286,6 +365,67 @@ mod tests {
             assert_eq!(
                 end(&format!("{refused}{text}{refused}{stopped}")).as_deref(),
                 Some(expected)
+            );
+        }
+    }
+
+    #[test]
+    fn a_program_that_becomes_no_server_says_so_in_its_own_form() {
+        let log = "t [7] LOG:  starting PostgreSQL 15\nt [7] HINT:  none\n";
+        for (text, expected) in [
+            ("", None),
+            (log, None),
+            (
+                "postgres: invalid option -- 'z'\nTry \"postgres --help\" for more information.\n",
+                Some("postgres: invalid option -- 'z'"),
+            ),
+            (
+                "t [7] LOG:  1\n\tof it\n/usr/bin/postgres: error while loading shared libraries: libx.so\n",
+                Some("/usr/bin/postgres: error while loading shared libraries: libx.so"),
+            ),
+            (
+                "t [7] WARNING:  this is odd\nt [7] LOG:  1\n",
+                Some("t [7] WARNING:  this is odd"),
+            ),
+            ("{\"message\":\"ready\"}\nt,LOG,00000,\"ready\",,\n", None),
+        ] {
+            assert_eq!(other(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_could_say_nothing_is_named_by_its_server() {
+        let off = "t [60] LOG:  shutting down because restart_after_crash is off\nt [60] LOG:  database system is shut down\n";
+        for words in [
+            "server process (PID 77) was terminated by signal 9: Killed",
+            "Serverprozess (PID 77) wurde von Signal 9 beendet: Killed",
+            "サーバープロセス (PID 77)はシグナル9で終了しました: Killed",
+        ] {
+            let line = format!("2026-01-01 00:00:00 UTC [60] LOG:  {words}\n");
+            assert_eq!(end(&format!("{line}{off}")).as_deref(), Some(words));
+            // It recovered from that, and was ended later.
+            for since in [
+                "t [90] LOG:  Redo beginnt bei 0/3000148\n",
+                "t [60] LOG:  database system is ready to accept read-only connections\n",
+            ] {
+                assert_eq!(end(&format!("{line}{since}{off}")), None, "{since}");
+            }
+            let csv = format!("t,,,60,,1,,1,,0,LOG,00000,\"{words}\",\"Failed process\",,\n");
+            assert_eq!(end(&csv).as_deref(), Some(words));
+            let json = format!("{{\"error_severity\":\"LOG\",\"message\":\"{words}\"}}\n");
+            assert_eq!(end(&json).as_deref(), Some(words));
+        }
+        for other in [
+            // As each stop says it up to PostgreSQL 15.
+            "background worker \"logical replication launcher\" (PID 77) exited with exit code 1",
+            "statement: select 'of a statement that goes on and on and on and on and on and on and on', '(PID 77) 9'",
+            "process 77 still waits",
+            "(PID x) 9",
+        ] {
+            assert_eq!(
+                end(&format!("t [60] LOG:  {other}\n{off}")),
+                None,
+                "{other}"
             );
         }
     }

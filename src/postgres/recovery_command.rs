@@ -1,4 +1,4 @@
-//! Ends a command that PostgreSQL's startup process waits for, so that this goes on without what it asked for.
+//! Ends a command that PostgreSQL's startup process, or its checkpointer, waits for, so that this goes on without what it asked for.
 
 use std::io;
 use std::time::Duration;
@@ -10,30 +10,25 @@ use crate::decide::recovery_command::{Blow, Command};
 use crate::postgres::children::{self, Processes};
 use crate::sys::{Sent, boot_clock, signal_if};
 
-/// Signals what a guarded command below process `startup` has begun, as `decide` says by how long it has run, and tells which commands that
+/// Signals what a guarded command below process `parent` has begun, as `decide` says by how long it has run, and tells which commands that
 /// were. The guard itself gets nothing: it tells PostgreSQL that the command has failed. Only what runs as `account` gets a signal.
 ///
 /// # Errors
 /// /proc could not be read, or a signal not be sent.
 pub fn end(
     processes: &Processes,
-    startup: i32,
+    parent: i32,
     account: Uid,
     decide: impl Fn(Command, Duration) -> Option<Blow>,
 ) -> io::Result<Vec<Command>> {
-    let now = boot_clock()?.since_boot();
     let mut ended = Vec::new();
-    for &guard in processes.children(startup) {
-        let line = children::command_line(guard).unwrap_or_default();
-        let (Some(command), Some(since)) = (Command::of(&line), children::started(guard)) else {
-            continue;
-        };
-        let signal = match decide(command, now.saturating_sub(since)) {
+    for Guard { pid, command, ran } in guards(processes, parent)? {
+        let signal = match decide(command, ran) {
             None => continue,
             Some(Blow::Term) => Signal::SIGTERM,
             Some(Blow::Kill) => Signal::SIGKILL,
         };
-        let below = processes.below(guard).into_iter();
+        let below = processes.below(pid).into_iter();
         let below: Vec<_> = below.map(|pid| (pid, children::started(pid))).collect();
         let mut is_sent = false;
         // Parents first: a shell whose program was ended would go on, and might end well. Whose parent is gone is nobody's child any
@@ -49,6 +44,32 @@ pub fn end(
         }
     }
     Ok(ended)
+}
+
+/// A guarded command that runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Guard {
+    pub pid: i32,
+    pub command: Command,
+    /// Since it was begun.
+    pub ran: Duration,
+}
+
+/// The guarded commands that process `parent` has begun.
+///
+/// # Errors
+/// There is no clock of the boot.
+pub fn guards(processes: &Processes, parent: i32) -> io::Result<Vec<Guard>> {
+    let now = boot_clock()?.since_boot();
+    let guards = processes.children(parent).iter().filter_map(|&pid| {
+        let line = children::command_line(pid)?;
+        Some(Guard {
+            pid,
+            command: Command::of(&line)?,
+            ran: now.saturating_sub(children::started(pid)?),
+        })
+    });
+    Ok(guards.collect())
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub struct ServerState {
     pub slot: String,
     /// `recovery_target_timeline` in force.
     pub target_timeline: String,
+    /// Standby: a file with the name in `promote_trigger_file` would promote it.
+    pub has_trigger: bool,
     /// `listen_addresses` in force.
     pub listens: String,
     /// `max_wal_senders` in force.
@@ -134,13 +136,14 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         current_setting('max_wal_senders'), \
         CASE WHEN pg_is_in_recovery() AND pg_has_role('pg_read_all_settings', 'USAGE') \
              THEN CASE WHEN current_setting('primary_conninfo') COLLATE \"C\" ~ '^[ -~]*$' \
-                       THEN current_setting('primary_conninfo') END END \
+                       THEN current_setting('primary_conninfo') END END, \
+        pg_is_in_recovery() AND coalesce(current_setting('promote_trigger_file', true), '') <> '' \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rows = session.rows(&QUERY.replace("{weak}", WEAK))?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 19)
-        .ok_or_else(|| unexpected(QUERY, "not one row of nineteen columns"))?;
+        .filter(|row| row.len() == 20)
+        .ok_or_else(|| unexpected(QUERY, "not one row of twenty columns"))?;
     let text = |i: usize| row[i].as_deref();
     let in_recovery = text(0) == Some("t");
     let has_replayed_all = text(4).is_some_and(waits_for_more);
@@ -173,6 +176,7 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         slot: text(13).unwrap_or_default().to_owned(),
         target_timeline: text(14).unwrap_or_default().to_owned(),
         weak: worth::parse(text(15).unwrap_or_default()),
+        has_trigger: text(19) == Some("t"),
         listens: text(16).unwrap_or_default().to_owned(),
         wal_senders: parse(QUERY, row, 17)?,
         conninfo: text(18).map(Secret::new),

@@ -3,7 +3,7 @@
 use lab::Result;
 
 use crate::field::postmaster;
-use crate::site::{DATA, SOON, Site};
+use crate::site::{DATA, LOG, SOCKET, SOON, Site};
 
 const USER: &str = lab::postgres::REPLICATION_USER;
 /// The archive fails from when on this is there.
@@ -91,6 +91,65 @@ pub(crate) fn a_command_that_is_ended_is_a_file_that_is_not_there() -> Result<()
     promoted(&site, || {
         site.sh(&format!("kill -TERM $(cat {ASKED}) 2>/dev/null || :"))
     })?;
+    agent.gives("stop", 0);
+    Ok(())
+}
+
+/// It is run by the checkpointer: a standby would make no restartpoint any more, and the primary that it becomes no checkpoint.
+pub(crate) fn a_cleanup_that_hangs_holds_nothing_up() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let agent = site.follower().param(
+        "archive_cleanup_command",
+        &format!("echo $$ >{ASKED}; sleep 600; true"),
+    );
+    // With a session that waits for it.
+    let hang = || -> Result<lab::Process> {
+        site.sh(&format!("rm -f {ASKED}"))?;
+        agent.gives("start", 0);
+        site.wait_streaming(USER)?;
+        site.primary().sql("checkpoint")?;
+        site.wait_streaming(USER)?;
+        let psql = site.lab().layout().program("psql");
+        let loops = format!(
+            "until test -e {ASKED}; do {psql} -Xh {SOCKET} -U postgres -d postgres -c checkpoint; sleep 0.2; done"
+        );
+        let waits = site.host().spawn("checkpoint", &["sh", "-c", &loops])?;
+        site.lab().eventually("it is run", SOON, |_| {
+            let asked = site.sh(&format!("test -s {ASKED}"));
+            asked.map(drop).map_err(|error| error.to_string())
+        })?;
+        Ok(waits)
+    };
+    let is_gone = || {
+        site.sh(&format!(
+            "! kill -0 $(cat {ASKED}) 2>/dev/null && ! pidof sleep"
+        ))
+    };
+    let waits = hang()?;
+    site.sh(&format!(": >{LOG}"))?;
+    agent.gives("stop", 0);
+    let log = site.host().read_file(LOG)?;
+    assert!(!log.contains("immediate shutdown"), "{log}");
+    is_gone()?;
+    drop(waits);
+    // A standby that runs: somebody has to look at the archive.
+    let waits = hang()?;
+    agent.gives("monitor", 0);
+    site.lab().eventually("it is told", 2 * SOON, |_| {
+        let knowing = agent.clone().var("OCF_RESKEY_crm_feature_set", "3.19.0");
+        let answer = knowing.call("monitor").map_err(|e| e.to_string())?;
+        let is_told = answer.code() == 190 && answer.reason().contains("archive_cleanup_command");
+        is_told.then_some(()).ok_or_else(|| format!("{answer}"))
+    })?;
+    // Once it is a primary nothing is to be cleaned up for it.
+    promoted(&site, || Ok(String::new()))?;
+    agent.gives("monitor", 1).says(&["promoted"]);
+    site.lab().eventually("it is ended", SOON, |_| {
+        is_gone().map(drop).map_err(|error| error.to_string())
+    })?;
+    site.postgres().sql("checkpoint")?;
+    drop(waits);
     agent.gives("stop", 0);
     Ok(())
 }

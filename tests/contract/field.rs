@@ -435,6 +435,27 @@ pub(crate) fn a_server_that_refuses_to_start_says_why() -> Result<()> {
             }
         }
     }
+    // What it says goes where nobody looks, or is of no severity.
+    let no_wal = "find /var/lib/pgsql/data/pg_wal -type f -delete";
+    for (lines, prepare, options, says) in [
+        ("log_destination = syslog", no_wal, "", "checkpoint record"),
+        ("log_min_messages = panic", no_wal, "", "checkpoint record"),
+        ("", "", "-z", "invalid option -- 'z'"),
+    ] {
+        for log in [crate::site::LOG, "/dev/null"] {
+            site.restore(site.host())?;
+            site.configure(lines)?;
+            site.sh(&format!("true; {prepare}"))?;
+            let agent = site.agent().param("logfile", log);
+            let answer = agent.param("start_opt", options).gives("start", 1);
+            let what = format!("{lines:?} {options:?} {log}: {answer}");
+            assert!(answer.reason().contains(says), "no {says:?}: {what}");
+            assert_eq!(site.server_processes()?, "", "{what}");
+            let left =
+                site.sh("find /tmp -name '*expgsql*' -newer /var/lib/pgsql/data/postgresql.conf")?;
+            assert_eq!(left, "", "{what}");
+        }
+    }
     Ok(())
 }
 

@@ -88,7 +88,7 @@ pub(crate) fn the_recovery_parameters_are_in_force() -> Result<()> {
         let expected = match name {
             "restore_command" => Command::RestoreCommand.guarded(value),
             "recovery_end_command" => Command::RecoveryEndCommand.guarded(value),
-            _ => value.to_owned(),
+            _ => Command::ArchiveCleanupCommand.guarded(value),
         };
         assert_eq!(in_force, expected);
     }

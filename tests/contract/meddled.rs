@@ -397,3 +397,60 @@ pub(crate) fn what_makes_a_commit_worth_less_is_seen() -> Result<()> {
     agent.gives("stop", 0);
     Ok(())
 }
+
+/// A file of that name, left over from a promotion by hand, promotes the standby as soon as it starts: onto a timeline of its own.
+pub(crate) fn a_file_that_promotes_a_standby_is_refused() -> Result<()> {
+    let site = Site::fresh()?;
+    if site.lab().layout().version > 15 {
+        return Err(lab::Error::LeftOut(
+            "this PostgreSQL has no trigger file".into(),
+        ));
+    }
+    site.primary().start()?;
+    let agent = site.follower();
+    let clean = site.host().read_file(CONFIG)?;
+    let put = |text: &str| site.host().write_file(CONFIG, text, "postgres", "600");
+    let trigger = "/var/lib/pgsql/go";
+    site.sh(&format!("touch {trigger}"))?;
+    let line = format!("promote_trigger_file = '{trigger}'");
+    put(&format!("{clean}\n{line}\n"))?;
+    let place = format!("{CONFIG} line {}", clean.lines().count() + 1);
+    agent
+        .gives("start", 5)
+        .says(&["remove promote_trigger_file", &place]);
+    assert_eq!(site.server_processes()?, "");
+    put(&clean)?;
+    let option = format!("-c promote_trigger_file={trigger}");
+    let by_option = agent.clone().param("start_opt", &option);
+    by_option
+        .gives("start", 6)
+        .says(&["promote_trigger_file", "start_opt"]);
+    let auto = format!("{DATA}/postgresql.auto.conf");
+    site.sh(&format!("echo \"{line}\" >>{auto}"))?;
+    agent
+        .gives("start", 5)
+        .says(&["ALTER SYSTEM RESET promote_trigger_file", &auto]);
+    // The last line counts, and names none.
+    site.sh(&format!("echo \"promote_trigger_file = ''\" >>{auto}"))?;
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    // Set while it runs, and before anybody makes the file.
+    site.sh(&format!("rm {trigger}"))?;
+    site.postgres().sql(&format!(
+        "alter system set promote_trigger_file = '{trigger}'"
+    ))?;
+    site.postgres().sql("select pg_reload_conf()")?;
+    site.lab().eventually("it is in force", SOON, |_| {
+        match site.postgres().sql("show promote_trigger_file") {
+            Ok(file) if file == trigger => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    agent
+        .clone()
+        .var("OCF_RESKEY_crm_feature_set", "3.19.0")
+        .gives("monitor", 190)
+        .says(&["promote_trigger_file"]);
+    agent.gives("stop", 0);
+    Ok(())
+}

@@ -179,6 +179,71 @@ pub(crate) fn a_frozen_backend_does_not_outlast_the_stop() -> Result<()> {
     Ok(())
 }
 
+/// PostgreSQL writes its shutdown checkpoint when each subscriber has confirmed all that there is, and one of them confirms nothing.
+pub(crate) fn a_subscriber_that_reads_nothing_holds_no_stop_up() -> Result<()> {
+    let site = Site::fresh()?;
+    site.configure("wal_level = logical\nwal_sender_timeout = 0\nlisten_addresses = '*'")?;
+    let agent = site.agent();
+    let layout = site.lab().layout();
+    // What is to be sent is more than the socket takes; or all was sent.
+    for rows in [300_000, 1] {
+        agent.gives("start", 0);
+        let sql = |text: &str| site.postgres().sql(text);
+        sql("drop table if exists much")?;
+        sql("create table much (n int)")?;
+        if rows > 1 {
+            sql("select pg_create_logical_replication_slot('sub', 'test_decoding')")?;
+        }
+        let receive = layout.program("pg_recvlogical");
+        let argv = [
+            "runuser",
+            "-u",
+            "postgres",
+            "--",
+            &receive,
+            "-h",
+            SOCKET,
+            "-d",
+            "postgres",
+            "-S",
+            "sub",
+            "--start",
+            "-f",
+            "/dev/null",
+        ];
+        let _subscriber = site.host().spawn("subscriber", &argv)?;
+        site.lab().eventually("it receives", SOON, |_| {
+            match sql("select count(*) from pg_stat_replication where state = 'streaming'") {
+                Ok(count) if count == "1" => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })?;
+        site.sh("kill -STOP $(pidof pg_recvlogical)")?;
+        sql(&format!(
+            "insert into much select generate_series(1, {rows})"
+        ))?;
+        let before = sql("select confirmed_flush_lsn from pg_replication_slots")?;
+        site.sh(&format!(": >{LOG}"))?;
+        agent.gives("stop", 0);
+        let log = site.host().read_file(LOG)?;
+        assert!(!log.contains("immediate shutdown"), "{rows}: {log}");
+        let control = site.sh(&format!(
+            "{} -D {DATA} | grep 'cluster state'",
+            layout.program("pg_controldata")
+        ))?;
+        assert!(control.trim_end().ends_with("shut down"), "{control}");
+        site.sh("kill -KILL $(pidof pg_recvlogical)")?;
+        // It goes on where it was.
+        agent.gives("start", 0);
+        assert_eq!(
+            sql("select confirmed_flush_lsn from pg_replication_slots")?,
+            before
+        );
+        agent.gives("stop", 0);
+    }
+    Ok(())
+}
+
 /// A client in a transaction that does not end by itself.
 fn sleeper(site: &Site) -> [String; 9] {
     let psql = site.lab().layout().program("psql");

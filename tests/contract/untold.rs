@@ -112,6 +112,79 @@ pub(crate) fn a_server_that_ends_by_itself_has_said_why() -> Result<()> {
     Ok(())
 }
 
+/// Who is killed says nothing, and what is left of the server does.
+pub(crate) fn a_server_that_was_killed_is_told_from_one_that_was_stopped() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let wait_down = || {
+        site.lab().eventually("the server is down", SOON, |_| {
+            match site.server_processes() {
+                Ok(none) if none.is_empty() => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+    };
+    let session = "select pid from pg_stat_activity where query like 'select pg_sleep%'";
+    let kill_a_session = |agent: &Agent<'_>| -> Result<()> {
+        agent.gives("start", 0);
+        let _client = crate::field::crowd(&site, "postgres", 1)?;
+        let pid = site.lab().eventually("it is connected", SOON, |_| {
+            match site.postgres().sql(session) {
+                Ok(pid) if !pid.is_empty() => Ok(pid),
+                other => Err(format!("{other:?}")),
+            }
+        })?;
+        site.sh(&format!("kill -KILL {pid}")).map(drop)
+    };
+    let csv = "logging_collector = on\nlog_destination = csvlog\nlog_directory = 'log'";
+    for logging in ["", csv] {
+        let agent = site.follower();
+        site.configure(&format!("restart_after_crash = off\n{logging}"))?;
+        kill_a_session(&agent)?;
+        wait_down()?;
+        agent.gives("monitor", 7).says(&["(PID ", "signal 9"]);
+        // Of the next one this says nothing.
+        agent.gives("start", 0);
+        let pid = postmaster(&site);
+        site.sh(&format!("kill -INT {pid}"))?;
+        wait_down()?;
+        let answer = agent.gives("monitor", 7);
+        assert_eq!(answer.reason(), "PostgreSQL does not run");
+    }
+    // The main process itself.
+    for agent in [site.follower(), site.agent()] {
+        agent.gives("start", 0);
+        let pid = postmaster(&site);
+        site.sh(&format!("kill -KILL {pid}"))?;
+        wait_down()?;
+        agent
+            .gives("monitor", 7)
+            .says(&["without a word", "kernel's log"]);
+        agent.gives("start", 0);
+        agent.gives("stop", 0);
+    }
+    // From this one it recovers, and what ends it later is something else.
+    site.configure("restart_after_crash = on\nlogging_collector = off")?;
+    for (signal, ended) in [("INT", None), ("QUIT", Some("not shut down in order"))] {
+        let agent = site.follower();
+        kill_a_session(&agent)?;
+        site.lab().eventually("it has recovered", SOON, |_| {
+            let log = site.host().tail(crate::site::LOG, 4);
+            log.contains("started streaming").then_some(()).ok_or(log)
+        })?;
+        let pid = postmaster(&site);
+        site.sh(&format!("kill -{signal} {pid}"))?;
+        wait_down()?;
+        let answer = agent.gives("monitor", 7);
+        match ended {
+            Some(words) => answer.says(&[words]),
+            None => assert_eq!(answer.reason(), "PostgreSQL does not run"),
+        }
+        assert!(!answer.reason().contains("signal 9"), "{answer}");
+    }
+    Ok(())
+}
+
 /// Made when this server was the primary, by a backup program, say.
 pub(crate) fn a_slot_of_others_that_holds_wal_on_a_standby_is_told() -> Result<()> {
     let site = Site::fresh()?;

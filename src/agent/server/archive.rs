@@ -1,12 +1,12 @@
-//! A command that recovery waits for, where nothing that it could bring is waited for any more. Decided in `decide::recovery_command`.
+//! A command that recovery or a standby's checkpointer waits for, where nothing that it could bring is waited for any more. Decided in `decide::recovery_command`.
 
 use std::time::Duration;
 
-use crate::decide::recovery_command::{Blow, Command, allowed, blow};
+use crate::decide::recovery_command::{Blow, Command, allowed, blow, runs_long};
 use crate::log::say;
 use crate::postgres::children::{Processes, Role};
 use crate::postgres::process::{Postmaster, Running};
-use crate::postgres::recovery_command;
+use crate::postgres::recovery_command::{self, Guard};
 
 use crate::agent::context::Context;
 
@@ -15,9 +15,9 @@ pub(crate) fn end_fetching(ctx: &Context<'_>, running: &Running) {
     if ctx.params.restore_command.is_none() {
         return;
     }
-    end(running, |command, ran| match command {
+    end(running, &Role::Startup, |command, ran| match command {
         Command::RestoreCommand => blow(ran, Duration::ZERO),
-        Command::RecoveryEndCommand => None,
+        Command::RecoveryEndCommand | Command::ArchiveCleanupCommand => None,
     });
 }
 
@@ -30,32 +30,71 @@ pub(crate) fn end_what_holds_up(ctx: &Context<'_>, half: Duration) {
     let Ok(Postmaster::Running(running)) = ctx.postmaster() else {
         return;
     };
-    end(&running, |command, ran| {
+    end(&running, &Role::Startup, |command, ran| {
         blow(ran, allowed(command, ctx.promise(), half))
     });
 }
 
-fn end(running: &Running, decide: impl Fn(Command, Duration) -> Option<Blow>) {
+/// Of what a server that is a primary now, or becomes one, has begun as a standby nothing is waited for: it could make no checkpoint.
+pub(crate) fn end_what_is_of_no_use(ctx: &Context<'_>, running: &Running) {
+    if ctx.params.archive_cleanup_command.is_none() {
+        return;
+    }
+    let command = Command::ArchiveCleanupCommand;
+    let allowed = allowed(command, ctx.promise(), ctx.deadline.remaining());
+    end_cleanup(running, |ran| blow(ran, allowed));
+}
+
+/// Ends the command that cleans up the archive, as `decide` says by how long it has run.
+pub(crate) fn end_cleanup(running: &Running, decide: impl Fn(Duration) -> Option<Blow>) {
+    end(running, &Role::Checkpointer, |command, ran| match command {
+        Command::ArchiveCleanupCommand => decide(ran),
+        Command::RestoreCommand | Command::RecoveryEndCommand => None,
+    });
+}
+
+/// The command that cleans up the archive, where it runs.
+pub(crate) fn cleanup(running: &Running, processes: &Processes) -> Option<Guard> {
+    let children = processes.of(running.pid);
+    let checkpointer = children.iter().find(|c| c.role == Role::Checkpointer)?;
+    let guards = recovery_command::guards(processes, checkpointer.pid).ok()?;
+    let is_cleanup = |guard: &Guard| guard.command == Command::ArchiveCleanupCommand;
+    guards.into_iter().find(is_cleanup)
+}
+
+/// What is to be told of a standby whose checkpointer waits for the archive. `None`: it does not, or not for long.
+pub(crate) fn holds_restartpoints_up(ctx: &Context<'_>, running: &Running) -> Option<String> {
+    ctx.params.archive_cleanup_command.as_ref()?;
+    let guard = cleanup(running, &Processes::look().ok()?)?;
+    runs_long(guard.command, guard.ran).then(|| {
+        format!(
+            "archive_cleanup_command has run for {} s, and PostgreSQL makes no restartpoint before it ends: look at the archive, or end that command",
+            guard.ran.as_secs()
+        )
+    })
+}
+
+fn end(running: &Running, parent: &Role, decide: impl Fn(Command, Duration) -> Option<Blow>) {
     let ended = Processes::look().and_then(|processes| {
         let mut children = processes.of(running.pid).into_iter();
-        let Some(startup) = children.find(|child| child.role == Role::Startup) else {
+        let Some(parent) = children.find(|child| child.role == *parent) else {
             return Ok(Vec::new());
         };
-        recovery_command::end(&processes, startup.pid, running.account, decide)
+        recovery_command::end(&processes, parent.pid, running.account, decide)
     });
     match ended {
         Ok(ended) => {
             for command in ended {
                 say!(
                     WARN,
-                    "recovery waits for this command, and the cluster for the recovery: it is ended, and recovery goes on without it",
+                    "the server waits for this command, and others for the server: it is ended, and the server goes on without it",
                     command = command
                 );
             }
         }
         Err(error) => say!(
             WARN,
-            "whether a command holds up the recovery is not known",
+            "whether a command holds up the server is not known",
             reason = error
         ),
     }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use crate::log::say;
+use crate::postgres::control;
 use crate::postgres::last_words::Mark;
 use crate::postgres::owner::as_owner;
 use crate::postgres::process::Postmaster;
@@ -23,6 +24,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// What is left for everything else then.
 const REST: Duration = Duration::from_secs(10);
+
+/// The last ones among the server's options count, and come before every file.
+const HEARD: &str = " -c lc_messages=C -c log_destination=stderr -c logging_collector=off -c log_min_messages=warning";
 
 const ENDED: &str = "the server does not start";
 
@@ -52,11 +56,32 @@ fn note(ctx: &Context<'_>, mark: &Mark) {
     }
 }
 
-/// Why a server has ended by itself that was started by an earlier call. `None`: somebody has stopped it, or it did not say.
+/// Why a server has ended by itself that was started by an earlier call in this boot. `None`: somebody has stopped it in order.
 pub(crate) fn of_one_that_ran(ctx: &Context<'_>) -> Option<String> {
-    let boot = boot_clock().ok()?;
-    let mark = State::load(ctx, boot.boot_id()).ok()?.started?;
-    mark.own_end(ctx.pgdata(), &ctx.owner)
+    // A main process that ends in whatever way of its own removes that.
+    if ctx.pgdata().join("postmaster.pid").exists() {
+        return Some(
+            "its main process ended without a word, as by SIGKILL: see the kernel's log".to_owned(),
+        );
+    }
+    let mark = boot_clock().ok().and_then(|boot| {
+        let state = State::load(ctx, boot.boot_id()).ok()?;
+        state.started
+    });
+    let words = mark.and_then(|mark| mark.own_end(ctx.pgdata(), &ctx.owner));
+    words.or_else(|| disorder(ctx))
+}
+
+/// What the control file has of an end that nothing else tells of.
+fn disorder(ctx: &Context<'_>) -> Option<String> {
+    let deadline = ctx.deadline.min(timing::LAUNCH);
+    let control = control::read(&ctx.programs(), ctx.pgdata(), deadline).ok()?;
+    (!control.state.is_orderly()).then(|| {
+        format!(
+            "it was not shut down in order, its control file says {}: an immediate shutdown, or a crash with restart_after_crash=off; its log says more",
+            control.state
+        )
+    })
 }
 
 /// The words of a server that has ended, where they are in its logs already.
@@ -66,17 +91,19 @@ pub(crate) fn known(ctx: &Context<'_>) -> Option<String> {
     Some(format!("{ENDED}: {words}"))
 }
 
-/// Why a server has ended. Where its output goes nowhere, it is started once more to hear it.
+/// Why a server has ended. Where nothing that is kept says it, since its output is thrown away, goes to syslog, or has less in it than that,
+/// it is started once more to hear it.
 pub(crate) fn of(ctx: &Context<'_>) -> String {
     if let Some(words) = known(ctx) {
         return words;
     }
     let launched = ctx.launched.borrow().clone();
     let mut heard = None;
-    if let Some(launched) = launched.filter(|l| !l.mark.keeps_output(&ctx.owner))
-        && ctx.deadline.remaining() > AGAIN + REST
-    {
-        heard = again(ctx, &launched.launch);
+    if let Some(launched) = launched {
+        if ctx.deadline.remaining() > AGAIN + REST {
+            heard = again(ctx, &launched.launch);
+        }
+        heard = heard.or_else(|| launched.mark.other_words(ctx.pgdata(), &ctx.owner));
     }
     match heard {
         Some(words) => format!("{ENDED}: {words}"),
@@ -100,12 +127,12 @@ fn again(ctx: &Context<'_>, launch: &Launch) -> Option<String> {
     let file = made.ok()?.ok()?;
     let mut launch = launch.clone();
     launch.logfile = file.to_path_buf();
-    // Where the settings say so, the words are in another language.
-    launch.start_opt.push_str(" -c lc_messages=C");
+    // Where the settings say so, the words are in another language, somewhere else, or left out.
+    launch.start_opt.push_str(HEARD);
     let mark = Mark::now(&launch.logfile, &ctx.owner);
     say!(
         INFO,
-        "the server ended while it was starting, and its output is thrown away: starting it once more to hear why"
+        "the server ended while it was starting, and nothing that is kept says why: starting it once more to hear it"
     );
     let limit = ctx.deadline.min(AGAIN);
     let mut words = None;
@@ -114,6 +141,11 @@ fn again(ctx: &Context<'_>, launch: &Launch) -> Option<String> {
             let is_gone = ctx.postmaster() == Ok(Postmaster::Stopped);
             is_gone.then(|| mark.last_words(ctx.pgdata(), &ctx.owner))?
         });
+        // Of a program that could not become a server it is not known earlier that no more will come.
+        let is_gone = ctx.postmaster() == Ok(Postmaster::Stopped);
+        if words.is_none() && is_gone {
+            words = mark.other_words(ctx.pgdata(), &ctx.owner);
+        }
         if let Err(failure) = ending::stop_server(ctx) {
             say!(WARN, "not stopped again", reason = failure.text());
         }

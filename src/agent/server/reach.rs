@@ -102,6 +102,9 @@ pub(crate) fn is_unfit(ctx: &Context<'_>, server: &Server) -> Step<Option<Obstac
     if let Some(poor) = as_primary(listens, state.wal_senders) {
         return Ok(Some(poor));
     }
+    if state.has_trigger {
+        return Ok(Some(Obstacle::Trigger));
+    }
     Ok(places::takes_no_note(ctx)?.map(Obstacle::NoNotes))
 }
 

@@ -63,6 +63,9 @@ pub(crate) fn wait_promoted(
     mut look_after: impl FnMut() -> Step<()>,
 ) -> Step<Option<Server>> {
     const PRIMARY: &str = "a primary";
+    if let Ok(Postmaster::Running(running)) = ctx.postmaster() {
+        archive::end_what_is_of_no_use(ctx, &running);
+    }
     let half = ctx.deadline.remaining() / 2;
     let mut look = Deadline::after(timing::QUERIES_IN_THE_WAY);
     let mut is_promoted = |state: &ServerState| {

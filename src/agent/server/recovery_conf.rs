@@ -71,12 +71,15 @@ fn recovery_conf(ctx: &Context<'_>, follow: &Follow) -> String {
             .map(|command| Command::RestoreCommand.guarded(command)),
     };
     let at_end = p.recovery_end_command.as_deref();
+    let cleanup = p.archive_cleanup_command.as_deref();
     for (name, value) in [
         ("restore_command", restore.as_ref()),
-        // Its failure ends nothing.
+        // Its failure ends nothing; it is to be known where it hangs.
         (
             "archive_cleanup_command",
-            p.archive_cleanup_command.as_ref(),
+            cleanup
+                .map(|command| Command::ArchiveCleanupCommand.guarded(command))
+                .as_ref(),
         ),
         (
             "recovery_end_command",

@@ -46,6 +46,12 @@ const TARGETS: [&str; 5] = [
 const DROPS: &str =
     "a standby's replay would end there, and a promotion would drop all commits behind that point";
 
+/// A file of that name promotes a standby, also where it is left over and the standby has just started. PostgreSQL 12 to 15 have it.
+const TRIGGER: &str = "promote_trigger_file";
+
+/// Why it is refused.
+const PROMOTES: &str = "a file of that name, also one that is left over, makes a primary of this standby, with a timeline of its own";
+
 pub(crate) fn check(ctx: &Context<'_>) -> Step<()> {
     let config = &ctx.params.config;
     if config.exists() && !config.is_file() {
@@ -70,6 +76,7 @@ pub(crate) fn check(ctx: &Context<'_>) -> Step<()> {
     if ctx.is_promotable() && !is_out!(TargetUnseen) {
         no_target(&contents, &auto)?;
     }
+    none_of(&[TRIGGER], PROMOTES, &contents, &auto)?;
     options(ctx)?;
     includable(ctx, config)
 }
@@ -144,13 +151,18 @@ pub(crate) fn all(ctx: &Context<'_>) -> Step<(Contents, Contents)> {
 
 /// A target that a restore of a backup has left behind would end this standby's replay for good.
 fn no_target(contents: &Contents, auto: &Contents) -> Step<()> {
+    none_of(&TARGETS, DROPS, contents, auto)
+}
+
+/// None of these settings may be in force at the next start, which `why` is the reason for.
+fn none_of(names: &[&str], why: &str, contents: &Contents, auto: &Contents) -> Step<()> {
     // The last line counts, and an empty value means none.
     let in_force = |target: &str| {
         let mut all = contents.settings.iter().chain(&auto.settings);
         let last = all.rfind(|s| s.name == target)?;
         (!last.value.is_empty()).then_some(last)
     };
-    let Some(set) = TARGETS.into_iter().find_map(in_force) else {
+    let Some(set) = names.iter().copied().find_map(in_force) else {
         return Ok(());
     };
     let how = if auto.settings.contains(set) {
@@ -168,7 +180,7 @@ fn no_target(contents: &Contents, auto: &Contents) -> Step<()> {
             set.line
         )
     };
-    Err(installed(format!("{how}: {DROPS}")))
+    Err(installed(format!("{how}: {why}")))
 }
 
 fn replication(ctx: &Context<'_>, contents: &Contents, contents_auto: &Contents) -> Step<()> {
@@ -331,10 +343,12 @@ pub(crate) fn in_force(ctx: &Context<'_>, name: &str) -> Step<Option<(String, St
 fn options(ctx: &Context<'_>) -> Step<()> {
     for (name, value) in among_options(ctx) {
         let is_target = TARGETS.contains(&name.as_str()) && !value.is_empty();
-        if ctx.is_promotable() && is_target {
+        let is_trigger = name == TRIGGER && !value.is_empty();
+        if is_trigger || ctx.is_promotable() && is_target {
+            let why = if is_trigger { PROMOTES } else { DROPS };
             return Err(Outcome::because(
                 OcfCode::ErrConfigured,
-                format!("remove {name} from start_opt or ctl_opt: {DROPS}"),
+                format!("remove {name} from start_opt or ctl_opt: {why}"),
             ));
         }
         if let Some(what) = allows_no_standby(ctx, &name, value) {

@@ -32,7 +32,9 @@ use crate::agent::membership::{attempt, external_slots, promotion_record, statem
 use crate::agent::repair;
 use crate::agent::server::answering::Server;
 use crate::agent::server::recovery_conf::{self, Follow};
-use crate::agent::server::{by_files, in_force, obituary, places, prepare, reach, recovery, slots};
+use crate::agent::server::{
+    archive, by_files, in_force, obituary, places, prepare, reach, recovery, slots,
+};
 use crate::agent::standby::announce::{self, receiver_status};
 use crate::agent::standby::initial_contract;
 use crate::agent::state::State;
@@ -102,9 +104,13 @@ pub(crate) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
             };
         }
     }
-    let is_standby = ctx.params.rep_mode.is_replicated() && server.state.in_recovery;
-    let hoarded = if is_standby && !ctx.env.is_probe() {
+    let is_looked_after = ctx.params.rep_mode.is_replicated() && !ctx.env.is_probe();
+    if is_looked_after && !server.state.in_recovery {
+        archive::end_what_is_of_no_use(ctx, &running);
+    }
+    let hoarded = if is_looked_after && server.state.in_recovery {
         slots::hoarded_by_others(ctx, &mut server.session)
+            .or_else(|| archive::holds_restartpoints_up(ctx, &running))
     } else {
         None
     };
@@ -114,6 +120,9 @@ pub(crate) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
             // Here it is no promotion that fails, but the next start.
             if mended.is_ok() && !ctx.env.is_probe() {
                 mended = places::takes_no_note(ctx)?.map_or(Ok(()), |why| Err(failed(why)));
+            }
+            if mended.is_ok() && server.state.has_trigger {
+                mended = Err(failed(Obstacle::Trigger));
             }
             slave(ctx, &server)
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::decide::quorum_policy::{self, Means};
 use crate::model::status::NodeStatus;
 
-use super::config::{Shape, Site, Tuning};
+use super::config::{DeepMonitor, Shape, Site, Tuning};
 use super::gateway;
 
 /// The PostgreSQL resource. The names are pha4pgsql's: node attributes and habits are built on them.
@@ -69,7 +69,21 @@ impl Primitive {
             .filter(|(_, value)| !value.is_empty())
             .map(|(name, value)| (*name, value.as_str()))
     }
+
+    /// The operations that are to be there.
+    pub(crate) fn made_operations(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.iter().filter(|it| !it.is_unwanted())
+    }
 }
+
+/// What Pacemaker tells the agent of how deep a monitor is to look.
+pub(crate) const CHECK_LEVEL: &str = "OCF_CHECK_LEVEL";
+/// The agent asks the server.
+pub(crate) const PLAIN: u32 = 0;
+/// It writes, too.
+pub(crate) const WRITES: u32 = 10;
+/// It looks at the storage, too.
+pub(crate) const STORAGE: u32 = 20;
 
 /// One action of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +93,23 @@ pub(crate) struct Operation {
     pub(crate) timeout: Duration,
     pub(crate) on_fail: Option<&'static str>,
     pub(crate) is_of_promoted: bool,
+    /// How deep a monitor looks. One that is deeper than the plain one and has no interval must not be there.
+    pub(crate) level: u32,
+}
+
+impl Operation {
+    /// Somebody has said that it is not to be there.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.level > PLAIN && self.interval.is_zero()
+    }
+
+    /// As pcs and crmsh write the depth, where there is one.
+    pub(crate) fn level_words(&self) -> String {
+        match self.level {
+            PLAIN => String::new(),
+            level => format!(" {CHECK_LEVEL}={level}"),
+        }
+    }
 }
 
 /// Meta attributes.
@@ -335,6 +366,7 @@ pub(super) fn operation(name: &'static str, timeout: Duration) -> Operation {
         timeout,
         on_fail: None,
         is_of_promoted: false,
+        level: PLAIN,
     }
 }
 
@@ -344,7 +376,13 @@ fn operations(tuning: &Tuning) -> Vec<Operation> {
         on_fail: Some("restart"),
         ..once(name)
     };
-    vec![
+    let deep = |it: &DeepMonitor| Operation {
+        interval: it.interval,
+        is_of_promoted: it.is_of_promoted,
+        level: it.level,
+        ..restarting("monitor")
+    };
+    let mut all = vec![
         restarting("start"),
         Operation {
             interval: tuning.monitor_interval,
@@ -355,6 +393,9 @@ fn operations(tuning: &Tuning) -> Vec<Operation> {
             is_of_promoted: true,
             ..restarting("monitor")
         },
+    ];
+    all.extend(tuning.deep_monitors.iter().map(deep));
+    all.extend([
         restarting("promote"),
         // Not on-fail=stop, which the older templates have: one failed demotion would ban the clone from every node.
         once("demote"),
@@ -362,7 +403,8 @@ fn operations(tuning: &Tuning) -> Vec<Operation> {
         // stopped, as it may still be writing.
         once("stop"),
         once("notify"),
-    ]
+    ]);
+    all
 }
 
 fn address(id: &str, ip: &str, values: &Values) -> Primitive {

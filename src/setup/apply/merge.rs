@@ -314,10 +314,11 @@ mod tests {
       </constraints>
     </configuration>";
 
+    const CONFIG: &str = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\nreader_vip=192.0.2.10\npgsql_pgctl=/bin/pg_ctl\n\
+                          pgsql_pgdata=/data\npgsql_repuser=repl\n";
+
     fn plan(tree: &Tree) -> Plan {
-        let text = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\nreader_vip=192.0.2.10\npgsql_pgctl=/bin/pg_ctl\npgsql_pgdata=/data\n\
-                    pgsql_repuser=repl\n";
-        let (site, _) = config::read(text).unwrap();
+        let (site, _) = config::read(CONFIG).unwrap();
         Plan::named(&Values::from(&site), find::names(tree, &site).unwrap())
     }
 
@@ -419,6 +420,89 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// An operator's deep monitor, as pcs and crmsh write it, and as older tools did.
+    fn deep(id: &str, interval: u32, level: u32, role: &str, tag: &str) -> String {
+        format!(
+            "<op id='{id}' name='monitor' interval='{interval}s' timeout='30s'{role}><{tag} id='{id}-set'>\
+             <nvpair id='{id}-level' name='OCF_CHECK_LEVEL' value='{level}'/></{tag}></op>"
+        )
+    }
+
+    #[test]
+    fn deep_monitors_that_somebody_made_stay_beside_the_plain_ones() {
+        let fresh = merged(EMPTY).configuration.to_text();
+        for tag in ["instance_attributes", "meta_attributes"] {
+            for (role, level) in [
+                ("", 10),
+                (" role='Promoted'", 10),
+                (" role='Master'", 20),
+                (" role='Unpromoted'", 20),
+            ] {
+                let op = deep("deep", 60, level, role, tag);
+                let front = fresh.replacen("<operations>", &format!("<operations>{op}"), 1);
+                let behind = fresh.replacen("</operations>", &format!("{op}</operations>"), 1);
+                for text in [front, behind] {
+                    let merged = merged(&text);
+                    assert_eq!(merged.changes, Vec::<String>::new(), "{tag} {role} {level}");
+                    assert!(merged.configuration == Tree::parse(&text).unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn deep_monitors_are_what_config_ini_says_of_them() {
+        let asked = |lines: &str, text: &str| {
+            let tree = Tree::parse(text).unwrap();
+            let (site, _) = config::read(&format!("{CONFIG}{lines}")).unwrap();
+            let names = find::names(&tree, &site).unwrap();
+            merge(
+                &tree,
+                &Plan::named(&Values::from(&site), names),
+                Votes::default(),
+            )
+        };
+        let lines = "deep_monitor_interval=60\npromoted_storage_monitor_interval=121\n";
+        let fresh = asked(lines, EMPTY).configuration.to_text();
+        // One that somebody made by hand under the same id, and for another level.
+        let by_hand = deep(
+            "pgsql-monitor-interval-60s",
+            50,
+            20,
+            "",
+            "instance_attributes",
+        );
+        let plain = merged(EMPTY).configuration.to_text();
+        let text = plain.replacen("<operations>", &format!("<operations>{by_hand}"), 1);
+        let beside = asked(lines, &text);
+        assert_eq!(
+            beside.changes,
+            [
+                "pgsql: add the operation monitor interval=60s timeout=60s OCF_CHECK_LEVEL=10",
+                "pgsql: add the operation monitor interval=121s timeout=60s role=Promoted OCF_CHECK_LEVEL=20",
+            ]
+        );
+        let beside = beside.configuration;
+        let mut ids: Vec<&str> = beside.all().filter_map(|e| e.get("id")).collect();
+        ids.sort_unstable();
+        let number = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), number, "{}", beside.to_text());
+        for text in [&fresh, &beside.to_text()] {
+            assert_eq!(asked(lines, text).changes, Vec::<String>::new());
+        }
+        let rarer = asked("deep_monitor_interval=90\n", &fresh).changes;
+        assert_eq!(
+            rarer,
+            ["pgsql: operation monitor OCF_CHECK_LEVEL=10: interval from 60s to 90s"]
+        );
+        let gone = asked("promoted_storage_monitor_interval=0\n", &fresh).changes;
+        assert_eq!(
+            gone,
+            ["pgsql: remove the operation pgsql-monitor-interval-121s"]
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What one resource has: its parameters, meta attributes and operations. Each change is told in words.
 
 use crate::params::{Kind, PARAMS};
-use crate::setup::plan::{Meta, Operation, Primitive};
+use crate::setup::plan::{CHECK_LEVEL, Meta, Operation, PLAIN, Primitive, STORAGE, WRITES};
 use crate::setup::render::xml::{self, nvpair};
 use crate::setup::tree::Tree;
 
@@ -164,7 +164,19 @@ pub(super) fn judge_others(primitive: &mut Tree, wanted: &Primitive) -> (Vec<Str
     (removed, kept)
 }
 
-/// Operations are the plan's by name and role; others, such as those that pcs adds, stay.
+/// How deep a monitor looks: one that looks deeper is another operation, with its own interval beside the plain one.
+fn level(op: &Tree) -> u32 {
+    let is_level = |e: &&Tree| e.tag == "nvpair" && e.get("name") == Some(CHECK_LEVEL);
+    let text = op.all().find(is_level).and_then(|pair| pair.get("value"));
+    let number: u32 = text.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    // As the agent reads it.
+    [STORAGE, WRITES]
+        .into_iter()
+        .find(|level| number >= *level)
+        .unwrap_or(PLAIN)
+}
+
+/// Operations are the plan's by name, role and depth; others, such as those that pcs adds, stay.
 pub(super) fn set_operations(primitive: &mut Tree, wanted: &Primitive) -> Vec<String> {
     let mut changes = Vec::new();
     let operations = primitive.child_mut("operations");
@@ -174,7 +186,18 @@ pub(super) fn set_operations(primitive: &mut Tree, wanted: &Primitive) -> Vec<St
                 && same::is_promoted(op.get("role")) == it.is_of_promoted
                 // A role of its own, such as Stopped, is something else.
                 && (it.is_of_promoted || op.get("role").is_none_or(|role| matches!(same::value(role).as_str(), "started" | "unpromoted")))
+                && level(op) == it.level
         };
+        if it.is_unwanted() {
+            operations.children.retain(|op| {
+                let is_gone = is_it(op);
+                if is_gone {
+                    changes.push(format!("{}: remove the operation {}", wanted.id, op.id()));
+                }
+                !is_gone
+            });
+            continue;
+        }
         let mut new = xml::operation(&wanted.id, it);
         let Some(at) = operations.children.iter().position(is_it) else {
             changes.push(format!("{}: add the operation {}", wanted.id, words(it)));
@@ -198,9 +221,10 @@ pub(super) fn set_operations(primitive: &mut Tree, wanted: &Primitive) -> Vec<St
         let differences = differences(old, &new);
         if !differences.is_empty() {
             changes.push(format!(
-                "{}: operation {}: {}",
+                "{}: operation {}{}: {}",
                 wanted.id,
                 it.name,
+                it.level_words(),
                 differences.join(", ")
             ));
             for (name, value) in &new.attributes {
@@ -224,7 +248,17 @@ fn free_id(new: &mut Tree, others: &[Tree]) {
         .chain((1..).map(|n| format!("{id}-{n}")))
         .find(|id| !is_taken(id));
     if let Some(free) = free {
-        new.set("id", free);
+        rename(new, &id, &free);
+    }
+}
+
+/// The ids of what is in an element begin with its own.
+fn rename(it: &mut Tree, from: &str, to: &str) {
+    if let Some(rest) = it.id().strip_prefix(from) {
+        it.set("id", format!("{to}{rest}"));
+    }
+    for child in &mut it.children {
+        rename(child, from, to);
     }
 }
 
@@ -235,10 +269,11 @@ fn words(it: &Operation) -> String {
         ""
     };
     format!(
-        "{} interval={}s timeout={}s{role}",
+        "{} interval={}s timeout={}s{role}{}",
         it.name,
         it.interval.as_secs(),
-        it.timeout.as_secs()
+        it.timeout.as_secs(),
+        it.level_words()
     )
 }
 

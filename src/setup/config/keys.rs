@@ -55,6 +55,10 @@ pub(crate) const KEYS: &[Key] = &[
     key("reader_on_primary", Form::Boolean),
     key("monitor_interval", Form::Seconds),
     key("promoted_monitor_interval", Form::Seconds),
+    key("deep_monitor_interval", Form::Seconds),
+    key("promoted_deep_monitor_interval", Form::Seconds),
+    key("storage_monitor_interval", Form::Seconds),
+    key("promoted_storage_monitor_interval", Form::Seconds),
     key("vip_monitor_interval", Form::Seconds),
     key("operation_timeout", Form::Seconds),
 ];

@@ -10,13 +10,13 @@ use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::node_name::NodeName;
 use crate::params::Params;
 use crate::setup::gateway;
-use crate::setup::plan::{CLONE, READER, RESOURCE, WRITER};
+use crate::setup::plan::{CLONE, READER, RESOURCE, STORAGE, WRITER, WRITES};
 
 use super::ini::Entry;
 use super::keys::{self, Form, Known, PARAM_PREFIX};
 use super::problem::Problem;
 use super::secrets::has_password;
-use super::site::{Shape, Site, Template, Tuning};
+use super::site::{DeepMonitor, Shape, Site, Template, Tuning};
 
 /// Keep below the distance of two promotion scores, or the preference of the reader's address moves the primary.
 const MOST_READER_SCORE: u32 = 899;
@@ -425,6 +425,7 @@ impl Reader<'_> {
                 "promoted_monitor_interval",
                 usual.promoted_monitor_interval,
             ),
+            deep_monitors: self.deep_monitors(),
             vip_monitor_interval: time(self, "vip_monitor_interval", usual.vip_monitor_interval),
             operation_timeout: time(self, "operation_timeout", usual.operation_timeout),
         };
@@ -441,20 +442,63 @@ impl Reader<'_> {
                 self.wrong(key, "is 0: at least 1 second");
             }
         }
-        if tuning.monitor_interval == tuning.promoted_monitor_interval {
-            let key = if self.entry("monitor_interval").is_some() {
-                "monitor_interval"
-            } else {
-                "promoted_monitor_interval"
-            };
-            self.wrong(key, "makes monitor_interval and promoted_monitor_interval the same, which Pacemaker can't tell apart: let them differ by a second");
-        }
+        self.distinct_intervals(&tuning);
         if !tuning.failure_timeout.is_zero() && tuning.failure_timeout <= tuning.operation_timeout {
             self.wrong("failure_timeout", "must be longer than operation_timeout, or 0: a failure would be forgotten while it is being dealt with");
         }
         tuning
     }
+
+    /// Those that the file speaks of.
+    fn deep_monitors(&self) -> Vec<DeepMonitor> {
+        let of = |(key, level, is_of_promoted): (&str, u32, bool)| {
+            let interval = self.text(key).and_then(seconds)?;
+            Some(DeepMonitor {
+                level,
+                is_of_promoted,
+                interval: Duration::from_secs(interval),
+            })
+        };
+        DEEP_MONITORS.into_iter().filter_map(of).collect()
+    }
+
+    /// Pacemaker tells an operation's monitors apart by their intervals, whatever their roles and depths.
+    fn distinct_intervals(&mut self, tuning: &Tuning) {
+        let plain = [
+            ("monitor_interval", tuning.monitor_interval),
+            (
+                "promoted_monitor_interval",
+                tuning.promoted_monitor_interval,
+            ),
+        ];
+        let deep = DEEP_MONITORS.iter().filter_map(|(key, ..)| {
+            let interval = self.text(key).and_then(seconds)?;
+            Some((*key, Duration::from_secs(interval)))
+        });
+        let deep = deep.filter(|(_, interval)| !interval.is_zero());
+        let all: Vec<(&'static str, Duration)> = plain.into_iter().chain(deep).collect();
+        for (at, (key, interval)) in all.iter().enumerate() {
+            let Some((other, _)) = all.iter().take(at).find(|(_, other)| other == interval) else {
+                continue;
+            };
+            let blamed = [other, key]
+                .into_iter()
+                .find(|key| self.entry(key).is_some());
+            self.wrong(
+                blamed.unwrap_or(key),
+                format!("makes {other} and {key} the same, which Pacemaker can't tell apart: let them differ by a second"),
+            );
+        }
+    }
 }
+
+/// The keys for monitors beside the plain one, how deep they look, and whether at a primary.
+const DEEP_MONITORS: [(&str, u32, bool); 4] = [
+    ("deep_monitor_interval", WRITES, false),
+    ("promoted_deep_monitor_interval", WRITES, true),
+    ("storage_monitor_interval", STORAGE, false),
+    ("promoted_storage_monitor_interval", STORAGE, true),
+];
 
 /// Which template `text` names; pha4pgsql's names are known.
 fn template(text: &str) -> Result<(Option<Shape>, Template), String> {
@@ -818,6 +862,18 @@ pgsql_distlock_lockname=pgsql_cls1
                 Some(9),
                 "monitor_interval",
                 "can't tell apart",
+            ),
+            (
+                more("deep_monitor_interval=60\npromoted_deep_monitor_interval=60s"),
+                Some(9),
+                "deep_monitor_interval",
+                "can't tell apart",
+            ),
+            (
+                more("promoted_storage_monitor_interval=3"),
+                Some(9),
+                "promoted_storage_monitor_interval",
+                "makes promoted_monitor_interval and promoted_storage_monitor_interval the same",
             ),
             (more("reader_score=1000"), Some(9), "reader_score", "899"),
             (

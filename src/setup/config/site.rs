@@ -38,6 +38,15 @@ pub(crate) enum Template {
     Own(String),
 }
 
+/// A monitor that looks deeper than the plain one, of which config.ini speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeepMonitor {
+    pub(crate) level: u32,
+    pub(crate) is_of_promoted: bool,
+    /// None: it is not to be there.
+    pub(crate) interval: Duration,
+}
+
 /// Numbers that config.ini may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tuning {
@@ -53,6 +62,8 @@ pub(crate) struct Tuning {
     pub(crate) reader_on_primary: bool,
     pub(crate) monitor_interval: Duration,
     pub(crate) promoted_monitor_interval: Duration,
+    /// Those that config.ini says nothing of are left to whoever makes them.
+    pub(crate) deep_monitors: Vec<DeepMonitor>,
     pub(crate) vip_monitor_interval: Duration,
     pub(crate) operation_timeout: Duration,
 }
@@ -67,6 +78,7 @@ impl Default for Tuning {
             reader_on_primary: true,
             monitor_interval: Duration::from_secs(4),
             promoted_monitor_interval: Duration::from_secs(3),
+            deep_monitors: Vec::new(),
             vip_monitor_interval: Duration::from_secs(10),
             operation_timeout: Duration::from_secs(60),
         }

@@ -93,7 +93,7 @@ fn primitive(it: &Primitive) -> String {
     for (name, value) in it.set_params() {
         text += &format!(" \\\n        {name}={}", quoted(value));
     }
-    for operation in &it.operations {
+    for operation in it.made_operations() {
         text += &format!(" \\\n    op {}", words(operation));
     }
     if !it.meta.is_empty() {
@@ -115,7 +115,7 @@ fn words(operation: &Operation) -> String {
     if operation.is_of_promoted {
         text += " role=Promoted";
     }
-    text
+    text + &operation.level_words()
 }
 
 fn constraint(it: &Constraint, clone: &str) -> String {

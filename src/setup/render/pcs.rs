@@ -176,7 +176,7 @@ impl Script {
             let word = self.word(&pair(name, value));
             self.put(&mut line, &word);
         }
-        for operation in &primitive.operations {
+        for operation in primitive.made_operations() {
             self.line(&format!("{line} \\"));
             line = format!("    op {}", operation_words(operation));
         }
@@ -261,5 +261,5 @@ fn operation_words(operation: &Operation) -> String {
     if operation.is_of_promoted {
         text += " role=Promoted";
     }
-    text
+    text + &operation.level_words()
 }

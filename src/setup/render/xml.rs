@@ -1,6 +1,8 @@
 //! The plan as elements of the CIB.
 
-use super::super::plan::{Constraint, Operation, Plan, Primitive, Role, Way, seconds};
+use super::super::plan::{
+    CHECK_LEVEL, Constraint, Operation, PLAIN, Plan, Primitive, Role, Way, seconds,
+};
 use super::super::tree::Tree;
 use super::{heading, why_properties};
 
@@ -88,7 +90,7 @@ pub(crate) fn primitive(it: &Primitive) -> Tree {
         .with("type", it.agent)
         .holding([set("instance_attributes", &it.id, it.set_params())]);
     tree.children.push(
-        Tree::new("operations").holding(it.operations.iter().map(|op| operation(&it.id, op))),
+        Tree::new("operations").holding(it.made_operations().map(|op| operation(&it.id, op))),
     );
     if !it.meta.is_empty() {
         tree.children.push(meta(&it.id, &it.meta));
@@ -109,6 +111,12 @@ pub(crate) fn operation(owner: &str, it: &Operation) -> Tree {
     }
     if it.is_of_promoted {
         tree.set("role", "Promoted");
+    }
+    if it.level > PLAIN {
+        let level = it.level.to_string();
+        let id = tree.id().to_owned();
+        let pair = std::iter::once((CHECK_LEVEL, level.as_str()));
+        tree.children.push(set("instance_attributes", &id, pair));
     }
     tree
 }

@@ -25,7 +25,7 @@ pub(super) fn watch(names: &Names, hosts: &str, tuning: &Tuning) -> Primitive {
     // All nodes are to have looked before anything is made of it, or the first to notice that the gateway is gone would lose the
     // primary: longer than an interval and a look.
     let dampen = interval.as_secs() + 2 * number * (ATTEMPTS + ANSWER);
-    let once = |name| operation(name, tuning.operation_timeout);
+    let once = |name| operation(name, tuning);
     Primitive {
         id: names.gateway(),
         provider: "pacemaker",

@@ -90,7 +90,12 @@ pub(crate) const STORAGE: u32 = 20;
 pub(crate) struct Operation {
     pub(crate) name: &'static str,
     pub(crate) interval: Duration,
+    /// Nobody asked for it: what the operator has set stays.
+    pub(crate) is_usual_interval: bool,
+    /// What is renewed by it lasts so long.
+    pub(crate) renews: Option<Duration>,
     pub(crate) timeout: Duration,
+    pub(crate) is_usual_timeout: bool,
     pub(crate) on_fail: Option<&'static str>,
     pub(crate) is_of_promoted: bool,
     /// How deep a monitor looks. One that is deeper than the plain one and has no interval must not be there.
@@ -113,7 +118,36 @@ impl Operation {
 }
 
 /// Meta attributes.
-pub(crate) type Meta = Vec<(&'static str, String)>;
+pub(crate) type Meta = Vec<Attribute>;
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attribute {
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+    /// Nobody asked for this value: what the operator has set stays.
+    pub(crate) is_default: bool,
+    /// Of what the operator has set.
+    pub(crate) sound: Option<Sound>,
+}
+
+/// What is right for a number, and what comes of another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sound {
+    pub(crate) least: u32,
+    pub(crate) most: u32,
+    pub(crate) otherwise: &'static str,
+}
+
+/// The plan can't do without it.
+fn needed(name: &'static str, value: &str) -> Attribute {
+    Attribute {
+        name,
+        value: value.to_owned(),
+        is_default: false,
+        sound: None,
+    }
+}
 
 /// A role of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
@@ -243,6 +277,8 @@ pub(crate) struct Values {
     pub(crate) stonith_enabled: Option<bool>,
     pub(crate) no_quorum_policy: Option<String>,
     pub(crate) tuning: Tuning,
+    /// How long the lock lasts that the primary's monitor renews.
+    pub(crate) lease: Option<Duration>,
 }
 
 impl From<&Site> for Values {
@@ -258,6 +294,10 @@ impl From<&Site> for Values {
             stonith_enabled: site.stonith_enabled,
             no_quorum_policy: site.no_quorum_policy.map(|policy| policy.to_string()),
             tuning: site.tuning.clone(),
+            lease: site
+                .resolved
+                .enable_distlock
+                .then_some(site.resolved.distlock_ttl),
         }
     }
 }
@@ -276,10 +316,10 @@ impl Plan {
     /// The plan for these values.
     pub(crate) fn named(values: &Values, names: Names) -> Self {
         let tuning = &values.tuning;
-        let mut addresses = vec![address(&names.writer, &values.writer, values)];
+        let mut addresses = vec![address(&names.writer, &values.writer, values, false)];
         let mut constraints = of_writer(&names);
         for (at, (name, ip)) in names.readers.iter().zip(&values.readers).enumerate() {
-            addresses.push(address(name, ip, values));
+            addresses.push(address(name, ip, values, true));
             constraints.extend(of_reader(&names, name, tuning));
             let before = names.readers.iter().take(at);
             constraints.extend(before.map(|other| spread(name, other, tuning)));
@@ -300,9 +340,9 @@ impl Plan {
                 agent: "expgsql",
                 params: values.params.clone(),
                 meta: Vec::new(),
-                operations: operations(tuning),
+                operations: operations(tuning, values.lease),
             },
-            clone_meta: clone_meta(tuning),
+            clone_meta: clone_meta(tuning, values.readers.len()),
             addresses,
             gateway,
             constraints,
@@ -311,24 +351,56 @@ impl Plan {
     }
 }
 
-fn clone_meta(tuning: &Tuning) -> Meta {
-    vec![
-        ("promotable", "true".to_owned()),
-        ("promoted-max", "1".to_owned()),
-        ("promoted-node-max", "1".to_owned()),
-        ("clone-node-max", "1".to_owned()),
-        ("notify", "true".to_owned()),
-        (
-            "migration-threshold",
-            tuning.migration_threshold.to_string(),
-        ),
-        ("failure-timeout", seconds(tuning.failure_timeout)),
-        // An instance must hold to its node more than the reader's address prefers another, or Pacemaker restarts standbys
-        // for the address.
-        (
-            "resource-stickiness",
-            tuning.resource_stickiness.to_string(),
-        ),
+fn clone_meta(tuning: &Tuning, readers: usize) -> Meta {
+    let readers = u32::try_from(readers).unwrap_or(u32::MAX);
+    let mut all = vec![
+        needed("promotable", "true"),
+        needed("promoted-max", "1"),
+        needed("promoted-node-max", "1"),
+        needed("clone-node-max", "1"),
+        needed("notify", "true"),
+    ];
+    all.extend(of_failures(tuning));
+    // An instance must hold to its node more than the reader's address prefers another, or Pacemaker restarts standbys for the
+    // address.
+    let least = tuning.reader_score.saturating_mul(readers);
+    all.push(Attribute {
+        name: "resource-stickiness",
+        value: tuning.resource_stickiness.to_string(),
+        is_default: tuning.says_nothing_of("resource_stickiness"),
+        sound: (readers > 0).then_some(Sound {
+            least: least.saturating_add(1),
+            most: u32::MAX,
+            otherwise: "Pacemaker restarts standbys for the reader's address",
+        }),
+    });
+    all
+}
+
+/// What is made of failures.
+fn of_failures(tuning: &Tuning) -> [Attribute; 2] {
+    let least = u32::try_from(tuning.operation_timeout.as_secs()).unwrap_or(u32::MAX);
+    [
+        Attribute {
+            name: "migration-threshold",
+            value: tuning.migration_threshold.to_string(),
+            is_default: tuning.says_nothing_of("migration_threshold"),
+            sound: Some(Sound {
+                least: tuning.migration_threshold,
+                most: u32::MAX,
+                otherwise: "a node is given up sooner than usual",
+            }),
+        },
+        Attribute {
+            name: "failure-timeout",
+            value: seconds(tuning.failure_timeout),
+            is_default: tuning.says_nothing_of("failure_timeout"),
+            sound: Some(Sound {
+                least: least.saturating_add(1),
+                most: u32::MAX,
+                otherwise: "a failure is forgotten while it is being dealt with",
+            }),
+        },
     ]
 }
 
@@ -359,19 +431,22 @@ fn properties(values: &Values) -> Vec<Property> {
     ]
 }
 
-pub(super) fn operation(name: &'static str, timeout: Duration) -> Operation {
+pub(super) fn operation(name: &'static str, tuning: &Tuning) -> Operation {
     Operation {
         name,
         interval: Duration::ZERO,
-        timeout,
+        is_usual_interval: false,
+        renews: None,
+        timeout: tuning.operation_timeout,
+        is_usual_timeout: tuning.says_nothing_of("operation_timeout"),
         on_fail: None,
         is_of_promoted: false,
         level: PLAIN,
     }
 }
 
-fn operations(tuning: &Tuning) -> Vec<Operation> {
-    let once = |name| operation(name, tuning.operation_timeout);
+fn operations(tuning: &Tuning, lease: Option<Duration>) -> Vec<Operation> {
+    let once = |name| operation(name, tuning);
     let restarting = |name| Operation {
         on_fail: Some("restart"),
         ..once(name)
@@ -386,10 +461,13 @@ fn operations(tuning: &Tuning) -> Vec<Operation> {
         restarting("start"),
         Operation {
             interval: tuning.monitor_interval,
+            is_usual_interval: tuning.says_nothing_of("monitor_interval"),
             ..restarting("monitor")
         },
         Operation {
             interval: tuning.promoted_monitor_interval,
+            is_usual_interval: tuning.says_nothing_of("promoted_monitor_interval"),
+            renews: lease,
             is_of_promoted: true,
             ..restarting("monitor")
         },
@@ -407,12 +485,23 @@ fn operations(tuning: &Tuning) -> Vec<Operation> {
     all
 }
 
-fn address(id: &str, ip: &str, values: &Values) -> Primitive {
+fn address(id: &str, ip: &str, values: &Values, is_reader: bool) -> Primitive {
     let tuning = &values.tuning;
-    let once = |name| operation(name, tuning.operation_timeout);
+    let once = |name| operation(name, tuning);
     let restarting = |name| Operation {
         on_fail: Some("restart"),
         ..once(name)
+    };
+    // What a reader's address prefers differs by tenths of its score.
+    let stickiness = Attribute {
+        name: "resource-stickiness",
+        value: "1".to_owned(),
+        is_default: true,
+        sound: is_reader.then_some(Sound {
+            least: 0,
+            most: (tuning.reader_score / 10).saturating_sub(1),
+            otherwise: "the address stays where it is when another standby is preferred",
+        }),
     };
     let mut params = vec![("ip", ip.to_owned())];
     params.extend(values.nic.clone().map(|nic| ("nic", nic)));
@@ -423,18 +512,15 @@ fn address(id: &str, ip: &str, values: &Values) -> Primitive {
         agent: "IPaddr2",
         params,
         // On the resource and not as a default of the cluster, which others' resources would have, too.
-        meta: vec![
-            (
-                "migration-threshold",
-                tuning.migration_threshold.to_string(),
-            ),
-            ("failure-timeout", seconds(tuning.failure_timeout)),
-            ("resource-stickiness", "1".to_owned()),
-        ],
+        meta: of_failures(tuning)
+            .into_iter()
+            .chain([stickiness])
+            .collect(),
         operations: vec![
             restarting("start"),
             Operation {
                 interval: tuning.vip_monitor_interval,
+                is_usual_interval: tuning.says_nothing_of("vip_monitor_interval"),
                 ..restarting("monitor")
             },
             // As for the database.

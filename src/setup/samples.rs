@@ -53,6 +53,7 @@ fn values(shape: Shape) -> Values {
         stonith_enabled: None,
         no_quorum_policy: None,
         tuning: Tuning::default(),
+        lease: None,
     }
 }
 

@@ -10,7 +10,9 @@ use crate::setup::tree::Tree;
 
 use super::fencing;
 use super::find::is_gateway;
-use super::primitive::{current, judge_others, set_meta, set_operations, set_params, unset};
+use super::primitive::{
+    current, judge_others, set_meta, set_operations, set_params, unset, unsound,
+};
 use super::property::Votes;
 
 /// A configuration that was changed, and how.
@@ -152,7 +154,18 @@ impl Merged {
                 "{clone}: make the <master> of an older Pacemaker a promotable clone"
             ));
         }
-        changes.extend(set_meta(around, clone, &plan.clone_meta));
+        let inner = around.children.iter();
+        let is_it = |e: &&Tree| e.tag == "primitive" && e.id() == id;
+        let mut inner = inner.filter(is_it);
+        let inner = inner.next().cloned();
+        let own = |name: &str| {
+            inner
+                .as_ref()
+                .and_then(|inner| current(inner, "meta_attributes", name))
+        };
+        let (set, kept) = set_meta(around, clone, &plan.clone_meta, |name| own(name).is_some());
+        changes.extend(set);
+        self.remarks.extend(kept);
         for (old, new) in [
             ("master-max", "promoted-max"),
             ("master-node-max", "promoted-node-max"),
@@ -169,8 +182,12 @@ impl Merged {
             return;
         };
         // What the resource itself says would win over the clone.
-        for (name, _) in &plan.clone_meta {
-            if unset(primitive, "meta_attributes", name) {
+        for it in &plan.clone_meta {
+            let name = it.name;
+            if it.is_default {
+                let unsound = own(name).and_then(|now| unsound(id, it, now));
+                self.remarks.extend(unsound);
+            } else if unset(primitive, "meta_attributes", name) {
                 changes.push(format!(
                     "{id}: remove the meta attribute {name}, which {clone} has"
                 ));
@@ -197,7 +214,9 @@ impl Merged {
         let (removed, kept) = judge_others(primitive, &plan.pgsql);
         changes.extend(removed);
         self.remarks.extend(kept);
-        changes.extend(set_operations(primitive, &plan.pgsql));
+        let (set, kept) = set_operations(primitive, &plan.pgsql);
+        changes.extend(set);
+        self.remarks.extend(kept);
         let instead = fencing::instead(primitive).filter(|_| can_fence);
         self.remarks
             .extend(instead.map(|on_fail| fencing::it_stays(id, on_fail)));
@@ -221,8 +240,13 @@ impl Merged {
             return;
         };
         let mut changes = set_params(primitive, wanted);
-        changes.extend(set_meta(primitive, &wanted.id, &wanted.meta));
-        changes.extend(set_operations(primitive, wanted));
+        for (set, kept) in [
+            set_meta(primitive, &wanted.id, &wanted.meta, |_| false),
+            set_operations(primitive, wanted),
+        ] {
+            changes.extend(set);
+            self.remarks.extend(kept);
+        }
         let instead = fencing::instead(primitive).filter(|_| can_fence);
         self.remarks
             .extend(instead.map(|on_fail| fencing::it_stays(&wanted.id, on_fail)));
@@ -249,7 +273,9 @@ impl Merged {
             return;
         };
         let mut changes = set_params(primitive, wanted);
-        changes.extend(set_operations(primitive, wanted));
+        let (set, kept) = set_operations(primitive, wanted);
+        changes.extend(set);
+        self.remarks.extend(kept);
         self.changes.extend(changes);
     }
 
@@ -360,7 +386,6 @@ mod tests {
             "change the agent from ocf:heartbeat:pgsql to ocf:heartbeat:expgsql",
             "change primary_conninfo_opt from its old value",
             "remove no_such, which is no parameter",
-            "operation monitor: interval from 7s to 4s",
             "operation demote: on-fail from stop to restart",
             "the constraint c1: write it as Pacemaker does since 2.1",
             "the constraint c2: write it as Pacemaker does since 2.1",
@@ -376,6 +401,15 @@ mod tests {
                 .remarks
                 .iter()
                 .any(|remark| remark.contains("stop_escalate=30 stays")),
+            "{:?}",
+            merged.remarks
+        );
+        assert!(!all.contains("interval from"), "{all}");
+        assert!(
+            merged
+                .remarks
+                .iter()
+                .any(|remark| remark.contains("interval=7s (usual is 4 s")),
             "{:?}",
             merged.remarks
         );
@@ -503,6 +537,146 @@ mod tests {
             gone,
             ["pgsql: remove the operation pgsql-monitor-interval-121s"]
         );
+    }
+
+    #[test]
+    fn what_somebody_chose_and_config_ini_says_nothing_of_stays() {
+        let fresh = merged(EMPTY).configuration.to_text();
+        for (old, new, remark) in [
+            // (what is there, what somebody made of it, what is said of that)
+            (
+                r#"name="start" interval="0s" timeout="60s" on-fail="restart""#,
+                r#"name="start" interval="0s" timeout="300s" on-fail="restart""#,
+                "",
+            ),
+            (
+                r#"name="start" interval="0s" timeout="60s" on-fail="restart""#,
+                r#"name="start" interval="0s" timeout="20" on-fail="restart""#,
+                "pgsql: timeout=20 (usual is 60 s: what takes longer is a failure) of its start stays",
+            ),
+            (
+                r#"interval="4s" timeout="60s""#,
+                r#"interval="30s" timeout="60s""#,
+                "pgsql: interval=30s (usual is 4 s: a failure is noticed later) of its monitor stays",
+            ),
+            (
+                r#"interval="10s" timeout="60s""#,
+                r#"interval="5s" timeout="90s""#,
+                "",
+            ),
+            (
+                r#"on-fail="restart" role="Promoted""#,
+                r#"on-fail="demote" role="Promoted""#,
+                "",
+            ),
+            (
+                r#"name="promote" interval="0s" timeout="60s" on-fail="restart""#,
+                r#"name="promote" interval="0s" timeout="60s" on-fail="fence""#,
+                "",
+            ),
+            (
+                r#"name="promote" interval="0s" timeout="60s" on-fail="restart""#,
+                r#"name="promote" interval="0s" timeout="60s""#,
+                "",
+            ),
+            (
+                r#"on-fail="restart" role="Promoted""#,
+                r#"on-fail="ignore" role="Promoted""#,
+                "pgsql: on-fail=ignore (usual is restart: nothing is done about a failure) of its monitor stays",
+            ),
+            (
+                r#"name="demote" interval="0s" timeout="60s""#,
+                r#"name="demote" interval="0s" timeout="60s" on-fail="fence""#,
+                "",
+            ),
+            (
+                r#"name="migration-threshold" value="3""#,
+                r#"name="migration-threshold" value="INFINITY""#,
+                "",
+            ),
+            (
+                r#"name="migration-threshold" value="3""#,
+                r#"name="migration-threshold" value="1""#,
+                "msPostgresql: the meta attribute migration-threshold=1 stays",
+            ),
+            (
+                r#"name="resource-stickiness" value="1000""#,
+                r#"name="resource-stickiness" value="500""#,
+                "",
+            ),
+            (
+                r#"name="resource-stickiness" value="1000""#,
+                r#"name="resource-stickiness" value="100""#,
+                "restarts standbys",
+            ),
+            (
+                r#"name="failure-timeout" value="600s""#,
+                r#"name="failure-timeout" value="0""#,
+                "",
+            ),
+            (
+                r#"name="failure-timeout" value="600s""#,
+                r#"name="failure-timeout" value="1min""#,
+                "forgotten",
+            ),
+        ] {
+            assert!(fresh.contains(old), "{old}:\n{fresh}");
+            let merged = merged(&fresh.replacen(old, new, 1));
+            assert_eq!(merged.changes, Vec::<String>::new(), "{new}");
+            match merged.remarks.as_slice() {
+                [] => assert!(remark.is_empty(), "{new}"),
+                [one] => assert!(!remark.is_empty() && one.contains(remark), "{new}: {one}"),
+                several => panic!("{new}: {several:?}"),
+            }
+        }
+        // On the resource itself it counts more than on the clone.
+        let (head, tail) = fresh.split_once("</operations>").unwrap();
+        let own = "<meta_attributes id='own'><nvpair id='own-1' name='migration-threshold' value='7'/></meta_attributes>";
+        let text = format!("{head}</operations>{own}{tail}");
+        assert_eq!(merged(&text).changes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_config_ini_asks_for_is_set_and_so_is_what_the_rest_can_not_do_without() {
+        let asked = |lines: &str, text: &str| {
+            let tree = Tree::parse(text).unwrap();
+            let (site, _) = config::read(&format!("{CONFIG}{lines}")).unwrap();
+            let names = find::names(&tree, &site).unwrap();
+            let plan = Plan::named(&Values::from(&site), names);
+            merge(&tree, &plan, Votes::default()).changes.join("\n")
+        };
+        let fresh = merged(EMPTY).configuration.to_text();
+        let by_hand = fresh
+            .replace("interval=\"3s\"", "interval=\"29s\"")
+            .replace("timeout=\"60s\"", "timeout=\"90s\"")
+            .replace(
+                "name=\"migration-threshold\" value=\"3\"",
+                "name=\"migration-threshold\" value=\"5\"",
+            )
+            .replace(
+                "name=\"notify\" value=\"true\"",
+                "name=\"notify\" value=\"false\"",
+            );
+        let only = asked("", &by_hand);
+        assert_eq!(
+            only,
+            "msPostgresql: change the meta attribute notify from false to true"
+        );
+        for (line, part) in [
+            ("operation_timeout=60", "timeout from 90s to 60s"),
+            ("promoted_monitor_interval=3", "interval from 29s to 3s"),
+            ("migration_threshold=3", "migration-threshold from 5 to 3"),
+            // The lock would run out between two of them.
+            (
+                "pgsql_enable_distlock=true\npgsql_distlock_conninfo='host=lock user=u'",
+                "interval from 29s to 3s",
+            ),
+            // The same as the other's, which is asked for.
+            ("monitor_interval=29", "interval from 29s to 3s"),
+        ] {
+            let changes = asked(&format!("{line}\n"), &by_hand);
+            assert!(changes.contains(part), "{line}:\n{changes}");
+        }
     }
 
     #[test]

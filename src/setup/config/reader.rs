@@ -411,7 +411,10 @@ impl Reader<'_> {
                 .and_then(seconds)
                 .map_or(otherwise, Duration::from_secs)
         };
+        let said = self.entries.iter();
+        let said = said.filter(|entry| !entry.value.is_empty());
         let tuning = Tuning {
+            said: said.map(|entry| entry.key.clone()).collect(),
             migration_threshold: number(self, "migration_threshold", usual.migration_threshold),
             failure_timeout: time(self, "failure_timeout", usual.failure_timeout),
             resource_stickiness: number(self, "resource_stickiness", usual.resource_stickiness),

@@ -50,6 +50,8 @@ pub(crate) struct DeepMonitor {
 /// Numbers that config.ini may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tuning {
+    /// The keys that stand in the file: what it says nothing of is nobody's wish.
+    pub(crate) said: Vec<String>,
     /// Failures after which a node is given up.
     pub(crate) migration_threshold: u32,
     /// After which they are forgotten.
@@ -71,6 +73,7 @@ pub(crate) struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
+            said: Vec::new(),
             migration_threshold: 3,
             failure_timeout: Duration::from_secs(600),
             resource_stickiness: 1000,
@@ -82,6 +85,13 @@ impl Default for Tuning {
             vip_monitor_interval: Duration::from_secs(10),
             operation_timeout: Duration::from_secs(60),
         }
+    }
+}
+
+impl Tuning {
+    /// Whether config.ini leaves this key out.
+    pub(crate) fn says_nothing_of(&self, key: &str) -> bool {
+        !self.said.iter().any(|said| said == key)
     }
 }
 

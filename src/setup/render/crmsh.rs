@@ -1,6 +1,6 @@
 //! The plan as lines for `crm configure load update`.
 
-use super::super::plan::{Constraint, Operation, Plan, Primitive, Way, seconds};
+use super::super::plan::{Attribute, Constraint, Operation, Plan, Primitive, Way, seconds};
 use super::{
     WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, way_of, why_properties,
 };
@@ -70,10 +70,9 @@ pub(super) fn render(plan: &Plan) -> String {
 }
 
 /// ` name="value"` for each.
-fn options<'a>(pairs: impl IntoIterator<Item = &'a (&'static str, String)>) -> String {
-    pairs
-        .into_iter()
-        .map(|(name, value)| format!(" {name}={}", quoted(value)))
+fn options(all: &[Attribute]) -> String {
+    all.iter()
+        .map(|it| format!(" {}={}", it.name, quoted(&it.value)))
         .collect()
 }
 

@@ -60,13 +60,10 @@ pub(super) fn render(plan: &Plan, quoting: Quoting) -> String {
         ]],
         vec![],
     );
-    let meta = plan
-        .clone_meta
-        .iter()
-        .filter(|(name, _)| *name != "promotable");
+    let meta = plan.clone_meta.iter().filter(|it| it.name != "promotable");
     script.pcs(
         &[&["resource", "meta", &plan.names.clone]],
-        meta.map(|(name, value)| pair(name, value)).collect(),
+        meta.map(|it| pair(it.name, &it.value)).collect(),
     );
     script.line("");
     plan.addresses
@@ -183,8 +180,8 @@ impl Script {
         if !primitive.meta.is_empty() {
             self.line(&format!("{line} \\"));
             line = "    meta".to_owned();
-            for (name, value) in &primitive.meta {
-                line = format!("{line} {name}={value}");
+            for it in &primitive.meta {
+                line = format!("{line} {}={}", it.name, it.value);
             }
         }
         self.line(&line);

@@ -1,7 +1,7 @@
 //! The plan as elements of the CIB.
 
 use super::super::plan::{
-    CHECK_LEVEL, Constraint, Operation, PLAIN, Plan, Primitive, Role, Way, seconds,
+    Attribute, CHECK_LEVEL, Constraint, Operation, PLAIN, Plan, Primitive, Role, Way, seconds,
 };
 use super::super::tree::Tree;
 use super::{heading, why_properties};
@@ -73,11 +73,11 @@ fn set<'a>(tag: &str, owner: &str, pairs: impl Iterator<Item = (&'a str, &'a str
     Tree::new(tag).with("id", id).holding(pairs)
 }
 
-pub(crate) fn meta(owner: &str, pairs: &[(&'static str, String)]) -> Tree {
+pub(crate) fn meta(owner: &str, all: &[Attribute]) -> Tree {
     set(
         "meta_attributes",
         owner,
-        pairs.iter().map(|(name, value)| (*name, value.as_str())),
+        all.iter().map(|it| (it.name, it.value.as_str())),
     )
 }
 

@@ -174,13 +174,33 @@ pub(crate) struct Names {
     pub(crate) readers: Vec<String>,
     /// Of an address that config.ini had once.
     pub(crate) retired: Vec<String>,
+    /// What the first of the readers' addresses is called where the cluster has no name for it.
+    pub(crate) usual_reader: String,
 }
 
 impl Names {
+    /// The usual names for a database of this name. That of one with another name begin with it, so that a cluster can have several.
+    pub(crate) fn of(resource: &str) -> Self {
+        let [clone, writer, usual_reader] = if resource == RESOURCE {
+            [CLONE, WRITER, READER].map(str::to_owned)
+        } else {
+            ["clone", WRITER, READER].map(|name| format!("{resource}-{name}"))
+        };
+        Self {
+            resource: resource.to_owned(),
+            clone,
+            writer,
+            readers: Vec::new(),
+            retired: Vec::new(),
+            usual_reader,
+        }
+    }
+
     /// What the readers' addresses are called, the first as it always was.
-    pub(crate) fn usual_readers() -> impl Iterator<Item = String> {
-        let first = std::iter::once(READER.to_owned());
-        first.chain((2..).map(|number| format!("{READER}-{number}")))
+    pub(crate) fn usual_readers(&self) -> impl Iterator<Item = String> {
+        let name = self.usual_reader.clone();
+        let first = std::iter::once(name.clone());
+        first.chain((2..).map(move |number| format!("{name}-{number}")))
     }
 
     /// The addresses, those that are no more as well.
@@ -202,14 +222,7 @@ impl Names {
 
 impl Default for Names {
     fn default() -> Self {
-        let [resource, clone, writer] = [RESOURCE, CLONE, WRITER].map(str::to_owned);
-        Self {
-            resource,
-            clone,
-            writer,
-            readers: Vec::new(),
-            retired: Vec::new(),
-        }
+        Self::of(RESOURCE)
     }
 }
 
@@ -266,6 +279,7 @@ pub(crate) enum Constraint {
 /// The values that go into a plan as text: a real site's, or names in braces for a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Values {
+    pub(crate) resource: String,
     pub(crate) shape: Shape,
     pub(crate) params: Vec<(&'static str, String)>,
     pub(crate) writer: String,
@@ -284,6 +298,7 @@ pub(crate) struct Values {
 impl From<&Site> for Values {
     fn from(site: &Site) -> Self {
         Self {
+            resource: site.resource().to_owned(),
             shape: site.shape,
             params: site.params.clone(),
             writer: site.writer.to_string(),
@@ -305,11 +320,8 @@ impl From<&Site> for Values {
 impl Plan {
     /// The plan for these values, with the usual names.
     pub(crate) fn new(values: &Values) -> Self {
-        let readers = Names::usual_readers().take(values.readers.len());
-        let names = Names {
-            readers: readers.collect(),
-            ..Names::default()
-        };
+        let mut names = Names::of(&values.resource);
+        names.readers = names.usual_readers().take(values.readers.len()).collect();
         Self::named(values, names)
     }
 

@@ -2,7 +2,7 @@
 //! it does.
 
 use super::config::{Shape, Tuning};
-use super::plan::{Plan, Values};
+use super::plan::{Plan, RESOURCE, Values};
 use super::render::{self, Format, Quoting};
 
 /// The template for a shape, in a format. Its names are keys of config.ini.
@@ -42,6 +42,7 @@ fn values(shape: Shape) -> Values {
     }
     params.push(("on_divergence", name("pgsql_on_divergence")));
     Values {
+        resource: RESOURCE.to_owned(),
         shape,
         params,
         writer: name("writer_vip"),

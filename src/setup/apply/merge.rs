@@ -723,6 +723,83 @@ mod tests {
         assert_eq!(without(&left, &names).changes, Vec::<String>::new());
     }
 
+    const OTHER: &str = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.19\nreader_vip=192.0.2.20\npgsql_pgctl=/bin/pg_ctl\n\
+                         pgsql_pgdata=/data2\npgsql_pgport=5433\npgsql_repuser=repl\n";
+
+    #[test]
+    fn the_config_ini_of_another_database_changes_none_that_is_there() {
+        let site = |text: &str| config::read(text).unwrap().0;
+        let fresh = merged(EMPTY).configuration;
+        let old = Tree::parse(OLD).unwrap();
+        for tree in [&fresh, &old] {
+            let why = find::names(tree, &site(OTHER)).unwrap_err();
+            for part in [
+                "pgsql",
+                "/data ",
+                "192.0.2.9,",
+                "/data2",
+                "192.0.2.19",
+                "resource_name",
+            ] {
+                assert!(why.contains(part), "{part}: {why}");
+            }
+            // One of the two may change.
+            for line in ["pgsql_pgdata=/data2", "pgsql_pgdata=/data"] {
+                let is_data = line.ends_with("data2");
+                let address = if is_data { "192.0.2.9" } else { "192.0.2.19" };
+                let text = OTHER
+                    .replace("pgsql_pgdata=/data2", line)
+                    .replace("192.0.2.19", address);
+                assert!(find::names(tree, &site(&text)).is_ok(), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn several_databases_have_names_of_their_own() {
+        let apply = |tree: &Tree, text: &str| {
+            let (site, _) = config::read(text).unwrap();
+            let names = find::names(tree, &site)?;
+            Ok::<Merged, String>(merge(
+                tree,
+                &Plan::named(&Values::from(&site), names),
+                Votes::default(),
+            ))
+        };
+        let first = merged(EMPTY).configuration;
+        let second = format!("{OTHER}resource_name=sales\n");
+        let both = apply(&first, &second).unwrap();
+        let added = both.changes.join("\n");
+        for part in [
+            "add the resource sales (ocf:heartbeat:expgsql) in the promotable clone sales-clone",
+            "add the resource sales-vip-master (ocf:heartbeat:IPaddr2) with the address 192.0.2.19",
+            "add the resource sales-vip-slave (ocf:heartbeat:IPaddr2) with the address 192.0.2.20",
+        ] {
+            assert!(added.contains(part), "{part}:\n{added}");
+        }
+        assert!(
+            both.changes.iter().all(|change| change.starts_with("add ")),
+            "{added}"
+        );
+        let both = both.configuration;
+        for text in [CONFIG, second.as_str()] {
+            assert_eq!(apply(&both, text).unwrap().changes, Vec::<String>::new());
+        }
+        let mut ids: Vec<&str> = both.all().filter_map(|e| e.get("id")).collect();
+        ids.sort_unstable();
+        let number = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), number);
+        // Another name for what is there would start a second server on its data.
+        let renamed = format!("{CONFIG}resource_name=sales\n");
+        let why = apply(&first, &renamed).err().unwrap();
+        assert!(why.contains("set resource_name=pgsql"), "{why}");
+        // It is taken out, and the other stays.
+        let (site, _) = config::read(&second).unwrap();
+        let names = find::names(&both, &site).unwrap();
+        assert!(without(&both, &names).configuration == first);
+    }
+
     #[test]
     fn names_that_the_cluster_has_are_kept_and_what_is_in_the_way_is_named() {
         let text = OLD

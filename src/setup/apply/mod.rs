@@ -27,7 +27,7 @@ use crate::sys::{Command, Deadline, poll_until};
 use crate::timing;
 
 use super::command::{ApplyArgs, EraseArgs};
-use super::config::{Config, Template};
+use super::config::{Config, Site, Template};
 use super::passfiles::PasswordFiles;
 use super::plan::{Names, Plan, Values};
 use super::progress::Progress;
@@ -124,7 +124,7 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
         name_first(&mut merged, &present.view, config, &plan.names, first)?;
     }
     know_files(config)?;
-    let lock = lock::look(site)?;
+    let lock = lock::look(site, &plan.names.resource)?;
     first_steps.extend(lock.to_do());
     first_steps.append(&mut merged.changes);
     merged.changes = first_steps;
@@ -166,6 +166,15 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
         reader_on_primary: site.tuning.reader_on_primary,
     };
     wait(&expected, args.timeout)
+}
+
+/// What the clone around the database is called, in this CIB or, where it is not there yet, by default.
+pub(super) fn clone_name(cib: &str, site: &Site) -> String {
+    let found = Tree::parse(cib).ok().and_then(|cib| {
+        let configuration = cib.child("configuration")?;
+        find::names(configuration, site).ok()
+    });
+    found.unwrap_or_else(|| Names::of(site.resource())).clone
 }
 
 /// Every node of config.ini is one of the cluster's.

@@ -13,6 +13,8 @@ use super::starters::Starter;
 pub(super) struct Request {
     /// The node's own name in config.ini.
     pub(super) node: String,
+    /// What the resource is called.
+    pub(super) resource: String,
     /// Where the program is to be.
     pub(super) program: String,
     /// The agent's parameters.

@@ -21,7 +21,6 @@ use crate::postgres::programs::Programs;
 use crate::postgres::source::{rewind_grant, rewind_question};
 use crate::setup::install::sum;
 use crate::setup::passfiles::{PasswordFile, PasswordFiles};
-use crate::setup::plan::RESOURCE;
 use crate::sys::{Command, Deadline, Owner, RunError, poll_until};
 
 use super::facts::{Answer, Connection, Data, Facts, Interface, Passfile, Quorum, Request};
@@ -97,7 +96,7 @@ pub(super) fn gather(request: &Request) -> Facts {
         clock: clock(),
         passfile: passfiles(&request.passwords),
         interfaces: interfaces(),
-        lock: lock(&params, lock_secrets.as_ref()),
+        lock: lock(&request.resource, &params, lock_secrets.as_ref()),
         ..Facts::default()
     };
     facts.taken = taken(&request.addresses, &facts.interfaces);
@@ -249,7 +248,7 @@ fn objections(request: &Request, owner: &Owner, secrets: Option<&NamedTempFile>)
     };
     let mut command = Command::new(program)
         .arg("validate-all")
-        .env("OCF_RESOURCE_INSTANCE", RESOURCE)
+        .env("OCF_RESOURCE_INSTANCE", &request.resource)
         .env("OCF_RESKEY_CRM_meta_on_node", &request.node)
         .env("OCF_RESKEY_CRM_meta_promoted_max", "1")
         .env("OCF_RESKEY_CRM_meta_notify", "true")
@@ -425,12 +424,12 @@ fn passfile(wanted: &PasswordFile) -> Passfile {
     }
 }
 
-fn lock(params: &Params, secrets: Option<&NamedTempFile>) -> Option<Answer<bool>> {
+fn lock(resource: &str, params: &Params, secrets: Option<&NamedTempFile>) -> Option<Answer<bool>> {
     let conninfo = params
         .distlock_conninfo
         .as_ref()
         .filter(|_| params.enable_distlock)?;
-    let name = params.distlock_lockname.as_deref().unwrap_or(RESOURCE);
+    let name = params.distlock_lockname.as_deref().unwrap_or(resource);
     let own = params.passfile.as_deref().filter(|path| path.exists());
     let passfile: Option<&Path> = secrets.map(NamedTempFile::path).or(own);
     let found = Service::new(conninfo, name, passfile).and_then(|service| service.read(deadline()));

@@ -31,6 +31,7 @@ const fn key(name: &'static str, form: Form) -> Key {
 pub(crate) const KEYS: &[Key] = &[
     key("pcs_template", Form::Text),
     key("OCF_ROOT", Form::Text),
+    key("resource_name", Form::Text),
     key("RESOURCE_LIST", Form::Text),
     key("pha4pgsql_dir", Form::Unused),
     key("use_ssh", Form::Unused),

@@ -10,7 +10,7 @@ use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::node_name::NodeName;
 use crate::params::Params;
 use crate::setup::gateway;
-use crate::setup::plan::{CLONE, READER, RESOURCE, STORAGE, WRITER, WRITES};
+use crate::setup::plan::{CLONE, Names, READER, RESOURCE, STORAGE, WRITER, WRITES};
 
 use super::ini::Entry;
 use super::keys::{self, Form, Known, PARAM_PREFIX};
@@ -42,12 +42,14 @@ impl Site {
         let readers = reader.readers(writer);
         let netmask = reader.netmask(writer);
         let gateway = reader.gateway(writer.into_iter().chain(readers.iter().copied()));
-        reader.resource_list();
+        let resource_name = reader.resource_name();
+        reader.resource_list(resource_name.as_deref());
         reader.unsafe_values();
         let (params, mut passwords) = reader.params(&nodes, shape, writer);
         passwords.in_file =
             reader.holds_secret() || passwords.replication.is_some() || !passwords.lock.is_empty();
-        let resolved = reader.resolve(&params);
+        let resource = resource_name.as_deref().unwrap_or(RESOURCE);
+        let resolved = reader.resolve(resource, &params);
         let tuning = reader.tuning();
         reader.reader_scores(&tuning, readers.len(), gateway.is_some());
         reader.lease(&resolved, &tuning);
@@ -55,6 +57,7 @@ impl Site {
             shape: shape?,
             template,
             nodes,
+            resource_name,
             ocf_root: reader
                 .text("OCF_ROOT")
                 .unwrap_or("/usr/lib/ocf")
@@ -312,16 +315,38 @@ impl Reader<'_> {
         Some(words.join(" ")).filter(|text| !text.is_empty())
     }
 
+    /// The names of several databases' resources in one cluster must differ; all others are made from this one.
+    fn resource_name(&mut self) -> Option<String> {
+        let key = "resource_name";
+        let name = self
+            .text(key)
+            .filter(|name| !is_placeholder(name))?
+            .to_owned();
+        let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(is_id) {
+            self.wrong(
+                key,
+                "is not a name for a resource: a letter, and then letters, digits, _, - and .",
+            );
+        } else if [CLONE, WRITER, READER].contains(&name.as_str()) {
+            self.wrong(key, "is what another of the resources is called by default");
+        }
+        Some(name)
+    }
+
     /// The names are fixed: the attributes, the older scripts and the operators' habits are built on them.
-    fn resource_list(&mut self) {
+    fn resource_list(&mut self, resource: Option<&str>) {
         let Some(list) = self.text("RESOURCE_LIST").map(str::to_owned) else {
             return;
         };
-        let ours = [RESOURCE, CLONE, WRITER, READER];
-        if let Some(other) = list.split_whitespace().find(|name| !ours.contains(name)) {
+        let names = Names::of(resource.unwrap_or(RESOURCE));
+        let (clone, writer, reader) = (&names.clone, &names.writer, &names.usual_reader);
+        let ours = [&names.resource, clone, writer, reader];
+        let mut words = list.split_whitespace();
+        if let Some(other) = words.find(|name| !ours.iter().any(|ours| ours == name)) {
             self.wrong(
                 "RESOURCE_LIST",
-                format!("names {other:?}: the resources are called {CLONE} {WRITER} {READER}, and nothing else can be set here"),
+                format!("names {other:?}: the resources are called {clone} {writer} {reader}, and nothing else can be set here; resource_name sets their names"),
             );
         }
     }
@@ -848,6 +873,24 @@ pgsql_distlock_lockname=pgsql_cls1
                 "1 to 32",
             ),
             (more("RESOURCE_LIST=pg"), Some(9), "RESOURCE_LIST", "\"pg\""),
+            (
+                more("resource_name='a b'"),
+                Some(9),
+                "resource_name",
+                "not a name",
+            ),
+            (
+                more("resource_name=vip-master"),
+                Some(9),
+                "resource_name",
+                "another of the resources",
+            ),
+            (
+                more("resource_name=db\nRESOURCE_LIST='db-clone vip-master'"),
+                Some(10),
+                "RESOURCE_LIST",
+                "called db-clone db-vip-master db-vip-slave",
+            ),
             (
                 more("no_quorum_policy=maybe"),
                 Some(9),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::node_name::NodeName;
 use crate::params::Params;
+use crate::setup::plan::RESOURCE;
 
 use super::secrets::Passwords;
 
@@ -102,6 +103,8 @@ pub(crate) struct Site {
     pub(crate) template: Template,
     /// In the order of the file.
     pub(crate) nodes: Vec<NodeName>,
+    /// What the database's resource is called; unset: as always.
+    pub(crate) resource_name: Option<String>,
     pub(crate) ocf_root: String,
     pub(crate) writer: IpAddr,
     /// None, one, or one for each standby.
@@ -124,6 +127,11 @@ pub(crate) struct Site {
 }
 
 impl Site {
+    /// What the database's resource is called where the cluster has none yet.
+    pub(crate) fn resource(&self) -> &str {
+        self.resource_name.as_deref().unwrap_or(RESOURCE)
+    }
+
     /// The program's place on every node.
     pub(crate) fn program(&self) -> String {
         format!("{}/resource.d/heartbeat/expgsql", self.ocf_root)

@@ -91,7 +91,7 @@ fn rendered(config: &Config, format: Option<Format>) -> Result<String, Failure> 
     }
     // Relative to the file that names it, as the reader of that file would expect.
     let dir = config.path.parent().unwrap_or(Path::new(""));
-    render::template::render(&dir.join(name), &render::template::names(config))
+    render::template::render(&dir.join(name), config)
 }
 
 fn print(text: &str) -> Result<(), Failure> {

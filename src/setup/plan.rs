@@ -417,7 +417,10 @@ fn of_failures(tuning: &Tuning) -> [Attribute; 2] {
 }
 
 fn means(values: &Values) -> Means {
-    let has_lock = |(name, value): &(&str, String)| *name == "enable_distlock" && value == "true";
+    let has_lock = |(name, value): &(&str, String)| {
+        // A template has its name in place of the value.
+        *name == "enable_distlock" && value != "false" && !value.is_empty()
+    };
     Means {
         two_nodes: values.shape == Shape::Dual,
         has_lock: values.params.iter().any(has_lock),

@@ -34,7 +34,7 @@ fn values(shape: Shape) -> Values {
     ];
     if shape == Shape::Dual {
         params.extend([
-            ("enable_distlock", "true".to_owned()),
+            ("enable_distlock", name("pgsql_enable_distlock")),
             ("distlock_conninfo", name("pgsql_distlock_conninfo")),
             ("distlock_lockname", name("pgsql_distlock_lockname")),
             ("distlock_lockservice_deadcheck_nodelist", nodes.to_owned()),

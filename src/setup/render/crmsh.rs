@@ -2,7 +2,8 @@
 
 use super::super::plan::{Attribute, Constraint, Operation, Plan, Primitive, Way, seconds};
 use super::{
-    WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, way_of, why_properties,
+    WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, how_properties, said,
+    way_of,
 };
 
 pub(super) fn render(plan: &Plan) -> String {
@@ -58,14 +59,15 @@ pub(super) fn render(plan: &Plan) -> String {
         text += &constraint(it, &plan.names.clone);
     }
     text.push('\n');
-    why_properties(plan)
+    how_properties(plan)
         .iter()
         .for_each(|line| comment(&mut text, line));
-    text += "property";
-    for property in &plan.properties {
-        text += &format!(" {}={}", property.name, property.value);
+    let properties: String = said(plan)
+        .map(|property| format!(" {}={}", property.name, property.value))
+        .collect();
+    if !properties.is_empty() {
+        text += &format!("property{properties}\n");
     }
-    text.push('\n');
     text
 }
 

@@ -4,7 +4,7 @@ use super::super::plan::{
     Attribute, CHECK_LEVEL, Constraint, Operation, PLAIN, Plan, Primitive, Role, Way, seconds,
 };
 use super::super::tree::Tree;
-use super::{heading, why_properties};
+use super::{heading, how_properties, said};
 
 /// The set of cluster properties that pcs and crmsh use, too.
 pub(crate) const PROPERTIES: &str = "cib-bootstrap-options";
@@ -16,21 +16,23 @@ pub(super) fn render(plan: &Plan) -> String {
         "",
     ];
     let mut lines = heading(plan, &how);
-    lines.extend(why_properties(plan).iter().map(|line| (*line).to_owned()));
+    lines.extend(how_properties(plan));
     let comment = lines.join("\n  ");
     format!("<!--\n  {comment}\n-->\n{}", configuration(plan).to_text())
 }
 
 /// The whole of it.
 fn configuration(plan: &Plan) -> Tree {
-    let properties = plan
-        .properties
-        .iter()
-        .map(|property| nvpair(PROPERTIES, property.name, &property.value));
-    Tree::new("configuration").holding([
-        Tree::new("crm_config").holding([Tree::new("cluster_property_set")
+    let properties: Vec<Tree> = said(plan)
+        .map(|property| nvpair(PROPERTIES, property.name, &property.value))
+        .collect();
+    let set = (!properties.is_empty()).then(|| {
+        Tree::new("cluster_property_set")
             .with("id", PROPERTIES)
-            .holding(properties)]),
+            .holding(properties)
+    });
+    Tree::new("configuration").holding([
+        Tree::new("crm_config").holding(set),
         Tree::new("resources")
             .holding(std::iter::once(clone(plan)).chain(plan.addresses.iter().map(primitive)))
             .holding(gateway(plan)),

@@ -656,8 +656,8 @@ fn drift(node: &Node, config: &str) -> Result<()> {
         .concat(),
     )?
     .ok()?;
-    write(node, &(config.to_owned() + "pgsql_maxlag=1GB\n"))?;
-    let output = ends(node, &["apply", "--yes"], 0, "set maxlag=1GB")?;
+    write(node, &(config.to_owned() + "pgsql_query_timeout=9\n"))?;
+    let output = ends(node, &["apply", "--yes"], 0, "set query_timeout=9")?;
     expect(output.stdout.contains("stop_escalate=77 stays"), || {
         output.text()
     })?;
@@ -672,9 +672,9 @@ fn drift(node: &Node, config: &str) -> Result<()> {
     )?;
     write(
         node,
-        &(config.to_owned() + "pgsql_maxlag=\npgsql_stop_escalate=\n"),
+        &(config.to_owned() + "pgsql_query_timeout=\npgsql_stop_escalate=\n"),
     )?;
-    let output = ends(node, &["apply", "--yes"], 0, "remove maxlag")?;
+    let output = ends(node, &["apply", "--yes"], 0, "remove query_timeout")?;
     expect(output.stdout.contains("remove stop_escalate"), || {
         output.text()
     })?;

@@ -25,6 +25,10 @@ pub(super) struct Request {
     pub(super) others: Vec<String>,
     /// The virtual addresses.
     pub(super) addresses: Vec<String>,
+    /// Those that answer where the node's way out is whole.
+    pub(super) gateways: Vec<String>,
+    /// The agent that asks them.
+    pub(super) ping: String,
 }
 
 /// What it answers.
@@ -58,6 +62,10 @@ pub(super) struct Facts {
     pub(super) interfaces: Vec<Interface>,
     /// Virtual addresses at which another machine answers.
     pub(super) taken: Vec<String>,
+    /// The gateways that do not answer a ping from here.
+    pub(super) silent: Vec<String>,
+    /// The agent that asks them is not there.
+    pub(super) lacks_ping: bool,
     /// The lock service: whether the lock's row is there.
     pub(super) lock: Option<Answer<bool>>,
     /// The attempt to connect to another node as a standby does.

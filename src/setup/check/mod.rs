@@ -136,6 +136,8 @@ fn ask(
             .chain(site.readers.iter().copied())
             .map(|ip| ip.to_string())
             .collect(),
+        gateways: site.gateways().map(str::to_owned).collect(),
+        ping: format!("{}/resource.d/pacemaker/ping", site.ocf_root),
     };
     if host.is_local {
         return Ok((probe::gather(&request), 0));

@@ -100,6 +100,8 @@ pub(super) fn gather(request: &Request) -> Facts {
         ..Facts::default()
     };
     facts.taken = taken(&request.addresses, &facts.interfaces);
+    facts.silent = silent(&request.gateways);
+    facts.lacks_ping = !request.gateways.is_empty() && !Path::new(&request.ping).exists();
     match Owner::lookup(&params.pgdba) {
         Ok(owner) => server(&mut facts, request, &params, &owner, secrets.as_ref()),
         Err(error) => {
@@ -501,6 +503,17 @@ fn taken(addresses: &[String], own: &[Interface]) -> Vec<String> {
         sent.is_ok() && answers(address)
     };
     addresses.iter().filter(is_taken).cloned().collect()
+}
+
+/// Gateways that give no answer. What can't be asked, for want of the program, is not known to be silent: its agent is missing, too, or
+/// can't do it either.
+fn silent(gateways: &[String]) -> Vec<String> {
+    let is_silent = |address: &&String| {
+        let ping =
+            Command::new("ping").args(["-n", "-q", "-c", "3", "-i", "0.3", "-W", "2", address]);
+        matches!(ping.output(deadline()), Ok(output) if !output.status.success())
+    };
+    gateways.iter().filter(is_silent).cloned().collect()
 }
 
 fn answers(address: &str) -> bool {

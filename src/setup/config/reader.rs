@@ -43,6 +43,8 @@ impl Site {
         let netmask = reader.netmask(writer);
         let gateway = reader.gateway(writer.into_iter().chain(readers.iter().copied()));
         let resource_name = reader.resource_name();
+        reader.places();
+        reader.without_effect(&nodes);
         reader.resource_list(resource_name.as_deref());
         reader.unsafe_values();
         let (params, mut passwords) = reader.params(&nodes, shape, writer);
@@ -225,11 +227,16 @@ impl Reader<'_> {
             .filter(|text| !is_placeholder(text))?
             .to_owned();
         let address = text.parse().ok();
-        if address.is_none() {
-            self.wrong(
+        match address {
+            None => self.wrong(
                 key,
                 "is not an IP address; a netmask goes into vip_cidr_netmask",
-            );
+            ),
+            Some(address) => {
+                if let Some(what) = of_no_machine(address) {
+                    self.wrong(key, format!("is {what}: nobody is reached by it"));
+                }
+            }
         }
         address
     }
@@ -261,10 +268,18 @@ impl Reader<'_> {
         for word in text.to_owned().split_whitespace() {
             match word.parse() {
                 Ok(address) if writer == Some(address) => self.wrong(key, "is the same address as writer_vip; set another one, or none for no reader's address"),
+                Ok(address) if of_no_machine(address).is_some() => self.wrong(key, format!("has {address} in it, {}: nobody is reached by it", of_no_machine(address).unwrap_or_default())),
                 Ok(address) if found.contains(&address) => self.wrong(key, format!("names {address} twice: each address once")),
                 Ok(address) => found.push(address),
                 Err(_) => self.wrong(key, format!("has {word:?} in it, which is not an IP address; several are separated by spaces, and a netmask goes into vip_cidr_netmask")),
             }
+        }
+        let other =
+            |address: &&IpAddr| writer.is_some_and(|writer| writer.is_ipv4() != address.is_ipv4());
+        if self.text("vip_cidr_netmask").is_some()
+            && let Some(other) = found.iter().find(other)
+        {
+            self.wrong("vip_cidr_netmask", format!("can't be right for both {other} and writer_vip, of which one is of IPv4 and one of IPv6: leave it out, or take addresses of one kind"));
         }
         if found.len() > MOST_READERS {
             self.wrong(key, format!("has more than {MOST_READERS} addresses: where no standby is left, all of them have to be on the primary"));
@@ -308,11 +323,53 @@ impl Reader<'_> {
                 Ok(address) if own.contains(&address) => {
                     self.wrong(key, format!("names {address}, which is the cluster's own: it answers wherever it is; name one outside"));
                 }
-                Ok(_) => {}
+                Ok(address) => {
+                    if let Some(what) = of_no_machine(address) {
+                        self.wrong(key, format!("has {address} in it, {what}: it says nothing of a way out"));
+                    }
+                }
                 Err(_) => self.wrong(key, format!("has {word:?} in it, which is not an IP address; several are separated by spaces")),
             }
         }
         Some(words.join(" ")).filter(|text| !text.is_empty())
+    }
+
+    /// What names a directory, and what an interface.
+    fn places(&mut self) {
+        let is_wrong = |text: &str| !text.starts_with('/') || text.contains(char::is_whitespace);
+        if self.text("OCF_ROOT").is_some_and(is_wrong) {
+            self.wrong("OCF_ROOT", "is not an absolute path without spaces");
+        }
+        // The kernel's own rule.
+        let is_wrong =
+            |text: &str| text.len() > 15 || text.contains(|c: char| c.is_whitespace() || c == '/');
+        if self.text("vip_nic").is_some_and(is_wrong) {
+            self.wrong(
+                "vip_nic",
+                "is not the name of one interface, as ip link shows it",
+            );
+        }
+    }
+
+    /// Values that the agent would take, and that can't do what they are set for.
+    fn without_effect(&mut self, nodes: &[NodeName]) {
+        let is_async = self.text("pgsql_rep_mode") == Some("async");
+        for key in ["pgsql_maxlag", "pgsql_maxlag_time"] {
+            let is_set = self.text(key).is_some_and(|text| text != "0");
+            if is_set && !is_async {
+                self.wrong(key, "has no meaning with pgsql_rep_mode=sync, where no standby that lacks an acknowledged commit is promoted: leave it out, or use async");
+            }
+        }
+        let external = self
+            .text("pgsql_external_standby_node_list")
+            .unwrap_or_default();
+        let standbys = nodes.len().saturating_sub(1) + external.split_whitespace().count();
+        let number: Option<usize> = self
+            .text("pgsql_sync_num")
+            .and_then(|text| text.parse().ok());
+        if number.is_some_and(|number| number > standbys) && !nodes.is_empty() {
+            self.wrong("pgsql_sync_num", format!("is above {standbys}, the number of standbys that there can be: so many never confirm a commit"));
+        }
     }
 
     /// The names of several databases' resources in one cluster must differ; all others are made from this one.
@@ -548,6 +605,20 @@ fn template(text: &str) -> Result<(Option<Shape>, Template), String> {
             "names no template: use {}, or the path of a file of your own, with a / in it",
             Shape::iter().map(|shape| shape.to_string()).collect::<Vec<_>>().join(" or ")
         )),
+    }
+}
+
+/// Why no other machine has this address; `None`: one may.
+fn of_no_machine(address: IpAddr) -> Option<&'static str> {
+    let is_broadcast = matches!(address, IpAddr::V4(it) if it.is_broadcast());
+    if address.is_unspecified() {
+        Some("the address of none")
+    } else if address.is_loopback() {
+        Some("each machine's own")
+    } else if address.is_multicast() || is_broadcast {
+        Some("an address of many")
+    } else {
+        None
     }
 }
 
@@ -940,6 +1011,74 @@ pgsql_distlock_lockname=pgsql_cls1
                 "reader_score",
                 "above 200",
             ),
+            (
+                more("pgsql_sync_num=3"),
+                Some(9),
+                "pgsql_sync_num",
+                "above 2",
+            ),
+            (
+                more("pgsql_maxlag_time=5"),
+                Some(9),
+                "pgsql_maxlag_time",
+                "no meaning",
+            ),
+            (
+                more("pgsql_maxlag=1MB"),
+                Some(9),
+                "pgsql_maxlag",
+                "no meaning",
+            ),
+            (more("OCF_ROOT=rel"), Some(9), "OCF_ROOT", "absolute"),
+            (more("vip_nic='eth 0'"), Some(9), "vip_nic", "one interface"),
+            (
+                more("gateway_ip=127.0.0.1"),
+                Some(9),
+                "gateway_ip",
+                "each machine's own",
+            ),
+            (
+                more("gateway_ip='192.0.2.1 0.0.0.0'"),
+                Some(9),
+                "gateway_ip",
+                "the address of none",
+            ),
+            (
+                more("gateway_ip=224.0.0.1"),
+                Some(9),
+                "gateway_ip",
+                "of many",
+            ),
+            (
+                more("gateway_ip=::1"),
+                Some(9),
+                "gateway_ip",
+                "each machine's own",
+            ),
+            (
+                multi("192.0.2.9\n", "0.0.0.0\n"),
+                Some(4),
+                "writer_vip",
+                "the address of none",
+            ),
+            (
+                multi("192.0.2.9\n", "ff02::1\n"),
+                Some(4),
+                "writer_vip",
+                "of many",
+            ),
+            (
+                multi("192.0.2.10\n", "127.0.0.1\n"),
+                Some(5),
+                "reader_vip",
+                "each machine's own",
+            ),
+            (
+                multi("192.0.2.10", "2001:db8::1") + "vip_cidr_netmask=24\n",
+                Some(9),
+                "vip_cidr_netmask",
+                "both 2001:db8::1 and writer_vip",
+            ),
             (more("reader_score=49"), Some(9), "reader_score", "below 50"),
             (
                 multi("192.0.2.10", "'192.0.2.10 192.0.2.11'") + "reader_score=450\n",
@@ -998,6 +1137,20 @@ pgsql_distlock_lockname=pgsql_cls1
             );
             assert!(problem.what.contains(part), "{problem:?}");
             assert!(!problem.what.contains("hush"), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unusual_and_right_is_accepted() {
+        for more in [
+            "pgsql_sync_num=2",
+            "pgsql_sync_num=3\npgsql_external_standby_node_list=x",
+            "pgsql_rep_mode=async\npgsql_maxlag_time=5",
+            "pgsql_maxlag=0",
+            "vip_nic=bond0.100",
+            "gateway_ip='192.0.2.1 2001:db8::1'",
+        ] {
+            site(&format!("{MULTI}{more}\n"));
         }
     }
 

@@ -127,6 +127,11 @@ pub(crate) struct Site {
 }
 
 impl Site {
+    /// The addresses that answer where a node's way out is whole.
+    pub(crate) fn gateways(&self) -> impl Iterator<Item = &str> {
+        self.gateway.iter().flat_map(|all| all.split_whitespace())
+    }
+
     /// What the database's resource is called where the cluster has none yet.
     pub(crate) fn resource(&self) -> &str {
         self.resource_name.as_deref().unwrap_or(RESOURCE)

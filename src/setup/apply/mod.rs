@@ -2,6 +2,7 @@
 
 mod constraint;
 mod fencing;
+mod files;
 mod find;
 mod health;
 mod lock;
@@ -28,7 +29,6 @@ use crate::timing;
 
 use super::command::{ApplyArgs, EraseArgs};
 use super::config::{Config, Site, Template};
-use super::passfiles::PasswordFiles;
 use super::plan::{Names, Plan, Values};
 use super::progress::Progress;
 use super::tree::Tree;
@@ -123,7 +123,11 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     if let Some(first) = &args.master {
         name_first(&mut merged, &present.view, config, &plan.names, first)?;
     }
-    know_files(config)?;
+    // A node that is off is told of by itself.
+    let is_on = |name: &NodeName| present.view.node(name).is_some_and(|node| node.is_online);
+    let starts = !merged.changes.is_empty() && !args.dry_run;
+    let files = files::ask(site, is_on);
+    merged.remarks.extend(files::judge(&files, starts)?);
     let lock = lock::look(site, &plan.names.resource)?;
     first_steps.extend(lock.to_do());
     first_steps.append(&mut merged.changes);
@@ -200,25 +204,6 @@ fn know_nodes(view: &ClusterView, config: &Config) -> Result<(), Failure> {
         )),
         None => Ok(()),
     }
-}
-
-/// What the agent needs is there, on this node at least: without it every start would fail.
-fn know_files(config: &Config) -> Result<(), Failure> {
-    let site = &config.site;
-    let passwords = PasswordFiles::of(site);
-    let passfiles = passwords.iter().map(|file| file.path.clone().into());
-    let files = std::iter::once(site.program().into()).chain(passfiles);
-    let missing: Vec<String> = files
-        .filter(|path: &std::path::PathBuf| !path.exists())
-        .map(|path| path.display().to_string())
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::plain(format!(
-        "nothing was done: this node lacks {}; expgsql setup install puts it on every node",
-        missing.join(" and ")
-    )))
 }
 
 /// Writes down which node shall be the first primary, as if it had been promoted last.

@@ -711,6 +711,37 @@ mod tests {
     }
 
     #[test]
+    fn somebody_elses_constraint_stays_where_its_id_is_one_of_ours() {
+        let ids = [
+            "order-promote-msPostgresql-start-vip-master",
+            "location-vip-slave-prefers-sync",
+        ];
+        let theirs: String = ids
+            .iter()
+            .map(|id| format!("<rsc_location id='{id}' rsc='web' node='a' score='10'/>"))
+            .collect();
+        let text = EMPTY.replace(
+            "<constraints/>",
+            &format!("<constraints>{theirs}</constraints>"),
+        );
+        let first = merged(&text).configuration;
+        let number = |tree: &Tree| tree.child("constraints").unwrap().children.len();
+        assert_eq!(number(&first), number(&merged(EMPTY).configuration) + 2);
+        for id in ids {
+            assert_eq!(
+                first.find(&|e| e.id() == id).unwrap().get("rsc"),
+                Some("web")
+            );
+        }
+        let mut all: Vec<&str> = first.all().filter_map(|e| e.get("id")).collect();
+        all.sort_unstable();
+        let before = all.len();
+        all.dedup();
+        assert_eq!(all.len(), before);
+        assert_eq!(merged(&first.to_text()).changes, Vec::<String>::new());
+    }
+
+    #[test]
     fn taking_ours_out_leaves_the_rest() {
         let tree = merged(OLD).configuration;
         let names = plan(&tree).names;

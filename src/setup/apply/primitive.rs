@@ -1,5 +1,6 @@
 //! What one resource has: its parameters, meta attributes and operations. Each change is told in words.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::decide::lease_length::too_short;
@@ -372,15 +373,22 @@ fn keep(old: &Tree, new: &mut Tree, it: &Operation, usual: &Operation) -> Vec<St
     worse
 }
 
-/// pcs names operations by their interval, and two may have had the same.
-fn free_id(new: &mut Tree, others: &[Tree]) {
+/// Gives an element, and what is in it, ids that none of the others has: pcs names operations by their interval, and two may have had the
+/// same.
+pub(super) fn free_id(new: &mut Tree, others: &[Tree]) {
     let id = new.id().to_owned();
-    let is_taken = |id: &str| others.iter().any(|other| other.id() == id);
-    let free = std::iter::once(id.clone())
-        .chain((1..).map(|n| format!("{id}-{n}")))
-        .find(|id| !is_taken(id));
-    if let Some(free) = free {
-        rename(new, &id, &free);
+    let taken: HashSet<&str> = others.iter().flat_map(Tree::all).map(Tree::id).collect();
+    let ids = std::iter::once(id.clone()).chain((1..).map(|n| format!("{id}-{n}")));
+    for free in ids {
+        let mut renamed = new.clone();
+        rename(&mut renamed, &id, &free);
+        if renamed
+            .all()
+            .all(|e| e.id().is_empty() || !taken.contains(e.id()))
+        {
+            *new = renamed;
+            return;
+        }
     }
 }
 

@@ -74,6 +74,8 @@ pub(super) struct Facts {
     pub(super) rewind: Vec<(String, String)>,
     /// The WAL file that the running server tried in vain to archive, and has not archived since.
     pub(super) unarchived: Option<String>,
+    /// What the running server has that makes a commit worth less, as [`crate::postgres::views::WEAK`] shows it.
+    pub(super) weak: Option<String>,
 }
 
 /// Who has a say in the cluster.

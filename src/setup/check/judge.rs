@@ -172,6 +172,7 @@ pub(super) fn judge(site: &Site, seen: &[Seen], program: &str) -> Vec<Finding> {
             settings::judge(&mut findings, site, &it.node, settings);
         }
         settings::of_archiver(&mut findings, it);
+        settings::of_roles(&mut findings, site, it);
         of_network(&mut findings, site, it, seen);
         of_gateway(&mut findings, site, it);
     }
@@ -635,6 +636,9 @@ mod tests {
             ("max_prepared_transactions", "0"),
             ("max_locks_per_transaction", "64"),
             ("recovery_min_apply_delay", "0"),
+            ("wal_receiver_status_interval", "2"),
+            ("max_standby_streaming_delay", "30000"),
+            ("max_standby_archive_delay", "30000"),
             ("hot_standby_feedback", "off"),
             ("archive_command", "(disabled)"),
         ];
@@ -667,6 +671,7 @@ mod tests {
             replication: Vec::new(),
             rewind: Vec::new(),
             unarchived: None,
+            weak: None,
             quorum: Some(Quorum {
                 votes: 3,
                 waits_for_all: false,
@@ -1072,6 +1077,48 @@ mod tests {
                 |f, _| set(f, "restart_after_crash", "on"),
                 Warning,
                 "restart_after_crash",
+            ),
+            (
+                "",
+                |f, _| set(f, "listen_addresses", "localhost,127.0.0.1"),
+                Error,
+                "listen_addresses",
+            ),
+            (
+                "",
+                |f, _| set(f, "listen_addresses", "::1"),
+                Error,
+                "listen_addresses",
+            ),
+            (
+                "",
+                |f, _| set(f, "wal_receiver_status_interval", "0"),
+                Error,
+                "each commit waits",
+            ),
+            (
+                "pgsql_rep_mode=async\n",
+                |f, _| set(f, "wal_receiver_status_interval", "0"),
+                Warning,
+                "lag is not known",
+            ),
+            (
+                "",
+                |f, _| set(f, "max_standby_streaming_delay", "-1"),
+                Warning,
+                "max_standby_streaming_delay=-1",
+            ),
+            (
+                "",
+                |f, _| set(f, "max_standby_archive_delay", "-1"),
+                Warning,
+                "max_standby_archive_delay=-1",
+            ),
+            (
+                "",
+                |f, _| f.weak = Some("fsync,16385 0 off".to_owned()),
+                Warning,
+                "role 16385",
             ),
             (
                 "",

@@ -19,6 +19,7 @@ use crate::params::{Params, Resolved};
 use crate::postgres::control;
 use crate::postgres::programs::Programs;
 use crate::postgres::source::{rewind_grant, rewind_question};
+use crate::postgres::views::WEAK;
 use crate::setup::install::sum;
 use crate::setup::passfiles::{PasswordFile, PasswordFiles};
 use crate::sys::{Command, Deadline, Owner, RunError, poll_until};
@@ -34,7 +35,7 @@ const NEIGHBOUR: Duration = Duration::from_secs(2);
 const NEIGHBOUR_POLL: Duration = Duration::from_millis(100);
 
 /// Settings that are judged.
-const SETTINGS: [&str; 24] = [
+const SETTINGS: [&str; 27] = [
     "wal_level",
     "hot_standby",
     "max_wal_senders",
@@ -59,6 +60,9 @@ const SETTINGS: [&str; 24] = [
     "hot_standby_feedback",
     "archive_command",
     "archive_library",
+    "wal_receiver_status_interval",
+    "max_standby_streaming_delay",
+    "max_standby_archive_delay",
 ];
 
 /// What pg_ctl needs beside it.
@@ -179,7 +183,10 @@ fn server(
         .into();
     facts.starters = starters(Path::new("/"), &params.pgdata);
     facts.settings = settings(&programs, params);
-    facts.unarchived = unarchived(&programs, params);
+    let archiver = "select last_failed_wal from pg_catalog.pg_stat_archiver \
+                    where last_failed_time > coalesce(last_archived_time, '-infinity')";
+    facts.unarchived = ask_here(&programs, params, archiver);
+    facts.weak = ask_here(&programs, params, &format!("SELECT {WEAK}"));
     facts.objections = objections(request, owner, secrets);
     facts.replication = request
         .others
@@ -207,6 +214,8 @@ fn settings(programs: &Programs, params: &Params) -> Answer<BTreeMap<String, Str
         command
             .arg("-c")
             .arg(config)
+            // What the agent starts the server with counts more than the file.
+            .args(&params.start_opt)
             .arg("-C")
             .arg(name)
             .run(deadline())
@@ -226,9 +235,7 @@ fn settings(programs: &Programs, params: &Params) -> Answer<BTreeMap<String, Str
 }
 
 /// Asked of the server that runs here, as its owner. Where none runs, or it lets nobody in, nothing is proved.
-fn unarchived(programs: &Programs, params: &Params) -> Option<String> {
-    let sql = "select last_failed_wal from pg_catalog.pg_stat_archiver \
-               where last_failed_time > coalesce(last_archived_time, '-infinity')";
+fn ask_here(programs: &Programs, params: &Params, sql: &str) -> Option<String> {
     let host = params.pghost.as_deref().map(|host| format!("host={host} "));
     let conninfo = format!(
         "{}port={} dbname={} connect_timeout=5",
@@ -240,7 +247,7 @@ fn unarchived(programs: &Programs, params: &Params) -> Option<String> {
         .tool("psql")
         .args(["-X", "-A", "-t", "-w", "-d", &conninfo, "-c", sql]);
     let answer = command.run(deadline()).ok()?.stdout_text();
-    Some(answer.trim().to_owned()).filter(|file| !file.is_empty())
+    Some(answer.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// What the agent would refuse a start for. The password file need not be there yet: that is said by itself.

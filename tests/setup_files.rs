@@ -116,12 +116,81 @@ fn a_template_of_ones_own_is_nobody_elses() {
     let template = dir.path().join("mine.pcs");
     let text = format!("{CONFIG}pcs_template=./mine.pcs\n");
     fs::write(dir.path().join("config.ini"), text).unwrap();
-    fs::write(&template, "pcs resource create ${node1}\n").unwrap();
+    fs::write(&template, format!("pcs resource create ${{node1}}\n{REST}")).unwrap();
     let output = render(dir.path(), &["--config", "config.ini"]);
-    assert_eq!(output.stdout, b"pcs resource create a\n", "{output:?}");
+    assert!(
+        output.stdout.starts_with(b"pcs resource create a\n"),
+        "{output:?}"
+    );
     stranger(&template);
     let output = render(dir.path(), &["--config", "config.ini"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("mine.pcs belongs to"), "{said}");
+}
+
+/// The other keys of [`CONFIG`], so that nothing of it is left out.
+const REST: &str = "# ${node2} ${writer_vip} ${pgsql_pgctl} ${pgsql_pgdata} ${pgsql_repuser}\n";
+
+#[test]
+fn a_template_leaves_out_nothing_that_config_ini_sets() {
+    let dir = tempfile::tempdir().unwrap();
+    let rendered = |more: &str, template: &str| {
+        let text = format!("{CONFIG}pcs_template=./mine.pcs\n{more}");
+        fs::write(dir.path().join("config.ini"), text).unwrap();
+        fs::write(dir.path().join("mine.pcs"), template).unwrap();
+        let output = render(dir.path(), &["--config", "config.ini"]);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let base = format!("create ${{node1}}\n{REST}");
+    assert_eq!(rendered("", &base).0, Some(0));
+    for (line, key) in [
+        ("pgsql_restore_command='cp x %p'", "pgsql_restore_command"),
+        ("operation_timeout=90", "operation_timeout"),
+        ("gateway_ip=192.0.2.1", "gateway_ip"),
+        ("stonith_enabled=true", "stonith_enabled"),
+        ("reader_vip=192.0.2.10", "reader_vip"),
+        ("deep_monitor_interval=60", "deep_monitor_interval"),
+    ] {
+        let (code, out, said) = rendered(&format!("{line}\n"), &base);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{line}: {said}");
+        assert!(
+            said.contains(&format!("mine.pcs: has no ${{{key}}}")),
+            "{said}"
+        );
+        let (code, ..) = rendered(&format!("{line}\n"), &format!("{base}x ${{{key}}}\n"));
+        assert_eq!(code, Some(0), "{line}");
+    }
+    // What is empty, and what is no part of the cluster's configuration, has no place.
+    let (code, _, said) = rendered(
+        "pgsql_restore_command=''\npgsql_reppassord=x\nOCF_ROOT=/x\n",
+        &base,
+    );
+    assert!(code == Some(2) && said.contains("chmod 600"), "{said}");
+    fs::set_permissions(dir.path().join("config.ini"), Permissions::from_mode(0o600)).unwrap();
+    let (code, _, said) = rendered(
+        "pgsql_restore_command=''\npgsql_reppassord=x\nOCF_ROOT=/x\n",
+        &base,
+    );
+    assert_eq!(code, Some(0), "{said}");
+    let several = "reader_vip='192.0.2.10 192.0.2.11'\n";
+    let (code, out, said) = rendered(several, &format!("{base}ip=\"${{reader_vip}}\"\n"));
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
+    assert!(
+        said.contains("mine.pcs:3: reader_vip has several addresses"),
+        "{said}"
+    );
+    let one = format!("{base}ip=\"${{reader_vip_1}}\"\n");
+    assert!(rendered(several, &one).2.contains("has no ${reader_vip}"));
+    let (code, out, said) = rendered(several, &format!("{one}ip=\"${{reader_vip_2}}\"\n"));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        out.ends_with("ip=\"192.0.2.10\"\nip=\"192.0.2.11\"\n"),
+        "{out}"
+    );
 }

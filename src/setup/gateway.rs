@@ -5,7 +5,8 @@
 //! none that forbids anything: what all have or all lack changes nothing between them.
 
 use super::config::Tuning;
-use crate::setup::parts::{Constraint, Names, Operation, Primitive, Way, operation};
+use crate::setup::operation::operation;
+use crate::setup::parts::{Constraint, Names, Operation, Primitive, Way};
 
 /// Above the distance of two promotion scores, by more than what the readers' address adds to one of them.
 const OPEN: u32 = 1300;
@@ -23,7 +24,7 @@ pub(super) fn watch(names: &Names, hosts: &str, tuning: &Tuning) -> Primitive {
     // All nodes are to have looked before anything is made of it, or the first to notice that the gateway is gone would lose the
     // primary: longer than an interval and a look.
     let dampen = interval.as_secs() + 2 * number * (ATTEMPTS + ANSWER);
-    let once = |name| operation(name, tuning.operation_timeout);
+    let once = |name| operation(name, tuning);
     Primitive {
         id: names.gateway(),
         provider: "pacemaker",

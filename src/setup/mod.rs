@@ -9,6 +9,7 @@ mod config;
 mod corosync;
 mod gateway;
 mod install;
+mod operation;
 mod parts;
 mod passfiles;
 mod plan;
@@ -97,5 +98,5 @@ fn rendered(config: &Config, format: Option<Format>) -> Result<String, Failure> 
     }
     // Relative to the file that names it, as the reader of that file would expect.
     let dir = config.path.parent().unwrap_or(Path::new(""));
-    render::template::render(&dir.join(name), &render::template::names(config))
+    render::template::render(&dir.join(name), config)
 }

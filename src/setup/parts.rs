@@ -53,20 +53,85 @@ impl Primitive {
             .filter(|(_, value)| !value.is_empty())
             .map(|(name, value)| (*name, value.as_str()))
     }
+
+    /// The operations that are to be there.
+    pub(crate) fn made_operations(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.iter().filter(|it| !it.is_unwanted())
+    }
 }
+
+/// What Pacemaker tells the agent of how deep a monitor is to look.
+pub(crate) const CHECK_LEVEL: &str = "OCF_CHECK_LEVEL";
+/// The agent asks the server.
+pub(crate) const PLAIN: u32 = 0;
+/// It writes, too.
+pub(crate) const WRITES: u32 = 10;
+/// It looks at the storage, too.
+pub(crate) const STORAGE: u32 = 20;
 
 /// One action of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Operation {
     pub(crate) name: &'static str,
     pub(crate) interval: Duration,
+    /// Nobody asked for it: what the operator has set stays.
+    pub(crate) is_usual_interval: bool,
+    /// What is renewed by it lasts so long.
+    pub(crate) renews: Option<Duration>,
     pub(crate) timeout: Duration,
+    pub(crate) is_usual_timeout: bool,
     pub(crate) on_fail: Option<&'static str>,
     pub(crate) is_of_promoted: bool,
+    /// How deep a monitor looks. One that is deeper than the plain one and has no interval must not be there.
+    pub(crate) level: u32,
+}
+
+impl Operation {
+    /// Somebody has said that it is not to be there.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.level > PLAIN && self.interval.is_zero()
+    }
+
+    /// As pcs and crmsh write the depth, where there is one.
+    pub(crate) fn level_words(&self) -> String {
+        match self.level {
+            PLAIN => String::new(),
+            level => format!(" {CHECK_LEVEL}={level}"),
+        }
+    }
 }
 
 /// Meta attributes.
-pub(crate) type Meta = Vec<(&'static str, String)>;
+pub(crate) type Meta = Vec<Attribute>;
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attribute {
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+    /// Nobody asked for this value: what the operator has set stays.
+    pub(crate) is_default: bool,
+    /// Of what the operator has set.
+    pub(crate) sound: Option<Sound>,
+}
+
+/// What is right for a number, and what comes of another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sound {
+    pub(crate) least: u32,
+    pub(crate) most: u32,
+    pub(crate) otherwise: &'static str,
+}
+
+/// The plan can't do without it.
+pub(super) fn needed(name: &'static str, value: &str) -> Attribute {
+    Attribute {
+        name,
+        value: value.to_owned(),
+        is_default: false,
+        sound: None,
+    }
+}
 
 /// A role of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
@@ -93,13 +158,33 @@ pub(crate) struct Names {
     pub(crate) readers: Vec<String>,
     /// Of an address that config.ini had once.
     pub(crate) retired: Vec<String>,
+    /// What the first of the readers' addresses is called where the cluster has no name for it.
+    pub(crate) usual_reader: String,
 }
 
 impl Names {
+    /// The usual names for a database of this name. That of one with another name begin with it, so that a cluster can have several.
+    pub(crate) fn of(resource: &str) -> Self {
+        let [clone, writer, usual_reader] = if resource == RESOURCE {
+            [CLONE, WRITER, READER].map(str::to_owned)
+        } else {
+            ["clone", WRITER, READER].map(|name| format!("{resource}-{name}"))
+        };
+        Self {
+            resource: resource.to_owned(),
+            clone,
+            writer,
+            readers: Vec::new(),
+            retired: Vec::new(),
+            usual_reader,
+        }
+    }
+
     /// What the readers' addresses are called, the first as it always was.
-    pub(crate) fn usual_readers() -> impl Iterator<Item = String> {
-        let first = std::iter::once(READER.to_owned());
-        first.chain((2..).map(|number| format!("{READER}-{number}")))
+    pub(crate) fn usual_readers(&self) -> impl Iterator<Item = String> {
+        let name = self.usual_reader.clone();
+        let first = std::iter::once(name.clone());
+        first.chain((2..).map(move |number| format!("{name}-{number}")))
     }
 
     /// The addresses, those that are no more as well.
@@ -121,14 +206,7 @@ impl Names {
 
 impl Default for Names {
     fn default() -> Self {
-        let [resource, clone, writer] = [RESOURCE, CLONE, WRITER].map(str::to_owned);
-        Self {
-            resource,
-            clone,
-            writer,
-            readers: Vec::new(),
-            retired: Vec::new(),
-        }
+        Self::of(RESOURCE)
     }
 }
 
@@ -180,14 +258,4 @@ pub(crate) enum Constraint {
         attribute: String,
         way: Way,
     },
-}
-
-pub(super) fn operation(name: &'static str, timeout: Duration) -> Operation {
-    Operation {
-        name,
-        interval: Duration::ZERO,
-        timeout,
-        on_fail: None,
-        is_of_promoted: false,
-    }
 }

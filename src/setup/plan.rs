@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use crate::decide::quorum_policy::{self, Means};
 use crate::model::status::NodeStatus;
+use crate::setup::operation::operation;
 use crate::setup::parts::{
-    Constraint, Meta, NO_QUORUM_POLICY, Names, Operation, Primitive, Property, Role, operation,
+    Attribute, Constraint, Meta, NO_QUORUM_POLICY, Names, Operation, Primitive, Property, Role,
+    Sound, needed,
 };
 
-use super::config::{Shape, Site, Tuning};
+use super::config::{DeepMonitor, Shape, Site, Tuning};
 use super::gateway;
 
 const HEARTBEAT: &str = "heartbeat";
@@ -33,6 +35,7 @@ pub(crate) struct Plan {
 /// The values that go into a plan as text: a real site's, or names in braces for a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Values {
+    pub(crate) resource: String,
     pub(crate) shape: Shape,
     pub(crate) params: Vec<(&'static str, String)>,
     pub(crate) writer: String,
@@ -44,11 +47,14 @@ pub(crate) struct Values {
     pub(crate) stonith_enabled: Option<bool>,
     pub(crate) no_quorum_policy: Option<String>,
     pub(crate) tuning: Tuning,
+    /// How long the lock lasts that the primary's monitor renews.
+    pub(crate) lease: Option<Duration>,
 }
 
 impl From<&Site> for Values {
     fn from(site: &Site) -> Self {
         Self {
+            resource: site.resource().to_owned(),
             shape: site.shape,
             params: site.params.clone(),
             writer: site.writer.to_string(),
@@ -59,6 +65,10 @@ impl From<&Site> for Values {
             stonith_enabled: site.stonith_enabled,
             no_quorum_policy: site.no_quorum_policy.map(|policy| policy.to_string()),
             tuning: site.tuning.clone(),
+            lease: site
+                .resolved
+                .enable_distlock
+                .then_some(site.resolved.distlock_ttl),
         }
     }
 }
@@ -66,21 +76,18 @@ impl From<&Site> for Values {
 impl Plan {
     /// The plan for these values, with the usual names.
     pub(crate) fn new(values: &Values) -> Self {
-        let readers = Names::usual_readers().take(values.readers.len());
-        let names = Names {
-            readers: readers.collect(),
-            ..Names::default()
-        };
+        let mut names = Names::of(&values.resource);
+        names.readers = names.usual_readers().take(values.readers.len()).collect();
         Self::named(values, names)
     }
 
     /// The plan for these values.
     pub(crate) fn named(values: &Values, names: Names) -> Self {
         let tuning = &values.tuning;
-        let mut addresses = vec![address(&names.writer, &values.writer, values)];
+        let mut addresses = vec![address(&names.writer, &values.writer, values, false)];
         let mut constraints = of_writer(&names);
         for (at, (name, ip)) in names.readers.iter().zip(&values.readers).enumerate() {
-            addresses.push(address(name, ip, values));
+            addresses.push(address(name, ip, values, true));
             constraints.extend(of_reader(&names, name, tuning));
             let before = names.readers.iter().take(at);
             constraints.extend(before.map(|other| spread(name, other, tuning)));
@@ -101,9 +108,9 @@ impl Plan {
                 agent: "expgsql",
                 params: values.params.clone(),
                 meta: Vec::new(),
-                operations: operations(tuning),
+                operations: operations(tuning, values.lease),
             },
-            clone_meta: clone_meta(tuning),
+            clone_meta: clone_meta(tuning, values.readers.len()),
             addresses,
             gateway,
             constraints,
@@ -112,29 +119,64 @@ impl Plan {
     }
 }
 
-fn clone_meta(tuning: &Tuning) -> Meta {
-    vec![
-        ("promotable", "true".to_owned()),
-        ("promoted-max", "1".to_owned()),
-        ("promoted-node-max", "1".to_owned()),
-        ("clone-node-max", "1".to_owned()),
-        ("notify", "true".to_owned()),
-        (
-            "migration-threshold",
-            tuning.migration_threshold.to_string(),
-        ),
-        ("failure-timeout", seconds(tuning.failure_timeout)),
-        // An instance must hold to its node more than the reader's address prefers another, or Pacemaker restarts standbys
-        // for the address.
-        (
-            "resource-stickiness",
-            tuning.resource_stickiness.to_string(),
-        ),
+fn clone_meta(tuning: &Tuning, readers: usize) -> Meta {
+    let readers = u32::try_from(readers).unwrap_or(u32::MAX);
+    let mut all = vec![
+        needed("promotable", "true"),
+        needed("promoted-max", "1"),
+        needed("promoted-node-max", "1"),
+        needed("clone-node-max", "1"),
+        needed("notify", "true"),
+    ];
+    all.extend(of_failures(tuning));
+    // An instance must hold to its node more than the reader's address prefers another, or Pacemaker restarts standbys for the
+    // address.
+    let least = tuning.reader_score.saturating_mul(readers);
+    all.push(Attribute {
+        name: "resource-stickiness",
+        value: tuning.resource_stickiness.to_string(),
+        is_default: tuning.says_nothing_of("resource_stickiness"),
+        sound: (readers > 0).then_some(Sound {
+            least: least.saturating_add(1),
+            most: u32::MAX,
+            otherwise: "Pacemaker restarts standbys for the reader's address",
+        }),
+    });
+    all
+}
+
+/// What is made of failures.
+fn of_failures(tuning: &Tuning) -> [Attribute; 2] {
+    let least = u32::try_from(tuning.operation_timeout.as_secs()).unwrap_or(u32::MAX);
+    [
+        Attribute {
+            name: "migration-threshold",
+            value: tuning.migration_threshold.to_string(),
+            is_default: tuning.says_nothing_of("migration_threshold"),
+            sound: Some(Sound {
+                least: tuning.migration_threshold,
+                most: u32::MAX,
+                otherwise: "a node is given up sooner than usual",
+            }),
+        },
+        Attribute {
+            name: "failure-timeout",
+            value: seconds(tuning.failure_timeout),
+            is_default: tuning.says_nothing_of("failure_timeout"),
+            sound: Some(Sound {
+                least: least.saturating_add(1),
+                most: u32::MAX,
+                otherwise: "a failure is forgotten while it is being dealt with",
+            }),
+        },
     ]
 }
 
 fn means(values: &Values) -> Means {
-    let has_lock = |(name, value): &(&str, String)| *name == "enable_distlock" && value == "true";
+    let has_lock = |(name, value): &(&str, String)| {
+        // A template has its name in place of the value.
+        *name == "enable_distlock" && value != "false" && !value.is_empty()
+    };
     Means {
         two_nodes: values.shape == Shape::Dual,
         has_lock: values.params.iter().any(has_lock),
@@ -160,23 +202,35 @@ fn properties(values: &Values) -> Vec<Property> {
     ]
 }
 
-fn operations(tuning: &Tuning) -> Vec<Operation> {
-    let once = |name| operation(name, tuning.operation_timeout);
+fn operations(tuning: &Tuning, lease: Option<Duration>) -> Vec<Operation> {
+    let once = |name| operation(name, tuning);
     let restarting = |name| Operation {
         on_fail: Some("restart"),
         ..once(name)
     };
-    vec![
+    let deep = |it: &DeepMonitor| Operation {
+        interval: it.interval,
+        is_of_promoted: it.is_of_promoted,
+        level: it.level,
+        ..restarting("monitor")
+    };
+    let mut all = vec![
         restarting("start"),
         Operation {
             interval: tuning.monitor_interval,
+            is_usual_interval: tuning.says_nothing_of("monitor_interval"),
             ..restarting("monitor")
         },
         Operation {
             interval: tuning.promoted_monitor_interval,
+            is_usual_interval: tuning.says_nothing_of("promoted_monitor_interval"),
+            renews: lease,
             is_of_promoted: true,
             ..restarting("monitor")
         },
+    ];
+    all.extend(tuning.deep_monitors.iter().map(deep));
+    all.extend([
         restarting("promote"),
         // Not on-fail=stop, which the older templates have: one failed demotion would ban the clone from every node.
         once("demote"),
@@ -184,15 +238,27 @@ fn operations(tuning: &Tuning) -> Vec<Operation> {
         // stopped, as it may still be writing.
         once("stop"),
         once("notify"),
-    ]
+    ]);
+    all
 }
 
-fn address(id: &str, ip: &str, values: &Values) -> Primitive {
+fn address(id: &str, ip: &str, values: &Values, is_reader: bool) -> Primitive {
     let tuning = &values.tuning;
-    let once = |name| operation(name, tuning.operation_timeout);
+    let once = |name| operation(name, tuning);
     let restarting = |name| Operation {
         on_fail: Some("restart"),
         ..once(name)
+    };
+    // What a reader's address prefers differs by tenths of its score.
+    let stickiness = Attribute {
+        name: "resource-stickiness",
+        value: "1".to_owned(),
+        is_default: true,
+        sound: is_reader.then_some(Sound {
+            least: 0,
+            most: (tuning.reader_score / 10).saturating_sub(1),
+            otherwise: "the address stays where it is when another standby is preferred",
+        }),
     };
     let mut params = vec![("ip", ip.to_owned())];
     params.extend(values.nic.clone().map(|nic| ("nic", nic)));
@@ -203,18 +269,15 @@ fn address(id: &str, ip: &str, values: &Values) -> Primitive {
         agent: "IPaddr2",
         params,
         // On the resource and not as a default of the cluster, which others' resources would have, too.
-        meta: vec![
-            (
-                "migration-threshold",
-                tuning.migration_threshold.to_string(),
-            ),
-            ("failure-timeout", seconds(tuning.failure_timeout)),
-            ("resource-stickiness", "1".to_owned()),
-        ],
+        meta: of_failures(tuning)
+            .into_iter()
+            .chain([stickiness])
+            .collect(),
         operations: vec![
             restarting("start"),
             Operation {
                 interval: tuning.vip_monitor_interval,
+                is_usual_interval: tuning.says_nothing_of("vip_monitor_interval"),
                 ..restarting("monitor")
             },
             // As for the database.

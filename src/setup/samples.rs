@@ -4,6 +4,7 @@
 use super::config::{Shape, Tuning};
 use super::plan::{Plan, Values};
 use super::render::{self, Format, Quoting};
+use crate::setup::parts::RESOURCE;
 
 /// The template for a shape, in a format. Its names are keys of config.ini.
 pub(crate) fn template(shape: Shape, format: Format) -> String {
@@ -34,7 +35,7 @@ fn values(shape: Shape) -> Values {
     ];
     if shape == Shape::Dual {
         params.extend([
-            ("enable_distlock", "true".to_owned()),
+            ("enable_distlock", name("pgsql_enable_distlock")),
             ("distlock_conninfo", name("pgsql_distlock_conninfo")),
             ("distlock_lockname", name("pgsql_distlock_lockname")),
             ("distlock_lockservice_deadcheck_nodelist", nodes.to_owned()),
@@ -42,6 +43,7 @@ fn values(shape: Shape) -> Values {
     }
     params.push(("on_divergence", name("pgsql_on_divergence")));
     Values {
+        resource: RESOURCE.to_owned(),
         shape,
         params,
         writer: name("writer_vip"),
@@ -53,6 +55,7 @@ fn values(shape: Shape) -> Values {
         stonith_enabled: None,
         no_quorum_policy: None,
         tuning: Tuning::default(),
+        lease: None,
     }
 }
 

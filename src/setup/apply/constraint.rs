@@ -5,6 +5,7 @@ use crate::setup::render::xml;
 use crate::setup::tree::Tree;
 
 use super::find::is_ours;
+use super::primitive::free_id;
 use super::same;
 use crate::setup::apply::merged::Merged;
 
@@ -21,8 +22,7 @@ impl Merged {
         let mut changes = Vec::new();
         constraints.children.retain_mut(|it| {
             if !is_ours(it, &plan.names) {
-                // Its id is needed.
-                return !wanted.iter().any(|wanted| wanted.id() == it.id());
+                return true;
             }
             let form = same::constraint(it);
             match forms.iter().position(|wanted| *wanted == form) {
@@ -46,8 +46,10 @@ impl Merged {
                 }
             }
         });
-        for (it, is_there) in wanted.into_iter().zip(found) {
+        for (mut it, is_there) in wanted.into_iter().zip(found) {
             if !is_there {
+                // Somebody else's constraint may have the id, and stays.
+                free_id(&mut it, &constraints.children);
                 changes.push(format!("add the constraint {} ({})", it.id(), brief(&it)));
                 constraints.children.push(it);
             }

@@ -1,10 +1,14 @@
 //! Which of the resources that exist are the ones that config.ini speaks of.
 
 use std::net::IpAddr;
+use std::path::Path;
 
+use crate::model::node_name::NodeName;
 use crate::setup::config::{MOST_READERS, Site};
-use crate::setup::parts::{Names, READER};
+use crate::setup::parts::Names;
 use crate::setup::tree::Tree;
+
+use super::same;
 
 /// PostgreSQL agents that know the same parameters: what they configure can be taken over.
 const AGENTS: [&str; 2] = ["expgsql", "pgsql"];
@@ -14,12 +18,13 @@ const AGENTS: [&str; 2] = ["expgsql", "pgsql"];
 /// # Errors
 /// A sentence: something is in the way that setup must not change.
 pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> {
-    let mut names = Names::default();
+    let mut names = Names::of(site.resource());
     let resources = configuration
         .child("resources")
         .cloned()
         .unwrap_or_else(|| Tree::new("resources"));
-    if let Some(database) = database(&resources, &names)? {
+    if let Some(database) = database(&resources, site)? {
+        is_the_same(configuration, database, site)?;
         names.resource = database.id().to_owned();
         names.clone = clone_of(&resources, database)?;
     } else if let Some(other) = resources
@@ -35,13 +40,14 @@ pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> 
     if let Some(writer) = with_ip(&resources, &site.writer) {
         names.writer = writer;
     }
-    names.readers = readers(&resources, site);
+    names.readers = readers(&resources, site, &names);
     let reader_is = |e: &Tree| is_address(e) && !names.readers.iter().any(|name| name == e.id());
-    names.retired = Names::usual_readers()
+    names.retired = names
+        .usual_readers()
         .take(MOST_READERS)
         .filter(|name| resources.all().any(|e| e.id() == name && reader_is(e)))
         // A further one may be somebody else's, who has no such constraint.
-        .filter(|name| name == READER || is_kept_away(configuration, name))
+        .filter(|name| *name == names.usual_reader || is_kept_away(configuration, name))
         .collect();
     if names.readers.contains(&names.writer) || names.retired.contains(&names.writer) {
         return Err(format!(
@@ -89,11 +95,11 @@ fn with_ip(resources: &Tree, ip: &IpAddr) -> Option<String> {
 }
 
 /// The names of the readers' addresses: those that the cluster has for them; for the others usual ones that no other of them has.
-fn readers(resources: &Tree, site: &Site) -> Vec<String> {
+fn readers(resources: &Tree, site: &Site, names: &Names) -> Vec<String> {
     let with_ip = |ip| with_ip(resources, ip);
     let found: Vec<Option<String>> = site.readers.iter().map(with_ip).collect();
     let taken: Vec<String> = found.iter().flatten().cloned().collect();
-    let mut free = Names::usual_readers().filter(|name| !taken.contains(name));
+    let mut free = names.usual_readers().filter(|name| !taken.contains(name));
     let named = found
         .into_iter()
         .filter_map(|found| found.or_else(|| free.next()));
@@ -114,28 +120,94 @@ fn is_address(e: &Tree) -> bool {
     e.tag == "primitive" && e.get("class") == Some("ocf") && e.get("type") == Some("IPaddr2")
 }
 
-/// The PostgreSQL resource: the one with the usual name, else the only one.
-fn database<'a>(resources: &'a Tree, names: &Names) -> Result<Option<&'a Tree>, String> {
+/// The PostgreSQL resource: the one with the name, else, where config.ini does not say it, the only one.
+fn database<'a>(resources: &'a Tree, site: &Site) -> Result<Option<&'a Tree>, String> {
     let is_it = |e: &&Tree| {
         e.tag == "primitive"
             && e.get("class") == Some("ocf")
             && e.get("type").is_some_and(|agent| AGENTS.contains(&agent))
     };
     let found: Vec<&Tree> = resources.all().filter(is_it).collect();
-    let usual = found.iter().copied().find(|e| e.id() == names.resource);
-    match (usual, found.as_slice()) {
-        (Some(usual), _) => Ok(Some(usual)),
+    let named = found.iter().copied().find(|e| e.id() == site.resource());
+    if site.resource_name.is_some() && named.is_none() {
+        let mut others = found.iter().copied();
+        return match others.find(|e| has_same_place(e, site)) {
+            Some(other) => Err(format!(
+                "the cluster's resource {0} has the data directory {1} or the address {2} of config.ini, and no two may have them: set \
+                 resource_name={0}",
+                other.id(),
+                site.resolved.pgdata.display(),
+                site.writer
+            )),
+            None => Ok(None),
+        };
+    }
+    match (named, found.as_slice()) {
+        (Some(named), _) => Ok(Some(named)),
         (None, []) => Ok(None),
         (None, [only]) => Ok(Some(only)),
         (None, several) => {
             let ids: Vec<&str> = several.iter().map(|e| e.id()).collect();
             Err(format!(
-                "the cluster has several PostgreSQL resources ({}), and none is called {}: which one is meant can't be told; rename it",
+                "the cluster has several PostgreSQL resources ({}), and none is called {}: say which one is meant by resource_name in \
+                 config.ini",
                 ids.join(", "),
-                names.resource
+                site.resource()
             ))
         }
     }
+}
+
+/// Where a resource has its data.
+fn pgdata(database: &Tree) -> &Path {
+    // What the agent takes where nothing is said.
+    Path::new(parameter(database, "pgdata").unwrap_or("/var/lib/pgsql/data"))
+}
+
+/// Whether a resource has the data directory of config.ini on one of its nodes, or its address.
+fn has_same_place(database: &Tree, site: &Site) -> bool {
+    let nodes = parameter(database, "node_list").unwrap_or_default();
+    let names = nodes.split_whitespace().map(NodeName::new);
+    let is_elsewhere = !nodes.is_empty() && !names.flatten().any(|name| site.nodes.contains(&name));
+    let has_address = parameter(database, "master_ip") == Some(site.writer.to_string().as_str());
+    has_address || pgdata(database) == site.resolved.pgdata && !is_elsewhere
+}
+
+/// What stands there under the name may be another database: with other data, and another address.
+fn is_the_same(configuration: &Tree, database: &Tree, site: &Site) -> Result<(), String> {
+    let own = parameter(database, "master_ip").map(str::to_owned);
+    let Some(writer) = own.or_else(|| writer_of(configuration, database)) else {
+        return Ok(());
+    };
+    let data = pgdata(database);
+    if data == site.resolved.pgdata || writer == site.writer.to_string() {
+        return Ok(());
+    }
+    Err(format!(
+        "the cluster's resource {} is another database than config.ini's: it has the data directory {} and the address {writer}, and config.ini \
+         has {} and {}; for a database of its own set resource_name to a name that the cluster does not have; to move this one change first the \
+         one and then the other",
+        database.id(),
+        data.display(),
+        site.resolved.pgdata.display(),
+        site.writer
+    ))
+}
+
+/// The address that is kept with the primary.
+fn writer_of(configuration: &Tree, database: &Tree) -> Option<String> {
+    let resources = configuration.child("resources")?;
+    let clone = clone_of(resources, database).ok()?;
+    let mut with = configuration
+        .child("constraints")?
+        .children_named("rsc_colocation")
+        .filter(|e| e.get("with-rsc") == Some(&clone))
+        .filter(|e| same::is_promoted(e.get("with-rsc-role")));
+    with.find_map(|e| {
+        let id = e.get("rsc")?;
+        let address = resources.find(&|r| r.id() == id && is_address(r))?;
+        parameter(address, "ip").map(str::to_owned)
+    })
 }
 
 /// The clone around the database.

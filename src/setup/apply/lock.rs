@@ -4,7 +4,6 @@ use crate::cluster::Failure;
 use crate::distlock::{LockError, Made, Service};
 use crate::params::Secret;
 use crate::setup::config::Site;
-use crate::setup::parts::RESOURCE;
 use crate::sys::Deadline;
 
 /// How long the lock service may take; making its table takes longer than using it.
@@ -18,11 +17,11 @@ pub(super) enum Lock {
     Missing { service: Box<Service>, name: String },
 }
 
-/// Looks at the lock service that config.ini names.
+/// Looks at the lock service that config.ini names. The lock has the resource's name, unless it has one of its own.
 ///
 /// # Errors
 /// [`Failure`]: it can't be used. Nothing was done.
-pub(super) fn look(site: &Site) -> Result<Lock, Failure> {
+pub(super) fn look(site: &Site, resource: &str) -> Result<Lock, Failure> {
     let params = &site.resolved;
     let Some(conninfo) = params
         .distlock_conninfo
@@ -31,7 +30,7 @@ pub(super) fn look(site: &Site) -> Result<Lock, Failure> {
     else {
         return Ok(Lock::Ready);
     };
-    let name = params.distlock_lockname.as_deref().unwrap_or(RESOURCE);
+    let name = params.distlock_lockname.as_deref().unwrap_or(resource);
     let passfile = params.passfile.as_deref();
     let failed = |error: LockError| {
         Failure::plain(format!(

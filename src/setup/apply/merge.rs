@@ -13,7 +13,9 @@ use crate::setup::tree::Tree;
 
 use super::fencing;
 use super::find::is_gateway;
-use super::primitive::{current, judge_others, set_meta, set_operations, set_params, unset};
+use super::primitive::{
+    current, judge_others, set_meta, set_operations, set_params, unset, unsound,
+};
 
 /// Puts the plan into `configuration`.
 pub(super) fn merge(configuration: &Tree, plan: &Plan, votes: Votes) -> Merged {
@@ -124,7 +126,18 @@ impl Merged {
                 "{clone}: make the <master> of an older Pacemaker a promotable clone"
             ));
         }
-        changes.extend(set_meta(around, clone, &plan.clone_meta));
+        let inner = around.children.iter();
+        let is_it = |e: &&Tree| e.tag == "primitive" && e.id() == id;
+        let mut inner = inner.filter(is_it);
+        let inner = inner.next().cloned();
+        let own = |name: &str| {
+            inner
+                .as_ref()
+                .and_then(|inner| current(inner, "meta_attributes", name))
+        };
+        let (set, kept) = set_meta(around, clone, &plan.clone_meta, |name| own(name).is_some());
+        changes.extend(set);
+        self.remarks.extend(kept);
         for (old, new) in [
             ("master-max", "promoted-max"),
             ("master-node-max", "promoted-node-max"),
@@ -141,8 +154,12 @@ impl Merged {
             return;
         };
         // What the resource itself says would win over the clone.
-        for (name, _) in &plan.clone_meta {
-            if unset(primitive, "meta_attributes", name) {
+        for it in &plan.clone_meta {
+            let name = it.name;
+            if it.is_default {
+                let unsound = own(name).and_then(|now| unsound(id, it, now));
+                self.remarks.extend(unsound);
+            } else if unset(primitive, "meta_attributes", name) {
                 changes.push(format!(
                     "{id}: remove the meta attribute {name}, which {clone} has"
                 ));
@@ -169,7 +186,9 @@ impl Merged {
         let (removed, kept) = judge_others(primitive, &plan.pgsql);
         changes.extend(removed);
         self.remarks.extend(kept);
-        changes.extend(set_operations(primitive, &plan.pgsql));
+        let (set, kept) = set_operations(primitive, &plan.pgsql);
+        changes.extend(set);
+        self.remarks.extend(kept);
         let instead = fencing::instead(primitive).filter(|_| can_fence);
         self.remarks
             .extend(instead.map(|on_fail| fencing::it_stays(id, on_fail)));
@@ -193,8 +212,13 @@ impl Merged {
             return;
         };
         let mut changes = set_params(primitive, wanted);
-        changes.extend(set_meta(primitive, &wanted.id, &wanted.meta));
-        changes.extend(set_operations(primitive, wanted));
+        for (set, kept) in [
+            set_meta(primitive, &wanted.id, &wanted.meta, |_| false),
+            set_operations(primitive, wanted),
+        ] {
+            changes.extend(set);
+            self.remarks.extend(kept);
+        }
         let instead = fencing::instead(primitive).filter(|_| can_fence);
         self.remarks
             .extend(instead.map(|on_fail| fencing::it_stays(&wanted.id, on_fail)));
@@ -221,7 +245,9 @@ impl Merged {
             return;
         };
         let mut changes = set_params(primitive, wanted);
-        changes.extend(set_operations(primitive, wanted));
+        let (set, kept) = set_operations(primitive, wanted);
+        changes.extend(set);
+        self.remarks.extend(kept);
         self.changes.extend(changes);
     }
 
@@ -286,10 +312,11 @@ mod tests {
       </constraints>
     </configuration>";
 
+    const CONFIG: &str = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\nreader_vip=192.0.2.10\npgsql_pgctl=/bin/pg_ctl\n\
+                          pgsql_pgdata=/data\npgsql_repuser=repl\n";
+
     fn plan(tree: &Tree) -> Plan {
-        let text = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\nreader_vip=192.0.2.10\npgsql_pgctl=/bin/pg_ctl\npgsql_pgdata=/data\n\
-                    pgsql_repuser=repl\n";
-        let (site, _) = config::read(text).unwrap();
+        let (site, _) = config::read(CONFIG).unwrap();
         Plan::named(&Values::from(&site), find::names(tree, &site).unwrap())
     }
 
@@ -331,7 +358,6 @@ mod tests {
             "change the agent from ocf:heartbeat:pgsql to ocf:heartbeat:expgsql",
             "change primary_conninfo_opt from its old value",
             "remove no_such, which is no parameter",
-            "operation monitor: interval from 7s to 4s",
             "operation demote: on-fail from stop to restart",
             "the constraint c1: write it as Pacemaker does since 2.1",
             "the constraint c2: write it as Pacemaker does since 2.1",
@@ -347,6 +373,15 @@ mod tests {
                 .remarks
                 .iter()
                 .any(|remark| remark.contains("stop_escalate=30 stays")),
+            "{:?}",
+            merged.remarks
+        );
+        assert!(!all.contains("interval from"), "{all}");
+        assert!(
+            merged
+                .remarks
+                .iter()
+                .any(|remark| remark.contains("interval=7s (usual is 4 s")),
             "{:?}",
             merged.remarks
         );
@@ -393,6 +428,229 @@ mod tests {
         }
     }
 
+    /// An operator's deep monitor, as pcs and crmsh write it, and as older tools did.
+    fn deep(id: &str, interval: u32, level: u32, role: &str, tag: &str) -> String {
+        format!(
+            "<op id='{id}' name='monitor' interval='{interval}s' timeout='30s'{role}><{tag} id='{id}-set'>\
+             <nvpair id='{id}-level' name='OCF_CHECK_LEVEL' value='{level}'/></{tag}></op>"
+        )
+    }
+
+    #[test]
+    fn deep_monitors_that_somebody_made_stay_beside_the_plain_ones() {
+        let fresh = merged(EMPTY).configuration.to_text();
+        for tag in ["instance_attributes", "meta_attributes"] {
+            for (role, level) in [
+                ("", 10),
+                (" role='Promoted'", 10),
+                (" role='Master'", 20),
+                (" role='Unpromoted'", 20),
+            ] {
+                let op = deep("deep", 60, level, role, tag);
+                let front = fresh.replacen("<operations>", &format!("<operations>{op}"), 1);
+                let behind = fresh.replacen("</operations>", &format!("{op}</operations>"), 1);
+                for text in [front, behind] {
+                    let merged = merged(&text);
+                    assert_eq!(merged.changes, Vec::<String>::new(), "{tag} {role} {level}");
+                    assert!(merged.configuration == Tree::parse(&text).unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn deep_monitors_are_what_config_ini_says_of_them() {
+        let asked = |lines: &str, text: &str| {
+            let tree = Tree::parse(text).unwrap();
+            let (site, _) = config::read(&format!("{CONFIG}{lines}")).unwrap();
+            let names = find::names(&tree, &site).unwrap();
+            merge(
+                &tree,
+                &Plan::named(&Values::from(&site), names),
+                Votes::default(),
+            )
+        };
+        let lines = "deep_monitor_interval=60\npromoted_storage_monitor_interval=121\n";
+        let fresh = asked(lines, EMPTY).configuration.to_text();
+        // One that somebody made by hand under the same id, and for another level.
+        let by_hand = deep(
+            "pgsql-monitor-interval-60s",
+            50,
+            20,
+            "",
+            "instance_attributes",
+        );
+        let plain = merged(EMPTY).configuration.to_text();
+        let text = plain.replacen("<operations>", &format!("<operations>{by_hand}"), 1);
+        let beside = asked(lines, &text);
+        assert_eq!(
+            beside.changes,
+            [
+                "pgsql: add the operation monitor interval=60s timeout=60s OCF_CHECK_LEVEL=10",
+                "pgsql: add the operation monitor interval=121s timeout=60s role=Promoted OCF_CHECK_LEVEL=20",
+            ]
+        );
+        let beside = beside.configuration;
+        let mut ids: Vec<&str> = beside.all().filter_map(|e| e.get("id")).collect();
+        ids.sort_unstable();
+        let number = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), number, "{}", beside.to_text());
+        for text in [&fresh, &beside.to_text()] {
+            assert_eq!(asked(lines, text).changes, Vec::<String>::new());
+        }
+        let rarer = asked("deep_monitor_interval=90\n", &fresh).changes;
+        assert_eq!(
+            rarer,
+            ["pgsql: operation monitor OCF_CHECK_LEVEL=10: interval from 60s to 90s"]
+        );
+        let gone = asked("promoted_storage_monitor_interval=0\n", &fresh).changes;
+        assert_eq!(
+            gone,
+            ["pgsql: remove the operation pgsql-monitor-interval-121s"]
+        );
+    }
+
+    #[test]
+    fn what_somebody_chose_and_config_ini_says_nothing_of_stays() {
+        let fresh = merged(EMPTY).configuration.to_text();
+        for (old, new, remark) in [
+            // (what is there, what somebody made of it, what is said of that)
+            (
+                r#"name="start" interval="0s" timeout="60s" on-fail="restart""#,
+                r#"name="start" interval="0s" timeout="300s" on-fail="restart""#,
+                "",
+            ),
+            (
+                r#"name="start" interval="0s" timeout="60s" on-fail="restart""#,
+                r#"name="start" interval="0s" timeout="20" on-fail="restart""#,
+                "pgsql: timeout=20 (usual is 60 s: what takes longer is a failure) of its start stays",
+            ),
+            (
+                r#"interval="4s" timeout="60s""#,
+                r#"interval="30s" timeout="60s""#,
+                "pgsql: interval=30s (usual is 4 s: a failure is noticed later) of its monitor stays",
+            ),
+            (
+                r#"interval="10s" timeout="60s""#,
+                r#"interval="5s" timeout="90s""#,
+                "",
+            ),
+            (
+                r#"on-fail="restart" role="Promoted""#,
+                r#"on-fail="demote" role="Promoted""#,
+                "",
+            ),
+            (
+                r#"name="promote" interval="0s" timeout="60s" on-fail="restart""#,
+                r#"name="promote" interval="0s" timeout="60s" on-fail="fence""#,
+                "",
+            ),
+            (
+                r#"name="promote" interval="0s" timeout="60s" on-fail="restart""#,
+                r#"name="promote" interval="0s" timeout="60s""#,
+                "",
+            ),
+            (
+                r#"on-fail="restart" role="Promoted""#,
+                r#"on-fail="ignore" role="Promoted""#,
+                "pgsql: on-fail=ignore (usual is restart: nothing is done about a failure) of its monitor stays",
+            ),
+            (
+                r#"name="demote" interval="0s" timeout="60s""#,
+                r#"name="demote" interval="0s" timeout="60s" on-fail="fence""#,
+                "",
+            ),
+            (
+                r#"name="migration-threshold" value="3""#,
+                r#"name="migration-threshold" value="INFINITY""#,
+                "",
+            ),
+            (
+                r#"name="migration-threshold" value="3""#,
+                r#"name="migration-threshold" value="1""#,
+                "msPostgresql: the meta attribute migration-threshold=1 stays",
+            ),
+            (
+                r#"name="resource-stickiness" value="1000""#,
+                r#"name="resource-stickiness" value="500""#,
+                "",
+            ),
+            (
+                r#"name="resource-stickiness" value="1000""#,
+                r#"name="resource-stickiness" value="100""#,
+                "restarts standbys",
+            ),
+            (
+                r#"name="failure-timeout" value="600s""#,
+                r#"name="failure-timeout" value="0""#,
+                "",
+            ),
+            (
+                r#"name="failure-timeout" value="600s""#,
+                r#"name="failure-timeout" value="1min""#,
+                "forgotten",
+            ),
+        ] {
+            assert!(fresh.contains(old), "{old}:\n{fresh}");
+            let merged = merged(&fresh.replacen(old, new, 1));
+            assert_eq!(merged.changes, Vec::<String>::new(), "{new}");
+            match merged.remarks.as_slice() {
+                [] => assert!(remark.is_empty(), "{new}"),
+                [one] => assert!(!remark.is_empty() && one.contains(remark), "{new}: {one}"),
+                several => panic!("{new}: {several:?}"),
+            }
+        }
+        // On the resource itself it counts more than on the clone.
+        let (head, tail) = fresh.split_once("</operations>").unwrap();
+        let own = "<meta_attributes id='own'><nvpair id='own-1' name='migration-threshold' value='7'/></meta_attributes>";
+        let text = format!("{head}</operations>{own}{tail}");
+        assert_eq!(merged(&text).changes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_config_ini_asks_for_is_set_and_so_is_what_the_rest_can_not_do_without() {
+        let asked = |lines: &str, text: &str| {
+            let tree = Tree::parse(text).unwrap();
+            let (site, _) = config::read(&format!("{CONFIG}{lines}")).unwrap();
+            let names = find::names(&tree, &site).unwrap();
+            let plan = Plan::named(&Values::from(&site), names);
+            merge(&tree, &plan, Votes::default()).changes.join("\n")
+        };
+        let fresh = merged(EMPTY).configuration.to_text();
+        let by_hand = fresh
+            .replace("interval=\"3s\"", "interval=\"29s\"")
+            .replace("timeout=\"60s\"", "timeout=\"90s\"")
+            .replace(
+                "name=\"migration-threshold\" value=\"3\"",
+                "name=\"migration-threshold\" value=\"5\"",
+            )
+            .replace(
+                "name=\"notify\" value=\"true\"",
+                "name=\"notify\" value=\"false\"",
+            );
+        let only = asked("", &by_hand);
+        assert_eq!(
+            only,
+            "msPostgresql: change the meta attribute notify from false to true"
+        );
+        for (line, part) in [
+            ("operation_timeout=60", "timeout from 90s to 60s"),
+            ("promoted_monitor_interval=3", "interval from 29s to 3s"),
+            ("migration_threshold=3", "migration-threshold from 5 to 3"),
+            // The lock would run out between two of them.
+            (
+                "pgsql_enable_distlock=true\npgsql_distlock_conninfo='host=lock user=u'",
+                "interval from 29s to 3s",
+            ),
+            // The same as the other's, which is asked for.
+            ("monitor_interval=29", "interval from 29s to 3s"),
+        ] {
+            let changes = asked(&format!("{line}\n"), &by_hand);
+            assert!(changes.contains(part), "{line}:\n{changes}");
+        }
+    }
+
     #[test]
     fn what_was_stopped_for_the_change_is_started_after_it() {
         let stopped = OLD.replace(
@@ -425,6 +683,37 @@ mod tests {
     }
 
     #[test]
+    fn somebody_elses_constraint_stays_where_its_id_is_one_of_ours() {
+        let ids = [
+            "order-promote-msPostgresql-start-vip-master",
+            "location-vip-slave-prefers-sync",
+        ];
+        let theirs: String = ids
+            .iter()
+            .map(|id| format!("<rsc_location id='{id}' rsc='web' node='a' score='10'/>"))
+            .collect();
+        let text = EMPTY.replace(
+            "<constraints/>",
+            &format!("<constraints>{theirs}</constraints>"),
+        );
+        let first = merged(&text).configuration;
+        let number = |tree: &Tree| tree.child("constraints").unwrap().children.len();
+        assert_eq!(number(&first), number(&merged(EMPTY).configuration) + 2);
+        for id in ids {
+            assert_eq!(
+                first.find(&|e| e.id() == id).unwrap().get("rsc"),
+                Some("web")
+            );
+        }
+        let mut all: Vec<&str> = first.all().filter_map(|e| e.get("id")).collect();
+        all.sort_unstable();
+        let before = all.len();
+        all.dedup();
+        assert_eq!(all.len(), before);
+        assert_eq!(merged(&first.to_text()).changes, Vec::<String>::new());
+    }
+
+    #[test]
     fn taking_ours_out_leaves_the_rest() {
         let tree = merged(OLD).configuration;
         let names = plan(&tree).names;
@@ -435,6 +724,83 @@ mod tests {
         }
         assert!(text.contains("fence1") && text.contains("cluster-recheck-interval"));
         assert_eq!(without(&left, &names).changes, Vec::<String>::new());
+    }
+
+    const OTHER: &str = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.19\nreader_vip=192.0.2.20\npgsql_pgctl=/bin/pg_ctl\n\
+                         pgsql_pgdata=/data2\npgsql_pgport=5433\npgsql_repuser=repl\n";
+
+    #[test]
+    fn the_config_ini_of_another_database_changes_none_that_is_there() {
+        let site = |text: &str| config::read(text).unwrap().0;
+        let fresh = merged(EMPTY).configuration;
+        let old = Tree::parse(OLD).unwrap();
+        for tree in [&fresh, &old] {
+            let why = find::names(tree, &site(OTHER)).unwrap_err();
+            for part in [
+                "pgsql",
+                "/data ",
+                "192.0.2.9,",
+                "/data2",
+                "192.0.2.19",
+                "resource_name",
+            ] {
+                assert!(why.contains(part), "{part}: {why}");
+            }
+            // One of the two may change.
+            for line in ["pgsql_pgdata=/data2", "pgsql_pgdata=/data"] {
+                let is_data = line.ends_with("data2");
+                let address = if is_data { "192.0.2.9" } else { "192.0.2.19" };
+                let text = OTHER
+                    .replace("pgsql_pgdata=/data2", line)
+                    .replace("192.0.2.19", address);
+                assert!(find::names(tree, &site(&text)).is_ok(), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn several_databases_have_names_of_their_own() {
+        let apply = |tree: &Tree, text: &str| {
+            let (site, _) = config::read(text).unwrap();
+            let names = find::names(tree, &site)?;
+            Ok::<Merged, String>(merge(
+                tree,
+                &Plan::named(&Values::from(&site), names),
+                Votes::default(),
+            ))
+        };
+        let first = merged(EMPTY).configuration;
+        let second = format!("{OTHER}resource_name=sales\n");
+        let both = apply(&first, &second).unwrap();
+        let added = both.changes.join("\n");
+        for part in [
+            "add the resource sales (ocf:heartbeat:expgsql) in the promotable clone sales-clone",
+            "add the resource sales-vip-master (ocf:heartbeat:IPaddr2) with the address 192.0.2.19",
+            "add the resource sales-vip-slave (ocf:heartbeat:IPaddr2) with the address 192.0.2.20",
+        ] {
+            assert!(added.contains(part), "{part}:\n{added}");
+        }
+        assert!(
+            both.changes.iter().all(|change| change.starts_with("add ")),
+            "{added}"
+        );
+        let both = both.configuration;
+        for text in [CONFIG, second.as_str()] {
+            assert_eq!(apply(&both, text).unwrap().changes, Vec::<String>::new());
+        }
+        let mut ids: Vec<&str> = both.all().filter_map(|e| e.get("id")).collect();
+        ids.sort_unstable();
+        let number = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), number);
+        // Another name for what is there would start a second server on its data.
+        let renamed = format!("{CONFIG}resource_name=sales\n");
+        let why = apply(&first, &renamed).err().unwrap();
+        assert!(why.contains("set resource_name=pgsql"), "{why}");
+        // It is taken out, and the other stays.
+        let (site, _) = config::read(&second).unwrap();
+        let names = find::names(&both, &site).unwrap();
+        assert!(without(&both, &names).configuration == first);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod constraint;
 mod fencing;
+mod files;
 mod find;
 mod health;
 mod lock;
@@ -29,8 +30,7 @@ use crate::sys::{Command, Deadline, poll_until};
 use crate::timing;
 
 use super::command::{ApplyArgs, EraseArgs};
-use super::config::{Config, Template};
-use super::passfiles::PasswordFiles;
+use super::config::{Config, Site, Template};
 use super::plan::{Plan, Values};
 use super::progress::Progress;
 use super::tree::Tree;
@@ -126,8 +126,12 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     if let Some(first) = &args.master {
         name_first(&mut merged, &present.view, config, &plan.names, first)?;
     }
-    know_files(config)?;
-    let lock = lock::look(site)?;
+    // A node that is off is told of by itself.
+    let is_on = |name: &NodeName| present.view.node(name).is_some_and(|node| node.is_online);
+    let starts = !merged.changes.is_empty() && !args.dry_run;
+    let files = files::ask(site, is_on);
+    merged.remarks.extend(files::judge(&files, starts)?);
+    let lock = lock::look(site, &plan.names.resource)?;
     first_steps.extend(lock.to_do());
     first_steps.append(&mut merged.changes);
     merged.changes = first_steps;
@@ -171,6 +175,15 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     wait(&expected, args.timeout)
 }
 
+/// What the clone around the database is called, in this CIB or, where it is not there yet, by default.
+pub(super) fn clone_name(cib: &str, site: &Site) -> String {
+    let found = Tree::parse(cib).ok().and_then(|cib| {
+        let configuration = cib.child("configuration")?;
+        find::names(configuration, site).ok()
+    });
+    found.unwrap_or_else(|| Names::of(site.resource())).clone
+}
+
 /// Every node of config.ini is one of the cluster's.
 fn know_nodes(view: &ClusterView, config: &Config) -> Result<(), Failure> {
     let all: Vec<String> = view
@@ -194,25 +207,6 @@ fn know_nodes(view: &ClusterView, config: &Config) -> Result<(), Failure> {
         )),
         None => Ok(()),
     }
-}
-
-/// What the agent needs is there, on this node at least: without it every start would fail.
-fn know_files(config: &Config) -> Result<(), Failure> {
-    let site = &config.site;
-    let passwords = PasswordFiles::of(site);
-    let passfiles = passwords.iter().map(|file| file.path.clone().into());
-    let files = std::iter::once(site.program().into()).chain(passfiles);
-    let missing: Vec<String> = files
-        .filter(|path: &std::path::PathBuf| !path.exists())
-        .map(|path| path.display().to_string())
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::plain(format!(
-        "nothing was done: this node lacks {}; expgsql setup install puts it on every node",
-        missing.join(" and ")
-    )))
 }
 
 /// Writes down which node shall be the first primary, as if it had been promoted last.

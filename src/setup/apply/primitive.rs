@@ -1,7 +1,13 @@
 //! What one resource has: its parameters, meta attributes and operations. Each change is told in words.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::decide::lease_length::too_short;
 use crate::params::{Kind, PARAMS};
-use crate::setup::parts::{Meta, Operation, Primitive};
+use crate::setup::parts::{
+    Attribute, CHECK_LEVEL, Meta, Operation, PLAIN, Primitive, STORAGE, WRITES,
+};
 use crate::setup::render::xml::{self, nvpair};
 use crate::setup::tree::Tree;
 
@@ -54,24 +60,61 @@ fn set(owner: &mut Tree, tag: &str, name: &str, value: &str) {
     }
 }
 
-pub(super) fn set_meta(owner: &mut Tree, id: &str, wanted: &Meta) -> Vec<String> {
-    let mut changes = Vec::new();
-    for (name, value) in wanted {
+/// Sets meta attributes of `owner`. What nobody asked for is set only where nothing is; `is_elsewhere`: what has a value in another
+/// place, which counts more. What is done, and what stays and is worth knowing.
+pub(super) fn set_meta(
+    owner: &mut Tree,
+    id: &str,
+    wanted: &Meta,
+    is_elsewhere: impl Fn(&str) -> bool,
+) -> (Vec<String>, Vec<String>) {
+    let (mut changes, mut kept) = (Vec::new(), Vec::new());
+    for it in wanted {
+        let (name, value) = (it.name, &it.value);
         let now = current(owner, "meta_attributes", name).map(str::to_owned);
         let is_same = now.as_deref().is_some_and(|now| {
             same::value(now) == same::value(value) || same::time(now) == same::time(value)
         });
-        if !is_same {
-            changes.push(changed(
-                id,
-                &format!("the meta attribute {name}"),
-                now.as_deref(),
-                value,
-            ));
-            set(owner, "meta_attributes", name, value);
+        if is_same || it.is_default && is_elsewhere(name) {
+            continue;
+        }
+        match now {
+            Some(now) if it.is_default => kept.extend(unsound(id, it, &now)),
+            now => {
+                changes.push(changed(
+                    id,
+                    &format!("the meta attribute {name}"),
+                    now.as_deref(),
+                    value,
+                ));
+                set(owner, "meta_attributes", name, value);
+            }
         }
     }
-    changes
+    (changes, kept)
+}
+
+/// What comes of a value that somebody set and config.ini says nothing of.
+pub(super) fn unsound(id: &str, it: &Attribute, now: &str) -> Option<String> {
+    const INFINITY: u64 = 1_000_000;
+    let sound = it.sound.as_ref()?;
+    let number = match same::value(now).as_str() {
+        "infinity" => INFINITY,
+        _ => now
+            .trim()
+            .parse()
+            .ok()
+            .or_else(|| Some(same::duration(now)?.as_secs()))?,
+    };
+    // Of a threshold and of a time it means never.
+    let is_never = number == 0 && it.name != "resource-stickiness";
+    let is_sound = (u64::from(sound.least)..=u64::from(sound.most)).contains(&number);
+    (!is_sound && !is_never).then(|| {
+        format!(
+            "{id}: the meta attribute {}={now} stays, as config.ini says nothing of it: {}; usual is {}",
+            it.name, sound.otherwise, it.value
+        )
+    })
 }
 
 fn changed(id: &str, what: &str, from: Option<&str>, to: &str) -> String {
@@ -164,17 +207,84 @@ pub(super) fn judge_others(primitive: &mut Tree, wanted: &Primitive) -> (Vec<Str
     (removed, kept)
 }
 
-/// Operations are the plan's by name and role; others, such as those that pcs adds, stay.
-pub(super) fn set_operations(primitive: &mut Tree, wanted: &Primitive) -> Vec<String> {
-    let mut changes = Vec::new();
+/// How deep a monitor looks: one that looks deeper is another operation, with its own interval beside the plain one.
+fn level(op: &Tree) -> u32 {
+    let is_level = |e: &&Tree| e.tag == "nvpair" && e.get("name") == Some(CHECK_LEVEL);
+    let text = op.all().find(is_level).and_then(|pair| pair.get("value"));
+    let number: u32 = text.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    // As the agent reads it.
+    [STORAGE, WRITES]
+        .into_iter()
+        .find(|level| number >= *level)
+        .unwrap_or(PLAIN)
+}
+
+/// Whether `op` is the operation that the plan means: by name, role and depth.
+fn is_operation(op: &Tree, it: &Operation) -> bool {
+    op.get("name") == Some(it.name)
+        && same::is_promoted(op.get("role")) == it.is_of_promoted
+        // A role of its own, such as Stopped, is something else.
+        && (it.is_of_promoted || op.get("role").is_none_or(|role| matches!(same::value(role).as_str(), "started" | "unpromoted")))
+        && level(op) == it.level
+}
+
+/// The plan's operations as they are to be: an interval that somebody chose stays where nobody asks for another, if the lock is still
+/// renewed in time, and if Pacemaker can tell the monitors apart.
+fn with_kept_intervals(operations: &Tree, wanted: &Primitive) -> Vec<Operation> {
+    let kept = |it: &Operation| {
+        let op = operations.children.iter().find(|op| is_operation(op, it))?;
+        let interval = same::duration(op.get("interval")?)?;
+        let is_late = it
+            .renews
+            .is_some_and(|ttl| too_short(ttl, interval).is_some());
+        let stays = it.is_usual_interval && !interval.is_zero() && !is_late;
+        stays.then(|| Operation {
+            interval,
+            ..it.clone()
+        })
+    };
+    let all = |may_keep: bool| -> Vec<Operation> {
+        let each = wanted.operations.iter();
+        each.map(|it| kept(it).filter(|_| may_keep).unwrap_or_else(|| it.clone()))
+            .collect()
+    };
+    let found = all(true);
+    let mut intervals: Vec<Duration> = found
+        .iter()
+        .map(|it| it.interval)
+        .filter(|interval| !interval.is_zero())
+        .collect();
+    let number = intervals.len();
+    intervals.sort_unstable();
+    intervals.dedup();
+    if intervals.len() == number {
+        found
+    } else {
+        all(false)
+    }
+}
+
+/// Operations are the plan's by name, role and depth; others, such as those that pcs adds, stay. What is done, and what stays and is worth
+/// knowing.
+pub(super) fn set_operations(
+    primitive: &mut Tree,
+    wanted: &Primitive,
+) -> (Vec<String>, Vec<String>) {
+    let (mut changes, mut kept) = (Vec::new(), Vec::new());
     let operations = primitive.child_mut("operations");
-    for it in &wanted.operations {
-        let is_it = |op: &Tree| {
-            op.get("name") == Some(it.name)
-                && same::is_promoted(op.get("role")) == it.is_of_promoted
-                // A role of its own, such as Stopped, is something else.
-                && (it.is_of_promoted || op.get("role").is_none_or(|role| matches!(same::value(role).as_str(), "started" | "unpromoted")))
-        };
+    let all = with_kept_intervals(operations, wanted);
+    for (it, usual) in all.iter().zip(&wanted.operations) {
+        let is_it = |op: &Tree| is_operation(op, it);
+        if it.is_unwanted() {
+            operations.children.retain(|op| {
+                let is_gone = is_it(op);
+                if is_gone {
+                    changes.push(format!("{}: remove the operation {}", wanted.id, op.id()));
+                }
+                !is_gone
+            });
+            continue;
+        }
         let mut new = xml::operation(&wanted.id, it);
         let Some(at) = operations.children.iter().position(is_it) else {
             changes.push(format!("{}: add the operation {}", wanted.id, words(it)));
@@ -195,12 +305,21 @@ pub(super) fn set_operations(primitive: &mut Tree, wanted: &Primitive) -> Vec<St
             !is_other
         });
         let old = &mut operations.children[at];
+        kept.extend(keep(old, &mut new, it, usual).iter().map(|what| {
+            format!(
+                "{}: {what} of its {}{} stays, as config.ini says nothing of it",
+                wanted.id,
+                it.name,
+                it.level_words()
+            )
+        }));
         let differences = differences(old, &new);
         if !differences.is_empty() {
             changes.push(format!(
-                "{}: operation {}: {}",
+                "{}: operation {}{}: {}",
                 wanted.id,
                 it.name,
+                it.level_words(),
                 differences.join(", ")
             ));
             for (name, value) in &new.attributes {
@@ -213,18 +332,73 @@ pub(super) fn set_operations(primitive: &mut Tree, wanted: &Primitive) -> Vec<St
             }
         }
     }
-    changes
+    (changes, kept)
 }
 
-/// pcs names operations by their interval, and two may have had the same.
-fn free_id(new: &mut Tree, others: &[Tree]) {
+/// Gives the new operation what somebody chose for the old one and config.ini says nothing of. What of it is worse than the usual.
+fn keep(old: &Tree, new: &mut Tree, it: &Operation, usual: &Operation) -> Vec<String> {
+    let mut worse = Vec::new();
+    if it.interval > usual.interval {
+        worse.push(format!(
+            "interval={} (usual is {} s: a failure is noticed later)",
+            old.get("interval").unwrap_or_default(),
+            usual.interval.as_secs()
+        ));
+    }
+    if let Some(timeout) = old.get("timeout").filter(|_| it.is_usual_timeout) {
+        new.set("timeout", timeout);
+        if same::duration(timeout).is_some_and(|time| time < usual.timeout) {
+            worse.push(format!(
+                "timeout={timeout} (usual is {} s: what takes longer is a failure)",
+                usual.timeout.as_secs()
+            ));
+        }
+    }
+    // pha4pgsql's template has it: one failed demotion bans the clone from every node.
+    let is_known_mistake = |on_fail: &str| it.name == "demote" && on_fail == "stop";
+    if let Some(on_fail) = old.get("on-fail").filter(|word| !is_known_mistake(word)) {
+        new.set("on-fail", on_fail);
+        let what = match on_fail {
+            "ignore" => "nothing is done about a failure",
+            "stop" | "block" => "after a failure it is started nowhere",
+            _ => "",
+        };
+        if !what.is_empty() && !is_stop(new) {
+            worse.push(format!("on-fail={on_fail} (usual is restart: {what})"));
+        }
+    } else if old.get("on-fail").is_none() {
+        // What Pacemaker does by itself, or what the defaults of the cluster's operations say.
+        new.unset("on-fail");
+    }
+    worse
+}
+
+/// Gives an element, and what is in it, ids that none of the others has: pcs names operations by their interval, and two may have had the
+/// same.
+pub(super) fn free_id(new: &mut Tree, others: &[Tree]) {
     let id = new.id().to_owned();
-    let is_taken = |id: &str| others.iter().any(|other| other.id() == id);
-    let free = std::iter::once(id.clone())
-        .chain((1..).map(|n| format!("{id}-{n}")))
-        .find(|id| !is_taken(id));
-    if let Some(free) = free {
-        new.set("id", free);
+    let taken: HashSet<&str> = others.iter().flat_map(Tree::all).map(Tree::id).collect();
+    let ids = std::iter::once(id.clone()).chain((1..).map(|n| format!("{id}-{n}")));
+    for free in ids {
+        let mut renamed = new.clone();
+        rename(&mut renamed, &id, &free);
+        if renamed
+            .all()
+            .all(|e| e.id().is_empty() || !taken.contains(e.id()))
+        {
+            *new = renamed;
+            return;
+        }
+    }
+}
+
+/// The ids of what is in an element begin with its own.
+fn rename(it: &mut Tree, from: &str, to: &str) {
+    if let Some(rest) = it.id().strip_prefix(from) {
+        it.set("id", format!("{to}{rest}"));
+    }
+    for child in &mut it.children {
+        rename(child, from, to);
     }
 }
 
@@ -235,10 +409,11 @@ fn words(it: &Operation) -> String {
         ""
     };
     format!(
-        "{} interval={}s timeout={}s{role}",
+        "{} interval={}s timeout={}s{role}{}",
         it.name,
         it.interval.as_secs(),
-        it.timeout.as_secs()
+        it.timeout.as_secs(),
+        it.level_words()
     )
 }
 

@@ -1,5 +1,7 @@
 //! What means the same to Pacemaker, however it is written.
 
+use std::time::Duration;
+
 use crate::setup::tree::Tree;
 
 /// A value of an operation or a meta attribute: times in seconds, roles by their new names.
@@ -38,6 +40,15 @@ pub(super) fn time(text: &str) -> String {
         return value(&format!("{text}s"));
     }
     value(text)
+}
+
+/// A time of an operation as a number; `None`: it has another form.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    milliseconds(text).map(Duration::from_millis)
 }
 
 /// What Pacemaker reads as yes.

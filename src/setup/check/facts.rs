@@ -13,6 +13,8 @@ use super::starters::Starter;
 pub(super) struct Request {
     /// The node's own name in config.ini.
     pub(super) node: String,
+    /// What the resource is called.
+    pub(super) resource: String,
     /// Where the program is to be.
     pub(super) program: String,
     /// The agent's parameters.
@@ -23,6 +25,10 @@ pub(super) struct Request {
     pub(super) others: Vec<String>,
     /// The virtual addresses.
     pub(super) addresses: Vec<String>,
+    /// Those that answer where the node's way out is whole.
+    pub(super) gateways: Vec<String>,
+    /// The agent that asks them.
+    pub(super) ping: String,
 }
 
 /// What it answers.
@@ -56,6 +62,10 @@ pub(super) struct Facts {
     pub(super) interfaces: Vec<Interface>,
     /// Virtual addresses at which another machine answers.
     pub(super) taken: Vec<String>,
+    /// The gateways that do not answer a ping from here.
+    pub(super) silent: Vec<String>,
+    /// The agent that asks them is not there.
+    pub(super) lacks_ping: bool,
     /// The lock service: whether the lock's row is there.
     pub(super) lock: Option<Answer<bool>>,
     /// The attempt to connect to another node as a standby does.
@@ -64,6 +74,8 @@ pub(super) struct Facts {
     pub(super) rewind: Vec<(String, String)>,
     /// The WAL file that the running server tried in vain to archive, and has not archived since.
     pub(super) unarchived: Option<String>,
+    /// What the running server has that makes a commit worth less, as [`crate::postgres::views::WEAK`] shows it.
+    pub(super) weak: Option<String>,
 }
 
 /// Who has a say in the cluster.

@@ -108,7 +108,9 @@ pub(super) fn judge(site: &Site, seen: &[Seen], program: &str) -> Vec<Finding> {
             settings::judge(&mut findings, site, &it.node, settings);
         }
         settings::of_archiver(&mut findings, it);
+        settings::of_roles(&mut findings, site, it);
         of_network(&mut findings, site, it, seen);
+        of_gateway(&mut findings, site, it);
     }
     of_all(&mut findings, seen);
     of_detection(&mut findings, seen);
@@ -314,6 +316,41 @@ fn of_server(findings: &mut Findings, site: &Site, it: &Seen) {
     let counts = |objection: &&String| !(will_hint && objection.contains("set wal_log_hints=on"));
     for objection in facts.objections.iter().filter(counts) {
         findings.error(node, objection, "as it says");
+    }
+}
+
+/// The watch over a node's way out works only where its agent is, and where what it asks is outside and answers.
+fn of_gateway(findings: &mut Findings, site: &Site, it: &Seen) {
+    let (node, facts) = (&it.node, &it.facts);
+    if facts.lacks_ping {
+        findings.error(
+            node,
+            "ocf:pacemaker:ping, which asks gateway_ip, is not installed",
+            "install Pacemaker's agents (pacemaker-resource-agents, on Red Hat a part of pacemaker), or take gateway_ip out",
+        );
+    }
+    let own = |address: &str| facts.interfaces.iter().any(|it| it.address == address);
+    for address in site.gateways().filter(|address| own(address)) {
+        findings.error(
+            node,
+            format!("{address} of gateway_ip is this node's own: it answers there whatever becomes of the network"),
+            "name an address outside of the cluster, the router's say",
+        );
+    }
+    let number = site.gateways().count();
+    let silent = facts.silent.join(", ");
+    if number > 0 && facts.silent.len() == number {
+        findings.error(
+            node,
+            format!("{silent} of gateway_ip does not answer a ping: the primary would not stay here while another node has an answer"),
+            format!("name an address that answers (ping -c 3 {})", facts.silent[0]),
+        );
+    } else if !facts.silent.is_empty() {
+        findings.warning(
+            node,
+            format!("{silent} of gateway_ip does not answer a ping"),
+            "name addresses that answer from every node",
+        );
     }
 }
 
@@ -535,6 +572,9 @@ mod tests {
             ("max_prepared_transactions", "0"),
             ("max_locks_per_transaction", "64"),
             ("recovery_min_apply_delay", "0"),
+            ("wal_receiver_status_interval", "2"),
+            ("max_standby_streaming_delay", "30000"),
+            ("max_standby_archive_delay", "30000"),
             ("hot_standby_feedback", "off"),
             ("archive_command", "(disabled)"),
         ];
@@ -561,10 +601,13 @@ mod tests {
                 bits: 24,
             }],
             taken: Vec::new(),
+            silent: Vec::new(),
+            lacks_ping: false,
             lock: None,
             replication: Vec::new(),
             rewind: Vec::new(),
             unarchived: None,
+            weak: None,
             quorum: Some(Quorum {
                 votes: 3,
                 waits_for_all: false,
@@ -973,6 +1016,48 @@ mod tests {
             ),
             (
                 "",
+                |f, _| set(f, "listen_addresses", "localhost,127.0.0.1"),
+                Error,
+                "listen_addresses",
+            ),
+            (
+                "",
+                |f, _| set(f, "listen_addresses", "::1"),
+                Error,
+                "listen_addresses",
+            ),
+            (
+                "",
+                |f, _| set(f, "wal_receiver_status_interval", "0"),
+                Error,
+                "each commit waits",
+            ),
+            (
+                "pgsql_rep_mode=async\n",
+                |f, _| set(f, "wal_receiver_status_interval", "0"),
+                Warning,
+                "lag is not known",
+            ),
+            (
+                "",
+                |f, _| set(f, "max_standby_streaming_delay", "-1"),
+                Warning,
+                "max_standby_streaming_delay=-1",
+            ),
+            (
+                "",
+                |f, _| set(f, "max_standby_archive_delay", "-1"),
+                Warning,
+                "max_standby_archive_delay=-1",
+            ),
+            (
+                "",
+                |f, _| f.weak = Some("fsync,16385 0 off".to_owned()),
+                Warning,
+                "role 16385",
+            ),
+            (
+                "",
                 |f, _| set(f, "listen_addresses", "localhost"),
                 Error,
                 "listen_addresses",
@@ -995,6 +1080,36 @@ mod tests {
                 |f, _| f.taken = vec!["192.0.2.9".to_owned()],
                 Error,
                 "in use",
+            ),
+            (
+                "gateway_ip=192.0.2.254\n",
+                |f, _| f.lacks_ping = true,
+                Error,
+                "ocf:pacemaker:ping",
+            ),
+            (
+                "gateway_ip='192.0.2.254 192.0.2.253'\n",
+                |f, _| f.silent = vec!["192.0.2.253".to_owned()],
+                Warning,
+                "192.0.2.253 of gateway_ip does not answer",
+            ),
+            (
+                "gateway_ip='192.0.2.254 192.0.2.253'\n",
+                |f, _| f.silent = vec!["192.0.2.254".to_owned(), "192.0.2.253".to_owned()],
+                Error,
+                "192.0.2.254, 192.0.2.253 of gateway_ip does not answer",
+            ),
+            (
+                "gateway_ip=192.0.2.254\n",
+                |f, _| {
+                    f.interfaces.push(Interface {
+                        name: "eth1".to_owned(),
+                        address: "192.0.2.254".to_owned(),
+                        bits: 24,
+                    });
+                },
+                Error,
+                "192.0.2.254 of gateway_ip is this node's own",
             ),
             (
                 "vip_nic=eth0\n",

@@ -19,6 +19,7 @@ use crate::setup::print::print;
 use crate::sys::Deadline;
 use crate::timing;
 
+use super::apply::clone_name;
 use super::command::CheckArgs;
 use super::config::{Config, Site};
 use super::install::{chosen, script, sum};
@@ -125,6 +126,7 @@ fn ask(
         .collect();
     let request = Request {
         node: host.name.to_string(),
+        resource: site.resource().to_owned(),
         program: site.program(),
         params: site
             .params
@@ -137,6 +139,8 @@ fn ask(
             .chain(site.readers.iter().copied())
             .map(|ip| ip.to_string())
             .collect(),
+        gateways: site.gateways().map(str::to_owned).collect(),
+        ping: format!("{}/resource.d/pacemaker/ping", site.ocf_root),
     };
     if host.is_local {
         return Ok((probe::gather(&request), 0));
@@ -202,9 +206,13 @@ fn unasked(host: &Host, error: &RemoteError) -> Finding {
 /// Whether config.ini and the cluster name the same nodes.
 fn of_membership(site: &Site) -> Vec<Finding> {
     // Where Pacemaker does not run the node itself says so.
-    let Ok(view) = cib::read(Deadline::after(timing::CIB_READ)) else {
+    let Ok(text) = cib::Cib::live().read_text(Deadline::after(timing::CIB_READ)) else {
         return Vec::new();
     };
+    let Ok(view) = cib::parse(&text) else {
+        return Vec::new();
+    };
+    let clone = clone_name(&text, site);
     let finding = |severity, node: &str, what: String, fix: String| Finding {
         severity,
         node: Some(node.to_owned()),
@@ -238,7 +246,7 @@ fn of_membership(site: &Site) -> Vec<Finding> {
             Severity::Warning,
             node.name.as_str(),
             "config.ini does not name this node of the cluster, which would try to run PostgreSQL, too".to_owned(),
-            format!("add it to config.ini, or keep the resource away: crm_resource --ban --resource=msPostgresql --node={}", node.name),
+            format!("add it to config.ini, or keep the resource away: crm_resource --ban --resource={clone} --node={}", node.name),
         ));
     }
     if !view.is_quorate() {

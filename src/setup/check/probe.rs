@@ -19,8 +19,8 @@ use crate::params::{Params, Resolved};
 use crate::postgres::control;
 use crate::postgres::programs::Programs;
 use crate::postgres::source::{rewind_grant, rewind_question};
+use crate::postgres::views::WEAK;
 use crate::setup::install::sum;
-use crate::setup::parts::RESOURCE;
 use crate::setup::passfiles::{PasswordFile, PasswordFiles};
 use crate::sys::{Command, Deadline, Owner, RunError, poll_until};
 
@@ -35,7 +35,7 @@ const NEIGHBOUR: Duration = Duration::from_secs(2);
 const NEIGHBOUR_POLL: Duration = Duration::from_millis(100);
 
 /// Settings that are judged.
-const SETTINGS: [&str; 24] = [
+const SETTINGS: [&str; 27] = [
     "wal_level",
     "hot_standby",
     "max_wal_senders",
@@ -60,6 +60,9 @@ const SETTINGS: [&str; 24] = [
     "hot_standby_feedback",
     "archive_command",
     "archive_library",
+    "wal_receiver_status_interval",
+    "max_standby_streaming_delay",
+    "max_standby_archive_delay",
 ];
 
 /// What pg_ctl needs beside it.
@@ -97,10 +100,12 @@ pub(super) fn gather(request: &Request) -> Facts {
         clock: clock(),
         passfile: passfiles(&request.passwords),
         interfaces: interfaces(),
-        lock: lock(&params, lock_secrets.as_ref()),
+        lock: lock(&request.resource, &params, lock_secrets.as_ref()),
         ..Facts::default()
     };
     facts.taken = taken(&request.addresses, &facts.interfaces);
+    facts.silent = silent(&request.gateways);
+    facts.lacks_ping = !request.gateways.is_empty() && !Path::new(&request.ping).exists();
     match Owner::lookup(&params.pgdba) {
         Ok(owner) => server(&mut facts, request, &params, &owner, secrets.as_ref()),
         Err(error) => {
@@ -178,7 +183,10 @@ fn server(
         .into();
     facts.starters = starters(Path::new("/"), &params.pgdata);
     facts.settings = settings(&programs, params);
-    facts.unarchived = unarchived(&programs, params);
+    let archiver = "select last_failed_wal from pg_catalog.pg_stat_archiver \
+                    where last_failed_time > coalesce(last_archived_time, '-infinity')";
+    facts.unarchived = ask_here(&programs, params, archiver);
+    facts.weak = ask_here(&programs, params, &format!("SELECT {WEAK}"));
     facts.objections = objections(request, owner, secrets);
     facts.replication = request
         .others
@@ -206,6 +214,8 @@ fn settings(programs: &Programs, params: &Params) -> Answer<BTreeMap<String, Str
         command
             .arg("-c")
             .arg(config)
+            // What the agent starts the server with counts more than the file.
+            .args(&params.start_opt)
             .arg("-C")
             .arg(name)
             .run(deadline())
@@ -225,9 +235,7 @@ fn settings(programs: &Programs, params: &Params) -> Answer<BTreeMap<String, Str
 }
 
 /// Asked of the server that runs here, as its owner. Where none runs, or it lets nobody in, nothing is proved.
-fn unarchived(programs: &Programs, params: &Params) -> Option<String> {
-    let sql = "select last_failed_wal from pg_catalog.pg_stat_archiver \
-               where last_failed_time > coalesce(last_archived_time, '-infinity')";
+fn ask_here(programs: &Programs, params: &Params, sql: &str) -> Option<String> {
     let host = params.pghost.as_deref().map(|host| format!("host={host} "));
     let conninfo = format!(
         "{}port={} dbname={} connect_timeout=5",
@@ -239,7 +247,7 @@ fn unarchived(programs: &Programs, params: &Params) -> Option<String> {
         .tool("psql")
         .args(["-X", "-A", "-t", "-w", "-d", &conninfo, "-c", sql]);
     let answer = command.run(deadline()).ok()?.stdout_text();
-    Some(answer.trim().to_owned()).filter(|file| !file.is_empty())
+    Some(answer.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// What the agent would refuse a start for. The password file need not be there yet: that is said by itself.
@@ -249,7 +257,7 @@ fn objections(request: &Request, owner: &Owner, secrets: Option<&NamedTempFile>)
     };
     let mut command = Command::new(program)
         .arg("validate-all")
-        .env("OCF_RESOURCE_INSTANCE", RESOURCE)
+        .env("OCF_RESOURCE_INSTANCE", &request.resource)
         .env("OCF_RESKEY_CRM_meta_on_node", &request.node)
         .env("OCF_RESKEY_CRM_meta_promoted_max", "1")
         .env("OCF_RESKEY_CRM_meta_notify", "true")
@@ -425,12 +433,12 @@ fn passfile(wanted: &PasswordFile) -> Passfile {
     }
 }
 
-fn lock(params: &Params, secrets: Option<&NamedTempFile>) -> Option<Answer<bool>> {
+fn lock(resource: &str, params: &Params, secrets: Option<&NamedTempFile>) -> Option<Answer<bool>> {
     let conninfo = params
         .distlock_conninfo
         .as_ref()
         .filter(|_| params.enable_distlock)?;
-    let name = params.distlock_lockname.as_deref().unwrap_or(RESOURCE);
+    let name = params.distlock_lockname.as_deref().unwrap_or(resource);
     let own = params.passfile.as_deref().filter(|path| path.exists());
     let passfile: Option<&Path> = secrets.map(NamedTempFile::path).or(own);
     let found = Service::new(conninfo, name, passfile).and_then(|service| service.read(deadline()));
@@ -502,6 +510,17 @@ fn taken(addresses: &[String], own: &[Interface]) -> Vec<String> {
         sent.is_ok() && answers(address)
     };
     addresses.iter().filter(is_taken).cloned().collect()
+}
+
+/// Gateways that give no answer. What can't be asked, for want of the program, is not known to be silent: its agent is missing, too, or
+/// can't do it either.
+fn silent(gateways: &[String]) -> Vec<String> {
+    let is_silent = |address: &&String| {
+        let ping =
+            Command::new("ping").args(["-n", "-q", "-c", "3", "-i", "0.3", "-W", "2", address]);
+        matches!(ping.output(deadline()), Ok(output) if !output.status.success())
+    };
+    gateways.iter().filter(is_silent).cloned().collect()
 }
 
 fn answers(address: &str) -> bool {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::decide::reachable::lets_others_in;
 use crate::decide::silence::is_too_patient;
+use crate::decide::worth::{self, Weak};
 use crate::params::RepMode;
 use crate::setup::config::Site;
 
@@ -113,7 +115,10 @@ pub(super) fn judge(
         );
     }
     let listens = get("listen_addresses");
-    if site.resolved.pghost.is_none() && matches!(listens, "" | "localhost" | "127.0.0.1") {
+    if settings.contains_key("listen_addresses")
+        && site.resolved.pghost.is_none()
+        && !lets_others_in(listens)
+    {
         findings.error(
             node,
             format!("listen_addresses={listens:?}: no standby can connect"),
@@ -152,8 +157,30 @@ pub(super) fn judge(
         findings.warning(
             node,
             "wal_receiver_timeout=0: a standby never gives up a connection to its primary that is dead",
-            "wal_receiver_timeout=60s in postgresql.conf, and reload",
+            "wal_receiver_timeout=5s in postgresql.conf, and reload",
         );
+    }
+    if number("wal_receiver_status_interval") == Some(0) {
+        let what = "wal_receiver_status_interval=0: a standby does not say by itself how far it is";
+        let fix = "wal_receiver_status_interval=2s in postgresql.conf, and reload";
+        if is_sync {
+            findings.error(
+                node,
+                format!("{what}, and each commit waits until it is asked"),
+                fix,
+            );
+        } else {
+            findings.warning(node, format!("{what}, so that its lag is not known"), fix);
+        }
+    }
+    for name in ["max_standby_streaming_delay", "max_standby_archive_delay"] {
+        if get(name) == "-1" {
+            findings.warning(
+                node,
+                format!("{name}=-1: a query on a standby holds up its replay for as long as it runs, and what is read there gets older"),
+                format!("{name}=30s in postgresql.conf, and reload; or hot_standby_feedback=on, so that queries are in nobody's way"),
+            );
+        }
     }
     if has_slots && get("hot_standby_feedback") == "on" {
         findings.warning(
@@ -175,6 +202,32 @@ pub(super) fn judge(
                 get("archive_mode")
             ),
             "set archive_command in postgresql.conf, and reload; or archive_mode=off, which takes a restart",
+        );
+    }
+}
+
+/// What a role or a database has instead of what is set for all: it shows only in a server that runs.
+pub(super) fn of_roles(findings: &mut Findings, site: &Site, it: &Seen) {
+    let Some(text) = it
+        .facts
+        .weak
+        .as_ref()
+        .filter(|_| site.resolved.rep_mode == RepMode::Sync)
+    else {
+        return;
+    };
+    // What is set for all is seen without a server.
+    let of_role = |weak: &Weak| matches!(weak, Weak::For { .. });
+    let found: Vec<Weak> = worth::parse(text)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(of_role)
+        .collect();
+    for what in worth::told(&found) {
+        findings.warning(
+            &it.node,
+            what,
+            "ALTER ROLE or ALTER DATABASE … RESET synchronous_commit, unless its commits may be lost",
         );
     }
 }

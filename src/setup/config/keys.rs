@@ -31,6 +31,7 @@ const fn key(name: &'static str, form: Form) -> Key {
 pub(crate) const KEYS: &[Key] = &[
     key("pcs_template", Form::Text),
     key("OCF_ROOT", Form::Text),
+    key("resource_name", Form::Text),
     key("RESOURCE_LIST", Form::Text),
     key("pha4pgsql_dir", Form::Unused),
     key("use_ssh", Form::Unused),
@@ -55,6 +56,10 @@ pub(crate) const KEYS: &[Key] = &[
     key("reader_on_primary", Form::Boolean),
     key("monitor_interval", Form::Seconds),
     key("promoted_monitor_interval", Form::Seconds),
+    key("deep_monitor_interval", Form::Seconds),
+    key("promoted_deep_monitor_interval", Form::Seconds),
+    key("storage_monitor_interval", Form::Seconds),
+    key("promoted_storage_monitor_interval", Form::Seconds),
     key("vip_monitor_interval", Form::Seconds),
     key("operation_timeout", Form::Seconds),
 ];

@@ -16,7 +16,7 @@ pub(crate) use problem::Problem;
 pub(crate) use reader::MOST_READERS;
 pub(crate) use secrets::PassLine;
 pub use site::Shape;
-pub(crate) use site::{Site, Template, Tuning};
+pub(crate) use site::{DeepMonitor, Site, Template, Tuning};
 
 use crate::cluster::{Exit, Failure};
 use crate::sys::trusted_file::{self, Directories, TrustError};

@@ -77,7 +77,10 @@ impl Reader<'_> {
                     given.or_else(|| Some("rewind_or_rebuild".to_owned()))
                 }
                 "passfile" if passwords.replication.is_some() => {
-                    given.or_else(|| Some(PASSFILE.to_owned()))
+                    // Several databases' users have passwords of their own.
+                    let name = self.text("resource_name").filter(|name| *name != RESOURCE);
+                    let own = name.map(|name| format!("/etc/expgsql/{name}.pgpass"));
+                    given.or(own).or_else(|| Some(PASSFILE.to_owned()))
                 }
                 _ => given,
             };
@@ -161,9 +164,9 @@ impl Reader<'_> {
     }
 
     /// The parameters as the agent will read them, with what it finds wrong.
-    pub(super) fn resolve(&mut self, params: &[(&'static str, String)]) -> Params {
+    pub(super) fn resolve(&mut self, resource: &str, params: &[(&'static str, String)]) -> Params {
         let own = [
-            ("OCF_RESOURCE_INSTANCE".to_owned(), RESOURCE.to_owned()),
+            ("OCF_RESOURCE_INSTANCE".to_owned(), resource.to_owned()),
             (
                 "OCF_RESKEY_CRM_meta_promoted_max".to_owned(),
                 "1".to_owned(),

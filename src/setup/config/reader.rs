@@ -9,13 +9,13 @@ use crate::decide::lease_length::{given_up_early, too_short};
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::node_name::NodeName;
 use crate::params::Params;
-use crate::setup::parts::{self, CLONE, READER, RESOURCE, WRITER};
+use crate::setup::parts::{self, CLONE, Names, READER, RESOURCE, STORAGE, WRITER, WRITES};
 
 use super::ini::Entry;
 use super::keys::{self, Form, Known, PARAM_PREFIX};
 use super::problem::Problem;
 use super::secrets::has_password;
-use super::site::{Shape, Site, Template, Tuning};
+use super::site::{DeepMonitor, Shape, Site, Template, Tuning};
 
 /// Keep below the distance of two promotion scores, or the preference of the reader's address moves the primary.
 const MOST_READER_SCORE: u32 = 899;
@@ -41,12 +41,16 @@ impl Site {
         let readers = reader.readers(writer);
         let netmask = reader.netmask(writer);
         let gateway = reader.gateway(writer.into_iter().chain(readers.iter().copied()));
-        reader.resource_list();
+        let resource_name = reader.resource_name();
+        reader.places();
+        reader.without_effect(&nodes);
+        reader.resource_list(resource_name.as_deref());
         reader.unsafe_values();
         let (params, mut passwords) = reader.params(&nodes, shape, writer);
         passwords.in_file =
             reader.holds_secret() || passwords.replication.is_some() || !passwords.lock.is_empty();
-        let resolved = reader.resolve(&params);
+        let resource = resource_name.as_deref().unwrap_or(RESOURCE);
+        let resolved = reader.resolve(resource, &params);
         let tuning = reader.tuning();
         reader.reader_scores(&tuning, readers.len(), gateway.is_some());
         reader.lease(&resolved, &tuning);
@@ -54,6 +58,7 @@ impl Site {
             shape: shape?,
             template,
             nodes,
+            resource_name,
             ocf_root: reader
                 .text("OCF_ROOT")
                 .unwrap_or("/usr/lib/ocf")
@@ -221,11 +226,16 @@ impl Reader<'_> {
             .filter(|text| !is_placeholder(text))?
             .to_owned();
         let address = text.parse().ok();
-        if address.is_none() {
-            self.wrong(
+        match address {
+            None => self.wrong(
                 key,
                 "is not an IP address; a netmask goes into vip_cidr_netmask",
-            );
+            ),
+            Some(address) => {
+                if let Some(what) = of_no_machine(address) {
+                    self.wrong(key, format!("is {what}: nobody is reached by it"));
+                }
+            }
         }
         address
     }
@@ -257,10 +267,18 @@ impl Reader<'_> {
         for word in text.to_owned().split_whitespace() {
             match word.parse() {
                 Ok(address) if writer == Some(address) => self.wrong(key, "is the same address as writer_vip; set another one, or none for no reader's address"),
+                Ok(address) if of_no_machine(address).is_some() => self.wrong(key, format!("has {address} in it, {}: nobody is reached by it", of_no_machine(address).unwrap_or_default())),
                 Ok(address) if found.contains(&address) => self.wrong(key, format!("names {address} twice: each address once")),
                 Ok(address) => found.push(address),
                 Err(_) => self.wrong(key, format!("has {word:?} in it, which is not an IP address; several are separated by spaces, and a netmask goes into vip_cidr_netmask")),
             }
+        }
+        let other =
+            |address: &&IpAddr| writer.is_some_and(|writer| writer.is_ipv4() != address.is_ipv4());
+        if self.text("vip_cidr_netmask").is_some()
+            && let Some(other) = found.iter().find(other)
+        {
+            self.wrong("vip_cidr_netmask", format!("can't be right for both {other} and writer_vip, of which one is of IPv4 and one of IPv6: leave it out, or take addresses of one kind"));
         }
         if found.len() > MOST_READERS {
             self.wrong(key, format!("has more than {MOST_READERS} addresses: where no standby is left, all of them have to be on the primary"));
@@ -304,23 +322,87 @@ impl Reader<'_> {
                 Ok(address) if own.contains(&address) => {
                     self.wrong(key, format!("names {address}, which is the cluster's own: it answers wherever it is; name one outside"));
                 }
-                Ok(_) => {}
+                Ok(address) => {
+                    if let Some(what) = of_no_machine(address) {
+                        self.wrong(key, format!("has {address} in it, {what}: it says nothing of a way out"));
+                    }
+                }
                 Err(_) => self.wrong(key, format!("has {word:?} in it, which is not an IP address; several are separated by spaces")),
             }
         }
         Some(words.join(" ")).filter(|text| !text.is_empty())
     }
 
+    /// What names a directory, and what an interface.
+    fn places(&mut self) {
+        let is_wrong = |text: &str| !text.starts_with('/') || text.contains(char::is_whitespace);
+        if self.text("OCF_ROOT").is_some_and(is_wrong) {
+            self.wrong("OCF_ROOT", "is not an absolute path without spaces");
+        }
+        // The kernel's own rule.
+        let is_wrong =
+            |text: &str| text.len() > 15 || text.contains(|c: char| c.is_whitespace() || c == '/');
+        if self.text("vip_nic").is_some_and(is_wrong) {
+            self.wrong(
+                "vip_nic",
+                "is not the name of one interface, as ip link shows it",
+            );
+        }
+    }
+
+    /// Values that the agent would take, and that can't do what they are set for.
+    fn without_effect(&mut self, nodes: &[NodeName]) {
+        let is_async = self.text("pgsql_rep_mode") == Some("async");
+        for key in ["pgsql_maxlag", "pgsql_maxlag_time"] {
+            let is_set = self.text(key).is_some_and(|text| text != "0");
+            if is_set && !is_async {
+                self.wrong(key, "has no meaning with pgsql_rep_mode=sync, where no standby that lacks an acknowledged commit is promoted: leave it out, or use async");
+            }
+        }
+        let external = self
+            .text("pgsql_external_standby_node_list")
+            .unwrap_or_default();
+        let standbys = nodes.len().saturating_sub(1) + external.split_whitespace().count();
+        let number: Option<usize> = self
+            .text("pgsql_sync_num")
+            .and_then(|text| text.parse().ok());
+        if number.is_some_and(|number| number > standbys) && !nodes.is_empty() {
+            self.wrong("pgsql_sync_num", format!("is above {standbys}, the number of standbys that there can be: so many never confirm a commit"));
+        }
+    }
+
+    /// The names of several databases' resources in one cluster must differ; all others are made from this one.
+    fn resource_name(&mut self) -> Option<String> {
+        let key = "resource_name";
+        let name = self
+            .text(key)
+            .filter(|name| !is_placeholder(name))?
+            .to_owned();
+        let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(is_id) {
+            self.wrong(
+                key,
+                "is not a name for a resource: a letter, and then letters, digits, _, - and .",
+            );
+        } else if [CLONE, WRITER, READER].contains(&name.as_str()) {
+            self.wrong(key, "is what another of the resources is called by default");
+        }
+        Some(name)
+    }
+
     /// The names are fixed: the attributes, the older scripts and the operators' habits are built on them.
-    fn resource_list(&mut self) {
+    fn resource_list(&mut self, resource: Option<&str>) {
         let Some(list) = self.text("RESOURCE_LIST").map(str::to_owned) else {
             return;
         };
-        let ours = [RESOURCE, CLONE, WRITER, READER];
-        if let Some(other) = list.split_whitespace().find(|name| !ours.contains(name)) {
+        let names = Names::of(resource.unwrap_or(RESOURCE));
+        let (clone, writer, reader) = (&names.clone, &names.writer, &names.usual_reader);
+        let ours = [&names.resource, clone, writer, reader];
+        let mut words = list.split_whitespace();
+        if let Some(other) = words.find(|name| !ours.iter().any(|ours| ours == name)) {
             self.wrong(
                 "RESOURCE_LIST",
-                format!("names {other:?}: the resources are called {CLONE} {WRITER} {READER}, and nothing else can be set here"),
+                format!("names {other:?}: the resources are called {clone} {writer} {reader}, and nothing else can be set here; resource_name sets their names"),
             );
         }
     }
@@ -410,7 +492,10 @@ impl Reader<'_> {
                 .and_then(seconds)
                 .map_or(otherwise, Duration::from_secs)
         };
+        let said = self.entries.iter();
+        let said = said.filter(|entry| !entry.value.is_empty());
         let tuning = Tuning {
+            said: said.map(|entry| entry.key.clone()).collect(),
             migration_threshold: number(self, "migration_threshold", usual.migration_threshold),
             failure_timeout: time(self, "failure_timeout", usual.failure_timeout),
             resource_stickiness: number(self, "resource_stickiness", usual.resource_stickiness),
@@ -424,6 +509,7 @@ impl Reader<'_> {
                 "promoted_monitor_interval",
                 usual.promoted_monitor_interval,
             ),
+            deep_monitors: self.deep_monitors(),
             vip_monitor_interval: time(self, "vip_monitor_interval", usual.vip_monitor_interval),
             operation_timeout: time(self, "operation_timeout", usual.operation_timeout),
         };
@@ -440,20 +526,63 @@ impl Reader<'_> {
                 self.wrong(key, "is 0: at least 1 second");
             }
         }
-        if tuning.monitor_interval == tuning.promoted_monitor_interval {
-            let key = if self.entry("monitor_interval").is_some() {
-                "monitor_interval"
-            } else {
-                "promoted_monitor_interval"
-            };
-            self.wrong(key, "makes monitor_interval and promoted_monitor_interval the same, which Pacemaker can't tell apart: let them differ by a second");
-        }
+        self.distinct_intervals(&tuning);
         if !tuning.failure_timeout.is_zero() && tuning.failure_timeout <= tuning.operation_timeout {
             self.wrong("failure_timeout", "must be longer than operation_timeout, or 0: a failure would be forgotten while it is being dealt with");
         }
         tuning
     }
+
+    /// Those that the file speaks of.
+    fn deep_monitors(&self) -> Vec<DeepMonitor> {
+        let of = |(key, level, is_of_promoted): (&str, u32, bool)| {
+            let interval = self.text(key).and_then(seconds)?;
+            Some(DeepMonitor {
+                level,
+                is_of_promoted,
+                interval: Duration::from_secs(interval),
+            })
+        };
+        DEEP_MONITORS.into_iter().filter_map(of).collect()
+    }
+
+    /// Pacemaker tells an operation's monitors apart by their intervals, whatever their roles and depths.
+    fn distinct_intervals(&mut self, tuning: &Tuning) {
+        let plain = [
+            ("monitor_interval", tuning.monitor_interval),
+            (
+                "promoted_monitor_interval",
+                tuning.promoted_monitor_interval,
+            ),
+        ];
+        let deep = DEEP_MONITORS.iter().filter_map(|(key, ..)| {
+            let interval = self.text(key).and_then(seconds)?;
+            Some((*key, Duration::from_secs(interval)))
+        });
+        let deep = deep.filter(|(_, interval)| !interval.is_zero());
+        let all: Vec<(&'static str, Duration)> = plain.into_iter().chain(deep).collect();
+        for (at, (key, interval)) in all.iter().enumerate() {
+            let Some((other, _)) = all.iter().take(at).find(|(_, other)| other == interval) else {
+                continue;
+            };
+            let blamed = [other, key]
+                .into_iter()
+                .find(|key| self.entry(key).is_some());
+            self.wrong(
+                blamed.unwrap_or(key),
+                format!("makes {other} and {key} the same, which Pacemaker can't tell apart: let them differ by a second"),
+            );
+        }
+    }
 }
+
+/// The keys for monitors beside the plain one, how deep they look, and whether at a primary.
+const DEEP_MONITORS: [(&str, u32, bool); 4] = [
+    ("deep_monitor_interval", WRITES, false),
+    ("promoted_deep_monitor_interval", WRITES, true),
+    ("storage_monitor_interval", STORAGE, false),
+    ("promoted_storage_monitor_interval", STORAGE, true),
+];
 
 /// Which template `text` names; pha4pgsql's names are known.
 fn template(text: &str) -> Result<(Option<Shape>, Template), String> {
@@ -475,6 +604,20 @@ fn template(text: &str) -> Result<(Option<Shape>, Template), String> {
             "names no template: use {}, or the path of a file of your own, with a / in it",
             Shape::iter().map(|shape| shape.to_string()).collect::<Vec<_>>().join(" or ")
         )),
+    }
+}
+
+/// Why no other machine has this address; `None`: one may.
+fn of_no_machine(address: IpAddr) -> Option<&'static str> {
+    let is_broadcast = matches!(address, IpAddr::V4(it) if it.is_broadcast());
+    if address.is_unspecified() {
+        Some("the address of none")
+    } else if address.is_loopback() {
+        Some("each machine's own")
+    } else if address.is_multicast() || is_broadcast {
+        Some("an address of many")
+    } else {
+        None
     }
 }
 
@@ -801,6 +944,24 @@ pgsql_distlock_lockname=pgsql_cls1
             ),
             (more("RESOURCE_LIST=pg"), Some(9), "RESOURCE_LIST", "\"pg\""),
             (
+                more("resource_name='a b'"),
+                Some(9),
+                "resource_name",
+                "not a name",
+            ),
+            (
+                more("resource_name=vip-master"),
+                Some(9),
+                "resource_name",
+                "another of the resources",
+            ),
+            (
+                more("resource_name=db\nRESOURCE_LIST='db-clone vip-master'"),
+                Some(10),
+                "RESOURCE_LIST",
+                "called db-clone db-vip-master db-vip-slave",
+            ),
+            (
                 more("no_quorum_policy=maybe"),
                 Some(9),
                 "no_quorum_policy",
@@ -817,6 +978,18 @@ pgsql_distlock_lockname=pgsql_cls1
                 Some(9),
                 "monitor_interval",
                 "can't tell apart",
+            ),
+            (
+                more("deep_monitor_interval=60\npromoted_deep_monitor_interval=60s"),
+                Some(9),
+                "deep_monitor_interval",
+                "can't tell apart",
+            ),
+            (
+                more("promoted_storage_monitor_interval=3"),
+                Some(9),
+                "promoted_storage_monitor_interval",
+                "makes promoted_monitor_interval and promoted_storage_monitor_interval the same",
             ),
             (more("reader_score=1000"), Some(9), "reader_score", "899"),
             (
@@ -836,6 +1009,74 @@ pgsql_distlock_lockname=pgsql_cls1
                 Some(10),
                 "reader_score",
                 "above 200",
+            ),
+            (
+                more("pgsql_sync_num=3"),
+                Some(9),
+                "pgsql_sync_num",
+                "above 2",
+            ),
+            (
+                more("pgsql_maxlag_time=5"),
+                Some(9),
+                "pgsql_maxlag_time",
+                "no meaning",
+            ),
+            (
+                more("pgsql_maxlag=1MB"),
+                Some(9),
+                "pgsql_maxlag",
+                "no meaning",
+            ),
+            (more("OCF_ROOT=rel"), Some(9), "OCF_ROOT", "absolute"),
+            (more("vip_nic='eth 0'"), Some(9), "vip_nic", "one interface"),
+            (
+                more("gateway_ip=127.0.0.1"),
+                Some(9),
+                "gateway_ip",
+                "each machine's own",
+            ),
+            (
+                more("gateway_ip='192.0.2.1 0.0.0.0'"),
+                Some(9),
+                "gateway_ip",
+                "the address of none",
+            ),
+            (
+                more("gateway_ip=224.0.0.1"),
+                Some(9),
+                "gateway_ip",
+                "of many",
+            ),
+            (
+                more("gateway_ip=::1"),
+                Some(9),
+                "gateway_ip",
+                "each machine's own",
+            ),
+            (
+                multi("192.0.2.9\n", "0.0.0.0\n"),
+                Some(4),
+                "writer_vip",
+                "the address of none",
+            ),
+            (
+                multi("192.0.2.9\n", "ff02::1\n"),
+                Some(4),
+                "writer_vip",
+                "of many",
+            ),
+            (
+                multi("192.0.2.10\n", "127.0.0.1\n"),
+                Some(5),
+                "reader_vip",
+                "each machine's own",
+            ),
+            (
+                multi("192.0.2.10", "2001:db8::1") + "vip_cidr_netmask=24\n",
+                Some(9),
+                "vip_cidr_netmask",
+                "both 2001:db8::1 and writer_vip",
             ),
             (more("reader_score=49"), Some(9), "reader_score", "below 50"),
             (
@@ -895,6 +1136,20 @@ pgsql_distlock_lockname=pgsql_cls1
             );
             assert!(problem.what.contains(part), "{problem:?}");
             assert!(!problem.what.contains("hush"), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unusual_and_right_is_accepted() {
+        for more in [
+            "pgsql_sync_num=2",
+            "pgsql_sync_num=3\npgsql_external_standby_node_list=x",
+            "pgsql_rep_mode=async\npgsql_maxlag_time=5",
+            "pgsql_maxlag=0",
+            "vip_nic=bond0.100",
+            "gateway_ip='192.0.2.1 2001:db8::1'",
+        ] {
+            site(&format!("{MULTI}{more}\n"));
         }
     }
 

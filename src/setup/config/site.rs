@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::model::cluster_view::NoQuorumPolicy;
 use crate::model::node_name::NodeName;
 use crate::params::Params;
+use crate::setup::parts::RESOURCE;
 
 use super::secrets::Passwords;
 
@@ -38,9 +39,20 @@ pub(crate) enum Template {
     Own(String),
 }
 
+/// A monitor that looks deeper than the plain one, of which config.ini speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeepMonitor {
+    pub(crate) level: u32,
+    pub(crate) is_of_promoted: bool,
+    /// None: it is not to be there.
+    pub(crate) interval: Duration,
+}
+
 /// Numbers that config.ini may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tuning {
+    /// The keys that stand in the file: what it says nothing of is nobody's wish.
+    pub(crate) said: Vec<String>,
     /// Failures after which a node is given up.
     pub(crate) migration_threshold: u32,
     /// After which they are forgotten.
@@ -53,6 +65,8 @@ pub(crate) struct Tuning {
     pub(crate) reader_on_primary: bool,
     pub(crate) monitor_interval: Duration,
     pub(crate) promoted_monitor_interval: Duration,
+    /// Those that config.ini says nothing of are left to whoever makes them.
+    pub(crate) deep_monitors: Vec<DeepMonitor>,
     pub(crate) vip_monitor_interval: Duration,
     pub(crate) operation_timeout: Duration,
 }
@@ -60,6 +74,7 @@ pub(crate) struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
+            said: Vec::new(),
             migration_threshold: 3,
             failure_timeout: Duration::from_secs(600),
             resource_stickiness: 1000,
@@ -67,9 +82,17 @@ impl Default for Tuning {
             reader_on_primary: true,
             monitor_interval: Duration::from_secs(4),
             promoted_monitor_interval: Duration::from_secs(3),
+            deep_monitors: Vec::new(),
             vip_monitor_interval: Duration::from_secs(10),
             operation_timeout: Duration::from_secs(60),
         }
+    }
+}
+
+impl Tuning {
+    /// Whether config.ini leaves this key out.
+    pub(crate) fn says_nothing_of(&self, key: &str) -> bool {
+        !self.said.iter().any(|said| said == key)
     }
 }
 
@@ -80,6 +103,8 @@ pub(crate) struct Site {
     pub(crate) template: Template,
     /// In the order of the file.
     pub(crate) nodes: Vec<NodeName>,
+    /// What the database's resource is called; unset: as always.
+    pub(crate) resource_name: Option<String>,
     pub(crate) ocf_root: String,
     pub(crate) writer: IpAddr,
     /// None, one, or one for each standby.
@@ -102,6 +127,16 @@ pub(crate) struct Site {
 }
 
 impl Site {
+    /// The addresses that answer where a node's way out is whole.
+    pub(crate) fn gateways(&self) -> impl Iterator<Item = &str> {
+        self.gateway.iter().flat_map(|all| all.split_whitespace())
+    }
+
+    /// What the database's resource is called where the cluster has none yet.
+    pub(crate) fn resource(&self) -> &str {
+        self.resource_name.as_deref().unwrap_or(RESOURCE)
+    }
+
     /// The program's place on every node.
     pub(crate) fn program(&self) -> String {
         format!("{}/resource.d/heartbeat/expgsql", self.ocf_root)

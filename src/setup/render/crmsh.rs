@@ -1,9 +1,10 @@
 //! The plan as lines for `crm configure load update`.
 
 use super::super::plan::{Plan, seconds};
-use crate::setup::parts::{Constraint, Operation, Primitive, Way};
+use crate::setup::parts::{Attribute, Constraint, Operation, Primitive, Way};
 use crate::setup::render::words::{
-    WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, way_of, why_properties,
+    WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, how_properties, said,
+    way_of,
 };
 
 pub(super) fn render(plan: &Plan) -> String {
@@ -59,22 +60,22 @@ pub(super) fn render(plan: &Plan) -> String {
         text += &constraint(it, &plan.names.clone);
     }
     text.push('\n');
-    why_properties(plan)
+    how_properties(plan)
         .iter()
         .for_each(|line| comment(&mut text, line));
-    text += "property";
-    for property in &plan.properties {
-        text += &format!(" {}={}", property.name, property.value);
+    let properties: String = said(plan)
+        .map(|property| format!(" {}={}", property.name, property.value))
+        .collect();
+    if !properties.is_empty() {
+        text += &format!("property{properties}\n");
     }
-    text.push('\n');
     text
 }
 
 /// ` name="value"` for each.
-fn options<'a>(pairs: impl IntoIterator<Item = &'a (&'static str, String)>) -> String {
-    pairs
-        .into_iter()
-        .map(|(name, value)| format!(" {name}={}", quoted(value)))
+fn options(all: &[Attribute]) -> String {
+    all.iter()
+        .map(|it| format!(" {}={}", it.name, quoted(&it.value)))
         .collect()
 }
 
@@ -94,7 +95,7 @@ fn primitive(it: &Primitive) -> String {
     for (name, value) in it.set_params() {
         text += &format!(" \\\n        {name}={}", quoted(value));
     }
-    for operation in &it.operations {
+    for operation in it.made_operations() {
         text += &format!(" \\\n    op {}", words(operation));
     }
     if !it.meta.is_empty() {
@@ -116,7 +117,7 @@ fn words(operation: &Operation) -> String {
     if operation.is_of_promoted {
         text += " role=Promoted";
     }
-    text
+    text + &operation.level_words()
 }
 
 fn constraint(it: &Constraint, clone: &str) -> String {

@@ -5,10 +5,11 @@
 //! forms are gone in 0.12.
 
 use super::super::plan::{Plan, seconds};
-use crate::setup::parts::{Constraint, Operation, Primitive, Way};
+use crate::setup::parts::{Constraint, Operation, Primitive, Property, Way};
 use crate::setup::render::format::Quoting;
 use crate::setup::render::words::{
-    WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, way_of, why_properties,
+    WHY_CLONE, WHY_GATEWAY, WHY_READER, WHY_WRITER, and_without, heading, said, way_of,
+    why_properties, without_fencing,
 };
 
 /// Where the script prepares the configuration.
@@ -43,11 +44,14 @@ pub(super) fn render(plan: &Plan, quoting: Quoting) -> String {
     why_properties(plan)
         .iter()
         .for_each(|line| script.comment(line));
-    for property in &plan.properties {
+    for property in said(plan) {
         script.pcs(
             &[&["property", "set"]],
             vec![pair(property.name, &property.value)],
         );
+    }
+    for property in without_fencing(plan) {
+        script.unless(property);
     }
     script.line("");
     script.primitive(&plan.pgsql);
@@ -61,13 +65,10 @@ pub(super) fn render(plan: &Plan, quoting: Quoting) -> String {
         ]],
         vec![],
     );
-    let meta = plan
-        .clone_meta
-        .iter()
-        .filter(|(name, _)| *name != "promotable");
+    let meta = plan.clone_meta.iter().filter(|it| it.name != "promotable");
     script.pcs(
         &[&["resource", "meta", &plan.names.clone]],
-        meta.map(|(name, value)| pair(name, value)).collect(),
+        meta.map(|it| pair(it.name, &it.value)).collect(),
     );
     script.line("");
     plan.addresses
@@ -159,6 +160,19 @@ impl Script {
         self.line(&line);
     }
 
+    /// Sets a property of a cluster that has neither it nor anything to fence with.
+    fn unless(&mut self, property: &Property) {
+        let own = property.name.replace("stonith", "(stonith|fencing)");
+        let fences = "class=\"stonith\"|name=\"(stonith|fencing)-watchdog-timeout\"";
+        self.line(&format!(
+            "grep -Eq 'name=\"{own}\"|{fences}' {FILE}.orig || \\"
+        ));
+        self.line(&format!(
+            "    pcs -f {FILE} property set {}={}",
+            property.name, property.value
+        ));
+    }
+
     fn put(&mut self, line: &mut String, word: &str) {
         if line.len() + word.len() > WIDTH {
             self.line(&format!("{line} \\"));
@@ -177,15 +191,15 @@ impl Script {
             let word = self.word(&pair(name, value));
             self.put(&mut line, &word);
         }
-        for operation in &primitive.operations {
+        for operation in primitive.made_operations() {
             self.line(&format!("{line} \\"));
             line = format!("    op {}", operation_words(operation));
         }
         if !primitive.meta.is_empty() {
             self.line(&format!("{line} \\"));
             line = "    meta".to_owned();
-            for (name, value) in &primitive.meta {
-                line = format!("{line} {name}={value}");
+            for it in &primitive.meta {
+                line = format!("{line} {}={}", it.name, it.value);
             }
         }
         self.line(&line);
@@ -262,5 +276,65 @@ fn operation_words(operation: &Operation) -> String {
     if operation.is_of_promoted {
         text += " role=Promoted";
     }
-    text
+    text + &operation.level_words()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::setup::config;
+    use crate::setup::plan::Values;
+
+    const DUAL: &str = "node1=a\nnode2=b\nwriter_vip=192.0.2.9\npgsql_pgctl=/bin/pg_ctl\npgsql_pgdata=/data\npgsql_repuser=repl\n\
+                        pgsql_distlock_conninfo='host=lock user=u'\n";
+
+    /// The properties that the script sets in a cluster with this configuration.
+    fn set(config: &str, cib: &str) -> Vec<String> {
+        let (site, _) = config::read(config).unwrap();
+        let script = render(&Plan::new(&Values::from(&site)), Quoting::Values);
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("cib"), cib).unwrap();
+        let pcs = "pcs() { case \"$*\" in 'cluster cib '*) cp cib \"$3\";; *' property set '*) echo \"$5\";; esac; }\n";
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg(format!("{pcs}{script}"))
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn fencing_and_what_somebody_chose_are_not_switched_off() {
+        let both = ["stonith-enabled=false", "no-quorum-policy=ignore"];
+        for (cib, expected) in [
+            ("<cib/>", &both[..]),
+            ("<primitive id=\"f\" class=\"stonith\"/>", &[]),
+            (
+                "<nvpair name=\"stonith-watchdog-timeout\" value=\"10\"/>",
+                &[],
+            ),
+            (
+                "<nvpair name=\"stonith-enabled\" value=\"true\"/>",
+                &both[1..],
+            ),
+            (
+                "<nvpair name=\"fencing-enabled\" value=\"true\"/>",
+                &both[1..],
+            ),
+            (
+                "<nvpair name=\"no-quorum-policy\" value=\"freeze\"/>",
+                &both[..1],
+            ),
+        ] {
+            assert_eq!(set(DUAL, cib), expected, "{cib}");
+        }
+        let asked = format!("{DUAL}stonith_enabled=true\nno_quorum_policy=stop\n");
+        let expected = ["stonith-enabled=true", "no-quorum-policy=stop"];
+        assert_eq!(set(&asked, "<cib/>"), expected);
+    }
 }

@@ -9,12 +9,14 @@ use crate::setup::config::{Config, PARAM_PREFIX};
 use crate::setup::render::format::Format;
 use crate::sys::trusted_file::{self, Directories};
 
+const READER: &str = "reader_vip";
+
 /// What names stand for.
-pub(crate) type Names = BTreeMap<String, String>;
+type Names = BTreeMap<String, String>;
 
 /// The names that a template may use: every key of config.ini as it stands there, and every parameter of the agent as setup
 /// would set it, as `pgsql_PARAMETER`. No password is among them.
-pub(crate) fn names(config: &Config) -> Names {
+fn names(config: &Config) -> Names {
     let given = config
         .values
         .iter()
@@ -25,8 +27,13 @@ pub(crate) fn names(config: &Config) -> Names {
         .params
         .iter()
         .map(|(name, value)| (format!("{PARAM_PREFIX}{name}"), value.clone()));
+    // Where one address is wanted, and several may be given.
+    let readers = config.site.readers.iter();
+    let readers = (1..).zip(readers);
+    let readers = readers.map(|(number, ip)| (format!("{READER}_{number}"), ip.to_string()));
     given
         .chain(params)
+        .chain(readers)
         .filter(|(_, value)| !value.is_empty())
         .collect()
 }
@@ -46,8 +53,9 @@ fn is_secret(key: &str) -> bool {
 /// The template in the file `path` with its names replaced.
 ///
 /// # Errors
-/// [`Exit::Usage`]: the file can't be read, or has a name without a value; the line and the name are said.
-pub(crate) fn render(path: &Path, names: &Names) -> Result<String, Failure> {
+/// [`Exit::Usage`]: the file can't be read, or has a name without a value, or not the name of a key that is set; all of them are said.
+pub(crate) fn render(path: &Path, config: &Config) -> Result<String, Failure> {
+    let names = &names(config);
     let bad = |what: String| Failure::new(Exit::Usage, what);
     // What is made of it is run by root.
     let file = trusted_file::read(path, Directories::Named)
@@ -59,14 +67,51 @@ pub(crate) fn render(path: &Path, names: &Names) -> Result<String, Failure> {
         ))
     })?;
     let (result, problems) = replace(&text, names, path.to_str().and_then(format_of));
-    if problems.is_empty() {
+    let unused = unused(&text, config);
+    if problems.is_empty() && unused.is_empty() {
         return Ok(result);
     }
-    let lines: Vec<String> = problems
+    let at_lines = problems
         .iter()
-        .map(|(line, what)| format!("{}:{line}: {what}", path.display()))
-        .collect();
+        .map(|(line, what)| format!("{}:{line}: {what}", path.display()));
+    let unused = unused
+        .iter()
+        .map(|key| format!("{}: has no ${{{key}}}, and config.ini sets {key}, of which nothing would come: put it in, or take it out of config.ini", path.display()));
+    let lines: Vec<String> = at_lines.chain(unused).collect();
     Err(bad(lines.join("\n")))
+}
+
+/// The keys of config.ini that have a value and no place in the template: who sets one expects something of it. One in a comment
+/// counts, so that a template can say that it has taken care of it.
+fn unused(text: &str, config: &Config) -> Vec<String> {
+    let site = &config.site;
+    let has = |name: &str| text.contains(&format!("${{{name}}}"));
+    let parts = (1..=site.readers.len()).map(|number| format!("{READER}_{number}"));
+    let parts: Vec<String> = parts.collect();
+    let is_used = |key: &str| {
+        has(key)
+            || match key {
+                // Of the file itself, or of those who read no template.
+                "pcs_template" | "OCF_ROOT" | "RESOURCE_LIST" | "pha4pgsql_dir" | "use_ssh" => true,
+                // A password goes into a file.
+                "pgsql_reppassord" | "pgsql_reppassword" | "pgsql_distlock_password" => true,
+                "pgsql_distlock_psql_cmd" => {
+                    !site.resolved.enable_distlock || has("pgsql_distlock_conninfo")
+                }
+                READER => !parts.is_empty() && parts.iter().all(|part| has(part)),
+                "othernodes" => has("pgsql_node_list"),
+                _ if key.starts_with("node") => has("pgsql_node_list"),
+                // There is no lock, and pha4pgsql's files have its lines all the same.
+                _ => {
+                    !site.resolved.enable_distlock
+                        && (key.starts_with("pgsql_distlock_") || key == "pgsql_enable_distlock")
+                }
+            }
+    };
+    let set = config.values.iter().filter(|(_, value)| !value.is_empty());
+    set.map(|(key, _)| key.clone())
+        .filter(|key| !is_used(key))
+        .collect()
 }
 
 /// The format that a template's name says it has.
@@ -97,6 +142,10 @@ fn replace(text: &str, names: &Names, format: Option<Format>) -> (String, Vec<(u
                 };
                 let name = &rest[at + 2..at + end];
                 match names.get(name) {
+                    Some(value) if name == READER && value.contains(char::is_whitespace) => problems.push((
+                        number,
+                        format!("{READER} has several addresses, and one is wanted here: write ${{{READER}_1}}, ${{{READER}_2}}, … in its place"),
+                    )),
                     Some(value) => result += &escaped(value, format),
                     None if is_secret(name) => problems.push((
                         number,

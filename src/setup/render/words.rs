@@ -1,6 +1,6 @@
 //! What a configuration says of itself in its comments, whichever form it is in.
 
-use crate::setup::parts::{NO_QUORUM_POLICY, Way};
+use crate::setup::parts::{NO_QUORUM_POLICY, Property, Way};
 
 use super::super::plan::Plan;
 
@@ -21,23 +21,59 @@ pub(super) fn heading(plan: &Plan, how: &[&str]) -> Vec<String> {
     lines
 }
 
+/// The properties that config.ini sets. What it says nothing of is the cluster's, which is not known here: it may have fencing.
+pub(super) fn said(plan: &Plan) -> impl Iterator<Item = &Property> {
+    plan.properties
+        .iter()
+        .filter(|property| !property.is_default)
+}
+
+/// The properties that a cluster needs that has nothing to fence with, and where config.ini says nothing of them. Where Pacemaker's
+/// own default is meant there is nothing to write.
+pub(super) fn without_fencing(plan: &Plan) -> impl Iterator<Item = &Property> {
+    let is_own = |it: &Property| it.name == NO_QUORUM_POLICY && it.value == "stop";
+    plan.properties
+        .iter()
+        .filter(move |property| property.is_default && !is_own(property))
+}
+
 /// Why the properties are what they are.
 pub(super) fn why_properties(plan: &Plan) -> Vec<&'static str> {
-    let policy = plan.properties.iter();
-    let policy = policy.filter(|property| property.name == NO_QUORUM_POLICY);
-    let quorum: &[&str] = match policy.map(|property| property.value.as_str()).next() {
-        Some("ignore") => &[
+    let is_needed = |name: &str| without_fencing(plan).any(|property| property.name == name);
+    let fencing: &[&str] = if is_needed("stonith-enabled") {
+        &[
+            "A cluster without fencing devices or SBD starts nothing unless stonith-enabled=false. Where there is either, fencing stays on.",
+        ]
+    } else {
+        &[]
+    };
+    let quorum: &[&str] = if is_needed(NO_QUORUM_POLICY) {
+        &[
             "no-quorum-policy=ignore is for the lock service: one of two nodes that starts alone asks it, and does not wait for the",
             "other. With fencing or a quorum device it is stop.",
-        ],
-        Some("stop") => &["A part of the cluster without quorum stops everything."],
-        Some(_) | None => &[],
+        ]
+    } else {
+        &[]
     };
-    let fencing = [
-        "stonith-enabled=false is for a cluster without fencing devices or SBD, which would start nothing otherwise.",
-        "Where there is either, leave that out.",
-    ];
-    [&fencing, quorum].concat()
+    [fencing, quorum].concat()
+}
+
+/// The same, and what to type, for formats that can't look at the cluster.
+pub(super) fn how_properties(plan: &Plan) -> Vec<String> {
+    let mut lines: Vec<String> = why_properties(plan)
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect();
+    let needed: Vec<String> = without_fencing(plan)
+        .map(|it| format!("crm_attribute -n {} -v {}", it.name, it.value))
+        .collect();
+    if !needed.is_empty() {
+        lines.push(format!(
+            "Where nothing can fence, and neither is set yet: {}",
+            needed.join("; ")
+        ));
+    }
+    lines
 }
 
 pub(super) const WHY_CLONE: [&str; 2] = [

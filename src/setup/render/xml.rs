@@ -2,8 +2,10 @@
 
 use super::super::plan::{Plan, seconds};
 use super::super::tree::Tree;
-use crate::setup::parts::{Constraint, Operation, Primitive, Role, Way};
-use crate::setup::render::words::{heading, why_properties};
+use crate::setup::parts::{
+    Attribute, CHECK_LEVEL, Constraint, Operation, PLAIN, Primitive, Role, Way,
+};
+use crate::setup::render::words::{heading, how_properties, said};
 
 /// The set of cluster properties that pcs and crmsh use, too.
 pub(crate) const PROPERTIES: &str = "cib-bootstrap-options";
@@ -15,21 +17,23 @@ pub(super) fn render(plan: &Plan) -> String {
         "",
     ];
     let mut lines = heading(plan, &how);
-    lines.extend(why_properties(plan).iter().map(|line| (*line).to_owned()));
+    lines.extend(how_properties(plan));
     let comment = lines.join("\n  ");
     format!("<!--\n  {comment}\n-->\n{}", configuration(plan).to_text())
 }
 
 /// The whole of it.
 fn configuration(plan: &Plan) -> Tree {
-    let properties = plan
-        .properties
-        .iter()
-        .map(|property| nvpair(PROPERTIES, property.name, &property.value));
-    Tree::new("configuration").holding([
-        Tree::new("crm_config").holding([Tree::new("cluster_property_set")
+    let properties: Vec<Tree> = said(plan)
+        .map(|property| nvpair(PROPERTIES, property.name, &property.value))
+        .collect();
+    let set = (!properties.is_empty()).then(|| {
+        Tree::new("cluster_property_set")
             .with("id", PROPERTIES)
-            .holding(properties)]),
+            .holding(properties)
+    });
+    Tree::new("configuration").holding([
+        Tree::new("crm_config").holding(set),
         Tree::new("resources")
             .holding(std::iter::once(clone(plan)).chain(plan.addresses.iter().map(primitive)))
             .holding(gateway(plan)),
@@ -72,11 +76,11 @@ fn set<'a>(tag: &str, owner: &str, pairs: impl Iterator<Item = (&'a str, &'a str
     Tree::new(tag).with("id", id).holding(pairs)
 }
 
-pub(crate) fn meta(owner: &str, pairs: &[(&'static str, String)]) -> Tree {
+pub(crate) fn meta(owner: &str, all: &[Attribute]) -> Tree {
     set(
         "meta_attributes",
         owner,
-        pairs.iter().map(|(name, value)| (*name, value.as_str())),
+        all.iter().map(|it| (it.name, it.value.as_str())),
     )
 }
 
@@ -89,7 +93,7 @@ pub(crate) fn primitive(it: &Primitive) -> Tree {
         .with("type", it.agent)
         .holding([set("instance_attributes", &it.id, it.set_params())]);
     tree.children.push(
-        Tree::new("operations").holding(it.operations.iter().map(|op| operation(&it.id, op))),
+        Tree::new("operations").holding(it.made_operations().map(|op| operation(&it.id, op))),
     );
     if !it.meta.is_empty() {
         tree.children.push(meta(&it.id, &it.meta));
@@ -110,6 +114,12 @@ pub(crate) fn operation(owner: &str, it: &Operation) -> Tree {
     }
     if it.is_of_promoted {
         tree.set("role", "Promoted");
+    }
+    if it.level > PLAIN {
+        let level = it.level.to_string();
+        let id = tree.id().to_owned();
+        let pair = std::iter::once((CHECK_LEVEL, level.as_str()));
+        tree.children.push(set("instance_attributes", &id, pair));
     }
     tree
 }

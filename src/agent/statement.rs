@@ -316,7 +316,7 @@ pub(super) fn take_back(board: &Board<'_, '_>) -> Step<()> {
         return Ok(());
     }
     let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
-    attributes::delete_transient(&ctx.me, &attribute(ctx), deadline).map_err(failed)?;
+    attributes::delete_private(&ctx.me, &attribute(ctx), deadline).map_err(failed)?;
     let mut state = old.clone();
     state.detached = None;
     state.save(ctx, &old)

@@ -234,7 +234,7 @@ pub(crate) fn take_back(board: &Board<'_, '_>) -> Step<()> {
         return Ok(());
     }
     let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
-    attributes::delete_transient(&ctx.me, &stated::attribute(ctx), deadline).map_err(failed)?;
+    attributes::delete_private(&ctx.me, &stated::attribute(ctx), deadline).map_err(failed)?;
     let mut state = old.clone();
     state.detached = None;
     state.save(ctx, &old)

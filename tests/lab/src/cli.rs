@@ -90,6 +90,25 @@ pub(crate) enum Command {
         #[arg(long, default_value = "monitor")]
         action: String,
     },
+    /// Takes an outage apart: what it consists of, medians over several runs, and what is known by which log.
+    Phases {
+        /// kill, switch, off, cut, hung or standby-off.
+        fault: String,
+        #[command(flatten)]
+        make: Make,
+        /// How often.
+        #[arg(long, default_value_t = 9)]
+        runs: u32,
+        /// Repeats the waits before the faults, which are drawn: the monitor's phase is one of chance.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Adds the steps of the run whose outage is nearest to the median.
+        #[arg(long)]
+        steps: bool,
+        /// All runs and the medians as JSON.
+        #[arg(long, conflicts_with = "steps")]
+        json: bool,
+    },
     /// Runs the negative controls: agents that lack one rule, each with the scenario that should notice.
     Controls {
         /// Which; all when none is named.

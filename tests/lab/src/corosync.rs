@@ -12,6 +12,8 @@ use crate::{poll, pool, quorum_device};
 
 /// Pacemaker's log, in which the agents' lines are too.
 pub const LOG: &str = "/var/log/pacemaker/pacemaker.log";
+/// corosync's own log.
+pub(crate) const OWN_LOG: &str = "/var/log/corosync/corosync.log";
 
 /// For how many rounds the token goes on at full speed after the last message. By default it is 30, some 150 rounds a second
 /// while Pacemaker works; nine daemons beside each other spend a fifth of two cores on it. What is measured keeps the default.
@@ -60,7 +62,7 @@ quorum {{
 {of_quorum}}}
 logging {{
   to_logfile: yes
-  logfile: /var/log/corosync/corosync.log
+  logfile: {OWN_LOG}
   to_syslog: no
   timestamp: hires
 }}

@@ -38,6 +38,15 @@ impl fmt::Display for Failure {
 #[derive(Clone, Debug, Default)]
 pub struct Mark(BTreeMap<(String, &'static str), u64>);
 
+/// A node's logs, from a mark to now.
+#[derive(Clone, Debug, Default)]
+pub struct Text {
+    pub node: String,
+    pub corosync: String,
+    pub pacemaker: String,
+    pub postgresql: String,
+}
+
 /// What happened between a mark and now.
 #[derive(Clone, Debug, Default)]
 pub struct Events {
@@ -66,6 +75,22 @@ impl Cluster {
     /// [`Error::Io`] when a log can't be read.
     pub fn events_since(&self, mark: &mut Mark) -> Result<Events> {
         self.read_on(mark)
+    }
+
+    /// What all logs have since the mark, which is moved to now; a log that the mark does not know is read from its beginning.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a log can't be read.
+    pub fn text_since(&self, mark: &mut Mark) -> Result<Vec<Text>> {
+        let text = |node: &Node| {
+            Ok(Text {
+                node: node.name().to_owned(),
+                corosync: next_part(node, corosync::OWN_LOG, mark)?,
+                pacemaker: next_part(node, corosync::LOG, mark)?,
+                postgresql: next_part(node, postgres::LOG, mark)?,
+            })
+        };
+        self.nodes().iter().map(text).collect()
     }
 
     fn read_on(&self, mark: &mut Mark) -> Result<Events> {

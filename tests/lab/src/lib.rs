@@ -36,6 +36,7 @@ mod operate;
 mod oracle;
 mod other_server;
 pub mod packages;
+pub mod phases;
 mod place;
 mod poll;
 mod pool;

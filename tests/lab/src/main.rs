@@ -5,6 +5,7 @@ mod controls;
 mod demo;
 mod matrix;
 mod one_scenario;
+mod outages;
 mod versions;
 mod watch;
 
@@ -60,6 +61,21 @@ fn run(command: Command) -> Result<ExitCode> {
                 cost.cpu.as_secs_f64() * 1e3,
                 cost.status
             );
+        }
+        Command::Phases {
+            fault,
+            make,
+            runs,
+            seed,
+            steps,
+            json,
+        } => {
+            let form = match (json, steps) {
+                (true, _) => outages::Form::Json,
+                (false, true) => outages::Form::Steps,
+                (false, false) => outages::Form::Bars,
+            };
+            outages::run(&fault, &make, runs, seed, form)?;
         }
         Command::Controls { names, no_baseline } => return controls::run(&names, !no_baseline),
         Command::Matrix { suites, scenarios } => return matrix::run(&suites, &scenarios),

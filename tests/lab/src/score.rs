@@ -150,6 +150,8 @@ struct Shared {
     address: String,
     login: Login,
     table: String,
+    /// A connection for each commit: what keeps new clients out is seen, too.
+    anew: bool,
     score: Mutex<Score>,
 }
 
@@ -171,7 +173,17 @@ impl ScoreClient {
     /// # Errors
     /// [`Error::Timeout`] when there is none in 30 s.
     pub fn start(cluster: &Cluster) -> Result<Self> {
-        let client = Self::begin(cluster, Instant::now(), WRITER_ADDRESS, "score")?;
+        let client = Self::begin(cluster, Instant::now(), WRITER_ADDRESS, "score", false)?;
+        client.wait_first(cluster)?;
+        Ok(client)
+    }
+
+    /// As [`ScoreClient::start`], with a connection for each commit: a server that hangs for new clients goes on for those it has.
+    ///
+    /// # Errors
+    /// As [`ScoreClient::start`].
+    pub fn start_anew(cluster: &Cluster) -> Result<Self> {
+        let client = Self::begin(cluster, Instant::now(), WRITER_ADDRESS, "score", true)?;
         client.wait_first(cluster)?;
         Ok(client)
     }
@@ -183,15 +195,22 @@ impl ScoreClient {
     /// The client host is off.
     pub fn beside(&self, cluster: &Cluster, node: &Node, table: &str) -> Result<Self> {
         let table = identifier(table);
-        Self::begin(cluster, self.shared.start, node.address(), &table)
+        Self::begin(cluster, self.shared.start, node.address(), &table, false)
     }
 
-    fn begin(cluster: &Cluster, start: Instant, address: &str, table: &str) -> Result<Self> {
+    fn begin(
+        cluster: &Cluster,
+        start: Instant,
+        address: &str,
+        table: &str,
+        anew: bool,
+    ) -> Result<Self> {
         let shared = Arc::new(Shared {
             start,
             address: address.to_owned(),
             login: cluster.spec().site.login(),
             table: table.to_owned(),
+            anew,
             score: Mutex::default(),
         });
         let (stop, stopped) = watch::channel(false);
@@ -357,10 +376,13 @@ async fn write(shared: &Shared, mut stopped: watch::Receiver<bool>) {
 async fn write_forever(shared: &Shared) {
     let mut next = 1;
     loop {
-        if let Err(error) = one_connection(shared, &mut next).await {
-            shared.error(error);
+        match one_connection(shared, &mut next).await {
+            Ok(()) => {}
+            Err(error) => {
+                shared.error(error);
+                tokio::time::sleep(RETRY).await;
+            }
         }
-        tokio::time::sleep(RETRY).await;
     }
 }
 
@@ -435,6 +457,9 @@ async fn commits(
             });
         }
         tokio::time::sleep(pace()).await;
+        if shared.anew {
+            return Ok(());
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod lock_files;
 mod meddled;
 mod ocf;
 mod plain;
+mod probe;
 mod recovers;
 mod secrets;
 mod site;
@@ -112,6 +113,7 @@ fn main() -> ExitCode {
         meddled::what_is_set_over_the_agents_settings_is_told,
         meddled::a_configuration_that_the_server_refuses_is_told,
         meddled::what_makes_a_commit_worth_less_is_seen,
+        probe::a_check_sees_what_a_server_is_started_with_and_what_its_roles_have,
         secrets::no_secret_is_shown_to_others,
         hostile::nobody_makes_root_end_a_process,
         hostile::a_file_that_is_none_is_neither_shown_nor_waited_for,

@@ -53,7 +53,7 @@ pub(crate) fn archives_balancers_and_a_standby_outside_see_a_failover_through() 
         Allowed::nothing().copies(1),
         |stage| {
             let member = most_important_standby(stage)?.address();
-            follow(stage, OF_MEMBER, &member.to_string(), "-C -S outside")?;
+            follow(stage, OF_MEMBER, member, "-C -S outside")?;
             arrives(stage, OF_MEMBER, "before_the_failover")
         },
     )?;

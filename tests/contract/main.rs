@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         plain::data_behind_a_link_or_open_to_a_group_are_served,
         plain::a_stand_alone_server_counts_as_one_that_runs,
         plain::a_subscriber_that_reads_nothing_holds_no_stop_up,
+        plain::a_frozen_process_is_let_go_on_to_its_end,
         plain::what_a_killed_postmaster_left_behind_does_not_prevent_a_start,
         plain::a_stop_ends_transactions_and_escalates_as_told,
         plain::an_orderly_stop_is_logged_to_its_last_line,

@@ -171,13 +171,40 @@ pub(crate) fn a_frozen_backend_does_not_outlast_the_stop() -> Result<()> {
     let agent = site
         .agent()
         .timeout(Duration::from_secs(8))
-        .param("stop_escalate", "1");
+        .param("stop_escalate", "0");
     agent.gives("start", 0);
     let _client = site.host().spawn("client", &sleeper(&site))?;
     let backend = backend(&site)?;
     site.sh(&format!("kill -STOP {backend}"))?;
     agent.gives("stop", 0);
     assert_eq!(site.server_processes()?, "");
+    Ok(())
+}
+
+/// Who was stopped by a signal goes on, so that it ends as the others do, and nothing has to recover.
+pub(crate) fn a_frozen_process_is_let_go_on_to_its_end() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent();
+    for frozen in ["client backend", "checkpointer", "walwriter"] {
+        agent.gives("start", 0);
+        let _client = site.host().spawn("client", &sleeper(&site))?;
+        backend(&site)?;
+        let query = format!(
+            "select pid from pg_stat_activity where backend_type = '{frozen}' and pid <> pg_backend_pid()"
+        );
+        let pid = site.postgres().sql(&query)?;
+        site.sh(&format!("kill -STOP {pid}; : >{LOG}"))?;
+        let answer = agent.gives("stop", 0);
+        let log = site.host().read_file(LOG)?;
+        assert!(!log.contains("immediate shutdown"), "{frozen}: {log}");
+        assert!(answer.stderr().contains("stopped by a signal"), "{answer}");
+        let control = site.sh(&format!(
+            "{} -D {DATA} | grep 'cluster state'",
+            site.lab().layout().program("pg_controldata")
+        ))?;
+        assert!(control.trim_end().ends_with("shut down"), "{control}");
+        assert_eq!(site.server_processes()?, "");
+    }
     Ok(())
 }
 

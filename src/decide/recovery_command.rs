@@ -97,6 +97,7 @@ const IDLE: Duration = Duration::from_millis(1500);
 const BUSY: Duration = Duration::from_secs(10);
 
 /// What a command of the checkpointer's gets that a shutdown has waited for so long (`held`), and that has done nothing for so long.
+/// PostgreSQL's checkpointer ignores SIGTERM, and so does what it begins, as a rule: that takes SIGKILL.
 #[must_use]
 pub fn blow_in_shutdown(held: Duration, idle: Duration) -> Option<Blow> {
     let by_both = [blow(idle, IDLE), blow(held, BUSY)];

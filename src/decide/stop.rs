@@ -74,6 +74,16 @@ pub fn only_waits(lingering: &Lingering) -> bool {
     lingering.senders.iter().all(has_all) && lingering.idle >= patience
 }
 
+/// Whether a process of a server that shuts down is to be let go on, by the kernel's letter for what it does: one that was stopped by a signal
+/// acts on nothing that it is told meanwhile, and ends in order as soon as it goes on. One that a debugger holds is the debugger's.
+///
+/// One that sleeps in code which does not react to its end is left to the time that the fast shutdown has (`stop_escalate`): to kill
+/// it is to crash the server, and without a shutdown checkpoint nobody knows whether the standbys have all that there is.
+#[must_use]
+pub const fn is_to_go_on(state: char) -> bool {
+    state == 'T'
+}
+
 /// What a server waits for before it writes its shutdown checkpoint: each subscriber has to confirm all that there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscribers {
@@ -188,6 +198,20 @@ mod tests {
             checkpoint: None,
             ..lingering(&[], Duration::MAX)
         }));
+    }
+
+    #[test]
+    fn who_was_stopped_by_a_signal_goes_on() {
+        for (state, expected) in [
+            ('T', true),
+            ('t', false),
+            ('S', false),
+            ('D', false),
+            ('R', false),
+            ('Z', false),
+        ] {
+            assert_eq!(is_to_go_on(state), expected, "{state}");
+        }
     }
 
     #[test]

@@ -12,16 +12,19 @@ pub enum Verdict {
 /// The verdict on an SQLSTATE.
 ///
 /// A disk that is full fails: nobody can write any more, which is what a query that writes is there to find. So does a query that takes longer than it
-/// may, by `query_timeout` or by a limit of its own.
+/// may, by `query_timeout` or by a limit of its own. Who is rolled back for the sake of another transaction would be well a moment later, and that
+/// transaction numbers have run out is so on every copy of the data: no restart and no other node would help.
 #[must_use]
 pub fn verdict(state: &str) -> Verdict {
     // "disk_full", "query_canceled"
     if ["53100", "57014"].contains(&state) {
         return Verdict::Fails;
     }
-    // "insufficient resources", "operator intervention"; "lock_not_available", "object_in_use".
-    let is_of_class = ["53", "57"].iter().any(|class| state.starts_with(class));
-    if is_of_class || ["55P03", "55006"].contains(&state) {
+    // "transaction rollback", "insufficient resources", "operator intervention", "snapshot too old".
+    let classes = ["40", "53", "57", "72"];
+    let is_of_class = classes.iter().any(|class| state.starts_with(class));
+    // "lock_not_available", "object_in_use"; "program_limit_exceeded", as the numbers of transactions.
+    if is_of_class || ["55P03", "55006", "54000"].contains(&state) {
         Verdict::Refused
     } else {
         Verdict::Fails
@@ -49,14 +52,57 @@ mod tests {
             ("57014", Fails),
             ("57P01", Refused),
             ("57P02", Refused),
-            // What the operator has asked for.
-            ("42P01", Fails),
-            ("55000", Fails),
+            ("57P05", Refused),
+            // Rolled back for the sake of another transaction: "serialization_failure", "deadlock_detected".
+            ("40000", Refused),
+            ("40001", Refused),
+            ("40P01", Refused),
+            ("72000", Refused),
+            // The numbers of transactions have run out, or the statement is too much by itself.
+            ("54000", Refused),
+            ("54001", Fails),
+            // What the operator has asked for, by each class of PostgreSQL's.
+            ("01000", Fails),
+            ("02000", Fails),
+            ("03000", Fails),
+            ("08006", Fails),
+            ("09000", Fails),
+            ("0A000", Fails),
+            ("0B000", Fails),
+            ("0F000", Fails),
+            ("0L000", Fails),
+            ("0P000", Fails),
+            ("0Z000", Fails),
+            ("10608", Fails),
+            ("20000", Fails),
+            ("21000", Fails),
             ("22012", Fails),
+            ("23505", Fails),
+            ("24000", Fails),
             ("25006", Fails),
-            ("P0001", Fails),
-            ("XX001", Fails),
+            // Its own limit, as with 57014.
+            ("25P04", Fails),
+            ("26000", Fails),
+            ("27000", Fails),
+            ("28000", Fails),
+            ("2BP01", Fails),
+            ("2D000", Fails),
+            ("2F000", Fails),
+            ("34000", Fails),
+            ("38000", Fails),
+            ("39000", Fails),
+            ("3B000", Fails),
+            ("3D000", Fails),
+            ("3F000", Fails),
+            ("42P01", Fails),
+            ("44000", Fails),
+            ("55000", Fails),
             ("58030", Fails),
+            ("F0000", Fails),
+            ("HV000", Fails),
+            ("P0001", Fails),
+            ("XX000", Fails),
+            ("XX001", Fails),
             ("-", Fails),
         ] {
             assert_eq!(verdict(state), expected, "{state}");

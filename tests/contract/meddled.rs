@@ -454,3 +454,20 @@ pub(crate) fn a_file_that_promotes_a_standby_is_refused() -> Result<()> {
     agent.gives("stop", 0);
     Ok(())
 }
+
+/// What a restore of a backup leaves behind would have the server recover to its end and come up as a primary.
+pub(crate) fn a_restores_signal_is_removed_at_a_standbys_start() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let agent = site.follower();
+    site.sh(&format!(
+        "runuser -u postgres -- touch {DATA}/recovery.signal"
+    ))?;
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    site.sh(&format!(
+        "test ! -e {DATA}/recovery.signal && test -e {DATA}/standby.signal"
+    ))?;
+    agent.gives("stop", 0);
+    Ok(())
+}

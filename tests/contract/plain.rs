@@ -119,7 +119,9 @@ pub(crate) fn monitor_sql_may_wait_for_a_lock_and_be_refused() -> Result<()> {
         let sql = format!("do $$begin raise exception 'x' using errcode = '{state}'; end$$");
         agent.clone().param("monitor_sql", &sql)
     };
-    for state in ["53200", "53300", "55006", "57P01"] {
+    for state in [
+        "53200", "53300", "55006", "57P01", "40001", "40P01", "54000",
+    ] {
         raises(state)
             .gives("monitor", 0)
             .says(&["monitor_sql", state]);
@@ -169,13 +171,40 @@ pub(crate) fn a_frozen_backend_does_not_outlast_the_stop() -> Result<()> {
     let agent = site
         .agent()
         .timeout(Duration::from_secs(8))
-        .param("stop_escalate", "1");
+        .param("stop_escalate", "0");
     agent.gives("start", 0);
     let _client = site.host().spawn("client", &sleeper(&site))?;
     let backend = backend(&site)?;
     site.sh(&format!("kill -STOP {backend}"))?;
     agent.gives("stop", 0);
     assert_eq!(site.server_processes()?, "");
+    Ok(())
+}
+
+/// Who was stopped by a signal goes on, so that it ends as the others do, and nothing has to recover.
+pub(crate) fn a_frozen_process_is_let_go_on_to_its_end() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent();
+    for frozen in ["client backend", "checkpointer", "walwriter"] {
+        agent.gives("start", 0);
+        let _client = site.host().spawn("client", &sleeper(&site))?;
+        backend(&site)?;
+        let query = format!(
+            "select pid from pg_stat_activity where backend_type = '{frozen}' and pid <> pg_backend_pid()"
+        );
+        let pid = site.postgres().sql(&query)?;
+        site.sh(&format!("kill -STOP {pid}; : >{LOG}"))?;
+        let answer = agent.gives("stop", 0);
+        let log = site.host().read_file(LOG)?;
+        assert!(!log.contains("immediate shutdown"), "{frozen}: {log}");
+        assert!(answer.stderr().contains("stopped by a signal"), "{answer}");
+        let control = site.sh(&format!(
+            "{} -D {DATA} | grep 'cluster state'",
+            site.lab().layout().program("pg_controldata")
+        ))?;
+        assert!(control.trim_end().ends_with("shut down"), "{control}");
+        assert_eq!(site.server_processes()?, "");
+    }
     Ok(())
 }
 
@@ -241,6 +270,94 @@ pub(crate) fn a_subscriber_that_reads_nothing_holds_no_stop_up() -> Result<()> {
         );
         agent.gives("stop", 0);
     }
+    Ok(())
+}
+
+/// By `pg_receivewal`, say, or what a backup program has in its place.
+pub(crate) fn an_archiver_that_confirms_nothing_holds_no_stop_up() -> Result<()> {
+    let site = Site::fresh()?;
+    site.configure("wal_sender_timeout = 0")?;
+    let agent = site.agent();
+    agent.gives("start", 0);
+    let layout = site.lab().layout();
+    let receive = layout.program("pg_receivewal");
+    site.sh("install -d -o postgres /var/lib/contract")?;
+    let argv = [
+        "runuser",
+        "-u",
+        "postgres",
+        "--",
+        &receive,
+        "-h",
+        SOCKET,
+        "-D",
+        "/var/lib/contract",
+    ];
+    let _archiver = site.host().spawn("archiver", &argv)?;
+    site.lab().eventually("it receives", SOON, |_| {
+        let count = "select count(*) from pg_stat_replication where state = 'streaming'";
+        match site.postgres().sql(count) {
+            Ok(count) if count == "1" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    site.sh("kill -STOP $(pidof pg_receivewal)")?;
+    let answer = agent.gives("stop", 0);
+    assert!(
+        answer.stderr().contains("only waits for others"),
+        "{answer}"
+    );
+    let control = site.sh(&format!(
+        "{} -D {DATA} | grep 'cluster state'",
+        layout.program("pg_controldata")
+    ))?;
+    assert!(control.trim_end().ends_with("shut down"), "{control}");
+    site.sh("kill -KILL $(pidof pg_receivewal)").map(drop)
+}
+
+/// Where the data are, by another path or with more rights, is where they are.
+pub(crate) fn data_behind_a_link_or_open_to_a_group_are_served() -> Result<()> {
+    let site = Site::fresh()?;
+    let link = "/var/lib/pgsql/current";
+    site.sh(&format!(
+        "ln -s {DATA} {link} && chmod 750 {DATA} && chown -h postgres {link}"
+    ))?;
+    let agent = site
+        .agent()
+        .param("pgdata", link)
+        .param("config", &format!("{link}/postgresql.conf"));
+    agent.gives("start", 0);
+    let pid = site.postgres().postmaster();
+    for other in [&agent, &site.agent()] {
+        other.gives("monitor", 0);
+        other.gives("start", 0);
+        assert_eq!(site.postgres().postmaster(), pid);
+    }
+    agent.gives("stop", 0);
+    assert_eq!(site.sh(&format!("stat -c %a {DATA}"))?.trim(), "750");
+    assert_eq!(site.server_processes()?, "");
+    Ok(())
+}
+
+/// Somebody repairs the data by `postgres --single`, and nobody must start a server on them.
+pub(crate) fn a_stand_alone_server_counts_as_one_that_runs() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent().timeout(Duration::from_secs(10));
+    let single = site.lab().layout().program("postgres");
+    let line = format!("sleep 600 | {single} --single -D {DATA} postgres");
+    let argv = ["runuser", "-u", "postgres", "--", "sh", "-c", &line];
+    let _single = site.host().spawn("single", &argv)?;
+    site.lab().eventually("it is there", SOON, |_| {
+        site.sh(&format!("test -s {DATA}/postmaster.pid"))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    })?;
+    let before = site.server_processes()?;
+    agent.clone().once().gives("monitor", 1);
+    agent.gives("start", 1);
+    assert_eq!(site.server_processes()?, before, "it is left alone");
+    agent.gives("stop", 0);
+    assert_eq!(site.server_processes()?, "");
     Ok(())
 }
 

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::decide::recovery_command::blow_in_shutdown;
-use crate::decide::stop::{Lingering, Subscribers, lets_subscribers_go, only_waits};
+use crate::decide::stop::{Lingering, Subscribers, is_to_go_on, lets_subscribers_go, only_waits};
 use crate::log::say;
 use crate::model::lsn::Lsn;
-use crate::postgres::children::{Child, Processes, Role};
+use crate::postgres::children::{self, Child, Processes, Role};
 use crate::postgres::control;
 use crate::postgres::process::Running;
 use crate::sys::Deadline;
@@ -29,6 +29,20 @@ pub(crate) struct Lingerers<'a, 'b> {
     since: Instant,
     held: Held,
     cleanup: Cleanup,
+}
+
+/// Whoever was stopped by a signal holds the shutdown up until it goes on. One that is stopped again gets it again.
+fn let_go_on(running: &Running, children: &[Child]) {
+    let is_stopped = |child: &&Child| children::state(child.pid).is_some_and(is_to_go_on);
+    for child in children.iter().filter(is_stopped) {
+        let sent = running.signal_child(child.pid, Signal::SIGCONT);
+        say!(
+            WARN,
+            "a process of the server was stopped by a signal, and the shutdown waits for it: it is let go on, so that it ends",
+            process = child.title,
+            sent = format_args!("{sent:?}")
+        );
+    }
 }
 
 /// The command that the checkpointer waits for, before it can shut anything down.
@@ -111,6 +125,7 @@ impl<'a, 'b> Lingerers<'a, 'b> {
             return false;
         };
         let children = processes.of(running.pid);
+        let_go_on(running, &children);
         self.end_cleanup(running, &processes);
         self.let_subscribers_go(running, &processes, &children);
         let idle = self.note(&processes, &children);
@@ -153,6 +168,10 @@ impl<'a, 'b> Lingerers<'a, 'b> {
             seen.idle_since = Instant::now();
         }
         let (held, idle) = (seen.held_since.elapsed(), seen.idle_since.elapsed());
+        if now.is_some() {
+            // It does not only wait for others yet: what it has to write comes after this.
+            self.since = Instant::now();
+        }
         if now.is_some() && blow_in_shutdown(held, idle).is_some() {
             archive::end_cleanup(running, |_| blow_in_shutdown(held, idle));
         }

@@ -60,6 +60,9 @@ pub(crate) struct State {
     /// Monitors in a row that found this standby receiving nothing while there was a primary.
     #[serde(default)]
     pub(crate) idle: u32,
+    /// Why the primary did not let this standby in when it was asked last; `None`: it did, or could not be asked.
+    #[serde(default)]
+    pub(crate) refusal: Option<String>,
     /// How far a server's recovery was.
     #[serde(default)]
     pub(crate) recovery: Option<Look>,
@@ -332,6 +335,7 @@ mod tests {
             lock_epoch: Some(5),
             lock_confirmed: since_boot,
             idle: 2,
+            refusal: Some("no pg_hba.conf entry".to_owned()),
             samples: vec![Sample {
                 at: Duration::from_secs(300),
                 timeline: 1,

@@ -100,6 +100,7 @@ fn main() -> ExitCode {
         recovers::a_second_stop_in_one_boot_is_no_hang_since_the_first,
         recovers::a_recovery_in_place_is_left_to_its_end,
         lock_files::a_number_that_is_anothers_by_now_keeps_no_server_down,
+        untold::a_primary_that_lets_its_standby_not_in_is_told,
         untold::a_tmpdir_that_takes_no_note_is_told_while_nothing_is_noted,
         untold::a_server_that_ends_by_itself_has_said_why,
         untold::a_server_that_was_killed_is_told_from_one_that_was_stopped,

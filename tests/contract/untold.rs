@@ -240,3 +240,47 @@ pub(crate) fn a_slot_of_others_that_holds_wal_on_a_standby_is_told() -> Result<(
         .sql("select pg_drop_replication_slot('barman')")?;
     Ok(())
 }
+
+/// A password that expired, a line of pg_hba.conf that went with a clean-up, a role that was dropped: the stream ends, and the words are in the
+/// primary's log and the standby's.
+pub(crate) fn a_primary_that_lets_its_standby_not_in_is_told() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let agent = site.follower();
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    let pid = postmaster(&site);
+    let primary = site.primary();
+    let hba = primary.sql("show hba_file")?;
+    let clean = site.elsewhere().read_file(&hba)?;
+    let put = |text: &str| -> Result<()> {
+        site.elsewhere().write_file(&hba, text, "postgres", "600")?;
+        primary.sql("select pg_reload_conf()")?;
+        primary.sql("select pg_terminate_backend(pid) from pg_stat_replication")?;
+        Ok(())
+    };
+    put(&format!("host replication {USER} all reject\n{clean}\n"))?;
+    // It is asked in one monitor of several: the question costs three processes.
+    site.lab().eventually("the refusal is told", SOON, |_| {
+        let answer = knowing(&agent).call("monitor");
+        let answer = answer.map_err(|error| error.to_string())?;
+        match answer.code() {
+            190 if ["refuses", "pg_hba"]
+                .iter()
+                .all(|word| answer.reason().contains(word)) =>
+            {
+                Ok(())
+            }
+            _ => Err(answer.to_string()),
+        }
+    })?;
+    knowing(&agent).gives("monitor", 190).says(&["refuses"]);
+    // A person who asks gets the plain code.
+    agent.clone().once().gives("monitor", 0);
+    put(&clean)?;
+    site.wait_streaming(USER)?;
+    knowing(&agent).gives("monitor", 0);
+    assert_eq!(postmaster(&site), pid);
+    agent.gives("stop", 0);
+    Ok(())
+}

@@ -10,6 +10,7 @@ use crate::model::timeline::WalPosition;
 use crate::postgres::control;
 use crate::postgres::source::{Primary, SERVICE_FILE, Source, SourceError, service_text};
 use crate::postgres::wal::{self, LocalEnd};
+use crate::sys::boot_clock;
 use crate::timing;
 use crate::trial::is_out;
 
@@ -17,6 +18,7 @@ use crate::agent::context::Context;
 use crate::agent::membership::board::Board;
 use crate::agent::membership::promotion_record;
 use crate::agent::repair::journal;
+use crate::agent::state::State;
 use crate::agent::step::{Step, failed};
 
 /// What stands between this node and being a standby; `None`: nothing that is known.
@@ -85,11 +87,13 @@ fn of_position(
         return Ok(by_record);
     }
     let source = source(ctx)?;
-    match ask(ctx, &source, record, local, control) {
+    let answer = ask(ctx, &source, record, local, control);
+    note_refusal(ctx, answer.as_ref().err().and_then(Unknown::refusal))?;
+    match answer {
         Ok(misfit) => Ok(misfit),
         Err(Unknown::OtherCluster(theirs)) => Err(other_cluster(ctx, control, &theirs)),
         // The record has nothing against it; the standby tries, and monitor looks again.
-        Err(Unknown::Silent(why)) => {
+        Err(Unknown::Silent(why) | Unknown::Refused(why)) => {
             say!(
                 WARN,
                 "the primary could not be asked for its history",
@@ -120,12 +124,44 @@ enum Unknown {
     /// With the primary's system identifier.
     OtherCluster(String),
     Silent(String),
+    /// It answers, and does not let this node in.
+    Refused(String),
+}
+
+impl Unknown {
+    fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Refused(why) => Some(why),
+            Self::OtherCluster(_) | Self::Silent(_) => None,
+        }
+    }
 }
 
 impl From<SourceError> for Unknown {
     fn from(error: SourceError) -> Self {
-        Self::Silent(error.to_string())
+        match error {
+            SourceError::Denied(_) => Self::Refused(error.to_string()),
+            SourceError::Unreachable(_) | SourceError::Tool(_) | SourceError::Unexpected { .. } => {
+                Self::Silent(error.to_string())
+            }
+        }
     }
+}
+
+/// Keeps in mind why the primary does not let this node in, to be told in each monitor until it streams: it is asked in few of them.
+fn note_refusal(ctx: &Context<'_>, why: Option<&str>) -> Step<()> {
+    let boot = boot_clock().map_err(failed)?;
+    let old = State::load(ctx, boot.boot_id())?;
+    let mut state = old.clone();
+    state.refusal = why.map(str::to_owned);
+    state.save(ctx, &old)
+}
+
+/// Asks the primary of a standby outside a cluster whether it lets this node in, and notes that.
+pub(crate) fn knock(ctx: &Context<'_>) -> Step<()> {
+    let deadline = ctx.deadline.min(timing::SOURCE);
+    let answer = source(ctx)?.identify(deadline).map_err(Unknown::from);
+    note_refusal(ctx, answer.as_ref().err().and_then(Unknown::refusal))
 }
 
 fn ask(

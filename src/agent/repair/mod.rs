@@ -28,7 +28,7 @@ mod gate;
 mod journal;
 mod work;
 
-pub(super) use gate::{of_standby, plan_for};
+pub(super) use gate::{knock, of_standby, plan_for};
 pub(super) use journal::end;
 pub(crate) use work::by_hand;
 pub(super) use work::in_background;

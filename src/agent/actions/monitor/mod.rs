@@ -257,7 +257,42 @@ fn slave(ctx: &Context<'_>, server: &Server) -> Step<Outcome> {
     if ctx.params.check_wal_receiver {
         tolerate(Board::read(ctx).and_then(|board| receiver_status(&board, server)));
     }
-    Ok(Outcome::of(OcfCode::Success))
+    if !ctx.params.is_of_archive_alone() && !ctx.env.is_probe() {
+        let (is_streaming, idle) = count_idle(ctx, server)?;
+        if !is_streaming && idle % ASK_EVERY == ASK_EVERY / 2 {
+            tolerate(repair::knock(ctx));
+        }
+    }
+    Ok(match refusal(ctx) {
+        Some(why) => kept(ctx, why),
+        None => Outcome::of(OcfCode::Success),
+    })
+}
+
+/// Counts the monitors in a row in which this standby received nothing. One that receives is not refused.
+fn count_idle(ctx: &Context<'_>, server: &Server) -> Step<(bool, u32)> {
+    let receiver = server.state.receiver.as_ref();
+    let is_streaming = receiver.is_some_and(|r| r.is_streaming);
+    let boot = boot_clock().map_err(failed)?;
+    let old = State::load(ctx, boot.boot_id())?;
+    let mut state = old.clone();
+    state.idle = if is_streaming { 0 } else { old.idle + 1 };
+    if is_streaming {
+        state.refusal = None;
+    }
+    if !ctx.env.is_probe() {
+        state.save(ctx, &old)?;
+    }
+    Ok((is_streaming, state.idle))
+}
+
+/// Why the primary does not let this standby in; nothing for a probe, or a person who asks.
+fn refusal(ctx: &Context<'_>) -> Option<String> {
+    if ctx.env.is_probe() {
+        return None;
+    }
+    let boot = boot_clock().ok()?;
+    State::load(ctx, boot.boot_id()).ok()?.refusal
 }
 
 fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
@@ -325,7 +360,12 @@ fn standby(ctx: &Context<'_>, mut server: Server) -> Step<Outcome> {
             Some(obstacle) if !ctx.env.is_probe() && board.view.knows_degraded() => {
                 Ok(Outcome::because(OcfCode::Degraded, obstacle))
             }
-            Some(_) | None => ok,
+            Some(_) => ok,
+            // What it has it has, and it may be promoted with that.
+            None => match refusal(ctx) {
+                Some(why) => Ok(kept(ctx, why)),
+                None => ok,
+            },
         };
     }
     if ctx.env.is_probe() {
@@ -402,17 +442,9 @@ fn distrust(board: &mut Board<'_, '_>) -> Step<()> {
 /// has removed is told that. The cluster would have a standby that is none.
 fn cannot_follow(board: &Board<'_, '_>, server: &Server) -> Step<Option<String>> {
     let ctx = board.ctx;
-    let receiver = server.state.receiver.as_ref();
-    let is_streaming = receiver.is_some_and(|r| r.is_streaming);
-    let boot = boot_clock().map_err(failed)?;
-    let old = State::load(ctx, boot.boot_id())?;
-    let mut state = old.clone();
-    state.idle = if is_streaming { 0 } else { old.idle + 1 };
-    if !ctx.env.is_probe() {
-        state.save(ctx, &old)?;
-    }
+    let (is_streaming, idle) = count_idle(ctx, server)?;
     // It does not ask the new primary for anything before it has replayed what it has.
-    if state.idle > 1 && !server.state.has_replayed_all && !ctx.env.is_probe() {
+    if idle > 1 && !server.state.has_replayed_all && !ctx.env.is_probe() {
         reach::end_queries_in_the_way(ctx);
     }
     // A part of a record that came before the primary was gone is nothing: the new timeline begins in front of it, here too.
@@ -426,7 +458,7 @@ fn cannot_follow(board: &Board<'_, '_>, server: &Server) -> Step<Option<String>>
     let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
     let local = WalPosition { lineage, end };
     let is_detached = recovery_conf::follows(ctx, &Follow::Nobody);
-    let asks = !is_detached && state.idle % ASK_EVERY == ASK_EVERY / 2;
+    let asks = !is_detached && idle % ASK_EVERY == ASK_EVERY / 2;
     let Some(misfit) = repair::of_standby(board, &local, asks)? else {
         return Ok(None);
     };

@@ -153,9 +153,6 @@ pub fn set_transient(
 /// Sets an attribute that attrd keeps to itself: every member of the partition sees it, the CIB never has it, no
 /// transition is begun anew, and it is forgotten when the node leaves the membership.
 ///
-/// That is settled when attrd hears of its name for the first time, be it to remove it, and stays so until no attrd of the
-/// partition knows it any more (`--private`: "if this creates a new attribute"). So it is removed with [`delete_private`] alone.
-///
 /// # Errors
 /// As [`set_transient`].
 pub fn set_private(
@@ -165,29 +162,11 @@ pub fn set_private(
     deadline: Deadline,
 ) -> Result<(), WriteError> {
     refuse_bad_text(name, value)?;
-    private(node, name, format!("--update={value}"), deadline)
-}
-
-/// Removes an attribute that attrd keeps to itself. Removing one that does not exist is no error, and leaves its name known.
-///
-/// # Errors
-/// As [`set_transient`].
-pub fn delete_private(node: &NodeName, name: &str, deadline: Deadline) -> Result<(), WriteError> {
-    refuse_bad_text(name, "")?;
-    private(node, name, "--delete".to_owned(), deadline)
-}
-
-fn private(
-    node: &NodeName,
-    name: &str,
-    action: String,
-    deadline: Deadline,
-) -> Result<(), WriteError> {
     let limit = deadline.remaining();
     Command::new("attrd_updater")
         .arg(format!("--name={name}"))
-        .arg(action)
-        .arg("--private")
+        .arg(format!("--update={value}"))
+        .args(["--private"])
         .arg(format!("--node={node}"))
         .run(deadline)
         .map_err(|error| WriteError::from_run(error, limit))?;

@@ -207,6 +207,15 @@ fn one_is_left(stage: &Stage) -> Result<()> {
     })?;
     let ground = &why["nodes"][left.name()]["ground"];
     expect(*ground == "claimed", || why.to_string())?;
+    // Outside (R9) is where its server is stopped for lack of quorum: a human does not type faster than that.
+    lab.eventually("its server is stopped", LIMIT, |lab| {
+        let status = lab.status_on(left).map_err(|error| error.to_string())?;
+        let stopped = status.attribute(left.name(), "pgsql-status") == Some("STOP");
+        match (lab.postgres(left).postmaster(), stopped) {
+            (None, true) => Ok(()),
+            running => Err(format!("{running:?}")),
+        }
+    })?;
 
     let type_in = |begin: &str| -> Result<()> {
         let command = line("operations.md", "    # ", begin)?;

@@ -234,7 +234,10 @@ pub(crate) fn take_back(board: &Board<'_, '_>) -> Step<()> {
         return Ok(());
     }
     let deadline = ctx.deadline.min(ctx.params.crm_attr_timeout);
-    attributes::delete_private(&ctx.me, &stated::attribute(ctx), deadline).map_err(failed)?;
+    // Not with --private: attrd settles whether the CIB has an attribute when it hears of its name first, and that is here. The CIB's having them makes
+    // Pacemaker plan anew, with a second round of notifications before the promotion; by that one a standby with more takes the place of
+    // the chosen one where the first was killed (seen: `killed_between`, red without).
+    attributes::delete_transient(&ctx.me, &stated::attribute(ctx), deadline).map_err(failed)?;
     let mut state = old.clone();
     state.detached = None;
     state.save(ctx, &old)

@@ -36,6 +36,11 @@ pub enum Answer {
 pub enum Before {
     Answered,
     Silent,
+    /// The lock has to be renewed before the time is over that an answer may take: nobody is given up for that.
+    InAHurry {
+        /// It was asked before, and did not answer either.
+        was_silent: bool,
+    },
 }
 
 /// Judges one thing that was tried; `what` names it: a commit, a directory.
@@ -48,6 +53,10 @@ pub fn judge(what: &str, answer: &Answer, before: Before) -> Finding {
         (Answer::Broken(why), _) => {
             Finding::Failed(format!("{what}: the storage is broken: {why}"))
         }
+        (Answer::Silent(_), Before::InAHurry { was_silent: false }) => Finding::Well,
+        (Answer::Silent(why), Before::InAHurry { was_silent: true }) => Finding::Told(format!(
+            "{what}: the storage gives no answer, again: {why}; the lease (distlock_ttl) leaves no more time to wait for one"
+        )),
         (Answer::Silent(why), Before::Answered) => Finding::Told(format!(
             "{what}: the storage gives no answer: {why}; the server is given up if that is so the next time"
         )),
@@ -131,6 +140,13 @@ mod tests {
             let by = |before| judge("pg_wal", &answer, before);
             assert_eq!(kind(&by(Before::Answered)), first, "{answer:?}");
             assert_eq!(kind(&by(Before::Silent)), again, "{answer:?}");
+            // With no time to wait for an answer none is missed; what is broken is broken.
+            for (was_silent, in_a_hurry) in [(false, "well"), (true, "told")] {
+                let is_silent = matches!(answer, Answer::Silent(_));
+                let expected = if is_silent { in_a_hurry } else { first };
+                let got = by(Before::InAHurry { was_silent });
+                assert_eq!(kind(&got), expected, "{answer:?} {was_silent}");
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use crate::model::lsn::Lsn;
 
 /// What is told of positions is rounded down to this many bytes: it stands in the CIB, which a busy primary shall not write at each
 /// monitor. A standby keeps that much more than it has to.
-pub const GRAIN: u64 = 256 << 20;
+pub const GRAIN: u64 = 1 << 30;
 
 /// A physical slot of this server that the list names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +81,18 @@ pub fn on_primary(list: &[String], present: &[Slot]) -> Vec<Change> {
 /// On a standby, `held` being the primary's words: each slot is there and lets go of what the standby outside has, so that no disk fills with
 /// WAL that nobody needs. Without the primary's words nothing is let go.
 #[must_use]
-pub fn on_standby(list: &[String], present: &[Slot], held: &Held) -> Vec<Change> {
+pub fn on_standby(
+    list: &[String],
+    present: &[Slot],
+    held: &Held,
+    replayed: Option<Lsn>,
+) -> Vec<Change> {
     changes(list, present, |slot| {
         let (here, there) = match slot.restart {
             // Made by somebody without a position, which can't be moved.
             None => return Some(Change::Renew(slot.name.clone())),
-            Some(here) => (here, *held.0.get(&slot.name)?),
+            // PostgreSQL moves it no further than this standby has replayed.
+            Some(here) => (here, rounded(replayed?).min(*held.0.get(&slot.name)?)),
         };
         (here < there).then(|| Change::Advance(slot.name.clone(), there))
     })
@@ -137,7 +143,7 @@ mod tests {
         ];
         let held = Held::by(&slots);
         let words = held.words().unwrap();
-        assert_eq!(words, "a=0000000000000000 b=0000000030000000");
+        assert_eq!(words, "a=0000000000000000 b=00000000C0000000");
         assert_eq!(Held::read(&words), held);
         assert_eq!(Held::by(&[]).words(), None);
         assert_eq!(Held::read("a=x b c=0000000010000000").0.len(), 1);
@@ -146,32 +152,41 @@ mod tests {
     #[test]
     fn each_member_has_the_slots_and_a_standby_moves_them() {
         let list = ["a", "b"].map(str::to_owned);
-        let held = Held::read("a=0000000010000000 other=0000000090000000");
+        let held = Held::read("a=0000000040000000 other=0000000090000000");
         let (create, renew) = (
             |name: &str| Change::Create(name.to_owned()),
             |name: &str| Change::Renew(name.to_owned()),
         );
         let missing = [create("a"), create("b")];
         assert_eq!(on_primary(&list, &[]), missing);
-        assert_eq!(on_standby(&list, &[], &Held::default()), missing);
+        let far = Some(Lsn::new(GRAIN * 9));
+        assert_eq!(on_standby(&list, &[], &Held::default(), far), missing);
 
         let at = |a: Option<u64>| [slot("a", a), slot("b", Some(7)), slot("theirs", None)];
-        let advance = [Change::Advance("a".to_owned(), Lsn::new(0x1000_0000))];
+        let advance = [Change::Advance("a".to_owned(), Lsn::new(0x4000_0000))];
         for (here, words, expected) in [
             // The standby outside has more than what is held here.
             (Some(1), &held, &advance[..]),
             // It is further behind: what is gone can't be had again.
-            (Some(0x1000_0001), &held, &[]),
-            (Some(0x1000_0000), &held, &[]),
+            (Some(0x4000_0001), &held, &[]),
+            (Some(0x4000_0000), &held, &[]),
             // The primary has said nothing yet.
             (Some(1), &Held::default(), &[]),
         ] {
-            assert_eq!(on_standby(&list, &at(here), words), expected, "{here:?}");
+            assert_eq!(
+                on_standby(&list, &at(here), words, far),
+                expected,
+                "{here:?}"
+            );
             assert_eq!(on_primary(&list, &at(here)), []);
+        }
+        // It has not replayed as much itself, or nobody knows.
+        for replayed in [None, Some(Lsn::new(GRAIN - 1))] {
+            assert_eq!(on_standby(&list, &at(Some(1)), &held, replayed), []);
         }
         // Without a position: on the primary its standby has yet to come, on a standby it can't be moved.
         assert_eq!(on_primary(&list, &at(None)), []);
-        assert_eq!(on_standby(&list, &at(None), &held), [renew("a")]);
+        assert_eq!(on_standby(&list, &at(None), &held, far), [renew("a")]);
 
         let in_use = |is_invalid| {
             [
@@ -183,8 +198,8 @@ mod tests {
                 slot("b", Some(7)),
             ]
         };
-        assert_eq!(on_standby(&list, &in_use(false), &held), []);
-        assert_eq!(on_standby(&list, &in_use(true), &held), []);
+        assert_eq!(on_standby(&list, &in_use(false), &held, far), []);
+        assert_eq!(on_standby(&list, &in_use(true), &held, far), []);
         let given_up = [
             Slot {
                 is_invalid: true,
@@ -193,6 +208,6 @@ mod tests {
             slot("b", Some(7)),
         ];
         assert_eq!(on_primary(&list, &given_up), [renew("a")]);
-        assert_eq!(on_standby(&list, &given_up, &held), [renew("a")]);
+        assert_eq!(on_standby(&list, &given_up, &held, far), [renew("a")]);
     }
 }

@@ -140,6 +140,9 @@ pub enum TransientAttribute {
     /// `RSC-wanted` (ours): an operator wants commits to wait for this node, too, so that it may be promoted. The value is the epoch
     /// of the promotion record (`RSC_REPL_INFO`; 0 without one), so that it means nothing after the next promotion.
     Wanted,
+    /// `RSC-named` (ours): an operator has named this node the primary (`reset-master`) under this epoch, in this membership: what a record of
+    /// that says to a node that was away since may be long over.
+    Named,
     /// `RSC-external-slots` (ours): on the primary's node, from where on the slots of standbys outside hold WAL (see
     /// `decide::external_slots`).
     ExternalSlots,
@@ -161,6 +164,7 @@ impl TransientAttribute {
             Self::Repair => format!("{resource}-repair"),
             Self::Replay => format!("{resource}-replay"),
             Self::Wanted => format!("{resource}-wanted"),
+            Self::Named => format!("{resource}-named"),
             Self::ExternalSlots => format!("{resource}-external-slots"),
             Self::PromotionScore => format!("master-{resource}"),
         }
@@ -757,6 +761,7 @@ mod tests {
             "pgsql-repair",
             "pgsql-replay",
             "pgsql-wanted",
+            "pgsql-named",
             "pgsql-external-slots",
             "master-pgsql",
         ];

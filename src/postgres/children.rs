@@ -69,6 +69,29 @@ pub struct Processes {
     children: BTreeMap<i32, Vec<i32>>,
 }
 
+/// So many of a postmaster's children are looked at for one that is begun early.
+const EARLY: usize = 16;
+
+/// Whether a child of this role, one of those that a postmaster begins first, has begun something itself: a few reads, whatever else runs on
+/// the machine. `None`: nobody can tell, as where the kernel keeps no lists of children.
+#[must_use]
+pub fn is_busy(postmaster: i32, wanted: &Role) -> Option<bool> {
+    let early = kernels_list(postmaster)?.into_iter().take(EARLY);
+    let found = early.filter(|&pid| title(pid).is_some_and(|title| role(&title) == *wanted));
+    let pid = found.last()?;
+    kernels_list(pid).map(|children| !children.is_empty())
+}
+
+/// A process's children, the oldest first.
+///
+/// Source: proc(5), `/proc/PID/task/TID/children`, with `CONFIG_PROC_CHILDREN`.
+fn kernels_list(pid: i32) -> Option<Vec<i32>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    text.split_whitespace()
+        .map(|pid| pid.parse().ok())
+        .collect()
+}
+
 impl Processes {
     /// The processes of this moment.
     ///

@@ -387,9 +387,10 @@ pub fn refused_line(session: &mut Session) -> Result<Option<String>, SqlError> {
 /// # Errors
 /// See [`SqlError`].
 pub fn refused_rule(session: &mut Session) -> Result<Option<String>, SqlError> {
-    // The file is named from 16 on. The view of the maps came with 15.
+    // The file is named from 16 on. The view of the maps came with 15. A line that can't match, hostssl where ssl is off, is listed with an error
+    // (hba.c), in English always, and refused by nobody.
     const RULES: &str = "SELECT concat(coalesce(to_jsonb(r) ->> 'file_name', current_setting('hba_file')), ' line ', line_number, ': ', error) \
-        FROM pg_hba_file_rules r WHERE error IS NOT NULL ORDER BY line_number LIMIT 1";
+        FROM pg_hba_file_rules r WHERE error IS NOT NULL AND error NOT LIKE '%record cannot match%' ORDER BY line_number LIMIT 1";
     const MAPS: &str = "SELECT concat(coalesce(to_jsonb(r) ->> 'file_name', current_setting('ident_file')), ' line ', line_number, ': ', error) \
         FROM pg_ident_file_mappings r WHERE error IS NOT NULL ORDER BY line_number LIMIT 1";
     const HAS_MAPS: &str = "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \

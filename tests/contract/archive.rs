@@ -123,7 +123,7 @@ pub(crate) fn a_cleanup_that_hangs_holds_nothing_up() -> Result<()> {
     };
     let is_gone = || {
         site.sh(&format!(
-            "! kill -0 $(cat {ASKED}) 2>/dev/null && ! pidof sleep"
+            "! kill -0 $(cat {ASKED}) 2>/dev/null && ! pgrep -f '^[s]leep 600'"
         ))
     };
     let waits = hang()?;

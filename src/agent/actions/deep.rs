@@ -80,15 +80,19 @@ pub(crate) fn deepen(ctx: &Context<'_>, plain: Outcome) -> Step<Outcome> {
         return step_down(ctx, reason);
     }
     let rest = lease.rest(ctx)?;
-    let is_cut_short = rest < ctx.params.query_timeout;
-    match look(&ctx.within(rest)) {
+    let is_in_a_hurry = rest < ctx.params.query_timeout;
+    match look(&ctx.within(rest), is_in_a_hurry) {
         Ok(Finding::Well) => Ok(plain),
-        Ok(Finding::Failed(reason)) if is_cut_short => {
-            let reason = format!("{reason}; the lease (distlock_ttl) leaves no more time to wait");
-            Ok(told(ctx, plain, reason))
-        }
         Ok(Finding::Told(reason)) => Ok(told(ctx, plain, reason)),
         Ok(Finding::Failed(reason)) => Ok(failed(reason)),
+        Err(failure) if is_in_a_hurry => {
+            say!(
+                INFO,
+                "deep monitor: no time to look",
+                reason = failure.text()
+            );
+            Ok(plain)
+        }
         // Whatever keeps the agent from looking is nothing that the server did.
         Err(failure) => Ok(told(
             ctx,
@@ -98,12 +102,13 @@ pub(crate) fn deepen(ctx: &Context<'_>, plain: Outcome) -> Step<Outcome> {
     }
 }
 
-fn look(ctx: &Context<'_>) -> Step<Finding> {
+fn look(ctx: &Context<'_>, is_in_a_hurry: bool) -> Step<Finding> {
     let old = Notes::read(ctx);
     let mut notes = Notes::default();
-    let before = match old.was_silent {
-        true => Before::Silent,
-        false => Before::Answered,
+    let before = match (is_in_a_hurry, old.was_silent) {
+        (true, was_silent) => Before::InAHurry { was_silent },
+        (false, true) => Before::Silent,
+        (false, false) => Before::Answered,
     };
     let mut findings = Vec::new();
     let mut was_silent = false;

@@ -4,7 +4,7 @@
 use crate::decide::distrust::{self, Around, Arrival, Attempt, Notes, Place, Ring};
 use crate::decide::eligibility::{Ineligible, Promise};
 use crate::log::say;
-use crate::model::cluster_view::{ClusterView, NoQuorumPolicy, NodeView};
+use crate::model::cluster_view::{ClusterView, NoQuorumPolicy, NodeView, TransientAttribute};
 use crate::model::sync_record::SyncRecord;
 use crate::pacemaker::quorum::{self, Membership};
 use crate::sys::boot_clock;
@@ -140,9 +140,12 @@ fn may_have_missed(board: &Board<'_, '_>, record: Option<&SyncRecord>) -> Step<b
     let nodes = || board.view.full_nodes();
     let is_here = |node: &NodeView| node.is_online && membership.has(&node.id) == Some(true);
     let promotion = board.ctx.record(&board.view)?;
-    let is_named = promotion
-        .as_ref()
-        .is_some_and(|promotion| promotion.names(&board.ctx.me, record.version().0));
+    let me = &board.ctx.me;
+    let heard = board.transient(me, TransientAttribute::Named);
+    let is_named = promotion.as_ref().is_some_and(|promotion| {
+        let epoch = promotion.epoch.map(|epoch| epoch.to_string());
+        promotion.names(me, record.version().0) && heard.is_some() && heard == epoch.as_deref()
+    });
     let promoted = promotion.map(|promotion| promotion.node);
     let mut concerned = record.eligible.clone();
     concerned.extend(

@@ -36,7 +36,11 @@ pub(crate) fn follow(board: &Board<'_, '_>, server: &mut Server) -> Step<()> {
     });
     let held = words.map(Held::read).unwrap_or_default();
     let present = views::external_slots(&mut server.session, list).map_err(|e| refused(&e))?;
-    bring_about(ctx, server, &on_standby(list, &present, &held))
+    bring_about(
+        ctx,
+        server,
+        &on_standby(list, &present, &held, server.state.replayed),
+    )
 }
 
 fn bring_about(ctx: &Context<'_>, server: &Server, changes: &[Change]) -> Step<()> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::decide::recovery_command::{Blow, Command, allowed, blow, runs_long};
 use crate::log::say;
-use crate::postgres::children::{Processes, Role};
+use crate::postgres::children::{self, Processes, Role};
 use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::recovery_command::{self, Guard};
 
@@ -37,12 +37,17 @@ pub(crate) fn end_what_holds_up(ctx: &Context<'_>, half: Duration) {
 
 /// Of what a server that is a primary now, or becomes one, has begun as a standby nothing is waited for: it could make no checkpoint.
 pub(crate) fn end_what_is_of_no_use(ctx: &Context<'_>, running: &Running) {
-    if ctx.params.archive_cleanup_command.is_none() {
+    if ctx.params.archive_cleanup_command.is_none() || is_idle(running) {
         return;
     }
     let command = Command::ArchiveCleanupCommand;
     let allowed = allowed(command, ctx.promise(), ctx.deadline.remaining());
     end_cleanup(running, |ran| blow(ran, allowed));
+}
+
+/// Whether the checkpointer has begun nothing: this is asked in each monitor, and a look at all processes would cost more than the rest of it.
+fn is_idle(running: &Running) -> bool {
+    children::is_busy(running.pid, &Role::Checkpointer) == Some(false)
 }
 
 /// Ends the command that cleans up the archive, as `decide` says by how long it has run.
@@ -65,6 +70,9 @@ pub(crate) fn cleanup(running: &Running, processes: &Processes) -> Option<Guard>
 /// What is to be told of a standby whose checkpointer waits for the archive. `None`: it does not, or not for long.
 pub(crate) fn holds_restartpoints_up(ctx: &Context<'_>, running: &Running) -> Option<String> {
     ctx.params.archive_cleanup_command.as_ref()?;
+    if is_idle(running) {
+        return None;
+    }
     let guard = cleanup(running, &Processes::look().ok()?)?;
     runs_long(guard.command, guard.ran).then(|| {
         format!(

@@ -92,7 +92,7 @@ pub(crate) fn is_readable(ctx: &Context<'_>, server: &Server) -> Step<()> {
     refused(ctx, &server.running).map_or(Ok(()), |why| Err(failed(why)))
 }
 
-/// Holds a server whose rules for connections have changed since it was started to what it would make of them. It refuses all of them for one line,
+/// Holds a server whose rules for connections have changed since they were looked at last to what it would make of them. It refuses all of them for one line,
 /// says so in its log alone, and does not start by them: the next failover would find no server that does.
 pub(crate) fn lets_in_by_its_rules(ctx: &Context<'_>, server: &Server) -> Step<()> {
     if !ctx.params.rep_mode.is_replicated() {
@@ -104,28 +104,30 @@ pub(crate) fn lets_in_by_its_rules(ctx: &Context<'_>, server: &Server) -> Step<(
         .iter()
         .flatten()
         .flat_map(|dir| ["pg_hba.conf", "pg_ident.conf"].map(|name| dir.join(name)));
-    let last = files.filter_map(|path| changed(fs::metadata(path))).max();
-    let started = changed(fs::metadata(ctx.pgdata().join("postmaster.pid")));
-    let (Some(last), Some(started)) = (last, started) else {
+    let Some(last) = files.filter_map(|path| changed(fs::metadata(path))).max() else {
         return Ok(());
     };
     let boot = boot_clock().map_err(failed)?;
     let old = State::load(ctx, boot.boot_id())?;
-    if last < started || old.rules_judged == Some(last) {
+    if old.rules_judged == Some(last) {
         return Ok(());
     }
+    let judged = || {
+        let mut state = old.clone();
+        state.rules_judged = Some(last);
+        state.save(ctx, &old)
+    };
     let asked = ctx
         .connect_as_owner(&server.running)
         .and_then(|mut owner| views::refused_rule(&mut owner));
     match asked {
-        Ok(None) => {
-            let mut state = old.clone();
-            state.rules_judged = Some(last);
-            state.save(ctx, &old)
-        }
+        Ok(None) => judged(),
         Ok(Some(line)) => Err(failed(format!(
-            "correct {line}; PostgreSQL goes on by the rules that it has read before, and does not start by these"
+            "correct {line}; PostgreSQL goes on by what it has read before; with a line of pg_hba.conf like that it does not start, with one of pg_ident.conf it \
+             maps nobody"
         ))),
+        // Not by the agent; a login in each monitor that is refused each time helps nobody.
+        Err(error) if error.is_answer() => judged(),
         Err(error) => {
             say!(
                 WARN,

@@ -100,7 +100,7 @@ pub(crate) fn of(ctx: &Context<'_>) -> String {
     let launched = ctx.launched.borrow().clone();
     let mut heard = None;
     if let Some(launched) = launched {
-        if ctx.deadline.remaining() > AGAIN + REST {
+        if is_harmless(ctx) && ctx.deadline.remaining() > AGAIN + REST {
             heard = again(ctx, &launched.launch);
         }
         heard = heard.or_else(|| launched.mark.other_words(ctx.pgdata(), &ctx.owner));
@@ -112,6 +112,13 @@ pub(crate) fn of(ctx: &Context<'_>) -> String {
             ctx.params.logfile.display()
         ),
     }
+}
+
+/// Whether nobody is served what is lost afterwards, should the server come up this time. A primary of a cluster would take writes, with its lease
+/// looked after by nobody.
+fn is_harmless(ctx: &Context<'_>) -> bool {
+    let is_standby = ctx.pgdata().join("standby.signal").try_exists();
+    !ctx.is_promotable() || is_standby.unwrap_or(false)
 }
 
 /// Starts the server with its output in a file of its own, which is gone afterwards. One that comes up this time is stopped again, as

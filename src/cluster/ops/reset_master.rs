@@ -12,11 +12,14 @@ use crate::cluster::{Exit, Failure, ask, node, resource};
 use crate::decide::barred::Bar;
 use crate::decide::reset::{self as decide, Known, Plan, Stand};
 use crate::distlock::Service;
-use crate::model::cluster_view::{ClusterProperty, NodeView, PermanentAttribute};
+use crate::model::cluster_view::{
+    ClusterProperty, NodeView, PermanentAttribute, TransientAttribute,
+};
 use crate::model::node_name::NodeName;
 use crate::model::repl_info::{Origin, ReplInfo};
 use crate::model::status::DataStatus;
 use crate::model::sync_record::SyncRecord;
+use crate::pacemaker::attributes;
 use crate::pacemaker::change_set::{ChangeSet, Condition, Weight};
 use crate::pacemaker::cib::Cib;
 use crate::params::{Params, RepMode};
@@ -258,6 +261,11 @@ fn record(scene: &Scene, chosen: &NodeName) -> Result<(), Failure> {
                 is,
             });
     }
+    // Before the record, without which it says nothing: a node that waits for others is told that they are given up (R9 for one that arrives).
+    let named = TransientAttribute::Named.name(name);
+    let deadline = Deadline::after(timing::CHANGE);
+    attributes::write_transient(view, chosen, &named, Some(&epoch.to_string()), deadline)
+        .map_err(Failure::plain)?;
     // R5: what comes back must not bring the old record along.
     if view.is_quorate() {
         change = change.raise_admin_epoch(Weight::Promotion);

@@ -87,8 +87,8 @@ pub(crate) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
         prepare::mend(ctx, &server)
             .and_then(|()| in_force::load_what_is_written(ctx, &mut server))
             .and_then(|()| in_force::is_readable(ctx, &server))
-            .and_then(|()| in_force::lets_in_by_its_rules(ctx, &server))
             .and_then(|()| in_force::is_in_force(ctx, &server))
+            .and_then(|()| in_force::lets_in_by_its_rules(ctx, &server))
     };
     // Not on a standby: what writes, or names a table that has not arrived yet, fails there.
     // Nor in another database or as another user than it was written for.

@@ -76,9 +76,8 @@ const EARLY: usize = 16;
 /// the machine. `None`: nobody can tell, as where the kernel keeps no lists of children.
 #[must_use]
 pub fn is_busy(postmaster: i32, wanted: &Role) -> Option<bool> {
-    let early = kernels_list(postmaster)?.into_iter().take(EARLY);
-    let found = early.filter(|&pid| title(pid).is_some_and(|title| role(&title) == *wanted));
-    let pid = found.last()?;
+    let mut early = kernels_list(postmaster)?.into_iter().take(EARLY);
+    let pid = early.find(|&pid| title(pid).is_some_and(|title| role(&title) == *wanted))?;
     kernels_list(pid).map(|children| !children.is_empty())
 }
 

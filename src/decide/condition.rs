@@ -199,6 +199,9 @@ const SHUT: &str = "shut";
 /// What it says of [`Degradation::Impostor`].
 const IMPOSTOR: &str = "impostor";
 
+/// What it says of [`Degradation::Late`].
+const LATE: &str = "late";
+
 /// What commits wait for is less than it should be: by what the primary's server says at this moment, else by what its
 /// agent said last.
 fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
@@ -207,7 +210,7 @@ fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
     // What it fails at nobody else can see.
     let unattended = || {
         Some(&told?.0)
-            .filter(|word| [UNATTENDED, SHUT, BARRED, IMPOSTOR].contains(&word.as_str()))
+            .filter(|word| [UNATTENDED, SHUT, BARRED, IMPOSTOR, LATE].contains(&word.as_str()))
             .cloned()
     };
     let word = match now(seen) {
@@ -239,6 +242,10 @@ fn commits(seen: &Observed, why: &Explanation) -> Option<Finding> {
         SHUT => (
             "shut",
             "the primary's server does not let the agent in as it is configured: crm_mon and its log on that node say why".to_owned(),
+        ),
+        LATE => (
+            "late",
+            "every standby is further behind than maxlag or maxlag_time allows: nobody takes over if the primary is lost".to_owned(),
         ),
         IMPOSTOR => (
             "impostor",

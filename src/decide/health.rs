@@ -1,12 +1,13 @@
 //! Whether a running primary should tell that something is missing.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use crate::decide::barred::Bars;
-use crate::model::sync_names::SyncNames;
+use crate::model::sync_names::{StandbyName, SyncNames};
 
-/// In which way a synchronous cluster is less than it should be.
+/// In which way a cluster is less than it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Degradation {
     /// Commits are acknowledged without any standby: losing this machine loses them.
@@ -20,6 +21,8 @@ pub enum Degradation {
     Barred { bars: Bars },
     /// The server does not let the agent in as it is configured.
     Shut { reason: String },
+    /// Asynchronous: every standby that streams is further behind than the limits allow, so nobody would take over.
+    Late { names: BTreeSet<StandbyName> },
     /// Somebody else streams under a node's name, and PostgreSQL can't tell the two apart.
     Impostor { name: String, address: String },
     /// The agent can't do all that it has to for the standbys.
@@ -35,6 +38,7 @@ impl Degradation {
             Self::Waiting { .. } => "waiting",
             Self::Barred { .. } => "barred",
             Self::Shut { .. } => "shut",
+            Self::Late { .. } => "late",
             Self::Impostor { .. } => "impostor",
             Self::Unattended { .. } => "unattended",
         }
@@ -63,6 +67,17 @@ impl fmt::Display for Degradation {
                 f.write_str("; bring another standby back, or lift that: expgsql cluster why says how")
             }
             Self::Shut { reason } => f.write_str(reason),
+            Self::Late { names } => {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                write!(
+                    f,
+                    "nobody would take over: {} behind by more than maxlag or maxlag_time allows; see what holds up the stream, or allow more",
+                    match &names[..] {
+                        [one] => format!("{one} is"),
+                        names => format!("{} are", names.join(", ")),
+                    }
+                )
+            }
             Self::Impostor { name, address } => {
                 let from = if address.is_empty() { "a socket" } else { address };
                 write!(
@@ -79,15 +94,29 @@ impl fmt::Display for Degradation {
 /// revoked; and what Pacemaker was told once it lists until somebody cleans up.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// An asynchronous primary with these standbys, of which these are further behind than the limits allow. That nobody streams is another matter.
+#[must_use]
+pub fn all_late(
+    streaming: &BTreeSet<StandbyName>,
+    late: &BTreeSet<StandbyName>,
+) -> Option<Degradation> {
+    let is_so = !streaming.is_empty() && streaming.is_subset(late);
+    is_so.then(|| Degradation::Late {
+        names: streaming.clone(),
+    })
+}
+
 /// Whether people should know, after it has lasted so long.
 #[must_use]
 pub fn is_worth_telling(degradation: &Degradation, lasted: Duration) -> bool {
     match degradation {
         Degradation::Alone | Degradation::Shut { .. } | Degradation::Unattended { .. } => true,
         // A standby that was taken over from an older agent has no ticket for a moment, and others may come before a barred one.
-        Degradation::Waiting { .. } | Degradation::Barred { .. } | Degradation::Impostor { .. } => {
-            lasted >= PATIENCE
-        }
+        // Nor is who was held up for a moment late for long.
+        Degradation::Waiting { .. }
+        | Degradation::Barred { .. }
+        | Degradation::Late { .. }
+        | Degradation::Impostor { .. } => lasted >= PATIENCE,
     }
 }
 
@@ -166,6 +195,26 @@ mod tests {
                 "{what} {lasted:?}"
             );
         }
+    }
+
+    #[test]
+    fn that_all_are_late_is_told_and_that_one_is_not() {
+        let set = |names: &str| -> BTreeSet<StandbyName> {
+            names.split_whitespace().map(str::to_owned).collect()
+        };
+        for (streaming, late, is_told) in [
+            ("a b", "a b c", true),
+            ("a", "a", true),
+            ("a b", "a", false),
+            ("", "", false),
+            ("a", "", false),
+        ] {
+            let told = all_late(&set(streaming), &set(late));
+            assert_eq!(told.is_some(), is_told, "{streaming} {late}");
+        }
+        let told = all_late(&set("a b"), &set("a b")).unwrap();
+        assert!(told.to_string().contains("a, b are behind"), "{told}");
+        assert!(!is_worth_telling(&told, Duration::ZERO) && is_worth_telling(&told, PATIENCE));
     }
 
     #[test]

@@ -238,7 +238,8 @@ fn all_too_late(stage: &Stage) -> Result<()> {
         let status = lab.status().map_err(|error| error.to_string())?;
         let score = format!("master-{RESOURCE}");
         let mut scores = standbys.iter().map(|n| status.attribute(n.name(), &score));
-        if scores.all(|score| score == Some("-INFINITY")) {
+        let told = status.attribute(primary.name(), "pgsql-degraded");
+        if scores.all(|score| score == Some("-INFINITY")) && told == Some("late") {
             Ok(())
         } else {
             Err(status.to_string())

@@ -16,16 +16,22 @@ impl Round<'_> {
     /// What is to be said about one standby, as it is seen now.
     pub(super) fn marks(&self, name: &str, grant: Grant) -> Marks {
         let sender = self.senders.get(name);
-        let too_far_behind = match (self.ctx.params.maxlag, sender.and_then(|s| s.lag)) {
-            (Some(max), Some(lag)) => lag > max.get(),
-            _ => false,
-        } || self.late.contains(name);
         let seen = Seen {
             link: sender.map(|s| (s.state, s.sync)),
             grant,
-            too_far_behind,
+            too_far_behind: self.is_too_far_behind(name),
         };
         marks(self.ctx.promise(), seen)
+    }
+
+    /// By `maxlag` or `maxlag_time`.
+    pub(super) fn is_too_far_behind(&self, name: &str) -> bool {
+        let lag = self.senders.get(name).and_then(|s| s.lag);
+        let is_over = match (self.ctx.params.maxlag, lag) {
+            (Some(max), Some(lag)) => lag > max.get(),
+            _ => false,
+        };
+        is_over || self.late.contains(name)
     }
 
     pub(super) fn write_marks(&self, board: &mut Board<'_, '_>) -> Step<()> {

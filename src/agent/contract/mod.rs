@@ -9,7 +9,7 @@ use crate::decide::contract::{
     self, Facts, Hold, Link, Options, Partition, Place, Revocation, Standby, Step as ContractStep,
 };
 use crate::decide::eligibility::{Promise, shows_revocations};
-use crate::decide::health::{Degradation, degradation, is_worth_telling};
+use crate::decide::health::{Degradation, all_late, degradation, is_worth_telling};
 use crate::decide::impostor::{Known, Row, tell_apart};
 use crate::decide::lateness::{Sample, is_late, remember};
 use crate::decide::marks::Grant;
@@ -79,6 +79,7 @@ pub(super) fn settle(
         silent: BTreeSet::new(),
         timeline: server.state.timeline,
         late: BTreeSet::new(),
+        members: BTreeSet::new(),
         lock: lock.as_deref(),
         held: Held::none(),
         bars: Bars::new(),
@@ -175,6 +176,10 @@ impl Round<'_> {
         let cleared = board.change(&ChangeSet::default().property(stale, None));
         self.look(board, session)?;
         self.find_late(session)?;
+        let streaming = self.streaming();
+        let peers = self.ctx.peers(&board.view).into_iter();
+        let peers = peers.map(|node| node.lower().to_owned());
+        self.members = peers.filter(|name| streaming.contains(name)).collect();
         cleared.and(self.write_marks(board))
     }
 
@@ -225,7 +230,7 @@ impl Round<'_> {
 
     fn degradation(&self) -> Option<Degradation> {
         if self.ctx.promise() == Promise::Async {
-            return None;
+            return all_late(&self.members, &self.too_late());
         }
         let everybody = self.senders.keys().cloned().collect();
         let named = self.in_force.named(&everybody);
@@ -234,6 +239,14 @@ impl Round<'_> {
             let bars = self.only_barred.clone();
             (!bars.is_empty()).then_some(Degradation::Barred { bars })
         })
+    }
+
+    /// Who is further behind than the limits allow.
+    fn too_late(&self) -> BTreeSet<StandbyName> {
+        let all = self.senders.keys();
+        all.filter(|name| self.is_too_far_behind(name))
+            .cloned()
+            .collect()
     }
 
     fn streaming(&self) -> BTreeSet<StandbyName> {

@@ -30,6 +30,8 @@ pub(super) struct Round<'r> {
     pub(super) timeline: TimelineId,
     /// Those of them that lack WAL for longer than maxlag_time.
     pub(super) late: BTreeSet<StandbyName>,
+    /// Asynchronous: nodes of the cluster that stream.
+    pub(super) members: BTreeSet<StandbyName>,
     pub(super) lock: Option<&'r Lock<'r>>,
     pub(super) held: Held,
     /// Standbys that may not be promoted.

@@ -844,6 +844,15 @@ pub(crate) mod tests {
                 &["barred", "no-successor"],
             ),
             (
+                "every asynchronous standby is late",
+                |seen| {
+                    seen.promise = Some(Promise::Async);
+                    node(seen, "node1").degraded = Some(("late".to_owned(), None));
+                },
+                Degraded,
+                &["late"],
+            ),
+            (
                 "a later agent says what nobody knows here",
                 |seen| {
                     seen.in_force = None;

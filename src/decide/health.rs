@@ -162,6 +162,9 @@ mod tests {
             Degradation::Barred {
                 bars: Bars::default(),
             },
+            Degradation::Late {
+                names: BTreeSet::new(),
+            },
             Degradation::Shut { reason: reason() },
             Degradation::Impostor {
                 name: reason(),

@@ -69,8 +69,10 @@ pub(crate) fn an_operator_runs_the_cluster() -> Result<()> {
     )?;
     step(
         "a promotion that fails",
+        // The one that failed; the one that was demoted, as a standby and as the primary, and once more where Pacemaker exchanges the two
+        // instances.
         switchover()
-            .restarts(3)
+            .restarts(4)
             .failing(Whose::Anybodys, "promote", "No space left", 1),
         promotion_failed,
     )?;

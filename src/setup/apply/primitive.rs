@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::decide::lease_length::too_short;
 use crate::params::{Kind, PARAMS};
+use crate::setup::config::boolean;
 use crate::setup::parts::{
     Attribute, CHECK_LEVEL, Meta, Operation, PLAIN, Primitive, STORAGE, WRITES,
 };
@@ -139,6 +140,15 @@ fn is_secret(name: &str) -> bool {
         .any(|param| param.name == name && param.kind == Kind::Secret)
 }
 
+/// Whether two values of a parameter differ in their spelling only: a change restarts what has it.
+fn means_the_same(name: &str, now: &str, value: &str) -> bool {
+    let mut params = PARAMS.iter();
+    let is_switch = params.any(|param| param.name == name && param.kind == Kind::Boolean);
+    let is_same_switch =
+        || is_switch && boolean(now).is_some_and(|now| boolean(value) == Some(now));
+    now == value || same::address(now, value) || is_same_switch()
+}
+
 pub(super) fn set_params(primitive: &mut Tree, wanted: &Primitive) -> Vec<String> {
     const TAG: &str = "instance_attributes";
     let mut changes = Vec::new();
@@ -150,7 +160,7 @@ pub(super) fn set_params(primitive: &mut Tree, wanted: &Primitive) -> Vec<String
                 changes.push(format!("{}: remove {name}", wanted.id));
             }
             None if value.is_empty() => {}
-            Some(now) if now == *value => {}
+            Some(now) if means_the_same(name, &now, value) => {}
             now => {
                 // What was there may have a password in it; what is wanted has none.
                 let from = now.as_deref().map(|now| {

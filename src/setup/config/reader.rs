@@ -651,8 +651,9 @@ fn seconds(text: &str) -> Option<u64> {
     text.strip_suffix('s').unwrap_or(text).parse().ok()
 }
 
-fn boolean(text: &str) -> Option<bool> {
-    match text.to_lowercase().as_str() {
+/// As the agent reads it.
+pub(crate) fn boolean(text: &str) -> Option<bool> {
+    match text.trim().to_lowercase().as_str() {
         "true" | "yes" | "1" | "on" | "ja" => Some(true),
         "false" | "no" | "0" | "off" | "nein" => Some(false),
         _ => None,
@@ -706,6 +707,30 @@ mod tests {
         assert_eq!((multi.shape, multi.readers.len()), (Shape::Multi, 1));
         for absent in ["enable_distlock", "distlock_conninfo", "passfile"] {
             assert_eq!(param(&multi, absent), None, "{absent}");
+        }
+    }
+
+    #[test]
+    fn a_lock_is_switched_by_one_word_however_it_is_written() {
+        for (word, is_on) in [
+            ("no", false),
+            ("0", false),
+            ("off", false),
+            ("False", false),
+            ("FALSE", false),
+            ("nein", false),
+            ("yes", true),
+            ("ON", true),
+            ("1", true),
+        ] {
+            let site = site(&format!("{DUAL}pgsql_enable_distlock={word}\n"));
+            let text = is_on.to_string();
+            assert_eq!(
+                param(&site, "enable_distlock"),
+                Some(text.as_str()),
+                "{word}"
+            );
+            assert_eq!(site.resolved.enable_distlock, is_on, "{word}");
         }
     }
 

@@ -804,6 +804,131 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_that_is_written_otherwise_is_no_change() {
+        let asked = |text: &str, word: &str| {
+            let tree = Tree::parse(text).unwrap();
+            let config = format!("{CONFIG}pgsql_enable_distlock={word}\n");
+            let (site, _) = config::read(&config).unwrap();
+            let names = find::names(&tree, &site).unwrap();
+            let plan = Plan::named(&Values::from(&site), names);
+            merge(&tree, &plan, Votes::default())
+        };
+        let fresh = asked(EMPTY, "off").configuration.to_text();
+        let value = "name=\"enable_distlock\" value=\"false\"";
+        assert!(fresh.contains(value), "{fresh}");
+        let by_hand = fresh.replace(value, "name=\"enable_distlock\" value=\"No\"");
+        assert_eq!(asked(&by_hand, "off").changes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_address_of_one_database_is_not_taken_for_another() {
+        let site = |text: &str| config::read(text).unwrap().0;
+        let first = merged(EMPTY).configuration;
+        let sales = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.19\nreader_vip=192.0.2.10\npgsql_pgctl=/bin/pg_ctl\n\
+                     pgsql_pgdata=/data2\npgsql_pgport=5433\npgsql_repuser=repl\nresource_name=sales\n";
+        let why = find::names(&first, &site(sales)).unwrap_err();
+        for part in ["vip-slave", "192.0.2.10", "msPostgresql", "reader_vip"] {
+            assert!(why.contains(part), "{part}: {why}");
+        }
+        let why = find::names(
+            &first,
+            &site(
+                &sales
+                    .replace("192.0.2.19", "192.0.2.11")
+                    .replace("192.0.2.10", "192.0.2.9"),
+            ),
+        )
+        .unwrap_err();
+        assert!(
+            why.contains("vip-master") && why.contains("reader_vip"),
+            "{why}"
+        );
+        // A name that one of ours would have, and another database's address has.
+        let own = site(&sales.replace("192.0.2.10", "192.0.2.20"));
+        let names = find::names(&first, &own).unwrap();
+        let plan = Plan::named(&Values::from(&own), names);
+        let both = merge(&first, &plan, Votes::default()).configuration;
+        let only = without(
+            &both,
+            &Names {
+                readers: vec!["vip-slave".to_owned()],
+                ..Names::default()
+            },
+        );
+        let text = only
+            .configuration
+            .to_text()
+            .replace("sales-vip-slave", "vip-slave");
+        let tree = Tree::parse(&text).unwrap();
+        let why = find::names(&tree, &site(&format!("{CONFIG}resource_name=pgsql\n"))).unwrap_err();
+        assert!(
+            why.contains("vip-slave") && why.contains("sales-clone"),
+            "{why}"
+        );
+        // Nobody asks for it: it is not ours to take out.
+        let none = CONFIG.replace("reader_vip=192.0.2.10\n", "resource_name=pgsql\n");
+        let names = find::names(&tree, &site(&none)).unwrap();
+        assert_eq!(names.retired, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_address_is_the_same_however_it_is_written() {
+        let six = CONFIG.replace("192.0.2.", "2001:db8::");
+        let site = config::read(&six).unwrap().0;
+        let plan = Plan::new(&Values::from(&site));
+        let tree = Tree::parse(EMPTY).unwrap();
+        let text = merge(&tree, &plan, Votes::default())
+            .configuration
+            .to_text();
+        let text = text
+            .replace("2001:db8::", "2001:DB8:0::")
+            .replace("vip-", "our-");
+        let tree = Tree::parse(&text).unwrap();
+        let names = find::names(&tree, &site).unwrap();
+        assert_eq!(names.writer, "our-master");
+        assert_eq!(names.readers, ["our-slave"]);
+        let plan = Plan::named(&Values::from(&site), names);
+        let changes = merge(&tree, &plan, Votes::default()).changes;
+        assert_eq!(changes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_database_is_known_by_either_of_its_addresses() {
+        let site = |text: &str| config::read(text).unwrap().0;
+        let apart = format!("{CONFIG}pgsql_master_ip=10.0.0.1\n");
+        let own = site(&apart);
+        let plan = Plan::new(&Values::from(&own));
+        let tree = Tree::parse(EMPTY).unwrap();
+        let tree = merge(&tree, &plan, Votes::default()).configuration;
+        let moved = apart.replace("=/data", "=/data2");
+        for text in [
+            moved.clone(),
+            moved.replace("10.0.0.1", "10.0.0.2"),
+            moved.replace("192.0.2.9", "192.0.2.8"),
+            CONFIG.replace("=/data", "=/data2"),
+        ] {
+            assert!(find::names(&tree, &site(&text)).is_ok(), "{text}");
+        }
+        let other = moved
+            .replace("10.0.0.1", "10.0.0.2")
+            .replace("192.0.2.9", "192.0.2.8");
+        let why = find::names(&tree, &site(&other)).unwrap_err();
+        assert!(why.contains("another database"), "{why}");
+        // Under another name it would be a second one with the same.
+        for (address, text) in [
+            ("10.0.0.1", moved.replace("192.0.2.9", "192.0.2.8")),
+            ("192.0.2.9", moved.replace("10.0.0.1", "10.0.0.2")),
+        ] {
+            let text = format!("{text}resource_name=sales\n");
+            let why = find::names(&tree, &site(&text)).unwrap_err();
+            assert!(
+                why.contains("set resource_name=pgsql") && why.contains(address),
+                "{why}"
+            );
+        }
+    }
+
+    #[test]
     fn names_that_the_cluster_has_are_kept_and_what_is_in_the_way_is_named() {
         let text = OLD
             .replace("id='pgsql'", "id='db'")

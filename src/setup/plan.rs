@@ -380,5 +380,8 @@ fn spread(address: &str, other: &str, tuning: &Tuning) -> Constraint {
 
 /// As Pacemaker reads it.
 pub(crate) fn seconds(time: Duration) -> String {
-    format!("{}s", time.as_secs())
+    match time.subsec_millis() {
+        0 => format!("{}s", time.as_secs()),
+        _ => format!("{}ms", time.as_millis()),
+    }
 }

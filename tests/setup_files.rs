@@ -194,3 +194,30 @@ fn a_template_leaves_out_nothing_that_config_ini_sets() {
         "{out}"
     );
 }
+
+#[test]
+fn the_shipped_template_is_accepted_with_the_sample_beside_it() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("pcs-templates");
+    let dir = tempfile::tempdir().unwrap();
+    let read = |name: &str| fs::read_to_string(shipped.join(name)).unwrap();
+    fs::write(dir.path().join("mine.pcs"), read("dual.pcs")).unwrap();
+    let file = dir.path().join("config.ini");
+    let sample = read("config.ini.dual").replace("CHANGE_ME", "abc");
+    for (lock, is_accepted) in [("true", true), ("yes", true), ("false", false)] {
+        let text = sample
+            .replace("pcs_template=dual", "pcs_template=./mine.pcs")
+            .replace(
+                "pgsql_enable_distlock=true",
+                &format!("pgsql_enable_distlock={lock}"),
+            );
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        let output = render(dir.path(), &["--config", "config.ini"]);
+        let (out, said) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert_eq!(output.status.success(), is_accepted, "{lock}: {said}");
+        assert_eq!(out.contains(" enable_distlock=true"), is_accepted, "{out}");
+    }
+}

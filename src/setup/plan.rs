@@ -11,7 +11,7 @@ use crate::setup::parts::{
     Sound, needed,
 };
 
-use super::config::{DeepMonitor, Shape, Site, Tuning};
+use super::config::{self, DeepMonitor, Shape, Site, Tuning};
 use super::gateway;
 
 const HEARTBEAT: &str = "heartbeat";
@@ -174,8 +174,7 @@ fn of_failures(tuning: &Tuning) -> [Attribute; 2] {
 
 fn means(values: &Values) -> Means {
     let has_lock = |(name, value): &(&str, String)| {
-        // A template has its name in place of the value.
-        *name == "enable_distlock" && value != "false" && !value.is_empty()
+        *name == "enable_distlock" && config::boolean(value) == Some(true)
     };
     Means {
         two_nodes: values.shape == Shape::Dual,
@@ -381,5 +380,8 @@ fn spread(address: &str, other: &str, tuning: &Tuning) -> Constraint {
 
 /// As Pacemaker reads it.
 pub(crate) fn seconds(time: Duration) -> String {
-    format!("{}s", time.as_secs())
+    match time.subsec_millis() {
+        0 => format!("{}s", time.as_secs()),
+        _ => format!("{}ms", time.as_millis()),
+    }
 }

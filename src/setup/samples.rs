@@ -35,7 +35,8 @@ fn values(shape: Shape) -> Values {
     ];
     if shape == Shape::Dual {
         params.extend([
-            ("enable_distlock", name("pgsql_enable_distlock")),
+            // This template is for a cluster with a lock: what it does without quorum goes with nothing else.
+            ("enable_distlock", "true".to_owned()),
             ("distlock_conninfo", name("pgsql_distlock_conninfo")),
             ("distlock_lockname", name("pgsql_distlock_lockname")),
             ("distlock_lockservice_deadcheck_nodelist", nodes.to_owned()),
@@ -117,6 +118,34 @@ mod tests {
                         "{name} of {shape}"
                     );
                 }
+            }
+        }
+    }
+
+    /// With the lock goes what is done without quorum, which a shell can't decide.
+    #[test]
+    fn the_template_with_a_lock_asks_it_whatever_the_file_says() {
+        let sample = sample(Shape::Dual);
+        let line = "pgsql_enable_distlock=true\n";
+        assert!(sample.contains(line));
+        for said in [line, "", "pgsql_enable_distlock=false\n"] {
+            let dir = tempfile::tempdir().unwrap();
+            let text = sample.replace(line, said);
+            std::fs::write(dir.path().join("config.ini"), text).unwrap();
+            let script = template(Shape::Dual, Format::Pcs);
+            std::fs::write(dir.path().join("dual.pcs"), script).unwrap();
+            let pcs =
+                "pcs() { case \"$*\" in 'cluster cib '*) echo >\"$3\";; *) echo \"$*\";; esac; }";
+            let output = std::process::Command::new("sh")
+                .arg("-c")
+                .arg(format!("{pcs}; set -a; . ./config.ini; . ./dual.pcs"))
+                .current_dir(dir.path())
+                .output()
+                .unwrap();
+            let out = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{said:?}: {output:?}");
+            for part in [" no-quorum-policy=ignore\n", " enable_distlock=true "] {
+                assert!(out.contains(part), "{said:?} {part}: {out}");
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lab::process::Output;
 use lab::resources::{READER, RESOURCE, WRITER};
-use lab::{Agent, Cluster, Node, Result};
+use lab::{Agent, Cluster, Node, Result, Site};
 
 use super::stage::{LIMIT, expect, expgsql, wrong};
 
@@ -181,6 +181,8 @@ pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over() -> Result<()> {
 
 /// Hosts that are on, without a cluster, and with the program on the first node only.
 fn bare(builder: lab::Builder) -> Result<Cluster> {
+    // `check` warns of what other sites have set, as max_standby_streaming_delay=-1.
+    let builder = builder.site(Site::Plain);
     let lab = builder.agent(expgsql()?).boot()?;
     for other in lab.nodes().iter().skip(1) {
         other.run(&["rm", PROGRAM])?.ok()?;

@@ -23,7 +23,7 @@ pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> 
         .child("resources")
         .cloned()
         .unwrap_or_else(|| Tree::new("resources"));
-    if let Some(database) = database(&resources, site)? {
+    if let Some(database) = database(configuration, &resources, site)? {
         is_the_same(configuration, database, site)?;
         names.resource = database.id().to_owned();
         names.clone = clone_of(&resources, database)?;
@@ -48,7 +48,9 @@ pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> 
         .filter(|name| resources.all().any(|e| e.id() == name && reader_is(e)))
         // A further one may be somebody else's, who has no such constraint.
         .filter(|name| *name == names.usual_reader || is_kept_away(configuration, name))
+        .filter(|name| of_another(configuration, &resources, &names, name).is_none())
         .collect();
+    not_of_another(configuration, &resources, site, &names)?;
     if names.readers.contains(&names.writer) || names.retired.contains(&names.writer) {
         return Err(format!(
             "the cluster's resource {} has an address of config.ini and the name of another: rename or remove it",
@@ -88,10 +90,74 @@ fn is_kept_away(configuration: &Tree, name: &str) -> bool {
 
 /// The name of the resource that has this address.
 fn with_ip(resources: &Tree, ip: &IpAddr) -> Option<String> {
-    let ip = ip.to_string();
     let mut all = resources.all();
-    let found = all.find(|e| is_address(e) && parameter(e, "ip") == Some(&ip));
+    let found = all.find(|e| is_address(e) && has_ip(e, ip));
     found.map(|e| e.id().to_owned())
+}
+
+fn has_ip(address: &Tree, ip: &IpAddr) -> bool {
+    parameter(address, "ip").is_some_and(|own| same::address(own, &ip.to_string()))
+}
+
+/// A constraint that keeps this address with another database than ours, and what that database is in.
+fn of_another<'a>(
+    configuration: &'a Tree,
+    resources: &'a Tree,
+    names: &Names,
+    address: &str,
+) -> Option<(&'a str, &'a str)> {
+    let is_other = |e: &Tree| is_database(e) && e.id() != names.resource;
+    let mut colocations = configuration
+        .child("constraints")?
+        .children_named("rsc_colocation")
+        .filter(|e| {
+            !e.get("score")
+                .is_some_and(|score| score.trim().starts_with('-'))
+        })
+        .filter(|e| mentions(e, address));
+    colocations.find_map(|e| {
+        let mut holders = resources.all().filter(|it| it.tag != "resources");
+        let holder = holders.find(|it| mentions(e, it.id()) && it.all().any(is_other))?;
+        Some((e.id(), holder.id()))
+    })
+}
+
+/// Whether a colocation is about this resource.
+fn mentions(colocation: &Tree, id: &str) -> bool {
+    let ends = ["rsc", "with-rsc"];
+    !id.is_empty()
+        && (ends.iter().any(|end| colocation.get(end) == Some(id))
+            || colocation
+                .all()
+                .any(|e| e.tag == "resource_ref" && e.id() == id))
+}
+
+/// An address of another database is neither changed nor taken out.
+fn not_of_another(
+    configuration: &Tree,
+    resources: &Tree,
+    site: &Site,
+    names: &Names,
+) -> Result<(), String> {
+    let writer = std::iter::once((&names.writer, &site.writer, "writer_vip"));
+    let readers = names.readers.iter().zip(&site.readers);
+    for (id, ip, key) in writer.chain(readers.map(|(id, ip)| (id, ip, "reader_vip"))) {
+        let Some((constraint, holder)) = of_another(configuration, resources, names, id) else {
+            continue;
+        };
+        let is_it = |e: &&Tree| e.id() == id && has_ip(e, ip);
+        return Err(match resources.all().find(is_it) {
+            Some(_) => format!(
+                "the cluster's resource {id} has the address {ip} of config.ini, and the constraint {constraint} keeps it with {holder}, \
+                 which is another database's: set {key} to an address of this one's own, or remove that constraint"
+            ),
+            None => format!(
+                "the name of the cluster's resource {id} is needed here, and the constraint {constraint} keeps it with {holder}, which is \
+                 another database's: rename the resource, or remove that constraint"
+            ),
+        });
+    }
+    Ok(())
 }
 
 /// The names of the readers' addresses: those that the cluster has for them; for the others usual ones that no other of them has.
@@ -120,24 +186,29 @@ fn is_address(e: &Tree) -> bool {
     e.tag == "primitive" && e.get("class") == Some("ocf") && e.get("type") == Some("IPaddr2")
 }
 
+fn is_database(e: &Tree) -> bool {
+    e.tag == "primitive"
+        && e.get("class") == Some("ocf")
+        && e.get("type").is_some_and(|agent| AGENTS.contains(&agent))
+}
+
 /// The PostgreSQL resource: the one with the name, else, where config.ini does not say it, the only one.
-fn database<'a>(resources: &'a Tree, site: &Site) -> Result<Option<&'a Tree>, String> {
-    let is_it = |e: &&Tree| {
-        e.tag == "primitive"
-            && e.get("class") == Some("ocf")
-            && e.get("type").is_some_and(|agent| AGENTS.contains(&agent))
-    };
-    let found: Vec<&Tree> = resources.all().filter(is_it).collect();
+fn database<'a>(
+    configuration: &Tree,
+    resources: &'a Tree,
+    site: &Site,
+) -> Result<Option<&'a Tree>, String> {
+    let found: Vec<&Tree> = resources.all().filter(|e| is_database(e)).collect();
     let named = found.iter().copied().find(|e| e.id() == site.resource());
     if site.resource_name.is_some() && named.is_none() {
         let mut others = found.iter().copied();
-        return match others.find(|e| has_same_place(e, site)) {
+        return match others.find(|e| has_same_place(configuration, e, site)) {
             Some(other) => Err(format!(
                 "the cluster's resource {0} has the data directory {1} or the address {2} of config.ini, and no two may have them: set \
                  resource_name={0}",
                 other.id(),
                 site.resolved.pgdata.display(),
-                site.writer
+                addresses_of(site).join(" or ")
             )),
             None => Ok(None),
         };
@@ -164,27 +235,49 @@ fn pgdata(database: &Tree) -> &Path {
     Path::new(parameter(database, "pgdata").unwrap_or("/var/lib/pgsql/data"))
 }
 
+/// The writer's address, and the one that standbys connect to, which may be another.
+fn addresses_of(site: &Site) -> Vec<String> {
+    let writer = site.writer.to_string();
+    let other = site.resolved.master_ip.clone();
+    let other = other.filter(|other| !same::address(other, &writer));
+    std::iter::once(writer).chain(other).collect()
+}
+
+/// The same of a database that is there, as far as it is known.
+fn addresses(configuration: &Tree, database: &Tree) -> Vec<String> {
+    let other = parameter(database, "master_ip").map(str::to_owned);
+    let both = writer_of(configuration, database).into_iter().chain(other);
+    both.collect()
+}
+
+/// Whether a database has an address of config.ini.
+fn has_address(configuration: &Tree, database: &Tree, site: &Site) -> bool {
+    let wanted = addresses_of(site);
+    let is_wanted = |own: &String| wanted.iter().any(|wanted| same::address(own, wanted));
+    addresses(configuration, database).iter().any(is_wanted)
+}
+
 /// Whether a resource has the data directory of config.ini on one of its nodes, or its address.
-fn has_same_place(database: &Tree, site: &Site) -> bool {
+fn has_same_place(configuration: &Tree, database: &Tree, site: &Site) -> bool {
     let nodes = parameter(database, "node_list").unwrap_or_default();
     let names = nodes.split_whitespace().map(NodeName::new);
     let is_elsewhere = !nodes.is_empty() && !names.flatten().any(|name| site.nodes.contains(&name));
-    let has_address = parameter(database, "master_ip") == Some(site.writer.to_string().as_str());
-    has_address || pgdata(database) == site.resolved.pgdata && !is_elsewhere
+    has_address(configuration, database, site)
+        || pgdata(database) == site.resolved.pgdata && !is_elsewhere
 }
 
 /// What stands there under the name may be another database: with other data, and another address.
 fn is_the_same(configuration: &Tree, database: &Tree, site: &Site) -> Result<(), String> {
-    let own = parameter(database, "master_ip").map(str::to_owned);
-    let Some(writer) = own.or_else(|| writer_of(configuration, database)) else {
+    let own = addresses(configuration, database);
+    let Some(shown) = own.first() else {
         return Ok(());
     };
     let data = pgdata(database);
-    if data == site.resolved.pgdata || writer == site.writer.to_string() {
+    if data == site.resolved.pgdata || has_address(configuration, database, site) {
         return Ok(());
     }
     Err(format!(
-        "the cluster's resource {} is another database than config.ini's: it has the data directory {} and the address {writer}, and config.ini \
+        "the cluster's resource {} is another database than config.ini's: it has the data directory {} and the address {shown}, and config.ini \
          has {} and {}; for a database of its own set resource_name to a name that the cluster does not have; to move this one change first the \
          one and then the other",
         database.id(),

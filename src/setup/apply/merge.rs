@@ -14,7 +14,8 @@ use crate::setup::tree::Tree;
 use super::fencing;
 use super::find::is_gateway;
 use super::primitive::{
-    current, judge_others, set_meta, set_operations, set_params, unset, unsound,
+    current, judge_others, longest_that_stays, outlasting, set_meta, set_operations, set_params,
+    unset, unsound,
 };
 
 /// Puts the plan into `configuration`.
@@ -135,7 +136,11 @@ impl Merged {
                 .as_ref()
                 .and_then(|inner| current(inner, "meta_attributes", name))
         };
-        let (set, kept) = set_meta(around, clone, &plan.clone_meta, |name| own(name).is_some());
+        let longest = inner
+            .as_ref()
+            .and_then(|inner| longest_that_stays(inner, &plan.pgsql));
+        let meta = outlasting(&plan.clone_meta, longest);
+        let (set, kept) = set_meta(around, clone, &meta, |name| own(name).is_some());
         changes.extend(set);
         self.remarks.extend(kept);
         for (old, new) in [
@@ -154,7 +159,7 @@ impl Merged {
             return;
         };
         // What the resource itself says would win over the clone.
-        for it in &plan.clone_meta {
+        for it in &meta {
             let name = it.name;
             if it.is_default {
                 let unsound = own(name).and_then(|now| unsound(id, it, now));
@@ -212,8 +217,9 @@ impl Merged {
             return;
         };
         let mut changes = set_params(primitive, wanted);
+        let meta = outlasting(&wanted.meta, longest_that_stays(primitive, wanted));
         for (set, kept) in [
-            set_meta(primitive, &wanted.id, &wanted.meta, |_| false),
+            set_meta(primitive, &wanted.id, &meta, |_| false),
             set_operations(primitive, wanted),
         ] {
             changes.extend(set);
@@ -608,6 +614,119 @@ mod tests {
         assert_eq!(merged(&text).changes, Vec::<String>::new());
     }
 
+    fn with_lines(lines: &str, text: &str) -> Merged {
+        let tree = Tree::parse(text).unwrap();
+        let (site, _) = config::read(&format!("{CONFIG}{lines}")).unwrap();
+        let names = find::names(&tree, &site).unwrap();
+        let plan = Plan::named(&Values::from(&site), names);
+        merge(&tree, &plan, Votes::default())
+    }
+
+    #[test]
+    fn an_interval_that_stays_is_not_cut() {
+        let fresh = merged(EMPTY).configuration.to_text();
+        for (old, new) in [
+            ("4s", "500ms"),
+            ("4s", "1500ms"),
+            ("4s", "500000us"),
+            ("3s", "2500ms"),
+            ("10s", "999msec"),
+        ] {
+            let stays = format!("interval=\"{new}\"");
+            let text = fresh.replace(&format!("interval=\"{old}\""), &stays);
+            let first = merged(&text);
+            assert_eq!(first.changes, Vec::<String>::new(), "{new}");
+            assert!(first.configuration.to_text().contains(&stays), "{new}");
+            // Something else of the operation is changed.
+            let other = with_lines("operation_timeout=90\n", &text);
+            let changes = other.changes.join("\n");
+            assert!(!changes.contains("interval"), "{new}: {changes}");
+            assert!(other.configuration.to_text().contains(&stays), "{new}");
+        }
+    }
+
+    #[test]
+    fn no_monitor_gets_the_interval_of_another_that_stays() {
+        let fresh = merged(EMPTY).configuration.to_text();
+        let other = |interval: u32| {
+            format!(
+                "<operations><op id='other' name='monitor' interval='{interval}s' role='Stopped'/>"
+            )
+        };
+        let with = |text: &str, interval| text.replacen("<operations>", &other(interval), 1);
+        // What is kept.
+        let text = with(&fresh.replace("interval=\"4s\"", "interval=\"7s\""), 7);
+        let first = merged(&text);
+        assert_eq!(
+            first.changes,
+            ["pgsql: operation monitor: interval from 7s to 4s"]
+        );
+        // What is usual.
+        let start = fresh.find("<op id=\"pgsql-monitor-interval-4s\"").unwrap();
+        let end = start + fresh[start..].find("/>").unwrap() + 2;
+        let text = with(&format!("{}{}", &fresh[..start], &fresh[end..]), 4);
+        let first = merged(&text);
+        assert_eq!(
+            first.changes,
+            ["pgsql: add the operation monitor interval=5s timeout=60s"]
+        );
+        let again = merged(&first.configuration.to_text());
+        assert_eq!(again.changes, Vec::<String>::new());
+        // What is asked for.
+        let asked = with_lines("monitor_interval=7\n", &with(&fresh, 7));
+        assert_eq!(
+            asked.changes,
+            ["pgsql: operation monitor: interval from 4s to 7s"]
+        );
+        let told = "pgsql: the operation other has the interval of its monitor";
+        assert!(
+            asked.remarks.iter().any(|it| it.contains(told)),
+            "{:?}",
+            asked.remarks
+        );
+    }
+
+    #[test]
+    fn a_failure_is_not_forgotten_within_a_timeout_that_stays() {
+        let fresh = merged(EMPTY).configuration.to_text();
+        let long = fresh.replace(
+            r#"name="start" interval="0s" timeout="60s""#,
+            r#"name="start" interval="0s" timeout="1200s""#,
+        );
+        let of_clone = "<nvpair id=\"msPostgresql-meta_attributes-failure-timeout\" name=\"failure-timeout\" value=\"600s\"/>";
+        assert!(long.contains(of_clone), "{long}");
+        let unset = merged(&long.replace(of_clone, ""));
+        let all = unset.changes.join("\n");
+        assert!(
+            all.contains("msPostgresql: set the meta attribute failure-timeout=1260s"),
+            "{all}"
+        );
+        let again = merged(&unset.configuration.to_text());
+        assert_eq!(again.changes, Vec::<String>::new());
+        assert!(
+            !again.remarks.join("\n").contains("msPostgresql: "),
+            "{:?}",
+            again.remarks
+        );
+        for remarks in [
+            merged(&long).remarks,
+            with_lines("failure_timeout=600\n", &long).remarks,
+        ] {
+            let all = remarks.join("\n");
+            for id in ["msPostgresql", "vip-master"] {
+                let told = remarks.iter().any(|it| {
+                    it.starts_with(&format!("{id}: "))
+                        && it.contains("failure-timeout=600")
+                        && it.contains("forgotten")
+                });
+                assert!(told, "{id}: {all}");
+            }
+        }
+        // Who asks for a timeout has it.
+        let asked = with_lines("operation_timeout=60\n", &long).remarks;
+        assert_eq!(asked, Vec::<String>::new());
+    }
+
     #[test]
     fn what_config_ini_asks_for_is_set_and_so_is_what_the_rest_can_not_do_without() {
         let asked = |lines: &str, text: &str| {
@@ -801,6 +920,131 @@ mod tests {
         let (site, _) = config::read(&second).unwrap();
         let names = find::names(&both, &site).unwrap();
         assert!(without(&both, &names).configuration == first);
+    }
+
+    #[test]
+    fn a_switch_that_is_written_otherwise_is_no_change() {
+        let asked = |text: &str, word: &str| {
+            let tree = Tree::parse(text).unwrap();
+            let config = format!("{CONFIG}pgsql_enable_distlock={word}\n");
+            let (site, _) = config::read(&config).unwrap();
+            let names = find::names(&tree, &site).unwrap();
+            let plan = Plan::named(&Values::from(&site), names);
+            merge(&tree, &plan, Votes::default())
+        };
+        let fresh = asked(EMPTY, "off").configuration.to_text();
+        let value = "name=\"enable_distlock\" value=\"false\"";
+        assert!(fresh.contains(value), "{fresh}");
+        let by_hand = fresh.replace(value, "name=\"enable_distlock\" value=\"No\"");
+        assert_eq!(asked(&by_hand, "off").changes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_address_of_one_database_is_not_taken_for_another() {
+        let site = |text: &str| config::read(text).unwrap().0;
+        let first = merged(EMPTY).configuration;
+        let sales = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.19\nreader_vip=192.0.2.10\npgsql_pgctl=/bin/pg_ctl\n\
+                     pgsql_pgdata=/data2\npgsql_pgport=5433\npgsql_repuser=repl\nresource_name=sales\n";
+        let why = find::names(&first, &site(sales)).unwrap_err();
+        for part in ["vip-slave", "192.0.2.10", "msPostgresql", "reader_vip"] {
+            assert!(why.contains(part), "{part}: {why}");
+        }
+        let why = find::names(
+            &first,
+            &site(
+                &sales
+                    .replace("192.0.2.19", "192.0.2.11")
+                    .replace("192.0.2.10", "192.0.2.9"),
+            ),
+        )
+        .unwrap_err();
+        assert!(
+            why.contains("vip-master") && why.contains("reader_vip"),
+            "{why}"
+        );
+        // A name that one of ours would have, and another database's address has.
+        let own = site(&sales.replace("192.0.2.10", "192.0.2.20"));
+        let names = find::names(&first, &own).unwrap();
+        let plan = Plan::named(&Values::from(&own), names);
+        let both = merge(&first, &plan, Votes::default()).configuration;
+        let only = without(
+            &both,
+            &Names {
+                readers: vec!["vip-slave".to_owned()],
+                ..Names::default()
+            },
+        );
+        let text = only
+            .configuration
+            .to_text()
+            .replace("sales-vip-slave", "vip-slave");
+        let tree = Tree::parse(&text).unwrap();
+        let why = find::names(&tree, &site(&format!("{CONFIG}resource_name=pgsql\n"))).unwrap_err();
+        assert!(
+            why.contains("vip-slave") && why.contains("sales-clone"),
+            "{why}"
+        );
+        // Nobody asks for it: it is not ours to take out.
+        let none = CONFIG.replace("reader_vip=192.0.2.10\n", "resource_name=pgsql\n");
+        let names = find::names(&tree, &site(&none)).unwrap();
+        assert_eq!(names.retired, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_address_is_the_same_however_it_is_written() {
+        let six = CONFIG.replace("192.0.2.", "2001:db8::");
+        let site = config::read(&six).unwrap().0;
+        let plan = Plan::new(&Values::from(&site));
+        let tree = Tree::parse(EMPTY).unwrap();
+        let text = merge(&tree, &plan, Votes::default())
+            .configuration
+            .to_text();
+        let text = text
+            .replace("2001:db8::", "2001:DB8:0::")
+            .replace("vip-", "our-");
+        let tree = Tree::parse(&text).unwrap();
+        let names = find::names(&tree, &site).unwrap();
+        assert_eq!(names.writer, "our-master");
+        assert_eq!(names.readers, ["our-slave"]);
+        let plan = Plan::named(&Values::from(&site), names);
+        let changes = merge(&tree, &plan, Votes::default()).changes;
+        assert_eq!(changes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_database_is_known_by_either_of_its_addresses() {
+        let site = |text: &str| config::read(text).unwrap().0;
+        let apart = format!("{CONFIG}pgsql_master_ip=10.0.0.1\n");
+        let own = site(&apart);
+        let plan = Plan::new(&Values::from(&own));
+        let tree = Tree::parse(EMPTY).unwrap();
+        let tree = merge(&tree, &plan, Votes::default()).configuration;
+        let moved = apart.replace("=/data", "=/data2");
+        for text in [
+            moved.clone(),
+            moved.replace("10.0.0.1", "10.0.0.2"),
+            moved.replace("192.0.2.9", "192.0.2.8"),
+            CONFIG.replace("=/data", "=/data2"),
+        ] {
+            assert!(find::names(&tree, &site(&text)).is_ok(), "{text}");
+        }
+        let other = moved
+            .replace("10.0.0.1", "10.0.0.2")
+            .replace("192.0.2.9", "192.0.2.8");
+        let why = find::names(&tree, &site(&other)).unwrap_err();
+        assert!(why.contains("another database"), "{why}");
+        // Under another name it would be a second one with the same.
+        for (address, text) in [
+            ("10.0.0.1", moved.replace("192.0.2.9", "192.0.2.8")),
+            ("192.0.2.9", moved.replace("10.0.0.1", "10.0.0.2")),
+        ] {
+            let text = format!("{text}resource_name=sales\n");
+            let why = find::names(&tree, &site(&text)).unwrap_err();
+            assert!(
+                why.contains("set resource_name=pgsql") && why.contains(address),
+                "{why}"
+            );
+        }
     }
 
     #[test]

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use crate::decide::lease_length::too_short;
 use crate::params::{Kind, PARAMS};
+use crate::setup::config::boolean;
 use crate::setup::parts::{
     Attribute, CHECK_LEVEL, Meta, Operation, PLAIN, Primitive, STORAGE, WRITES,
 };
+use crate::setup::plan::seconds;
 use crate::setup::render::xml::{self, nvpair};
 use crate::setup::tree::Tree;
 
@@ -75,6 +77,9 @@ pub(super) fn set_meta(
         let is_same = now.as_deref().is_some_and(|now| {
             same::value(now) == same::value(value) || same::time(now) == same::time(value)
         });
+        if !it.is_default {
+            kept.extend(unsound(id, it, value));
+        }
         if is_same || it.is_default && is_elsewhere(name) {
             continue;
         }
@@ -94,7 +99,7 @@ pub(super) fn set_meta(
     (changes, kept)
 }
 
-/// What comes of a value that somebody set and config.ini says nothing of.
+/// What comes of a value that somebody set: in the cluster, where config.ini says nothing of it, or in config.ini.
 pub(super) fn unsound(id: &str, it: &Attribute, now: &str) -> Option<String> {
     const INFINITY: u64 = 1_000_000;
     let sound = it.sound.as_ref()?;
@@ -110,10 +115,13 @@ pub(super) fn unsound(id: &str, it: &Attribute, now: &str) -> Option<String> {
     let is_never = number == 0 && it.name != "resource-stickiness";
     let is_sound = (u64::from(sound.least)..=u64::from(sound.most)).contains(&number);
     (!is_sound && !is_never).then(|| {
-        format!(
-            "{id}: the meta attribute {}={now} stays, as config.ini says nothing of it: {}; usual is {}",
-            it.name, sound.otherwise, it.value
-        )
+        let (name, otherwise) = (it.name, sound.otherwise);
+        if it.is_default {
+            format!("{id}: the meta attribute {name}={now} stays, as config.ini says nothing of it: {otherwise}; usual is {}", it.value)
+        } else {
+            // The rest of config.ini was held against it already.
+            format!("{id}: the meta attribute {name}={now} is config.ini's, and the cluster has a longer timeout: {otherwise}; right is {} and more", sound.least)
+        }
     })
 }
 
@@ -139,6 +147,15 @@ fn is_secret(name: &str) -> bool {
         .any(|param| param.name == name && param.kind == Kind::Secret)
 }
 
+/// Whether two values of a parameter differ in their spelling only: a change restarts what has it.
+fn means_the_same(name: &str, now: &str, value: &str) -> bool {
+    let mut params = PARAMS.iter();
+    let is_switch = params.any(|param| param.name == name && param.kind == Kind::Boolean);
+    let is_same_switch =
+        || is_switch && boolean(now).is_some_and(|now| boolean(value) == Some(now));
+    now == value || same::address(now, value) || is_same_switch()
+}
+
 pub(super) fn set_params(primitive: &mut Tree, wanted: &Primitive) -> Vec<String> {
     const TAG: &str = "instance_attributes";
     let mut changes = Vec::new();
@@ -150,7 +167,7 @@ pub(super) fn set_params(primitive: &mut Tree, wanted: &Primitive) -> Vec<String
                 changes.push(format!("{}: remove {name}", wanted.id));
             }
             None if value.is_empty() => {}
-            Some(now) if now == *value => {}
+            Some(now) if means_the_same(name, &now, value) => {}
             now => {
                 // What was there may have a password in it; what is wanted has none.
                 let from = now.as_deref().map(|now| {
@@ -228,41 +245,95 @@ fn is_operation(op: &Tree, it: &Operation) -> bool {
         && level(op) == it.level
 }
 
-/// The plan's operations as they are to be: an interval that somebody chose stays where nobody asks for another, if the lock is still
-/// renewed in time, and if Pacemaker can tell the monitors apart.
-fn with_kept_intervals(operations: &Tree, wanted: &Primitive) -> Vec<Operation> {
-    let kept = |it: &Operation| {
-        let op = operations.children.iter().find(|op| is_operation(op, it))?;
-        let interval = same::duration(op.get("interval")?)?;
-        let is_late = it
-            .renews
-            .is_some_and(|ttl| too_short(ttl, interval).is_some());
-        let stays = it.is_usual_interval && !interval.is_zero() && !is_late;
-        stays.then(|| Operation {
-            interval,
-            ..it.clone()
-        })
-    };
-    let all = |may_keep: bool| -> Vec<Operation> {
-        let each = wanted.operations.iter();
-        each.map(|it| kept(it).filter(|_| may_keep).unwrap_or_else(|| it.clone()))
-            .collect()
-    };
-    let found = all(true);
-    let mut intervals: Vec<Duration> = found
-        .iter()
-        .map(|it| it.interval)
-        .filter(|interval| !interval.is_zero())
-        .collect();
-    let number = intervals.len();
-    intervals.sort_unstable();
-    intervals.dedup();
-    if intervals.len() == number {
-        found
-    } else {
-        all(false)
-    }
+/// Monitors that the plan does not speak of.
+fn other_monitors<'a>(
+    operations: &'a Tree,
+    wanted: &'a Primitive,
+) -> impl Iterator<Item = &'a Tree> {
+    let is_ours = |op: &Tree| wanted.operations.iter().any(|it| is_operation(op, it));
+    let monitors = operations.children.iter();
+    let monitors = monitors.filter(|op| op.get("name") == Some("monitor"));
+    monitors.filter(move |op| !is_ours(op))
 }
+
+fn interval(op: &Tree) -> Option<Duration> {
+    let interval = same::duration(op.get("interval")?)?;
+    (!interval.is_zero()).then_some(interval)
+}
+
+/// The plan's operations as they are to be: an interval that somebody chose stays where nobody asks for another, if the lock is still
+/// renewed in time, and if Pacemaker can tell the monitors apart, of which some may be somebody else's.
+fn with_kept_intervals(operations: &Tree, wanted: &Primitive) -> Vec<Operation> {
+    let asked = wanted.operations.iter().filter(|it| !it.is_usual_interval);
+    let mut taken: HashSet<Duration> = other_monitors(operations, wanted)
+        .filter_map(interval)
+        .chain(asked.map(|it| it.interval))
+        .collect();
+    let is_late = |it: &Operation, interval: Duration| {
+        it.renews
+            .is_some_and(|ttl| too_short(ttl, interval).is_some())
+    };
+    let mut all = wanted.operations.clone();
+    let mut open = Vec::new();
+    for it in all.iter_mut().filter(|it| it.is_usual_interval) {
+        let mut there = operations.children.iter();
+        let kept = there.find(|op| is_operation(op, it)).and_then(interval);
+        match kept.filter(|kept| !is_late(it, *kept) && taken.insert(*kept)) {
+            Some(kept) => it.interval = kept,
+            None => open.push(it),
+        }
+    }
+    for it in open {
+        let usual = it.interval;
+        let near = (1..NEAR).map(Duration::from_secs).flat_map(|away| {
+            let less = usual.checked_sub(away).filter(|less| !less.is_zero());
+            std::iter::once(usual + away).chain(less)
+        });
+        let free = std::iter::once(usual)
+            .chain(near)
+            .find(|interval| !is_late(it, *interval) && taken.insert(*interval));
+        it.interval = free.unwrap_or(usual);
+    }
+    all
+}
+
+/// So many seconds from the usual interval a free one is looked for.
+const NEAR: u64 = 60;
+
+/// The longest that an operation may take by a timeout which somebody chose, and which stays.
+pub(super) fn longest_that_stays(primitive: &Tree, wanted: &Primitive) -> Option<Duration> {
+    let is_asked = |op: &&Tree| {
+        let mut all = wanted.operations.iter();
+        all.any(|it| is_operation(op, it) && !it.is_usual_timeout)
+    };
+    let operations = primitive.child("operations")?.children_named("op");
+    let stay = operations.filter(|op| !is_asked(op));
+    stay.filter_map(|op| same::duration(op.get("timeout")?))
+        .max()
+}
+
+/// The same meta attributes for operations that may take so long: a failure is not to be forgotten within that.
+pub(super) fn outlasting(wanted: &Meta, longest: Option<Duration>) -> Meta {
+    let mut all = wanted.clone();
+    let Some(longest) = longest else {
+        return all;
+    };
+    let least = longest.as_millis().div_ceil(1000) + 1;
+    let least = u32::try_from(least).unwrap_or(u32::MAX);
+    for it in all.iter_mut().filter(|it| it.name == "failure-timeout") {
+        let is_short = same::duration(&it.value).is_some_and(|time| time <= longest);
+        if it.is_default && is_short {
+            it.value = seconds(Duration::from_secs(u64::from(least).saturating_add(ROOM)));
+        }
+        if let Some(sound) = &mut it.sound {
+            sound.least = sound.least.max(least);
+        }
+    }
+    all
+}
+
+/// So many seconds a failure is remembered beyond the longest operation, where nobody says it.
+const ROOM: u64 = 59;
 
 /// Operations are the plan's by name, role and depth; others, such as those that pcs adds, stay. What is done, and what stays and is worth
 /// knowing.
@@ -273,6 +344,18 @@ pub(super) fn set_operations(
     let (mut changes, mut kept) = (Vec::new(), Vec::new());
     let operations = primitive.child_mut("operations");
     let all = with_kept_intervals(operations, wanted);
+    for other in other_monitors(operations, wanted) {
+        let is_doubled = |it: &&Operation| interval(other) == Some(it.interval);
+        if let Some(it) = all.iter().find(is_doubled) {
+            kept.push(format!(
+                "{}: the operation {} has the interval of its {}{}, which Pacemaker can't tell apart: let them differ by a second",
+                wanted.id,
+                other.id(),
+                it.name,
+                it.level_words()
+            ));
+        }
+    }
     for (it, usual) in all.iter().zip(&wanted.operations) {
         let is_it = |op: &Tree| is_operation(op, it);
         if it.is_unwanted() {
@@ -338,6 +421,12 @@ pub(super) fn set_operations(
 /// Gives the new operation what somebody chose for the old one and config.ini says nothing of. What of it is worse than the usual.
 fn keep(old: &Tree, new: &mut Tree, it: &Operation, usual: &Operation) -> Vec<String> {
     let mut worse = Vec::new();
+    // As it is written: in milliseconds, for one.
+    if let Some(text) = old.get("interval")
+        && same::duration(text) == Some(it.interval)
+    {
+        new.set("interval", text);
+    }
     if it.interval > usual.interval {
         worse.push(format!(
             "interval={} (usual is {} s: a failure is noticed later)",
@@ -409,10 +498,10 @@ fn words(it: &Operation) -> String {
         ""
     };
     format!(
-        "{} interval={}s timeout={}s{role}{}",
+        "{} interval={} timeout={}{role}{}",
         it.name,
-        it.interval.as_secs(),
-        it.timeout.as_secs(),
+        seconds(it.interval),
+        seconds(it.timeout),
         it.level_words()
     )
 }

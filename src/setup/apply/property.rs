@@ -358,6 +358,11 @@ mod tests {
                 );
             }
         }
+        for word in ["no", "0", "off", "False", "FALSE", "nein"] {
+            let two = format!("{TWO}pgsql_enable_distlock={word}\n");
+            let (changes, _) = counted(&two, &[off], "", two_node);
+            assert_eq!(changes, [set("stop")], "{word}");
+        }
         let asked = format!("{MULTI}no_quorum_policy=freeze\n");
         let (changes, _) = merged(&asked, &[off, (policy, "stop")], "");
         assert_eq!(changes.len(), 1, "{changes:?}");

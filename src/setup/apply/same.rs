@@ -1,5 +1,6 @@
 //! What means the same to Pacemaker, however it is written.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::setup::tree::Tree;
@@ -24,6 +25,7 @@ fn milliseconds(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;
     let factor = match &text[digits..] {
+        "us" | "usec" => return Some(number / 1000),
         "ms" | "msec" => 1,
         "s" | "sec" => 1000,
         "m" | "min" => 60_000,
@@ -49,6 +51,12 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     milliseconds(text).map(Duration::from_millis)
+}
+
+/// Whether two texts are one address.
+pub(super) fn address(one: &str, other: &str) -> bool {
+    let parsed = |text: &str| text.trim().parse::<IpAddr>().ok();
+    one == other || parsed(one).is_some() && parsed(one) == parsed(other)
 }
 
 /// What Pacemaker reads as yes.

@@ -60,7 +60,14 @@ impl Reader<'_> {
                     (Some(_), None) => given,
                     (None, _) => None,
                 },
-                "enable_distlock" => lock.as_ref().map(|_| "true".to_owned()).or(given),
+                // In one spelling: templates and the policy without quorum depend on it.
+                "enable_distlock" => {
+                    let is_on = lock
+                        .as_ref()
+                        .map(|_| true)
+                        .or(self.boolean("pgsql_enable_distlock"));
+                    is_on.map(|is_on| is_on.to_string()).or(given)
+                }
                 "distlock_lockservice_deadcheck_nodelist" => {
                     given.or_else(|| lock.as_ref().map(|_| names.clone()))
                 }

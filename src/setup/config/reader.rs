@@ -353,11 +353,10 @@ impl Reader<'_> {
     /// Values that the agent would take, and that can't do what they are set for.
     fn without_effect(&mut self, nodes: &[NodeName]) {
         let is_async = self.text("pgsql_rep_mode") == Some("async");
-        for key in ["pgsql_maxlag", "pgsql_maxlag_time"] {
-            let is_set = self.text(key).is_some_and(|text| text != "0");
-            if is_set && !is_async {
-                self.wrong(key, "has no meaning with pgsql_rep_mode=sync, where no standby that lacks an acknowledged commit is promoted: leave it out, or use async");
-            }
+        // Not so pgsql_maxlag, which also says whose lag is shown as too much.
+        let key = "pgsql_maxlag_time";
+        if self.text(key).is_some_and(|text| text != "0") && !is_async {
+            self.wrong(key, "has no meaning with pgsql_rep_mode=sync, where no standby that lacks an acknowledged commit is promoted: leave it out, or use async");
         }
         let external = self
             .text("pgsql_external_standby_node_list")
@@ -651,8 +650,9 @@ fn seconds(text: &str) -> Option<u64> {
     text.strip_suffix('s').unwrap_or(text).parse().ok()
 }
 
-fn boolean(text: &str) -> Option<bool> {
-    match text.to_lowercase().as_str() {
+/// As the agent reads it.
+pub(crate) fn boolean(text: &str) -> Option<bool> {
+    match text.trim().to_lowercase().as_str() {
         "true" | "yes" | "1" | "on" | "ja" => Some(true),
         "false" | "no" | "0" | "off" | "nein" => Some(false),
         _ => None,
@@ -706,6 +706,30 @@ mod tests {
         assert_eq!((multi.shape, multi.readers.len()), (Shape::Multi, 1));
         for absent in ["enable_distlock", "distlock_conninfo", "passfile"] {
             assert_eq!(param(&multi, absent), None, "{absent}");
+        }
+    }
+
+    #[test]
+    fn a_lock_is_switched_by_one_word_however_it_is_written() {
+        for (word, is_on) in [
+            ("no", false),
+            ("0", false),
+            ("off", false),
+            ("False", false),
+            ("FALSE", false),
+            ("nein", false),
+            ("yes", true),
+            ("ON", true),
+            ("1", true),
+        ] {
+            let site = site(&format!("{DUAL}pgsql_enable_distlock={word}\n"));
+            let text = is_on.to_string();
+            assert_eq!(
+                param(&site, "enable_distlock"),
+                Some(text.as_str()),
+                "{word}"
+            );
+            assert_eq!(site.resolved.enable_distlock, is_on, "{word}");
         }
     }
 
@@ -1022,12 +1046,6 @@ pgsql_distlock_lockname=pgsql_cls1
                 "pgsql_maxlag_time",
                 "no meaning",
             ),
-            (
-                more("pgsql_maxlag=1MB"),
-                Some(9),
-                "pgsql_maxlag",
-                "no meaning",
-            ),
             (more("OCF_ROOT=rel"), Some(9), "OCF_ROOT", "absolute"),
             (more("vip_nic='eth 0'"), Some(9), "vip_nic", "one interface"),
             (
@@ -1146,6 +1164,8 @@ pgsql_distlock_lockname=pgsql_cls1
             "pgsql_sync_num=3\npgsql_external_standby_node_list=x",
             "pgsql_rep_mode=async\npgsql_maxlag_time=5",
             "pgsql_maxlag=0",
+            // It says who is shown as behind.
+            "pgsql_maxlag=1MB",
             "vip_nic=bond0.100",
             "gateway_ip='192.0.2.1 2001:db8::1'",
         ] {

@@ -333,6 +333,10 @@ mod tests {
         ] {
             assert_eq!(set(DUAL, cib), expected, "{cib}");
         }
+        for word in ["no", "0", "off", "False", "FALSE", "nein"] {
+            let without = format!("{DUAL}pgsql_enable_distlock={word}\n");
+            assert_eq!(set(&without, "<cib/>"), &both[..1], "{word}");
+        }
         let asked = format!("{DUAL}stonith_enabled=true\nno_quorum_policy=stop\n");
         let expected = ["stonith-enabled=true", "no-quorum-policy=stop"];
         assert_eq!(set(&asked, "<cib/>"), expected);

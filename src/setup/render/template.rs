@@ -101,6 +101,10 @@ fn unused(text: &str, config: &Config) -> Vec<String> {
                 READER => !parts.is_empty() && parts.iter().all(|part| has(part)),
                 "othernodes" => has("pgsql_node_list"),
                 _ if key.starts_with("node") => has("pgsql_node_list"),
+                // A template for a cluster with a lock switches it on by itself.
+                "pgsql_enable_distlock" if site.resolved.enable_distlock => {
+                    has("pgsql_distlock_conninfo") || has("pgsql_distlock_lock_cmd")
+                }
                 // There is no lock, and pha4pgsql's files have its lines all the same.
                 _ => {
                     !site.resolved.enable_distlock

@@ -21,7 +21,7 @@ pub enum Degradation {
     Barred { bars: Bars },
     /// The server does not let the agent in as it is configured.
     Shut { reason: String },
-    /// Asynchronous: every standby that streams is further behind than the limits allow, so nobody would take over.
+    /// Asynchronous: every standby that is connected is further behind than the limits allow, so nobody would take over.
     Late { names: BTreeSet<StandbyName> },
     /// Somebody else streams under a node's name, and PostgreSQL can't tell the two apart.
     Impostor { name: String, address: String },
@@ -94,15 +94,16 @@ impl fmt::Display for Degradation {
 /// revoked; and what Pacemaker was told once it lists until somebody cleans up.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// An asynchronous primary with these standbys, of which these are further behind than the limits allow. That nobody streams is another matter.
+/// An asynchronous primary with these standbys, of which these are further behind than the limits allow. That nobody is connected is another
+/// matter.
 #[must_use]
 pub fn all_late(
-    streaming: &BTreeSet<StandbyName>,
+    connected: &BTreeSet<StandbyName>,
     late: &BTreeSet<StandbyName>,
 ) -> Option<Degradation> {
-    let is_so = !streaming.is_empty() && streaming.is_subset(late);
+    let is_so = !connected.is_empty() && connected.is_subset(late);
     is_so.then(|| Degradation::Late {
-        names: streaming.clone(),
+        names: connected.clone(),
     })
 }
 

@@ -101,9 +101,9 @@ pub(crate) fn a_cleanup_that_hangs_holds_nothing_up() -> Result<()> {
     site.primary().start()?;
     let agent = site.follower().param(
         "archive_cleanup_command",
-        &format!("echo $$ >{ASKED}; sleep 600; true"),
+        &format!("echo $$ >{ASKED}; sleep 601; true"),
     );
-    // With a session that waits for it.
+    // Other tests leave other sleepers behind. With a session that waits for it.
     let hang = || -> Result<lab::Process> {
         site.sh(&format!("rm -f {ASKED}"))?;
         agent.gives("start", 0);
@@ -123,7 +123,7 @@ pub(crate) fn a_cleanup_that_hangs_holds_nothing_up() -> Result<()> {
     };
     let is_gone = || {
         site.sh(&format!(
-            "! kill -0 $(cat {ASKED}) 2>/dev/null && ! pgrep -f '^[s]leep 600'"
+            "! kill -0 $(cat {ASKED}) 2>/dev/null && ! pgrep -f '^[s]leep 601'"
         ))
     };
     let waits = hang()?;

@@ -176,10 +176,11 @@ impl Round<'_> {
         let cleared = board.change(&ChangeSet::default().property(stale, None));
         self.look(board, session)?;
         self.find_late(session)?;
-        let streaming = self.streaming();
         let peers = self.ctx.peers(&board.view).into_iter();
         let peers = peers.map(|node| node.lower().to_owned());
-        self.members = peers.filter(|name| streaming.contains(name)).collect();
+        self.members = peers
+            .filter(|name| self.senders.contains_key(name))
+            .collect();
         cleared.and(self.write_marks(board))
     }
 

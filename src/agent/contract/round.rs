@@ -30,7 +30,7 @@ pub(super) struct Round<'r> {
     pub(super) timeline: TimelineId,
     /// Those of them that lack WAL for longer than maxlag_time.
     pub(super) late: BTreeSet<StandbyName>,
-    /// Asynchronous: nodes of the cluster that stream.
+    /// Asynchronous: nodes of the cluster that are connected, whether they stream or catch up.
     pub(super) members: BTreeSet<StandbyName>,
     pub(super) lock: Option<&'r Lock<'r>>,
     pub(super) held: Held,

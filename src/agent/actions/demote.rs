@@ -22,8 +22,10 @@ use crate::agent::step::{Step, failed};
 
 pub(crate) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
     let running = matches!(ctx.postmaster()?, Postmaster::Running(_));
-    // What can't be told is taken for a primary: stopped, and started as a standby.
-    if running && by_files::is_standby(ctx).unwrap_or(false) {
+    // What can't be told is taken for a primary: stopped, and started as a standby. So is what has no standby.signal, whatever the control file
+    // says: PostgreSQL removes it on the way to a primary, and a promotion that was given up may still come to its end.
+    let has_signal = ctx.pgdata().join("standby.signal").try_exists();
+    if running && has_signal.unwrap_or(false) && by_files::is_standby(ctx).unwrap_or(false) {
         return Ok(Outcome::of(OcfCode::Success));
     }
     if running {

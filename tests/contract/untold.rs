@@ -156,7 +156,12 @@ pub(crate) fn a_server_that_was_killed_is_told_from_one_that_was_stopped() -> Re
         agent.gives("start", 0);
         let pid = postmaster(&site);
         site.sh(&format!("kill -KILL {pid}"))?;
-        wait_down()?;
+        // A process of its own may not have noticed yet: the next start ends it.
+        site.lab()
+            .eventually("its main process is gone", SOON, |_| {
+                let gone = site.sh(&format!("! kill -0 {pid} 2>/dev/null"));
+                gone.map(drop).map_err(|error| error.to_string())
+            })?;
         agent
             .gives("monitor", 7)
             .says(&["without a word", "kernel's log"]);

@@ -282,6 +282,12 @@ pub(crate) fn a_primary_that_lets_its_standby_not_in_is_told() -> Result<()> {
     knowing(&agent).gives("monitor", 190).says(&["refuses"]);
     // A person who asks gets the plain code.
     agent.clone().once().gives("monitor", 0);
+    // What can't be noted fails nobody that serves reads.
+    site.sh(&format!("chmod 500 {TMPDIR}"))?;
+    for _ in 0..4 {
+        knowing(&agent).gives("monitor", 190);
+    }
+    site.sh(&format!("chmod 700 {TMPDIR}"))?;
     put(&clean)?;
     site.wait_streaming(USER)?;
     knowing(&agent).gives("monitor", 0);

@@ -258,15 +258,22 @@ fn slave(ctx: &Context<'_>, server: &Server) -> Step<Outcome> {
         tolerate(Board::read(ctx).and_then(|board| receiver_status(&board, server)));
     }
     if !ctx.params.is_of_archive_alone() && !ctx.env.is_probe() {
-        let (is_streaming, idle) = count_idle(ctx, server)?;
-        if !is_streaming && idle % ASK_EVERY == ASK_EVERY / 2 {
-            tolerate(repair::knock(ctx));
-        }
+        // It serves reads, whatever can't be noted.
+        tolerate(ask_why_nothing_comes(ctx, server));
     }
     Ok(match refusal(ctx) {
         Some(why) => kept(ctx, why),
         None => Outcome::of(OcfCode::Success),
     })
+}
+
+/// Asks the primary outside, in one monitor of several in which nothing was received.
+fn ask_why_nothing_comes(ctx: &Context<'_>, server: &Server) -> Step<()> {
+    let (is_streaming, idle) = count_idle(ctx, server)?;
+    if !is_streaming && idle % ASK_EVERY == ASK_EVERY / 2 {
+        repair::knock(ctx)?;
+    }
+    Ok(())
 }
 
 /// Counts the monitors in a row in which this standby received nothing. One that receives is not refused.

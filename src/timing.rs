@@ -86,6 +86,10 @@ pub const LOCK_LEAST: Duration = Duration::from_millis(300);
 /// What a monitor has for everything else where the lease leaves it less: enough to read the CIB and to write an attribute.
 pub const LOCK_REST: Duration = Duration::from_secs(1);
 
+/// Looks at the lock's row that are further apart belong to different outages: a monitor looks every few seconds, and a promotion that
+/// failed, with the stop and the start that Pacemaker makes of that, lies between two of them.
+pub const SAME_OUTAGE: Duration = Duration::from_secs(120);
+
 /// How long a restart waits for an orderly shutdown before it ends the server at once.
 pub const RESTART: Duration = Duration::from_secs(2);
 

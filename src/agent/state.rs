@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::contract::Revocation;
 use crate::decide::distrust::{Attempt, Outside, Version};
 use crate::decide::lateness::Sample;
+use crate::decide::lease::Holder;
 use crate::decide::recovery::Look;
 use crate::decide::silence::LastWord;
 use crate::decide::state_loss::Loss;
@@ -57,6 +58,9 @@ pub(crate) struct State {
     pub(crate) lock_epoch: Option<u64>,
     /// When the last renewal of the lock that was confirmed was sent; time since the machine started.
     pub(crate) lock_confirmed: Option<Duration>,
+    /// Who had the lock when a promotion of this node was considered last.
+    #[serde(default)]
+    pub(crate) holder: Option<Holder>,
     /// Monitors in a row that found this standby receiving nothing while there was a primary.
     #[serde(default)]
     pub(crate) idle: u32,
@@ -334,6 +338,11 @@ mod tests {
             has_missed: true,
             lock_epoch: Some(5),
             lock_confirmed: since_boot,
+            holder: Some(Holder {
+                owner: "pgsql_node2".to_owned(),
+                renewed: "2026-07-01 10:00:07+00".to_owned(),
+                at: Duration::from_secs(450),
+            }),
             idle: 2,
             refusal: Some("no pg_hba.conf entry".to_owned()),
             samples: vec![Sample {

@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::lock::Taken;
 
 /// What a node said that was asked in place of a service this node can't reach.
@@ -232,6 +234,28 @@ pub enum Asked {
     },
 }
 
+/// Who had the lock at a look at its row, and when that one had renewed it last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    pub owner: String,
+    /// By the service's clock, as it writes that.
+    pub renewed: String,
+    /// When it was looked; time since the machine started.
+    pub at: Duration,
+}
+
+/// Whether the holder is alive, as far as two looks in one outage tell: it has renewed the lock, or taken it, in between. A promotion
+/// would wait for the end of a lease that does not end, and three of those that fail are what Pacemaker keeps a node away for
+/// until somebody cleans up. One look tells nothing: what a primary renewed that is lost since is no older than its monitor's
+/// interval. `outage`: looks further apart than this belong to different ones.
+#[must_use]
+pub fn is_alive(before: Option<&Holder>, now: &Holder, outage: Duration) -> bool {
+    before.is_some_and(|before| {
+        let is_of_this_outage = now.at.saturating_sub(before.at) <= outage;
+        is_of_this_outage && (&before.owner, &before.renewed) != (&now.owner, &now.renewed)
+    })
+}
+
 /// The primary before this promotion, as the record names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldPrimary {
@@ -366,6 +390,30 @@ mod tests {
 
     fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn only_what_changed_between_two_looks_is_a_sign_of_life() {
+        let s = Duration::from_secs;
+        let look = |owner: &str, renewed: &str, at| Holder {
+            owner: owner.to_owned(),
+            renewed: renewed.to_owned(),
+            at: s(at),
+        };
+        let now = look("pgsql_node1", "10:00:07", 1000);
+        for (before, alive) in [
+            (None, false),
+            (Some(look("pgsql_node1", "10:00:07", 997)), false),
+            (Some(look("pgsql_node1", "10:00:04", 997)), true),
+            (Some(look("pgsql_node3", "10:00:04", 997)), true),
+            (Some(look("", "10:00:04", 997)), true),
+            // The outage before.
+            (Some(look("pgsql_node1", "09:10:04", 10)), false),
+            (Some(look("pgsql_node1", "09:58:04", 880)), true),
+            (Some(look("pgsql_node1", "09:58:04", 879)), false),
+        ] {
+            assert_eq!(is_alive(before.as_ref(), &now, s(120)), alive, "{before:?}");
+        }
     }
 
     /// By its own interval, a minute, no lease would ever have outlasted it.

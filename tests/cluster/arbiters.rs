@@ -34,6 +34,13 @@ pub(crate) fn an_async_pair_has_one_primary_at_a_time_by_its_lease() -> Result<(
         cannot_renew,
     )?;
     stage.step(
+        "the nodes lose sight of each other, and both reach the lock: the primary keeps it, and nothing is left to clean up",
+        Allowed::nothing()
+            .failing(Whose::Anybodys, "promote", "holds the lock for", 1)
+            .restarts(1),
+        both_renew,
+    )?;
+    stage.step(
         "the primary's machine loses power: after the lease",
         by_its_lease(),
         primary_lost,
@@ -323,6 +330,33 @@ fn cannot_renew(stage: &Stage) -> Result<()> {
     stage.recovers()?;
     // To step down is a failure for Pacemaker.
     stage.forgive(old)
+}
+
+/// A standby that asks to be promoted against a primary at work fails, and after three times Pacemaker keeps it away.
+fn both_renew(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let primary = lab.primary()?;
+    let other = other_than(stage, primary)?;
+    let looks = || {
+        let counted = other.run(&["grep", "-ac", "who renews it", lab::corosync::LOG]);
+        counted.map_or(0, |output| output.stdout.trim().parse().unwrap_or(0))
+    };
+    let before: u32 = looks();
+    lab.split(primary)?;
+    lab.eventually(
+        "the standby has looked at the lock several times",
+        LIMIT,
+        |lab| {
+            is_not_promoted(lab, other)?;
+            match looks() - before {
+                4.. => Ok(()),
+                seen => Err(format!("{seen} times that the log tells")),
+            }
+        },
+    )?;
+    stage.writes_go_on()?;
+    lab.heal()?;
+    lab.wait_healthy(LIMIT)
 }
 
 fn primary_lost(stage: &Stage) -> Result<()> {

@@ -63,9 +63,24 @@ pub(crate) fn stand_for_election(
         outcome = outcome
     );
     match outcome {
-        Elected::Won => board.set_score(&ctx.me, Score::Must),
+        Elected::Won => board.set_score(&ctx.me, elected_score(ctx)?),
         Elected::Lost { .. } | Elected::Wait { .. } | Elected::Unrankable { .. } => Ok(()),
     }
+}
+
+/// In async mode a primary that this node can't see may be at work, and renew the lock.
+fn elected_score(ctx: &Context<'_>) -> Step<Score> {
+    let is_kept = match Lock::open(ctx)? {
+        Some(lock) => lock.is_kept_by_another()?,
+        None => false,
+    };
+    if is_kept {
+        say!(
+            INFO,
+            "not asked to be promoted: the lock is another's, who renews it"
+        );
+    }
+    Ok(if is_kept { Score::Never } else { Score::Must })
 }
 
 /// The recorded primary comes back, unless the lock has passed it by, or others may have. To ask for a promotion that is refused is no

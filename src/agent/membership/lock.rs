@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::decide::contract::Lock as LockFact;
 use crate::decide::eligibility::Promise;
 use crate::decide::lease::{
-    Asked, Entry, Mode, OldPrimary, Pace, Relax, Renewed, Renewing, Standing, entry, standing,
-    time_to_ask, until_renewed,
+    Asked, Entry, Holder, Mode, OldPrimary, Pace, Relax, Renewed, Renewing, Standing, entry,
+    is_alive, standing, time_to_ask, until_renewed,
 };
 use crate::distlock::{Commands, Deadcheck, LockError, LockRow, Service, Take, answer};
 use crate::log::say;
@@ -194,7 +194,21 @@ impl<'c> Lock<'c> {
                 state.lock_confirmed = Some(sent.since_boot());
                 state.save(ctx, &old)
             }
-            Entry::Refuse { reason } => Err(failed(format!("not promoted: {reason}"))),
+            Entry::Refuse { reason } => {
+                self.note_refusal(&asked);
+                Err(failed(format!("not promoted: {reason}")))
+            }
+        }
+    }
+
+    /// So that the next monitor knows whether it would be in vain again.
+    fn note_refusal(&self, asked: &Asked) {
+        let Asked::Row(Taken::Held { .. }) = asked else {
+            return;
+        };
+        let noted = self.row().map_or(Ok(false), |row| self.note_holder(&row));
+        if let Err(failure) = noted {
+            say!(WARN, "lock", reason = failure.text());
         }
     }
 
@@ -493,22 +507,53 @@ impl<'c> Lock<'c> {
         self.look() == Some(false)
     }
 
+    /// Whether another has it who is alive. A lease that is not renewed is no obstacle: a promotion waits for its end, which
+    /// comes sooner than the next monitor. Not known counts as no, as in [`Self::refuses`].
+    pub(crate) fn is_kept_by_another(&self) -> Step<bool> {
+        match self.row() {
+            Some(row) if !self.is_open(&row) => self.note_holder(&row),
+            Some(_) | None => Ok(false),
+        }
+    }
+
+    /// Notes who has it, for the next look. Whether that one is alive, by the look before.
+    fn note_holder(&self, row: &LockRow) -> Step<bool> {
+        let boot = boot_clock().map_err(failed)?;
+        let old = State::load(self.ctx, boot.boot_id())?;
+        let now = Holder {
+            owner: row.owner.clone(),
+            renewed: row.since.clone(),
+            at: boot.since_boot(),
+        };
+        let is_alive = is_alive(old.holder.as_ref(), &now, timing::SAME_OUTAGE);
+        let mut state = old.clone();
+        state.holder = Some(now);
+        state.save(self.ctx, &old)?;
+        Ok(is_alive)
+    }
+
     /// Whether a promotion could have the lock; `None`: the service does not say.
     fn look(&self) -> Option<bool> {
-        let Means::Row(service) = &self.means else {
-            return Some(true);
-        };
-        let ctx = self.ctx;
-        match service.read(self.limit()) {
-            Ok(row) => row.map(|row| {
-                let is_sync = ctx.promise() == Promise::Sync;
-                row.is_open_to(&self.owner(), ctx.me.lower(), is_sync)
-            }),
-            Err(error) => {
-                say!(WARN, "lock", reason = error);
-                None
-            }
+        match &self.means {
+            Means::Row(_) => self.row().map(|row| self.is_open(&row)),
+            Means::Commands(_) | Means::Unusable(_) => Some(true),
         }
+    }
+
+    fn is_open(&self, row: &LockRow) -> bool {
+        let is_sync = self.ctx.promise() == Promise::Sync;
+        row.is_open_to(&self.owner(), self.ctx.me.lower(), is_sync)
+    }
+
+    /// `None`: there is none, or the service does not say.
+    fn row(&self) -> Option<LockRow> {
+        let Means::Row(service) = &self.means else {
+            return None;
+        };
+        service.read(self.limit()).unwrap_or_else(|error| {
+            say!(WARN, "lock", reason = error);
+            None
+        })
     }
 
     /// What is wrong with the configuration of the service, or with reaching it.

@@ -6,12 +6,13 @@ use crate::decide::contract::kept_at_promotion;
 use crate::decide::election::{Outcome as Elected, Patience, Tie, elect};
 use crate::decide::eligibility::{Ground, Promise};
 use crate::decide::promote::{self as decide, Facts, Method, Refusal, Verdict};
+use crate::decide::replay::Obstacle;
 use crate::decide::witness::Coverage;
 use crate::log::say;
 use crate::model::cluster_view::TransientAttribute;
-use crate::model::repl_info::Origin;
+use crate::model::repl_info::{Origin, ReplInfo};
 use crate::model::status::{NodeStatus, Score};
-use crate::model::timeline::{Switch, WalPosition};
+use crate::model::timeline::{Lineage, Switch, WalPosition};
 use crate::ocf::{OcfCode, Outcome};
 use crate::postgres::{control, server, views, wal};
 use crate::sys::poll_until;
@@ -46,131 +47,42 @@ pub(crate) fn promote(ctx: &Context<'_>) -> Step<Outcome> {
     outcome
 }
 
+/// What a promotion is decided by, read once.
+struct Candidate<'b, 'c> {
+    board: Board<'b, 'c>,
+    server: Server,
+    /// What keeps this server from replaying all it has.
+    held: Option<Obstacle>,
+    /// `None`: the end of its WAL can't be told yet.
+    own: Option<WalPosition>,
+    lineage: Lineage,
+    record: Option<ReplInfo>,
+}
+
 fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
     // Before everything that is decided by.
     let ring = attempt::decided_in(ctx)?;
-    let mut board = Board::read(ctx)?;
-    let mut server = ready::wait(ctx, "ready", |_| true)?;
-    let held = reach::make_way(ctx, &mut server)?;
-    let own = reach::await_end(
-        ctx,
-        &mut server,
-        ctx.deadline.min(ctx.deadline.remaining() / 2),
-    )?;
-    let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
-    let record = ctx.record(&board.view)?;
-    let recorded = ctx.data_status(&board.view, &ctx.me)?;
-    let running_primary = if server.state.in_recovery {
-        None
-    } else {
-        Some(promotion_record::judge(&board, &lineage)?)
-    };
-    let own_ground = own_ground(&board, &lineage)?;
-    let is_recorded = server.state.in_recovery && own_ground == Ok(Ground::RecordedPrimary);
-    let restart_repeats = if is_recorded {
-        restart_repeats(ctx, &mut server)?
-    } else {
-        None
-    };
-    let facts = Facts {
-        running_primary,
-        ground: own_ground,
-        election: compare_positions(&mut board, own.as_ref())?,
-        coverage: compare_statements(&mut board, &server, own.as_ref())?,
-        bar: board.bar_by_lists(&ctx.me),
-        held,
-        record: record.as_ref(),
-        lineage: &lineage,
-        restart_keeps_contract: ctx.promise() == Promise::Async
-            || server.state.version.waits_from_the_start(),
-        restart_repeats,
-    };
-    let verdict = decide::promote(&facts);
-    say!(
-        INFO,
-        "promote",
-        verdict = verdict,
-        record = shown(record.as_ref()),
-        data_status = shown(recorded.as_ref()),
-        timeline = lineage
-    );
-    let server = match verdict {
-        Verdict::Refuse(refusal) => {
-            if matches!(refusal, Refusal::LostRight(_)) {
-                drop(server);
-                ending::stop_server(ctx)?;
+    let mut candidate = Candidate::observe(ctx)?;
+    let server = match candidate.judge()? {
+        Verdict::Refuse(refusal) => return candidate.refuse(&refusal),
+        Verdict::Complete => Some(candidate.server),
+        Verdict::Go(method) => {
+            if let Err(failure) = candidate.clear_the_way(method) {
+                candidate.board.set_score(&ctx.me, Score::Never)?;
+                return Err(failure);
             }
-            board.set_score(&ctx.me, Score::Never)?;
-            return Ok(Outcome::because(
-                OcfCode::ErrGeneric,
-                format!("not promoted: {refusal}"),
-            ));
-        }
-        Verdict::Complete => server,
-        Verdict::Go(_) if let Some(problem) = overridden(ctx, &mut server)? => {
-            board.set_score(&ctx.me, Score::Never)?;
-            return Err(failed(format!("not promoted: {problem}")));
-        }
-        // A record of a promotion that then fails bars everybody else.
-        Verdict::Go(_) if let Err(failure) = State::require_room(ctx) => {
-            board.set_score(&ctx.me, Score::Never)?;
-            return Err(failed(format!(
-                "not promoted: {}: make space there",
-                failure.text()
-            )));
-        }
-        Verdict::Go(method) if let Err(failure) = take_lock(&board, &server, method) => {
-            board.set_score(&ctx.me, Score::Never)?;
-            return Err(failure);
-        }
-        Verdict::Go(Method::SameTimeline) => {
             point!(PromoteLocked);
-            let next = next_record(ctx, record.as_ref(), record.as_ref().map(|r| r.origin))?;
-            take_over(
-                &mut board,
-                Method::SameTimeline,
-                &server,
-                &next,
-                &lineage,
-                ring.as_deref(),
-            )?;
-            point!(RestartRemembered);
-            drop(server);
-            restart::restart_as_primary(ctx)?
-        }
-        Verdict::Go(Method::NewTimeline) => {
-            point!(PromoteLocked);
-            let fork = own.map(|own| {
-                Origin::Forked(Switch {
-                    timeline: own.lineage.timeline,
-                    end: own.end,
-                })
-            });
-            let next = next_record(ctx, record.as_ref(), fork)?;
-            take_over(
-                &mut board,
-                Method::NewTimeline,
-                &server,
-                &next,
-                &lineage,
-                ring.as_deref(),
-            )?;
-            point!(PromoteRemembered);
-            drop(server);
-            server::promote(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
-            point!(PromoteAsked);
-            let Some(server) = ready::wait_promoted(ctx, || keep_lease(ctx))? else {
-                keep_lease(ctx)?;
-                return Ok(Outcome::of(OcfCode::Success));
-            };
-            point!(PromoteWritable);
-            server
+            candidate.record_promotion(method, ring.as_deref())?;
+            drop(candidate.server);
+            take_writes(ctx, method)?
         }
     };
     keep_lease(ctx)?;
     // It takes writes. What could not be told now, the first monitor tells; to fail here would be
     // to take it down again.
-    if let Err(failure) = finish(&mut board, server) {
+    if let Some(server) = server
+        && let Err(failure) = finish(&mut candidate.board, server)
+    {
         say!(
             WARN,
             "promoted, and left to the monitor",
@@ -178,6 +90,134 @@ fn try_promote(ctx: &Context<'_>) -> Step<Outcome> {
         );
     }
     Ok(Outcome::of(OcfCode::Success))
+}
+
+impl<'b, 'c> Candidate<'b, 'c> {
+    fn observe(ctx: &'b Context<'c>) -> Step<Self> {
+        let board = Board::read(ctx)?;
+        let mut server = ready::wait(ctx, "ready", |_| true)?;
+        let held = reach::make_way(ctx, &mut server)?;
+        let patience = ctx.deadline.min(ctx.deadline.remaining() / 2);
+        let own = reach::await_end(ctx, &mut server, patience)?;
+        let lineage = wal::lineage(ctx.pgdata(), server.state.timeline).map_err(failed)?;
+        let record = ctx.record(&board.view)?;
+        Ok(Self {
+            board,
+            server,
+            held,
+            own,
+            lineage,
+            record,
+        })
+    }
+
+    fn judge(&mut self) -> Step<Verdict> {
+        let ctx = self.board.ctx;
+        let recorded = ctx.data_status(&self.board.view, &ctx.me)?;
+        let running_primary = if self.server.state.in_recovery {
+            None
+        } else {
+            Some(promotion_record::judge(&self.board, &self.lineage)?)
+        };
+        let own_ground = own_ground(&self.board, &self.lineage)?;
+        let is_recorded =
+            self.server.state.in_recovery && own_ground == Ok(Ground::RecordedPrimary);
+        let restart_repeats = if is_recorded {
+            restart_repeats(ctx, &mut self.server)?
+        } else {
+            None
+        };
+        let verdict = decide::promote(&Facts {
+            running_primary,
+            ground: own_ground,
+            election: compare_positions(&mut self.board, self.own.as_ref())?,
+            coverage: compare_statements(&mut self.board, &self.server, self.own.as_ref())?,
+            bar: self.board.bar_by_lists(&ctx.me),
+            held: self.held.take(),
+            record: self.record.as_ref(),
+            lineage: &self.lineage,
+            restart_keeps_contract: ctx.promise() == Promise::Async
+                || self.server.state.version.waits_from_the_start(),
+            restart_repeats,
+        });
+        say!(
+            INFO,
+            "promote",
+            verdict = verdict,
+            record = shown(self.record.as_ref()),
+            data_status = shown(recorded.as_ref()),
+            timeline = self.lineage
+        );
+        Ok(verdict)
+    }
+
+    fn refuse(self, refusal: &Refusal) -> Step<Outcome> {
+        let ctx = self.board.ctx;
+        if matches!(refusal, Refusal::LostRight(_)) {
+            drop(self.server);
+            ending::stop_server(ctx)?;
+        }
+        self.board.set_score(&ctx.me, Score::Never)?;
+        Ok(Outcome::because(
+            OcfCode::ErrGeneric,
+            format!("not promoted: {refusal}"),
+        ))
+    }
+
+    /// What has to be so before anything is recorded: commits would wait as they should, the agent can note what it begins (a record
+    /// of a promotion that then fails bars everybody else), and the lock is this node's.
+    fn clear_the_way(&mut self, method: Method) -> Step<()> {
+        let ctx = self.board.ctx;
+        if let Some(problem) = overridden(ctx, &mut self.server)? {
+            return Err(failed(format!("not promoted: {problem}")));
+        }
+        State::require_room(ctx).map_err(|failure| {
+            failed(format!(
+                "not promoted: {}: make space there",
+                failure.text()
+            ))
+        })?;
+        take_lock(&self.board, &self.server, method)
+    }
+
+    fn record_promotion(&mut self, method: Method, ring: Option<&str>) -> Step<()> {
+        let origin = match method {
+            Method::SameTimeline => self.record.as_ref().map(|r| r.origin),
+            Method::NewTimeline => self.own.as_ref().map(|own| {
+                Origin::Forked(Switch {
+                    timeline: own.lineage.timeline,
+                    end: own.end,
+                })
+            }),
+        };
+        let next = next_record(self.board.ctx, self.record.as_ref(), origin)?;
+        take_over(
+            &mut self.board,
+            method,
+            &self.server,
+            &next,
+            &self.lineage,
+            ring,
+        )
+    }
+}
+
+/// The recorded promotion takes place. `None`: it does, and the first monitor finds out the rest.
+fn take_writes(ctx: &Context<'_>, method: Method) -> Step<Option<Server>> {
+    match method {
+        Method::SameTimeline => {
+            point!(RestartRemembered);
+            restart::restart_as_primary(ctx).map(Some)
+        }
+        Method::NewTimeline => {
+            point!(PromoteRemembered);
+            server::promote(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
+            point!(PromoteAsked);
+            let server = ready::wait_promoted(ctx, || keep_lease(ctx))?;
+            point!(PromoteWritable);
+            Ok(server)
+        }
+    }
 }
 
 /// R4 in async mode, where the lease is all that keeps two primaries apart: a promotion may take longer than the lease, and the lock must

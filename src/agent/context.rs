@@ -37,6 +37,8 @@ pub(crate) struct Context<'a> {
     pub(crate) resource: ResourceName,
     pub(crate) me: NodeName,
     pub(crate) owner: Owner,
+    /// There is no such account by the name service, and `owner` is that of the server that runs.
+    unknown_account: Option<Outcome>,
     /// Before Pacemaker's own timeout.
     pub(crate) deadline: Deadline,
     /// The last start of this call.
@@ -48,7 +50,7 @@ impl<'a> Context<'a> {
         let allowed = env.timeout.unwrap_or(timing::BY_HAND);
         let reserve = timing::RESERVE.min(allowed / 5);
         let deadline = Deadline::after(allowed.saturating_sub(reserve));
-        let owner = owner(params, deadline.min(allowed / 3))?;
+        let (owner, unknown_account) = owner(params, deadline.min(allowed / 3))?;
         let euid = nix::unistd::geteuid();
         if !euid.is_root() && euid != owner.uid {
             return Err(failed(format!(
@@ -64,6 +66,7 @@ impl<'a> Context<'a> {
             resource,
             me: own_name(env)?,
             owner,
+            unknown_account,
             deadline,
             launched: Rc::default(),
         })
@@ -77,6 +80,7 @@ impl<'a> Context<'a> {
             resource: self.resource.clone(),
             me: self.me.clone(),
             owner: self.owner.clone(),
+            unknown_account: self.unknown_account.clone(),
             deadline: self.deadline.min(limit),
             launched: Rc::clone(&self.launched),
         }
@@ -217,6 +221,11 @@ impl<'a> Context<'a> {
             .any(|node| node.eq_ignore_ascii_case(self.me.as_str()))
     }
 
+    /// Whether the account is one that something could be started for.
+    pub(crate) fn require_account(&self) -> Step<()> {
+        self.unknown_account.clone().map_or(Ok(()), Err)
+    }
+
     /// Every node this resource replicates among, this one included: node_list, or all nodes of
     /// the cluster.
     pub(crate) fn replicas(&self, view: &ClusterView) -> Vec<NodeName> {
@@ -267,29 +276,30 @@ impl<'a> Context<'a> {
     }
 }
 
-/// The account that pgdba names. Where the name service does not say, that of the server that runs: it is none the less well.
-fn owner(params: &Params, limit: Deadline) -> Step<Owner> {
+/// The account that pgdba names. Where the name service does not say, or says that there is none, which some do while they are restarted,
+/// that of the server that runs, and why: the server is none the less well.
+fn owner(params: &Params, limit: Deadline) -> Step<(Owner, Option<Outcome>)> {
     let error = match Owner::lookup_by(&params.pgdba, limit) {
-        Ok(owner) => return Ok(owner),
+        Ok(owner) => return Ok((owner, None)),
         Err(error) => error,
     };
     let code = match error {
         OwnerError::Unknown(_) => OcfCode::ErrInstalled,
-        OwnerError::Lookup { .. } | OwnerError::Silent { .. } => {
-            if let Ok(Postmaster::Running(running)) = process::postmaster(&params.pgdata)
-                && let Ok(Some(owner)) = running.owner(&params.pgdba)
-            {
-                say!(
-                    WARN,
-                    "the account of the server that runs is used",
-                    reason = error
-                );
-                return Ok(owner);
-            }
-            OcfCode::ErrGeneric
-        }
+        OwnerError::Lookup { .. } | OwnerError::Silent { .. } => OcfCode::ErrGeneric,
     };
-    Err(Outcome::because(code, format!("pgdba: {error}")))
+    let failure = Outcome::because(code, format!("pgdba: {error}"));
+    if let Ok(Postmaster::Running(running)) = process::postmaster(&params.pgdata)
+        && let Ok(Some(owner)) = running.owner(&params.pgdba)
+    {
+        say!(
+            WARN,
+            "the account of the server that runs is used",
+            reason = error
+        );
+        let is_unknown = matches!(error, OwnerError::Unknown(_));
+        return Ok((owner, is_unknown.then_some(failure)));
+    }
+    Err(failure)
 }
 
 /// Pacemaker says the name in every call; by hand the host's own name has to do.

@@ -27,7 +27,7 @@ pub enum Misfit {
         flushed: Lsn,
         primary: NodeName,
     },
-    /// The primary has removed WAL that this node still needs, and there is no archive to take it from.
+    /// The primary has removed WAL that this node still needs, and no archive brings it: see [`may_come_from_an_archive`].
     Lacking {
         local: WalPosition,
         primary: NodeName,
@@ -141,6 +141,17 @@ fn shared(a: &Lineage, b: &Lineage) -> TimelineId {
     }
 }
 
+/// A standby asks its archive every few seconds ("wal_retrieve_retry_interval"), so one that has the WAL has brought it long before.
+/// Some minutes are for an archive that is down at the moment.
+const ARCHIVE_PATIENCE: u32 = 60;
+
+/// Whether WAL that the primary no longer has may still come from an archive. `idle`: monitors in a row in which this standby received
+/// nothing, nor replayed any more.
+#[must_use]
+pub fn may_come_from_an_archive(has_archive: bool, idle: u32) -> bool {
+    has_archive && idle < ARCHIVE_PATIENCE
+}
+
 /// Whether a server that calls itself the primary is the recorded one: the address may still lead to a
 /// deposed one, from which nothing may be copied.
 #[must_use]
@@ -179,6 +190,24 @@ mod tests {
         WalPosition {
             lineage: lineage.parse().unwrap(),
             end: Lsn::new(end),
+        }
+    }
+
+    #[test]
+    fn an_archive_is_given_time_and_not_for_ever() {
+        for (has_archive, idle, expected) in [
+            (false, 0, false),
+            (false, 600, false),
+            (true, 0, true),
+            (true, 59, true),
+            (true, 60, false),
+            (true, u32::MAX, false),
+        ] {
+            assert_eq!(
+                may_come_from_an_archive(has_archive, idle),
+                expected,
+                "{has_archive} {idle}"
+            );
         }
     }
 

@@ -357,6 +357,19 @@ impl Pace {
         self.interval + self.least + self.stop
     }
 
+    /// How much time a call may spend on the server before it asks for a renewal once more, where the lease ends at `end`: it can still ask
+    /// then, and end the server in time.
+    #[must_use]
+    pub fn until_asked_again(&self, end: Duration, now: Duration) -> Duration {
+        time_to_ask(end, now, self.least + self.stop)
+    }
+
+    /// Whether the renewal is so old that the next call could not ask in peace any more.
+    #[must_use]
+    pub fn is_late(&self, end: Duration, now: Duration) -> bool {
+        end.saturating_sub(now) < self.interval + self.request + self.stop
+    }
+
     /// How much time a call has for all the rest, after the lock, where the lease ends at `end`: so much that the next call can
     /// still ask in peace. Where there is not so much, up to `usual`, but no more than lets the next call end the server in time.
     #[must_use]
@@ -390,6 +403,31 @@ mod tests {
 
     fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// A server that is slow to log in to, or an operator's query, may take longer than the lease.
+    #[test]
+    fn what_comes_before_the_rest_leaves_time_to_ask_again_and_to_stop() {
+        let ms = Duration::from_millis;
+        let pace = Pace {
+            interval: ms(3000),
+            request: ms(3000),
+            least: ms(300),
+            stop: ms(2000),
+        };
+        let end = ms(100_000);
+        for (now, until, late) in [
+            (91_000, 6_700, false),
+            (92_000, 5_700, false),
+            (92_001, 5_699, true),
+            (97_700, 0, true),
+            (99_000, 0, true),
+            (101_000, 0, true),
+        ] {
+            let now = ms(now);
+            assert_eq!(pace.until_asked_again(end, now), ms(until), "{now:?}");
+            assert_eq!(pace.is_late(end, now), late, "{now:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::model::lock::{Foreign, LockRow, Renewal, Taken};
 use crate::model::lock_place::Place;
 use crate::params::Secret;
 use crate::sys::{Deadline, poll_until};
+use crate::timing;
 
 use super::connection::{Connection, Surroundings, Value};
 use super::error::LockError;
@@ -112,8 +113,8 @@ impl Service {
         let mut last = None;
         let patience = deadline.min(wish.patience);
         let done = poll_until(patience, POLL, || {
-            // An answer needs its time also where patience is at its end.
-            match self.take_once(wish, &mut watch, deadline) {
+            // An answer needs its time also where patience is at its end. A service that is silent is not waited for: the other nodes are asked.
+            match self.take_once(wish, &mut watch, deadline.min(timing::LOCK_REQUEST)) {
                 Ok(held @ Taken::Held { .. }) => {
                     last = Some(held);
                     None

@@ -102,6 +102,8 @@ fn main() -> ExitCode {
         lock_files::a_number_that_is_anothers_by_now_keeps_no_server_down,
         untold::a_primary_that_lets_its_standby_not_in_is_told,
         untold::a_tmpdir_that_takes_no_note_is_told_while_nothing_is_noted,
+        untold::a_directory_that_the_account_may_not_enter_ends_no_server,
+        untold::an_account_that_the_name_service_denies_ends_no_server,
         untold::a_server_that_ends_by_itself_has_said_why,
         untold::a_server_that_was_killed_is_told_from_one_that_was_stopped,
         untold::a_slot_of_others_that_holds_wal_on_a_standby_is_told,

@@ -69,6 +69,92 @@ pub(crate) fn a_tmpdir_that_takes_no_note_is_told_while_nothing_is_noted() -> Re
     Ok(())
 }
 
+/// Who repairs this node's data is looked up in there before anything else.
+pub(crate) fn a_directory_that_the_account_may_not_enter_ends_no_server() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let follower = site.follower();
+    let cluster = site.follower().param("rep_mode", "sync").promotable();
+    let lock = format!("{TMPDIR}/expgsql.repair.lock");
+    for (what, prepare, undo) in [
+        (
+            "root's alone",
+            format!("chown root:root {TMPDIR} && chmod 700 {TMPDIR}"),
+            format!("chown postgres {TMPDIR} && chmod 700 {TMPDIR}"),
+        ),
+        (
+            "no right at all",
+            format!("chmod 000 {TMPDIR}"),
+            format!("chmod 700 {TMPDIR}"),
+        ),
+        (
+            "a link for the lock",
+            format!("ln -sf /etc/shadow {lock}"),
+            format!("rm -f {lock}"),
+        ),
+        (
+            "a pipe for the lock",
+            format!("rm -f {lock} && mkfifo {lock}"),
+            format!("rm -f {lock}"),
+        ),
+        (
+            "a directory for the lock",
+            format!("rm -f {lock} && mkdir {lock}"),
+            format!("rmdir {lock}"),
+        ),
+    ] {
+        follower.gives("start", 0);
+        site.wait_streaming(USER)?;
+        let pid = postmaster(&site);
+        site.sh(&prepare)?;
+        for agent in [&cluster, &follower] {
+            for probe in [false, true] {
+                let agent = if probe {
+                    agent.clone().once()
+                } else {
+                    agent.clone()
+                };
+                let answer = knowing(&agent).call("monitor")?;
+                assert!(
+                    [0, 190].contains(&answer.code()),
+                    "{what}: {} {}",
+                    answer.code(),
+                    answer.stderr()
+                );
+            }
+        }
+        assert_eq!(postmaster(&site), pid, "{what}");
+        cluster.gives("stop", 0);
+        assert_eq!(site.server_processes()?, "", "{what}");
+        site.sh(&undo)?;
+    }
+    Ok(())
+}
+
+/// Some name services say so of every account while they are restarted.
+pub(crate) fn an_account_that_the_name_service_denies_ends_no_server() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let follower = site.follower();
+    follower.gives("start", 0);
+    site.wait_streaming(USER)?;
+    let pid = postmaster(&site);
+    let cluster = site.follower().param("rep_mode", "sync").promotable();
+    for agent in [&follower, &cluster] {
+        let agent = agent.clone().param("pgdba", "no_user");
+        agent.gives("monitor", 0);
+        agent.clone().once().gives("monitor", 0);
+        agent.gives("start", 5).says(&["pgdba", "no_user"]);
+        assert_eq!(postmaster(&site), pid);
+    }
+    let agent = follower.clone().param("pgdba", "no_user");
+    agent.gives("stop", 0);
+    assert_eq!(site.server_processes()?, "");
+    agent.gives("monitor", 7);
+    agent.gives("start", 5).says(&["pgdba", "no_user"]);
+    Ok(())
+}
+
 /// A standby that replays what it can't do.
 pub(crate) fn a_server_that_ends_by_itself_has_said_why() -> Result<()> {
     let site = Site::fresh()?;

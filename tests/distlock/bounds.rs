@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use expgsql::distlock::{LockError, Renewal, Service, Taken};
 use expgsql::sys::Deadline;
+use expgsql::timing;
 use nix::sys::signal::Signal;
 
 use crate::server::{LIMIT, Server, service, soon, wish};
@@ -56,6 +57,11 @@ fn a_service_that_hangs_ends_by_the_deadline_and_is_used_again_when_it_is_back()
     for hung in [ends(renew(&lock)), ends(renew(&server.service()))] {
         assert!(hung.is_unreachable(), "{hung}");
     }
+    // A promotion has a minute, and the other nodes are still to be asked in it.
+    let minute = Deadline::after(Duration::from_secs(60));
+    let hung = server.service().take(&wish("node1"), minute).unwrap_err();
+    assert!(hung.is_unreachable(), "{hung}");
+    assert!(minute.remaining() > timing::LOCK_CHECK, "{minute:?}");
     server.signal(Signal::SIGCONT);
     assert!(matches!(renew(&lock)(soon()), Ok(Renewal::Mine(_))));
     // Its end is noticed at the next call, which connects anew by itself.

@@ -229,7 +229,7 @@ fn keep_lease(ctx: &Context<'_>) -> Step<()> {
     let Lease::Over(reason) = Lease::ask(ctx) else {
         return Ok(());
     };
-    ending::stop_server(ctx)?;
+    ending::step_down(ctx)?;
     Err(failed(format!("not promoted: {reason}")))
 }
 

@@ -16,8 +16,10 @@ use crate::agent::server::ending::stop_server;
 use crate::agent::step::Step;
 
 pub(crate) fn stop(ctx: &Context<'_>) -> Step<Outcome> {
-    // First, or it would start the server again.
-    if let Err(failure) = repair::end(ctx).and_then(|()| stop_server(ctx)) {
+    // First, or it would start the server again. Whatever becomes of that, the server is stopped.
+    let ended = repair::end(ctx);
+    let stopped = stop_server(ctx);
+    if let Err(failure) = ended.and(stopped) {
         if ctx.is_promotable() {
             let _ = Board::read(ctx).and_then(|board| {
                 attempt::before_a_word(&board)?;

@@ -26,6 +26,7 @@ use crate::agent::step::{Step, failed, installed, permission};
 
 /// Every check; the first that fails is the reason.
 pub(crate) fn validate(ctx: &Context<'_>) -> Step<()> {
+    ctx.require_account()?;
     let p = ctx.params;
     if access(&p.pgctl, AccessFlags::X_OK).is_err() || !p.pgctl.is_file() {
         return Err(installed(format!(

@@ -57,12 +57,43 @@ impl<'c> Lease<'c> {
         }
     }
 
-    /// Asks where nobody has asked yet.
-    pub(crate) fn or_ask(self, ctx: &'c Context<'_>) -> Self {
-        match self {
+    /// Asks where nobody has asked yet, and once more where that was so long ago that the lease would not last until the next call:
+    /// the server was slow to say anything.
+    pub(crate) fn or_ask(self, ctx: &'c Context<'_>) -> Step<Self> {
+        Ok(match self {
             Self::None => Self::ask(ctx),
-            asked @ (Self::Kept { .. } | Self::Over(_)) => asked,
-        }
+            kept @ Self::Kept { .. } => match kept.end(ctx) {
+                Some(end) if lock::pace(ctx).is_late(end, now()?) => Self::ask(ctx),
+                Some(_) | None => kept,
+            },
+            over @ Self::Over(_) => over,
+        })
+    }
+
+    /// When it ends, where that ends the server: in async mode; in sync mode commits do not rest on the lease. Time since the machine
+    /// started.
+    fn end(&self, ctx: &Context<'_>) -> Option<Duration> {
+        let Self::Kept {
+            renewal: Some(renewal),
+            ..
+        } = self
+        else {
+            return None;
+        };
+        let end = renewal.confirmed.unwrap_or_default() + ctx.params.distlock_ttl;
+        (ctx.promise() == Promise::Async).then_some(end)
+    }
+
+    /// How much time the server has for an answer, before [`Self::or_ask`].
+    pub(crate) fn until_asked_again(&self, ctx: &Context<'_>) -> Step<Duration> {
+        let remaining = ctx.deadline.remaining();
+        Ok(match self.end(ctx) {
+            Some(end) => {
+                let until = lock::pace(ctx).until_asked_again(end, now()?);
+                until.max(timing::LOCK_REST).min(remaining)
+            }
+            None => remaining,
+        })
     }
 
     /// Why it must not go on where the CIB can't be read. One that does not know of its lock can't find out without it.
@@ -87,20 +118,18 @@ impl<'c> Lease<'c> {
     /// How much time the rest of the call has. It is over before the lease is, less the time until the next call and that of its renewal: in async
     /// mode; in sync mode commits do not rest on the lease.
     pub(crate) fn rest(&self, ctx: &Context<'_>) -> Step<Duration> {
-        let Self::Kept {
-            renewal: Some(renewal),
-            ..
-        } = self
-        else {
-            return Ok(ctx.deadline.remaining());
-        };
-        if ctx.promise() == Promise::Sync {
-            return Ok(ctx.deadline.remaining());
-        }
-        let now = boot_clock().map_err(failed)?.since_boot();
-        let confirmed = renewal.confirmed.unwrap_or_default();
-        let until = confirmed + ctx.params.distlock_ttl;
-        let rest = lock::pace(ctx).rest(until, now, timing::LOCK_REST);
-        Ok(rest.min(ctx.deadline.remaining()))
+        let remaining = ctx.deadline.remaining();
+        Ok(match self.end(ctx) {
+            Some(end) => {
+                let rest = lock::pace(ctx).rest(end, now()?, timing::LOCK_REST);
+                rest.min(remaining)
+            }
+            None => remaining,
+        })
     }
+}
+
+/// Time since the machine started.
+fn now() -> Step<Duration> {
+    Ok(boot_clock().map_err(failed)?.since_boot())
 }

@@ -370,8 +370,8 @@ impl<'c> Lock<'c> {
         };
         let first = self.limit();
         let asked = boot_clock().map_err(failed)?;
-        let old = State::load(self.ctx, asked.boot_id())?;
-        let mut state = old.clone();
+        let found = State::load(self.ctx, asked.boot_id());
+        let mut state = found.clone().unwrap_or_default();
         let record = self.ctx.record(&board.view)?;
         let keep = match self.ctx.promise() {
             Promise::Sync => board.claim()?,
@@ -411,7 +411,10 @@ impl<'c> Lock<'c> {
             Err(renewed) => (renewed, None),
         };
         let renewal = noted(&mut state, asked.since_boot(), answer, row)?;
-        self.keep(&state, &old);
+        // What can't be read is not overwritten.
+        if let Ok(old) = &found {
+            self.keep(&state, old);
+        }
         Ok(renewal)
     }
 

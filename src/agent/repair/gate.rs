@@ -18,6 +18,7 @@ use crate::agent::context::Context;
 use crate::agent::membership::board::Board;
 use crate::agent::membership::promotion_record;
 use crate::agent::repair::journal;
+use crate::agent::server::archive;
 use crate::agent::state::State;
 use crate::agent::step::{Step, failed};
 
@@ -189,8 +190,15 @@ fn ask(
     }
     let misfit = divergence::by_history(local, &record.node, &theirs);
     // With more WAL than was found it may need less than it seems; once the server runs, the monitor looks again.
-    if misfit.is_some() || ctx.params.restore_command.is_some() || !end.is_exact {
+    if misfit.is_some() || !end.is_exact {
         return Ok(misfit);
+    }
+    let idle = boot_clock()
+        .ok()
+        .and_then(|boot| State::load(ctx, boot.boot_id()).ok())
+        .map_or(0, |state| state.idle);
+    if divergence::may_come_from_an_archive(archive::is_there(ctx), idle) {
+        return Ok(None);
     }
     let has_wal = source.has_wal(
         local.lineage.timeline,

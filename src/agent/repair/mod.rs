@@ -164,7 +164,15 @@ pub(super) fn goes_on(ctx: &Context<'_>) -> Step<bool> {
 /// What the monitor answers where a repair goes on, or has ended without a server. `None`: there is none.
 pub(super) fn answer(ctx: &Context<'_>) -> Step<Option<Outcome>> {
     let is_stopped = ctx.postmaster()? == Postmaster::Stopped;
-    if goes_on(ctx)? {
+    let goes_on = match goes_on(ctx) {
+        // A server that runs is asked for itself, and that its directory can't be read is told by the monitor.
+        Err(failure) if !is_stopped => {
+            say!(WARN, "repair", reason = failure.text());
+            return Ok(None);
+        }
+        looked => looked?,
+    };
+    if goes_on {
         // A stand-alone server that recovers is none that could be asked.
         let phase = journal::read(ctx)?.map(|journal| journal.phase);
         let is_up = !is_stopped && phase.is_none_or(|phase| phase == Phase::Starting);

@@ -27,6 +27,7 @@ use crate::agent::context::Context;
 use crate::agent::membership::board::Board;
 use crate::agent::membership::statement;
 use crate::agent::repair::{OWN, gate, journal};
+use crate::agent::server::archive;
 use crate::agent::server::recovery_conf::Follow;
 use crate::agent::server::{by_files, ending, make_places, ready, recovery};
 use crate::agent::standby::{announce, bring_up};
@@ -404,12 +405,16 @@ impl<'a> Repair<'a> {
         }
         self.now(Phase::Checking, None);
         let save = ctx.tmp(OWN);
+        let restore_command = archive::restore_command(ctx).unwrap_or_else(|failure| {
+            say!(WARN, "rewound without the archive", reason = failure.text());
+            None
+        });
         let rewind = Rewind {
             programs: &programs,
             pgdata: ctx.pgdata(),
             source,
             database: &p.pgdb,
-            restore_command: p.restore_command.as_deref(),
+            restore_command: restore_command.as_deref(),
             save: &save,
         };
         rewind.check(Deadline::after(timing::REPAIR_CHECKPOINT))?;

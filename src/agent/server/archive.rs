@@ -9,6 +9,24 @@ use crate::postgres::process::{Postmaster, Running};
 use crate::postgres::recovery_command::{self, Guard};
 
 use crate::agent::context::Context;
+use crate::agent::server::settings;
+use crate::agent::step::Step;
+
+/// The command by which recovery gets WAL from an archive here: the parameter's, or that of the server's own files.
+pub(crate) fn restore_command(ctx: &Context<'_>) -> Step<Option<String>> {
+    if let Some(given) = &ctx.params.restore_command {
+        return Ok(Some(given.clone()));
+    }
+    let own = settings::in_force(ctx, "restore_command")?;
+    Ok(own
+        .map(|(value, _)| value)
+        .filter(|value| !value.is_empty()))
+}
+
+/// Whether there is an archive to get WAL from. Files that can't be read may name one.
+pub(crate) fn is_there(ctx: &Context<'_>) -> bool {
+    !matches!(restore_command(ctx), Ok(None))
+}
 
 /// The standby is to get no further: nothing more is fetched.
 pub(crate) fn end_fetching(ctx: &Context<'_>, running: &Running) {

@@ -1,10 +1,13 @@
 //! Ends the server, and everything that it left behind.
 
+use crate::decide::eligibility::Promise;
 use crate::decide::stop::{self as decide, Escalation, escalation};
 use crate::log::say;
 use crate::postgres::process::Running;
 use crate::postgres::server::{self, Ended};
 use crate::postgres::session::{Session, SqlError};
+
+use crate::timing;
 
 use crate::agent::context::Context;
 use crate::agent::server::by_files;
@@ -27,6 +30,19 @@ pub(crate) fn stop_server(ctx: &Context<'_>) -> Step<Ended> {
         }
     }
     Ok(ended)
+}
+
+/// R4: this node has lost what it was the primary by. Where that is the lease, another may be the primary as soon as it is over: the server is
+/// given no time beyond what is counted for its stop. One that is still there after that is stopped in whatever time there is.
+pub(crate) fn step_down(ctx: &Context<'_>) -> Step<()> {
+    let is_by_lease = ctx.promise() == Promise::Async && ctx.params.enable_distlock;
+    if is_by_lease {
+        match stop_server(&ctx.within(timing::LOCK_MARGIN)) {
+            Ok(_) => return Ok(()),
+            Err(failure) => say!(WARN, "stop", reason = failure.text()),
+        }
+    }
+    stop_server(ctx).map(drop)
 }
 
 /// Stops the server in the time that `plan` gives to each way of stopping.

@@ -27,7 +27,7 @@ pub(crate) fn promoted_slave() -> Outcome {
 
 /// R4: not one more commit is acknowledged; Pacemaker does the rest.
 pub(crate) fn step_down(ctx: &Context<'_>, reason: impl std::fmt::Display) -> Step<Outcome> {
-    ending::stop_server(ctx)?;
+    ending::step_down(ctx)?;
     Ok(Outcome::because(
         OcfCode::FailedPromoted,
         reason.to_string(),

@@ -10,6 +10,7 @@ use crate::decide::replay::Obstacle;
 use crate::decide::right::{Right, Seat};
 use crate::decide::verdict::{Verdict, verdict};
 use crate::log::say;
+use crate::model::lsn::Lsn;
 use crate::model::status::{DataStatus, NodeStatus, Score};
 use crate::model::timeline::{Lineage, WalPosition};
 use crate::ocf::{OcfCode, Outcome};
@@ -66,7 +67,7 @@ pub(crate) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
         Lease::Over(reason) => return step_down(ctx, reason),
         lease @ (Lease::None | Lease::Kept { .. }) => lease,
     };
-    let seen = look(ctx, running.clone());
+    let seen = look(&ctx.within(lease.until_asked_again(ctx)?), running.clone());
     // A standby that answers is judged below.
     if !matches!(&seen, Ok((server, _)) if server.state.in_recovery) {
         arrive_unseen(ctx);
@@ -94,8 +95,18 @@ pub(crate) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
     // Nor in another database or as another user than it was written for.
     let has_query = ctx.params.monitor_sql != DEFAULT_MONITOR_SQL;
     let mut refused = Ok(());
+    let mut lease = lease;
     if has_query && !server.state.in_recovery && detour.is_none() {
+        if !ctx.env.is_probe() {
+            lease = match lease.or_ask(ctx)? {
+                Lease::Over(reason) => return step_down(ctx, reason),
+                lease @ (Lease::None | Lease::Kept { .. }) => lease,
+            };
+        }
+        let limit = ctx.within(lease.until_asked_again(ctx)?).query_limit();
+        server.session.set_limit(limit);
         refused = ask(ctx, &mut server)?;
+        server.session.set_limit(ctx.query_limit());
         // The session is the operator's by then, or was ended.
         if refused.is_err() {
             server.session = match ctx.connect(&running) {
@@ -276,14 +287,17 @@ fn ask_why_nothing_comes(ctx: &Context<'_>, server: &Server) -> Step<()> {
     Ok(())
 }
 
-/// Counts the monitors in a row in which this standby received nothing. One that receives is not refused.
+/// Counts the monitors in a row in which this standby received nothing, and got nothing from an archive. One that receives is not refused.
 fn count_idle(ctx: &Context<'_>, server: &Server) -> Step<(bool, u32)> {
     let receiver = server.state.receiver.as_ref();
     let is_streaming = receiver.is_some_and(|r| r.is_streaming);
     let boot = boot_clock().map_err(failed)?;
     let old = State::load(ctx, boot.boot_id())?;
     let mut state = old.clone();
-    state.idle = if is_streaming { 0 } else { old.idle + 1 };
+    let replayed = server.state.replayed.map(Lsn::to_attribute);
+    let goes_on = is_streaming || old.idle > 0 && replayed != old.idle_at;
+    state.idle = if goes_on { 0 } else { old.idle + 1 };
+    state.idle_at = replayed.filter(|_| !is_streaming);
     if is_streaming {
         state.refusal = None;
     }
@@ -485,7 +499,7 @@ fn leased(
     let lease = if ctx.env.is_probe() {
         lease
     } else {
-        lease.or_ask(ctx)
+        lease.or_ask(ctx)?
     };
     if let Lease::Over(reason) = lease {
         drop(server);

@@ -39,7 +39,7 @@ pub(crate) fn leased(ctx: &Context<'_>, lease: Lease<'_>, reason: String) -> Ste
     let lease = if ctx.env.is_probe() {
         lease
     } else {
-        lease.or_ask(ctx)
+        lease.or_ask(ctx)?
     };
     if let Lease::Over(reason) = lease {
         return answers::step_down(ctx, reason);

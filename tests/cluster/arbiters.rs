@@ -15,6 +15,8 @@ use super::stage::{
 
 /// The agent's default for `distlock_ttl`.
 const LEASE: Duration = Duration::from_secs(9);
+/// Sessions that are there go on, and every new one waits.
+const NO_LOGIN: &str = "begin; lock table pg_authid in access exclusive mode; select pg_sleep(600)";
 /// Acknowledgements of one node after which it is taken to be in service.
 const STEADY: usize = 50;
 
@@ -31,7 +33,15 @@ pub(crate) fn an_async_pair_has_one_primary_at_a_time_by_its_lease() -> Result<(
             .failing(Whose::Deposed, "monitor", "the lock is not renewed", 1)
             .failing(Whose::Deposed, "monitor", GONE, 1)
             .failing(Whose::Deposed, "monitor", " is past ", 1),
-        cannot_renew,
+        |stage| cannot_renew(stage, None),
+    )?;
+    stage.step(
+        "the same, while nobody can log in to the primary: no monitor waits longer than the lease",
+        by_its_lease()
+            .failing(Whose::Deposed, "monitor", "the lock is not renewed", 1)
+            .failing(Whose::Deposed, "monitor", GONE, 1)
+            .failing(Whose::Deposed, "monitor", " is past ", 1),
+        |stage| cannot_renew(stage, Some(NO_LOGIN)),
     )?;
     stage.step(
         "the nodes lose sight of each other, and both reach the lock: the primary keeps it, and nothing is left to clean up",
@@ -265,7 +275,8 @@ fn is_gone(stage: &Stage, node: &Node) -> Result<()> {
 
 /// The primary lives, and its clients reach it; it reaches neither the lock service nor the standby. Nothing but the lease stops
 /// it: the last thing that it acknowledges is acknowledged within the lease that it had, and before anything that the other does.
-fn cannot_renew(stage: &Stage) -> Result<()> {
+/// `meanwhile`: what a session on the primary does.
+fn cannot_renew(stage: &Stage, meanwhile: Option<&str>) -> Result<()> {
     let lab = &stage.lab;
     let (old, lock) = (lab.primary()?, lab.lock()?);
     let other = other_than(stage, old)?;
@@ -295,6 +306,15 @@ fn cannot_renew(stage: &Stage) -> Result<()> {
         lab.partition(&[old], &[lock])?;
         lab.split(old)?;
         let cut = stage.client.now();
+        // Only now: the standby would get the lock on a table as well.
+        let psql = lab.layout().program("psql");
+        let session = meanwhile.map(|sql| {
+            let argv = [
+                "runuser", "-u", "postgres", "--", &psql, "-X", "-d", "postgres", "-c", sql,
+            ];
+            old.spawn("meanwhile", &argv)
+        });
+        let _session = session.transpose()?;
         lab.eventually("the other side acknowledges commits", LIMIT, |_| {
             let acks = acks();
             let count = acks.iter().filter(|ack| *ack.node == *other.name()).count();

@@ -76,6 +76,11 @@ pub(crate) fn neither_an_archive_nor_a_lost_slot_holds_a_cluster_up() -> Result<
             1,
         ),
         given_up,
+    )?;
+    stage.step(
+        "a node is away for longer than the primary keeps its WAL, and an archive that the server's own file names has it: no copy",
+        Allowed::nothing().restarts(1),
+        kept_by_an_archive,
     )
 }
 
@@ -148,6 +153,68 @@ fn given_up(stage: &Stage) -> Result<()> {
     lab.wait_healthy(LIMIT)?;
     let slots = slots(lab, primary).map_err(wrong)?;
     expect(!slots.contains("lost"), || slots.clone())
+}
+
+/// Where the archive is, on the node that fills it and on the one that reads it.
+const KEPT: &str = "/var/lib/postgresql/kept";
+
+fn kept_by_an_archive(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let primary = lab.primary()?;
+    let late = lab.node(&lab.postgres(primary).sql(
+        "select application_name from pg_stat_replication where sync_state <> 'sync' limit 1",
+    )?)?;
+    let config = lab.layout().config.display();
+    late.sh(&format!(
+        "install -d -o postgres {KEPT} && echo \"restore_command = 'cp {KEPT}/%f %p'\" >>{config}"
+    ))?
+    .ok()?;
+    primary
+        .sh(&format!("install -d -o postgres {KEPT}"))?
+        .ok()?;
+    let postgres = lab.postgres(primary);
+    postgres.sql(&format!(
+        "alter system set archive_command = 'cp %p {KEPT}/%f'"
+    ))?;
+    postgres.sql("select pg_reload_conf()")?;
+    // What follows is in the archive, and nothing before is missing to the standby.
+    postgres.sql("select pg_switch_wal()")?;
+    lab.wait_healthy(LIMIT)?;
+    let file = postgres.sql("select pg_walfile_name(pg_current_wal_lsn())")?;
+    // In order, so that where its WAL ends is known before it is started again.
+    lab.set_standby_mode(late, true)?;
+    let postgres_there = lab.postgres(late);
+    lab.eventually("it is stopped", LIMIT, |_| {
+        match postgres_there.postmaster() {
+            None => Ok(()),
+            Some(pid) => Err(format!("process {pid}")),
+        }
+    })?;
+    lab.eventually("the primary has removed its WAL", LIMIT, |lab| {
+        let sql = |sql: &str| lab.postgres(primary).sql(sql).map_err(|error| error.to_string());
+        sql("select count(pg_logical_emit_message(false, 'lab', repeat('x', 1000000))) from generate_series(1, 30)")?;
+        sql("select pg_switch_wal()")?;
+        sql("checkpoint")?;
+        let is_there = sql(&format!("select pg_stat_file('pg_wal/{file}', true) is not null"))?;
+        match is_there.as_str() {
+            "f" => Ok(()),
+            _ => slots(lab, primary).and_then(Err),
+        }
+    })?;
+    lab.eventually("all is archived", LIMIT, |lab| {
+        match unarchived(lab, primary)? {
+            0 => Ok(()),
+            left => Err(format!("{left} WAL files are not")),
+        }
+    })?;
+    let packed = primary.sh(&format!("tar -cz -C {KEPT} . | base64"))?.ok()?;
+    late.write_file(&format!("{KEPT}.tar"), packed, "root", "600")?;
+    late.sh(&format!("base64 -d {KEPT}.tar | tar -xz -C {KEPT}"))?
+        .ok()?;
+    lab.set_standby_mode(late, false)?;
+    lab.wait_healthy(LIMIT)?;
+    postgres.sql("alter system reset archive_command")?;
+    postgres.sql("select pg_reload_conf()").map(drop)
 }
 
 fn slots(lab: &Cluster, primary: &Node) -> std::result::Result<String, String> {

@@ -195,7 +195,7 @@ fn kept_by_an_archive(stage: &Stage) -> Result<()> {
         sql("select count(pg_logical_emit_message(false, 'lab', repeat('x', 1000000))) from generate_series(1, 30)")?;
         sql("select pg_switch_wal()")?;
         sql("checkpoint")?;
-        let is_there = sql(&format!("select pg_stat_file('pg_wal/{file}', true) is not null"))?;
+        let is_there = sql(&format!("select (pg_stat_file('pg_wal/{file}', true)).size is not null"))?;
         match is_there.as_str() {
             "f" => Ok(()),
             _ => slots(lab, primary).and_then(Err),

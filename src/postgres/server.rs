@@ -1,5 +1,6 @@
 //! Starting, stopping and promoting the server.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -114,9 +115,32 @@ pub fn launch(programs: &Programs, launch: &Launch, deadline: Deadline) -> Resul
         .arg(&launch.logfile)
         .arg("-o")
         .arg(options.trim_end())
-        .args(&launch.ctl_opt);
+        .args(&launch.ctl_opt)
+        .spared(spared());
+    let own = [
+        ("PG_OOM_ADJUST_FILE", OOM_SCORE),
+        ("PG_OOM_ADJUST_VALUE", "0"),
+    ];
+    let unset = own
+        .into_iter()
+        .filter(|(name, _)| std::env::var_os(name).is_none());
+    let command = unset.fold(command, |command, (name, value)| command.env(name, value));
     command.run(deadline)?;
     Ok(())
+}
+
+/// Source: proc(5).
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+
+/// What the units of the distributions give the postmaster: where memory runs out one of its sessions ends, and not all. Its children take it back by
+/// themselves. Source: PostgreSQL, "Linux Memory Overcommit".
+const SPARED: i16 = -900;
+
+/// That, or what Pacemaker was given, where that is less.
+fn spared() -> i16 {
+    let own = fs::read_to_string(OOM_SCORE).ok();
+    let own = own.and_then(|text| text.trim().parse().ok());
+    own.unwrap_or(SPARED).min(SPARED)
 }
 
 /// Asks a standby to become a primary, and does not wait for it.

@@ -9,9 +9,11 @@ use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{OFlag, open};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, geteuid, setgid, setgroups, setuid};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, geteuid, setgid, setgroups, setuid, write};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::deadline::Deadline;
@@ -37,6 +39,8 @@ pub struct Command {
     env: Vec<(OsString, Option<OsString>)>,
     owner: Option<Owner>,
     stdin: Vec<u8>,
+    /// For `oom_score_adj`.
+    spared: Option<String>,
 }
 
 /// What a program that ended by itself left behind.
@@ -137,6 +141,7 @@ impl Command {
             env: Vec::new(),
             owner: None,
             stdin: Vec::new(),
+            spared: None,
         }
     }
 
@@ -174,6 +179,14 @@ impl Command {
     #[must_use]
     pub fn as_owner(mut self, owner: &Owner) -> Self {
         self.owner = Some(owner.clone());
+        self
+    }
+
+    /// How much the kernel spares it where memory runs out (`oom_score_adj` of proc(5)): -1000 to 1000, and less is safer. Where this process may
+    /// not say so, nothing changes.
+    #[must_use]
+    pub fn spared(mut self, score: i16) -> Self {
+        self.spared = Some(score.to_string());
         self
     }
 
@@ -405,7 +418,15 @@ impl Command {
             }
         }
         let switch_to = self.owner.clone().filter(|owner| geteuid() != owner.uid);
+        let spared = self.spared.clone();
         let before_exec = move || {
+            // First: an account of its own has no right to it. To be killed sooner is no reason not to run.
+            if let Some(score) = &spared {
+                let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+                if let Ok(file) = open(c"/proc/self/oom_score_adj", flags, Mode::empty()) {
+                    let _refused = write(&file, score.as_bytes());
+                }
+            }
             if let Some(Owner {
                 uid, gid, groups, ..
             }) = &switch_to
@@ -421,7 +442,7 @@ impl Command {
             Ok(())
         };
         // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls are allowed. It makes
-        // four system calls on values computed before the fork, takes no lock and allocates nothing (an Errno
+        // a few system calls on values computed before the fork, takes no lock and allocates nothing (an Errno
         // becomes an io::Error by its number alone).
         unsafe { command.pre_exec(before_exec) };
         for (name, value) in &self.env {

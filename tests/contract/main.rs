@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         plain::an_orderly_stop_is_logged_to_its_last_line,
         plain::where_the_server_listens_is_where_it_is_watched,
         plain::options_reach_the_server_word_for_word,
+        plain::a_server_is_spared_where_memory_runs_out_and_its_sessions_are_not,
         plain::files_that_are_missing_are_made_as_the_server_needs_them,
         plain::the_monitoring_user_logs_in_with_its_password,
         plain::the_owner_may_run_the_agent_and_a_stranger_may_not,

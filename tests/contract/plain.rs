@@ -45,6 +45,30 @@ pub(crate) fn every_action_may_be_repeated() -> Result<()> {
     Ok(())
 }
 
+/// Where the machine's kernel lets nobody say so, only that the server is told how its children take it back.
+pub(crate) fn a_server_is_spared_where_memory_runs_out_and_its_sessions_are_not() -> Result<()> {
+    let site = Site::fresh()?;
+    site.agent().gives("start", 0);
+    let pid = crate::field::postmaster(&site);
+    let environment = site.sh(&format!("tr '\\0' '\\n' </proc/{pid}/environ"))?;
+    for told in [
+        "PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj",
+        "PG_OOM_ADJUST_VALUE=0",
+    ] {
+        assert!(
+            environment.lines().any(|line| line == told),
+            "{environment}"
+        );
+    }
+    let may = site.sh("echo -900 2>/dev/null >/proc/self/oom_score_adj && echo yes || echo no")?;
+    let expected = if may.trim() == "yes" { "-900" } else { "0" };
+    let score = |pid: &str| site.sh(&format!("cat /proc/{pid}/oom_score_adj"));
+    assert_eq!(score(&pid.to_string())?.trim(), expected);
+    let child = site.sh(&format!("pgrep -P {pid} | head -n 1"))?;
+    assert_eq!(score(child.trim())?.trim(), "0");
+    Ok(())
+}
+
 pub(crate) fn monitor_sql_decides_whether_a_server_is_well() -> Result<()> {
     let site = Site::fresh()?;
     let agent = site.agent().param("pgdb", "postgres");

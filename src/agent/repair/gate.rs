@@ -46,7 +46,7 @@ pub(super) fn misfit(board: &Board<'_, '_>) -> Step<Option<Misfit>> {
         local = local.position,
         exact = local.is_exact
     );
-    of_position(board, &record, &local, &control)
+    of_position(board, &record, &local, &control, Silence::Passes)
 }
 
 /// The same for a running standby that receives nothing, whose WAL reaches `local`.
@@ -67,7 +67,15 @@ pub(crate) fn of_standby(
         position: local.clone(),
         is_exact: true,
     };
-    of_position(board, &record, &local, &control)
+    of_position(board, &record, &local, &control, Silence::IsTold)
+}
+
+/// What becomes of it that the primary can't be reached. A standby that has received nothing for some monitors is told by that, as much as
+/// by a refusal; at a start the primary's address may be on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    IsTold,
+    Passes,
 }
 
 /// The recorded primary is what the others are held against.
@@ -81,6 +89,7 @@ fn of_position(
     record: &ReplInfo,
     local: &LocalEnd,
     control: &control::Control,
+    silence: Silence,
 ) -> Step<Option<Misfit>> {
     let ctx = board.ctx;
     let by_record = divergence::by_record(&ctx.me, Some(record), &local.position);
@@ -89,7 +98,17 @@ fn of_position(
     }
     let source = source(ctx)?;
     let answer = ask(ctx, &source, record, local, control);
-    note_refusal(ctx, answer.as_ref().err().and_then(Unknown::refusal))?;
+    let why = match &answer {
+        Err(Unknown::Silent(why)) if silence == Silence::IsTold => Some(format!(
+            "nothing comes from the primary, and it can't be asked why: {why}"
+        )),
+        other => other
+            .as_ref()
+            .err()
+            .and_then(Unknown::refusal)
+            .map(str::to_owned),
+    };
+    note_refusal(ctx, why.as_deref())?;
     match answer {
         Ok(misfit) => Ok(misfit),
         Err(Unknown::OtherCluster(theirs)) => Err(other_cluster(ctx, control, &theirs)),

@@ -74,8 +74,23 @@ pub(super) struct Facts {
     pub(super) rewind: Vec<(String, String)>,
     /// The WAL file that the running server tried in vain to archive, and has not archived since.
     pub(super) unarchived: Option<String>,
+    #[serde(default)]
+    pub(super) machine: Machine,
     /// What the running server has that makes a commit worth less, as [`crate::postgres::views::WEAK`] shows it.
     pub(super) weak: Option<String>,
+}
+
+/// What the machine does to a server that works on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Machine {
+    /// What systemd does to Pacemaker's unit where the kernel kills a process of it for want of memory; `None`: it does not say.
+    pub(super) oom_policy: Option<String>,
+    /// systemd-logind takes the account's shared memory away when the last person who is logged in as it leaves.
+    pub(super) removes_ipc: bool,
+    /// `getconf GNU_LIBC_VERSION`; `None`: another library, or it does not say.
+    pub(super) libc: Option<String>,
+    /// A server may listen at addresses that the machine does not have yet (`ip_nonlocal_bind`, IPv4 and IPv6).
+    pub(super) binds_foreign: bool,
 }
 
 /// Who has a say in the cluster.

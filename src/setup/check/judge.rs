@@ -12,7 +12,7 @@ use crate::setup::check::findings::{Finding, Findings, Seen, Severity};
 use crate::setup::config::Site;
 
 use super::facts::{Answer, Connection, Facts, Passfile};
-use super::settings;
+use super::{machine, settings};
 
 /// Which versions of something the program runs with.
 struct Range {
@@ -105,7 +105,8 @@ pub(super) fn judge(site: &Site, seen: &[Seen], program: &str) -> Vec<Finding> {
         of_quorum(&mut findings, site, it);
         of_server(&mut findings, site, it);
         if let Answer::Known(settings) = &it.facts.settings {
-            settings::judge(&mut findings, site, &it.node, settings);
+            let binds_foreign = it.facts.machine.binds_foreign;
+            settings::judge(&mut findings, site, &it.node, settings, binds_foreign);
         }
         settings::of_archiver(&mut findings, it);
         settings::of_roles(&mut findings, site, it);
@@ -114,6 +115,7 @@ pub(super) fn judge(site: &Site, seen: &[Seen], program: &str) -> Vec<Finding> {
     }
     of_all(&mut findings, seen);
     of_detection(&mut findings, seen);
+    machine::judge(&mut findings, seen);
     settings::of_all(&mut findings, seen);
     of_lock(&mut findings, site);
     let mut all = findings.0;
@@ -513,7 +515,7 @@ fn of_all(findings: &mut Findings, seen: &[Seen]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::check::facts::{Data, Interface, Quorum};
+    use crate::setup::check::facts::{Data, Interface, Machine, Quorum};
     use crate::setup::check::starters::Starter;
     use crate::setup::config;
 
@@ -607,6 +609,7 @@ mod tests {
             replication: Vec::new(),
             rewind: Vec::new(),
             unarchived: None,
+            machine: Machine::default(),
             weak: None,
             quorum: Some(Quorum {
                 votes: 3,
@@ -1025,6 +1028,12 @@ mod tests {
                 |f, _| set(f, "listen_addresses", "::1"),
                 Error,
                 "listen_addresses",
+            ),
+            (
+                "",
+                |f, _| set(f, "listen_addresses", "192.0.2.1"),
+                Error,
+                "nobody could connect at 192.0.2.9",
             ),
             (
                 "",

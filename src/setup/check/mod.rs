@@ -3,6 +3,7 @@
 mod facts;
 mod findings;
 mod judge;
+mod machine;
 mod probe;
 mod settings;
 mod starters;

@@ -25,6 +25,7 @@ use crate::setup::passfiles::{PasswordFile, PasswordFiles};
 use crate::sys::{Command, Deadline, Owner, RunError, poll_until};
 
 use super::facts::{Answer, Connection, Data, Facts, Interface, Passfile, Quorum, Request};
+use super::machine;
 use super::starters::starters;
 
 /// One program.
@@ -106,7 +107,9 @@ pub(super) fn gather(request: &Request) -> Facts {
     facts.taken = taken(&request.addresses, &facts.interfaces);
     facts.silent = silent(&request.gateways);
     facts.lacks_ping = !request.gateways.is_empty() && !Path::new(&request.ping).exists();
-    match Owner::lookup(&params.pgdba) {
+    let owner = Owner::lookup(&params.pgdba);
+    facts.machine = machine::look(owner.as_ref().ok(), deadline());
+    match owner {
         Ok(owner) => server(&mut facts, request, &params, &owner, secrets.as_ref()),
         Err(error) => {
             facts.postgres = Answer::Unknown(error.to_string());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::decide::reachable::lets_others_in;
+use crate::decide::reachable::{lets_others_in, listens_later};
 use crate::decide::silence::is_too_patient;
 use crate::decide::worth::{self, Weak};
 use crate::params::RepMode;
@@ -17,6 +17,7 @@ pub(super) fn judge(
     site: &Site,
     node: &str,
     settings: &BTreeMap<String, String>,
+    binds_foreign: bool,
 ) {
     let get = |name: &str| settings.get(name).map_or("", String::as_str);
     let number = |name: &str| get(name).parse::<usize>().ok();
@@ -122,6 +123,27 @@ pub(super) fn judge(
         findings.error(
             node,
             format!("listen_addresses={listens:?}: no standby can connect"),
+            format!("listen_addresses='*' {RESTART}"),
+        );
+    }
+    let addresses = [site.writer]
+        .into_iter()
+        .chain(site.readers.iter().copied());
+    let by_parameter = site
+        .resolved
+        .master_ip
+        .as_deref()
+        .and_then(|ip| ip.parse().ok());
+    let unheard = addresses
+        .chain(by_parameter)
+        .filter(|_| site.resolved.pghost.is_none() && lets_others_in(listens))
+        .find(|address| listens_later(listens, *address, binds_foreign) == Some(false));
+    if let Some(address) = unheard {
+        findings.error(
+            node,
+            format!(
+                "listen_addresses={listens:?}: nobody could connect at {address}, which the node gets after its server was started"
+            ),
             format!("listen_addresses='*' {RESTART}"),
         );
     }

@@ -11,12 +11,12 @@ use crate::setup::plan::Plan;
 use crate::setup::render::xml;
 use crate::setup::tree::Tree;
 
-use super::fencing;
-use super::find::is_gateway;
+use super::find::{is_gateway, parameter};
 use super::primitive::{
     current, judge_others, longest_that_stays, outlasting, set_meta, set_operations, set_params,
     unset, unsound,
 };
+use super::{derived, fencing};
 
 /// Puts the plan into `configuration`.
 pub(super) fn merge(configuration: &Tree, plan: &Plan, votes: Votes) -> Merged {
@@ -108,6 +108,8 @@ impl Merged {
 
     fn database(&mut self, plan: &Plan) {
         let (id, clone) = (&plan.names.resource, &plan.names.clone);
+        let writer = self.configuration.find(&|e| e.id() == plan.names.writer);
+        let writer = writer.and_then(|it| parameter(it, "ip")).map(str::to_owned);
         let can_fence = fencing::is_there(&self.configuration);
         let resources = self.configuration.child_mut("resources");
         let Some(around) = resources
@@ -187,8 +189,14 @@ impl Merged {
             ));
             self.replaces = Some(before);
         }
-        changes.extend(set_params(primitive, &plan.pgsql));
-        let (removed, kept) = judge_others(primitive, &plan.pgsql);
+        let wanted = derived::of_database(primitive, plan, writer.as_deref());
+        self.remarks
+            .extend(derived::unread_password(id, plan, primitive));
+        self.remarks
+            .extend(derived::open_password(id, plan, primitive));
+        let is_running = self.replaces.is_none();
+        changes.extend(set_params(primitive, &wanted, is_running));
+        let (removed, kept) = judge_others(primitive, &wanted);
         changes.extend(removed);
         self.remarks.extend(kept);
         let (set, kept) = set_operations(primitive, &plan.pgsql);
@@ -216,7 +224,7 @@ impl Merged {
             ));
             return;
         };
-        let mut changes = set_params(primitive, wanted);
+        let mut changes = set_params(primitive, wanted, false);
         let meta = outlasting(&wanted.meta, longest_that_stays(primitive, wanted));
         for (set, kept) in [
             set_meta(primitive, &wanted.id, &meta, |_| false),
@@ -250,7 +258,9 @@ impl Merged {
             ));
             return;
         };
-        let mut changes = set_params(primitive, wanted);
+        let (left, stays) = derived::of_gateway(primitive, wanted);
+        self.remarks.extend(stays);
+        let mut changes = set_params(primitive, &left, false);
         let (set, kept) = set_operations(primitive, wanted);
         changes.extend(set);
         self.remarks.extend(kept);
@@ -354,9 +364,12 @@ mod tests {
         }
     }
 
+    /// With the password that stands in the old cluster's configuration.
+    const PASSWORD: &str = "pgsql_reppassword=hush\n";
+
     #[test]
     fn an_older_cluster_is_taken_over_and_each_change_is_said() {
-        let merged = merged(OLD);
+        let merged = with_lines(PASSWORD, OLD);
         let all = merged.changes.join("\n");
         for part in [
             "make the <master> of an older Pacemaker a promotable clone",
@@ -786,7 +799,7 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_stays() {
-        let text = merged(OLD).configuration.to_text();
+        let text = with_lines(PASSWORD, OLD).configuration.to_text();
         for part in [
             "fence1",
             "cluster-recheck-interval",
@@ -843,6 +856,65 @@ mod tests {
         }
         assert!(text.contains("fence1") && text.contains("cluster-recheck-interval"));
         assert_eq!(without(&left, &names).changes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_chosen_and_config_ini_does_not_name_is_told_and_stays() {
+        let fresh = merged(EMPTY).configuration.to_text();
+        for (old, new, told) in [
+            (
+                r#"name="on_divergence" value="rewind_or_rebuild""#,
+                r#"name="on_divergence" value="stop""#,
+                "on_divergence=stop stays",
+            ),
+            (
+                r#"name="master_ip" value="192.0.2.9""#,
+                r#"name="master_ip" value="192.0.2.20""#,
+                "master_ip=192.0.2.20 stays",
+            ),
+            (
+                r#"value="keepalives_idle=60 keepalives_interval=5 keepalives_count=5""#,
+                r#"value="sslmode=verify-full""#,
+                "primary_conninfo_opt=… stays",
+            ),
+            (
+                r#"name="rep_mode" value="sync""#,
+                r#"name="rep_mode" value="async""#,
+                "rep_mode=async stays",
+            ),
+        ] {
+            assert!(fresh.contains(old), "{old}:\n{fresh}");
+            let merged = merged(&fresh.replace(old, new));
+            assert_eq!(merged.changes, Vec::<String>::new(), "{new}");
+            let remarks = merged.remarks.join("\n");
+            assert!(remarks.contains(told), "{told}: {remarks}");
+        }
+    }
+
+    #[test]
+    fn what_restarts_the_servers_says_so() {
+        let fresh = merged(EMPTY).configuration.to_text();
+        let lines = "pgsql_pgport=5433\npgsql_stop_escalate=20\nmonitor_interval=7\n";
+        assert_eq!(
+            with_lines(lines, &fresh).changes,
+            [
+                "pgsql: set pgport=5433 (restarts every server)",
+                "pgsql: set stop_escalate=20",
+                "pgsql: operation monitor: interval from 4s to 7s",
+            ]
+        );
+        let ported = with_lines("pgsql_pgport=5433\n", &fresh)
+            .configuration
+            .to_text();
+        assert_eq!(
+            with_lines("pgsql_pgport=\n", &ported).changes,
+            ["pgsql: remove pgport (restarts every server)"]
+        );
+        // Where it is made, or stopped for another agent, nothing is restarted.
+        for text in [EMPTY, OLD] {
+            let all = with_lines(lines, text).changes.join("\n");
+            assert!(!all.contains("restarts"), "{all}");
+        }
     }
 
     const OTHER: &str = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.19\nreader_vip=192.0.2.20\npgsql_pgctl=/bin/pg_ctl\n\

@@ -1,6 +1,7 @@
 //! `setup apply` and `setup erase`: the cluster gets what config.ini says, and nothing else of it is touched.
 
 mod constraint;
+mod derived;
 mod fencing;
 mod files;
 mod find;
@@ -125,6 +126,10 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     let mut merged = merge::merge(&present.configuration, &plan, votes);
     if let Some(first) = &args.master {
         name_first(&mut merged, &present.view, config, &plan.names, first)?;
+    }
+    if !merged.changes.is_empty() {
+        derived::usable(&merged.configuration, &plan.names.resource)
+            .map_err(|why| Failure::new(Exit::Refused, why))?;
     }
     // A node that is off is told of by itself.
     let is_on = |name: &NodeName| present.view.node(name).is_some_and(|node| node.is_online);

@@ -40,9 +40,13 @@ pub(super) fn of_database(primitive: &Tree, plan: &Plan, writer: Option<&str>) -
                 parameter(primitive, "node_list").is_some_and(|all| words(all) == words(now))
             }
             "primary_conninfo_opt" if plan.has_password && config::has_password(now) => {
-                if let Some(rest) = without_login(now) {
+                if let Some(rest) = without_login(now).filter(|rest| !is_same(rest, value)) {
                     *value = rest;
                 }
+                true
+            }
+            "primary_conninfo_opt" if is_same(now, value) => {
+                now.clone_into(value);
                 true
             }
             _ => now == value,
@@ -53,6 +57,14 @@ pub(super) fn of_database(primitive: &Tree, plan: &Plan, writer: Option<&str>) -
 
 fn words(list: &str) -> BTreeSet<&str> {
     list.split_whitespace().collect()
+}
+
+/// Whether connection options are the same, in whatever order.
+fn is_same(one: &str, other: &str) -> bool {
+    match (keyword_values(one), keyword_values(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
 }
 
 /// Connection options without the user and its password, which are in the password file and in `repuser`. `None`: there are no others.
@@ -235,6 +247,24 @@ mod tests {
                 )],
                 "primary_conninfo_opt",
                 Some("sslmode=verify-full"),
+            ),
+            (
+                PASSWORD,
+                &[(
+                    "primary_conninfo_opt",
+                    "keepalives_count=5 password=p keepalives_idle=60 keepalives_interval=5",
+                )],
+                "primary_conninfo_opt",
+                Some(KEEPALIVES),
+            ),
+            (
+                "",
+                &[(
+                    "primary_conninfo_opt",
+                    "keepalives_count=5 keepalives_idle=60 keepalives_interval=5",
+                )],
+                "primary_conninfo_opt",
+                None,
             ),
             (PASSWORD, &[], "passfile", Some("/etc/expgsql/pgpass")),
             (PASSWORD, &[("passfile", "/x")], "passfile", None),

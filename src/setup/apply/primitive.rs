@@ -42,7 +42,7 @@ pub(super) fn current<'a>(owner: &'a Tree, tag: &'a str, name: &str) -> Option<&
 }
 
 /// Sets a name in the set where it is, else in the first set, which is made where there is none.
-fn set(owner: &mut Tree, tag: &str, name: &str, value: &str) {
+pub(super) fn set(owner: &mut Tree, tag: &str, name: &str, value: &str) {
     let is_plain = |set: &Tree| set.tag == tag && set.child("rule").is_none();
     let places = owner.children.iter_mut().filter(|set| is_plain(set));
     for place in places {

@@ -22,11 +22,8 @@ const PAF: &str = "pgsqlms";
 /// A sentence: something is in the way that setup must not change.
 pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> {
     let mut names = Names::of(site.resource());
-    let resources = configuration.child("resources").map(unfolded);
-    let resources = resources.unwrap_or_else(|| Tree::new("resources"));
-    let database = database(configuration, &resources, site)?;
-    no_second(configuration, &resources, database, site)?;
-    if let Some(database) = database {
+    let resources = unfolded(configuration);
+    if let Some(database) = database(configuration, &resources, site)? {
         is_the_same(configuration, &resources, database, site)?;
         names.resource = database.id().to_owned();
         names.clone = clone_of(&resources, database)?;
@@ -84,6 +81,18 @@ pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> 
             other.id()
         ));
     }
+    Ok(names)
+}
+
+/// The same for what is to be changed, and not only taken out: there is nothing beside it that has its data, and it can be changed.
+///
+/// # Errors
+/// A sentence, as for [`names`].
+pub(super) fn names_to_change(configuration: &Tree, site: &Site) -> Result<Names, String> {
+    let resources = unfolded(configuration);
+    let database = database(configuration, &resources, site)?;
+    no_second(configuration, &resources, database, site)?;
+    let names = names(configuration, site)?;
     of_no_template(&resources, &names)?;
     Ok(names)
 }
@@ -103,7 +112,10 @@ fn of_no_template(resources: &Tree, names: &Names) -> Result<(), String> {
 }
 
 /// The resources with what they have from elsewhere written into them: a primitive from its template, a set from the one it refers to.
-fn unfolded(resources: &Tree) -> Tree {
+fn unfolded(configuration: &Tree) -> Tree {
+    let Some(resources) = configuration.child("resources") else {
+        return Tree::new("resources");
+    };
     let mut all = resources.clone();
     unfold(&mut all, resources);
     all
@@ -311,7 +323,7 @@ fn not_of_another(
             ),
             None => format!(
                 "the name of the cluster's resource {id} is needed here, and the constraint {constraint} keeps it with {holder}, which is \
-                 not this database: rename the resource, or remove that constraint"
+                 not this database: rename the resource, or set resource_name, with which the names of this one begin, where the cluster does not have it yet"
             ),
         });
     }
@@ -574,7 +586,7 @@ mod tests {
             "<configuration><resources>{resources}</resources><constraints>{constraints}</constraints></configuration>"
         );
         let site = config::read(config).unwrap().0;
-        names(&Tree::parse(&text).unwrap(), &site)
+        names_to_change(&Tree::parse(&text).unwrap(), &site)
     }
 
     fn primitive(id: &str, agent: &str, params: &[(&str, &str)]) -> String {
@@ -721,6 +733,19 @@ mod tests {
                 ),
             }
         }
+    }
+
+    /// What should not be there twice is taken out.
+    #[test]
+    fn a_second_one_can_be_erased() {
+        let data = [("pgdata", "/data")];
+        let ours = clone("msPostgresql", &primitive("pgsql", "expgsql", &data));
+        let both = ours + &clone("ha", &primitive("pgsqld", PAF, &data));
+        assert!(found(CONFIG, &both, "").is_err());
+        let text = format!("<configuration><resources>{both}</resources></configuration>");
+        let site = config::read(CONFIG).unwrap().0;
+        let names = names(&Tree::parse(&text).unwrap(), &site).unwrap();
+        assert_eq!(names.clone, "msPostgresql");
     }
 
     #[test]

@@ -133,7 +133,7 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
             present.cib.get("validate-with").unwrap_or("an older one")
         ));
     }
-    let names = find::names(&present.configuration, site)
+    let names = find::names_to_change(&present.configuration, site)
         .map_err(|why| Failure::new(Exit::Refused, why))?;
     let plan = Plan::named(&Values::from(site), names);
     let votes = Votes::read(Deadline::after(timing::CIB_READ))?;

@@ -37,6 +37,8 @@ pub(super) fn watch(names: &Names, hosts: &str, tuning: &Tuning) -> Primitive {
             ("attempts", ATTEMPTS.to_string()),
             ("timeout", ANSWER.to_string()),
         ],
+        // Not the name and the multiplier, by which the rules count.
+        defaults: vec!["dampen", "attempts", "timeout"],
         meta: Vec::new(),
         operations: vec![
             once("start"),

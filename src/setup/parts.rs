@@ -41,6 +41,8 @@ pub(crate) struct Primitive {
     pub(crate) agent: &'static str,
     /// An empty value: it must not be there.
     pub(crate) params: Vec<(&'static str, String)>,
+    /// Those of them that nobody asked for: what the operator has set stays.
+    pub(crate) defaults: Vec<&'static str>,
     pub(crate) meta: Meta,
     pub(crate) operations: Vec<Operation>,
 }

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) gateway: Option<Primitive>,
     pub(crate) constraints: Vec<Constraint>,
     pub(crate) names: Names,
+    /// The replication user's password is in a file, and needs to stand nowhere else.
+    pub(crate) has_password: bool,
 }
 
 /// The values that go into a plan as text: a real site's, or names in braces for a template.
@@ -38,6 +40,9 @@ pub(crate) struct Values {
     pub(crate) resource: String,
     pub(crate) shape: Shape,
     pub(crate) params: Vec<(&'static str, String)>,
+    /// Those of them that config.ini does not name, and that need not have this value.
+    pub(crate) unsaid: Vec<&'static str>,
+    pub(crate) has_password: bool,
     pub(crate) writer: String,
     pub(crate) readers: Vec<String>,
     pub(crate) nic: Option<String>,
@@ -57,6 +62,8 @@ impl From<&Site> for Values {
             resource: site.resource().to_owned(),
             shape: site.shape,
             params: site.params.clone(),
+            unsaid: site.unsaid.clone(),
+            has_password: site.passwords.replication.is_some(),
             writer: site.writer.to_string(),
             readers: site.readers.iter().map(ToString::to_string).collect(),
             nic: site.nic.clone(),
@@ -107,6 +114,7 @@ impl Plan {
                 provider: HEARTBEAT,
                 agent: "expgsql",
                 params: values.params.clone(),
+                defaults: values.unsaid.clone(),
                 meta: Vec::new(),
                 operations: operations(tuning, values.lease),
             },
@@ -115,6 +123,7 @@ impl Plan {
             gateway,
             constraints,
             names,
+            has_password: values.has_password,
         }
     }
 }
@@ -267,6 +276,7 @@ fn address(id: &str, ip: &str, values: &Values, is_reader: bool) -> Primitive {
         provider: HEARTBEAT,
         agent: "IPaddr2",
         params,
+        defaults: Vec::new(),
         // On the resource and not as a default of the cluster, which others' resources would have, too.
         meta: of_failures(tuning)
             .into_iter()

@@ -47,6 +47,8 @@ fn values(shape: Shape) -> Values {
         resource: RESOURCE.to_owned(),
         shape,
         params,
+        unsaid: Vec::new(),
+        has_password: false,
         writer: name("writer_vip"),
         readers: vec![name("reader_vip")],
         nic: Some(name("vip_nic")),

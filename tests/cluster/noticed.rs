@@ -133,5 +133,19 @@ fn refused(stage: &Stage) -> Result<()> {
         put(node, &text.replace("token: 3000", "token: 3s"))?;
     }
     ends(node, &words, 100, "\"3s\" is no number")?;
-    nodes.iter().try_for_each(|node| put(node, &text))
+    nodes.iter().try_for_each(|node| put(node, &text))?;
+    // A node that config.ini does not name would keep the old file.
+    let fewer = config(lab)
+        .replace(
+            "pcs_template=muti.pcs.template\n",
+            "pgsql_enable_distlock=false\n",
+        )
+        .replace("node3=node3\n", "");
+    write(node, &fewer)?;
+    ends(node, &words, 100, "has node3 besides")?;
+    for node in nodes {
+        let now = files_of(node)?;
+        expect(now == text, || format!("{} was written", node.name()))?;
+    }
+    write(node, &config(lab))
 }

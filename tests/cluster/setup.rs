@@ -140,6 +140,31 @@ pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over() -> Result<()> {
             .limit(COMMAND)
             .run()
     };
+    let servers = || -> Vec<_> {
+        let nodes = lab.nodes().iter();
+        nodes.map(|node| lab.postgres(node).postmaster()).collect()
+    };
+    // Refused, by this code and with this word; no server stops for it, then or later.
+    let refused = |code: i32, part: &str| {
+        let before = servers();
+        let output = run(&["apply", "--yes"])?;
+        expect(
+            output.code() == Some(code)
+                && output.text().contains("nothing was done")
+                && output.text().contains(part),
+            || output.text(),
+        )?;
+        let resources = ["cibadmin", "--query", "--scope=resources"];
+        let resources = node.run(&resources)?.ok()?;
+        expect(!resources.contains("target-role"), || resources.clone())?;
+        Ok(before)
+    };
+    let same = |before: Vec<_>| {
+        let now = servers();
+        expect(before == now && before.iter().all(Option::is_some), || {
+            format!("servers {before:?} became {now:?}")
+        })
+    };
     step("the program comes to every node", || {
         let output = run(&["install", "--yes"])?;
         expect(
@@ -147,6 +172,36 @@ pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over() -> Result<()> {
             || output.text(),
         )
     })?;
+    step("what Pacemaker would not accept stops no server", || {
+        let monitor = "name=\"monitor\" interval=\"10s\"";
+        let doubled = format!(
+            "<primitive id=\"doubled\" class=\"ocf\" provider=\"pacemaker\" type=\"Dummy\"><operations>\
+             <op id=\"doubled-1\" {monitor}/><op id=\"doubled-2\" {monitor} timeout=\"30s\"/></operations></primitive>"
+        );
+        let line = ["cibadmin", "--create", "--scope=resources", "--xml-text"];
+        node.run(&[&line[..], &[&doubled]].concat())?.ok()?;
+        let before = refused(1, "would not accept")?;
+        node.run(&["crm_resource", "--wait", "--timeout=60s"])?
+            .ok()?;
+        same(before)?;
+        let line = ["cibadmin", "--delete", "--xml-text"];
+        node.run(&[&line[..], &["<primitive id=\"doubled\"/>"]].concat())?
+            .ok()
+            .map(drop)
+    })?;
+    step(
+        "nor does what is refused in maintenance mode, when that ends",
+        || {
+            let mode = ["crm_attribute", "--name=maintenance-mode"];
+            node.run(&[&mode[..], &["--update=true"]].concat())?.ok()?;
+            let before = refused(100, "cluster unmaintenance")?;
+            node.run(&[&mode[..], &["--delete"]].concat())?.ok()?;
+            node.run(&["crm_resource", "--wait", "--timeout=60s"])?
+                .ok()?;
+            same(before)?;
+            lab.wait_healthy(LIMIT)
+        },
+    )?;
     step(
         "the resource changes its agent, and keeps its name and the rest",
         || {
@@ -176,7 +231,20 @@ pub(crate) fn a_cluster_of_the_stock_agent_is_taken_over() -> Result<()> {
             expect(escalate.trim() == "30", || escalate)
         },
     )?;
-    step("apply again changes nothing", || nothing_to_do(node))
+    step("apply again changes nothing", || nothing_to_do(node))?;
+    step("nor does it take back what somebody chose", || {
+        write(
+            node,
+            &config(&lab).replace("pgsql_on_divergence=rewind_or_rebuild\n", ""),
+        )?;
+        let set = ["--set-parameter=on_divergence", "--parameter-value=stop"];
+        let resource = ["crm_resource", "--resource", RESOURCE];
+        node.run(&[&resource[..], &set].concat())?.ok()?;
+        let output = ends(node, &["apply", "--yes"], 0, "Nothing to do")?;
+        expect(output.text().contains("on_divergence=stop stays"), || {
+            output.text()
+        })
+    })
 }
 
 /// Hosts that are on, without a cluster, and with the program on the first node only.

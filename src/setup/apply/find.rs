@@ -13,18 +13,18 @@ use super::same;
 /// PostgreSQL agents that know the same parameters: what they configure can be taken over.
 const AGENTS: [&str; 2] = ["expgsql", "pgsql"];
 
+/// PAF's agent, which knows others.
+const PAF: &str = "pgsqlms";
+
 /// The names that what config.ini speaks of has in this cluster; the usual ones for what is not there yet.
 ///
 /// # Errors
 /// A sentence: something is in the way that setup must not change.
 pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> {
     let mut names = Names::of(site.resource());
-    let resources = configuration
-        .child("resources")
-        .cloned()
-        .unwrap_or_else(|| Tree::new("resources"));
+    let resources = unfolded(configuration);
     if let Some(database) = database(configuration, &resources, site)? {
-        is_the_same(configuration, database, site)?;
+        is_the_same(configuration, &resources, database, site)?;
         names.resource = database.id().to_owned();
         names.clone = clone_of(&resources, database)?;
     } else if let Some(other) = resources
@@ -46,8 +46,10 @@ pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> 
         .usual_readers()
         .take(MOST_READERS)
         .filter(|name| resources.all().any(|e| e.id() == name && reader_is(e)))
-        // A further one may be somebody else's, who has no such constraint.
-        .filter(|name| *name == names.usual_reader || is_kept_away(configuration, name))
+        // One that is somebody else's has no such constraint.
+        .filter(|name| {
+            is_tied(configuration, &resources, &names, name) || is_kept_away(configuration, name)
+        })
         .filter(|name| of_another(configuration, &resources, &names, name).is_none())
         .collect();
     not_of_another(configuration, &resources, site, &names)?;
@@ -67,6 +69,7 @@ pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> 
             ));
         }
     }
+    not_a_strangers(configuration, &resources, site, &names)?;
     let gateway = [names.gateway(), names.gateway_clone()];
     let mut others = resources
         .all()
@@ -79,6 +82,112 @@ pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> 
         ));
     }
     Ok(names)
+}
+
+/// The same for what is to be changed, and not only taken out: there is nothing beside it that has its data, and it can be changed.
+///
+/// # Errors
+/// A sentence, as for [`names`].
+pub(super) fn names_to_change(configuration: &Tree, site: &Site) -> Result<Names, String> {
+    let resources = unfolded(configuration);
+    let database = database(configuration, &resources, site)?;
+    no_second(configuration, &resources, database, site)?;
+    let names = names(configuration, site)?;
+    of_no_template(&resources, &names)?;
+    Ok(names)
+}
+
+/// What is ours says itself what it is.
+fn of_no_template(resources: &Tree, names: &Names) -> Result<(), String> {
+    let own = [names.resource.clone(), names.gateway()];
+    let mut ours = own.iter().chain(names.addresses());
+    let made = ours.find_map(|id| Some((id, resources.find(&|e| e.id() == id)?.get("template")?)));
+    match made {
+        None => Ok(()),
+        Some((id, template)) => Err(format!(
+            "the cluster's resource {id} has its agent and parameters from the template {template}, and templates are not changed here: write \
+             what it has from there into the resource itself, and run this again"
+        )),
+    }
+}
+
+/// The resources with what they have from elsewhere written into them: a primitive from its template, a set from the one it refers to.
+fn unfolded(configuration: &Tree) -> Tree {
+    let Some(resources) = configuration.child("resources") else {
+        return Tree::new("resources");
+    };
+    let mut all = resources.clone();
+    unfold(&mut all, resources);
+    all
+}
+
+fn unfold(it: &mut Tree, resources: &Tree) {
+    let named = |tag: &str, id: &str| resources.find(&|e| e.tag == tag && e.id() == id);
+    let template = it.get("template").filter(|_| it.tag == "primitive");
+    if let Some(template) = template.and_then(|id| named("template", id)) {
+        for (name, value) in template.attributes.iter().filter(|(name, _)| name != "id") {
+            if it.get(name).is_none() {
+                it.set(name, value);
+            }
+        }
+        // Behind its own, which count more.
+        it.children.extend(template.children.iter().cloned());
+    }
+    if let Some(original) = it.get("id-ref").and_then(|id| named(&it.tag, id)) {
+        *it = original.clone();
+    }
+    for child in &mut it.children {
+        unfold(child, resources);
+    }
+}
+
+/// What Pacemaker calls an agent.
+fn agent(primitive: &Tree) -> String {
+    let parts = ["class", "provider", "type"].map(|part| primitive.get(part));
+    parts.into_iter().flatten().collect::<Vec<_>>().join(":")
+}
+
+/// No other resource runs a server on the data of config.ini, whatever its agent is: a second one would destroy them.
+fn no_second(
+    configuration: &Tree,
+    resources: &Tree,
+    ours: Option<&Tree>,
+    site: &Site,
+) -> Result<(), String> {
+    let primitives = resources.all().filter(|e| e.tag == "primitive");
+    for other in primitives.filter(|e| ours.is_none_or(|ours| ours.id() != e.id())) {
+        let (id, agent) = (other.id(), agent(other));
+        let is_paf = other.get("class") == Some("ocf") && other.get("type") == Some(PAF);
+        let dirs = ["pgdata", "datadir"].map(|name| parameter(other, name).map(Path::new));
+        let usual = (is_paf || is_database(other)).then(|| pgdata(other));
+        let is_same =
+            dirs.contains(&Some(&site.resolved.pgdata)) || usual == Some(&site.resolved.pgdata);
+        if is_same && !is_elsewhere(other, site) {
+            return Err(format!(
+                "the cluster's resource {id} ({agent}) has the data directory {} of config.ini, and no two may have it: {}",
+                site.resolved.pgdata.display(),
+                if is_database(other) {
+                    "set resource_name to the one that is meant, or pgsql_pgdata to a directory of its own"
+                } else {
+                    "it is not taken over; take it out of the cluster, with its clone and its constraints, and run this again"
+                }
+            ));
+        }
+        if is_paf && has_address(configuration, resources, other, site) {
+            return Err(format!(
+                "the cluster's resource {id} ({agent}) has the address {} of config.ini, and is not taken over: take it out of the cluster, with \
+                 its clone and its constraints, and run this again",
+                addresses_of(site).join(" or ")
+            ));
+        }
+        if is_paf && ours.is_none() && site.resource_name.is_none() {
+            return Err(format!(
+                "the cluster's resource {id} ({agent}) runs a PostgreSQL, and is not taken over: if it is the one that config.ini means, take it out of \
+                 the cluster, with its clone and its constraints, and run this again; for a database beside it set resource_name"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether setup made this address beside another.
@@ -99,7 +208,7 @@ fn has_ip(address: &Tree, ip: &IpAddr) -> bool {
     parameter(address, "ip").is_some_and(|own| same::address(own, &ip.to_string()))
 }
 
-/// A constraint that keeps this address with another database than ours, and what that database is in.
+/// A constraint that keeps this address with another database than ours, or with the primary of something else, and what that is in.
 fn of_another<'a>(
     configuration: &'a Tree,
     resources: &'a Tree,
@@ -107,19 +216,80 @@ fn of_another<'a>(
     address: &str,
 ) -> Option<(&'a str, &'a str)> {
     let is_other = |e: &Tree| is_database(e) && e.id() != names.resource;
-    let mut colocations = configuration
-        .child("constraints")?
-        .children_named("rsc_colocation")
-        .filter(|e| {
-            !e.get("score")
-                .is_some_and(|score| score.trim().starts_with('-'))
-        })
-        .filter(|e| mentions(e, address));
+    let places = places(resources, address);
+    let mut colocations = together(configuration)
+        .into_iter()
+        .filter(|e| places.iter().any(|id| mentions(e, id)));
     colocations.find_map(|e| {
         let mut holders = resources.all().filter(|it| it.tag != "resources");
-        let holder = holders.find(|it| mentions(e, it.id()) && it.all().any(is_other))?;
-        Some((e.id(), holder.id()))
+        let holder = holders.find(|it| mentions(e, it.id()) && it.all().any(is_other));
+        // Whatever has a primary that is not ours, and that address with it.
+        let follows = places.iter().any(|id| e.get("rsc") == Some(id));
+        let promoted = e.get("with-rsc").filter(|id| {
+            let is_clone = |it: &Tree| matches!(it.tag.as_str(), "clone" | "master");
+            follows
+                && same::is_promoted(e.get("with-rsc-role"))
+                && *id != names.clone
+                && resources.all().any(|it| it.id() == *id && is_clone(it))
+        });
+        Some((e.id(), holder.map(Tree::id).or(promoted)?))
     })
+}
+
+/// The colocations that keep resources together.
+fn together(configuration: &Tree) -> Vec<&Tree> {
+    let constraints = configuration.child("constraints").into_iter();
+    let all = constraints.flat_map(|all| all.children_named("rsc_colocation"));
+    let is_apart = |e: &&Tree| {
+        e.get("score")
+            .is_some_and(|score| score.trim().starts_with('-'))
+    };
+    all.filter(|e| !is_apart(e)).collect()
+}
+
+/// A resource, and what it is in: its group, and the clone around that.
+fn places<'a>(resources: &'a Tree, id: &str) -> Vec<&'a str> {
+    let all = resources.all().filter(|e| e.tag != "resources");
+    let holds = |e: &&Tree| {
+        let is_resource = matches!(e.tag.as_str(), "primitive" | "group" | "clone" | "master");
+        is_resource && e.all().any(|it| it.tag == "primitive" && it.id() == id)
+    };
+    all.filter(holds).map(Tree::id).collect()
+}
+
+/// Whether a colocation keeps an address with our database.
+fn is_tied(configuration: &Tree, resources: &Tree, names: &Names, address: &str) -> bool {
+    let places = places(resources, address);
+    together(configuration).into_iter().any(|e| {
+        places.iter().any(|id| mentions(e, id))
+            && (mentions(e, &names.clone) || mentions(e, &names.resource))
+    })
+}
+
+/// An address that has a name of ours, another ip, and nothing to do with our database is somebody else's.
+fn not_a_strangers(
+    configuration: &Tree,
+    resources: &Tree,
+    site: &Site,
+    names: &Names,
+) -> Result<(), String> {
+    let writer = std::iter::once((&names.writer, &site.writer));
+    for (id, ip) in writer.chain(names.readers.iter().zip(&site.readers)) {
+        let Some(there) = resources.all().find(|e| e.id() == id && is_address(e)) else {
+            continue;
+        };
+        if has_ip(there, ip) || is_tied(configuration, resources, names, id) {
+            continue;
+        }
+        return Err(format!(
+            "the cluster's resource {id} has the address {}, and no colocation keeps it with {}, so it is taken for somebody else's; its name is needed \
+             here for {ip}: rename it; or set resource_name, with which the names of this database begin, where the cluster does not have the database \
+             yet; or, where it is this database's, give it the address {ip} first",
+            parameter(there, "ip").unwrap_or("of nobody"),
+            names.clone
+        ));
+    }
+    Ok(())
 }
 
 /// Whether a colocation is about this resource.
@@ -149,11 +319,11 @@ fn not_of_another(
         return Err(match resources.all().find(is_it) {
             Some(_) => format!(
                 "the cluster's resource {id} has the address {ip} of config.ini, and the constraint {constraint} keeps it with {holder}, \
-                 which is another database's: set {key} to an address of this one's own, or remove that constraint"
+                 which is not this database: set {key} to an address of this one's own, or remove that constraint"
             ),
             None => format!(
                 "the name of the cluster's resource {id} is needed here, and the constraint {constraint} keeps it with {holder}, which is \
-                 another database's: rename the resource, or remove that constraint"
+                 not this database: rename the resource, or set resource_name, with which the names of this one begin, where the cluster does not have it yet"
             ),
         });
     }
@@ -202,7 +372,7 @@ fn database<'a>(
     let named = found.iter().copied().find(|e| e.id() == site.resource());
     if site.resource_name.is_some() && named.is_none() {
         let mut others = found.iter().copied();
-        return match others.find(|e| has_same_place(configuration, e, site)) {
+        return match others.find(|e| has_same_place(configuration, resources, e, site)) {
             Some(other) => Err(format!(
                 "the cluster's resource {0} has the data directory {1} or the address {2} of config.ini, and no two may have them: set \
                  resource_name={0}",
@@ -244,36 +414,49 @@ fn addresses_of(site: &Site) -> Vec<String> {
 }
 
 /// The same of a database that is there, as far as it is known.
-fn addresses(configuration: &Tree, database: &Tree) -> Vec<String> {
+fn addresses(configuration: &Tree, resources: &Tree, database: &Tree) -> Vec<String> {
     let other = parameter(database, "master_ip").map(str::to_owned);
-    let both = writer_of(configuration, database).into_iter().chain(other);
+    let both = writer_of(configuration, resources, database)
+        .into_iter()
+        .chain(other);
     both.collect()
 }
 
 /// Whether a database has an address of config.ini.
-fn has_address(configuration: &Tree, database: &Tree, site: &Site) -> bool {
+fn has_address(configuration: &Tree, resources: &Tree, database: &Tree, site: &Site) -> bool {
     let wanted = addresses_of(site);
     let is_wanted = |own: &String| wanted.iter().any(|wanted| same::address(own, wanted));
-    addresses(configuration, database).iter().any(is_wanted)
+    addresses(configuration, resources, database)
+        .iter()
+        .any(is_wanted)
+}
+
+/// Whether a database is on none of config.ini's nodes.
+fn is_elsewhere(database: &Tree, site: &Site) -> bool {
+    let nodes = parameter(database, "node_list").unwrap_or_default();
+    let names = nodes.split_whitespace().map(NodeName::new);
+    !nodes.is_empty() && !names.flatten().any(|name| site.nodes.contains(&name))
 }
 
 /// Whether a resource has the data directory of config.ini on one of its nodes, or its address.
-fn has_same_place(configuration: &Tree, database: &Tree, site: &Site) -> bool {
-    let nodes = parameter(database, "node_list").unwrap_or_default();
-    let names = nodes.split_whitespace().map(NodeName::new);
-    let is_elsewhere = !nodes.is_empty() && !names.flatten().any(|name| site.nodes.contains(&name));
-    has_address(configuration, database, site)
-        || pgdata(database) == site.resolved.pgdata && !is_elsewhere
+fn has_same_place(configuration: &Tree, resources: &Tree, database: &Tree, site: &Site) -> bool {
+    has_address(configuration, resources, database, site)
+        || pgdata(database) == site.resolved.pgdata && !is_elsewhere(database, site)
 }
 
 /// What stands there under the name may be another database: with other data, and another address.
-fn is_the_same(configuration: &Tree, database: &Tree, site: &Site) -> Result<(), String> {
-    let own = addresses(configuration, database);
+fn is_the_same(
+    configuration: &Tree,
+    resources: &Tree,
+    database: &Tree,
+    site: &Site,
+) -> Result<(), String> {
+    let own = addresses(configuration, resources, database);
     let Some(shown) = own.first() else {
         return Ok(());
     };
     let data = pgdata(database);
-    if data == site.resolved.pgdata || has_address(configuration, database, site) {
+    if data == site.resolved.pgdata || has_address(configuration, resources, database, site) {
         return Ok(());
     }
     Err(format!(
@@ -288,8 +471,7 @@ fn is_the_same(configuration: &Tree, database: &Tree, site: &Site) -> Result<(),
 }
 
 /// The address that is kept with the primary.
-fn writer_of(configuration: &Tree, database: &Tree) -> Option<String> {
-    let resources = configuration.child("resources")?;
+fn writer_of(configuration: &Tree, resources: &Tree, database: &Tree) -> Option<String> {
     let clone = clone_of(resources, database).ok()?;
     let mut with = configuration
         .child("constraints")?
@@ -388,5 +570,273 @@ pub(super) fn is_ours(tree: &Tree, names: &Names) -> bool {
                 })
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::config;
+
+    const CONFIG: &str = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\nreader_vip=192.0.2.10\npgsql_pgctl=/bin/pg_ctl\n\
+                          pgsql_pgdata=/data\npgsql_repuser=repl\n";
+
+    fn found(config: &str, resources: &str, constraints: &str) -> Result<Names, String> {
+        let text = format!(
+            "<configuration><resources>{resources}</resources><constraints>{constraints}</constraints></configuration>"
+        );
+        let site = config::read(config).unwrap().0;
+        names_to_change(&Tree::parse(&text).unwrap(), &site)
+    }
+
+    fn primitive(id: &str, agent: &str, params: &[(&str, &str)]) -> String {
+        let pairs = params.iter().map(|(name, value)| {
+            format!("<nvpair id='{id}-{name}' name='{name}' value='{value}'/>")
+        });
+        let pairs: String = pairs.collect();
+        format!(
+            "<primitive id='{id}' class='ocf' provider='heartbeat' type='{agent}'>\
+             <instance_attributes id='{id}-ia'>{pairs}</instance_attributes></primitive>"
+        )
+    }
+
+    fn clone(id: &str, inside: &str) -> String {
+        format!("<clone id='{id}'>{inside}</clone>")
+    }
+
+    fn with_promoted(rsc: &str, with: &str) -> String {
+        format!(
+            "<rsc_colocation id='c-{rsc}' rsc='{rsc}' with-rsc='{with}' with-rsc-role='Promoted' score='INFINITY'/>"
+        )
+    }
+
+    #[test]
+    fn no_second_server_is_made_for_data_that_have_one() {
+        let named = format!("{CONFIG}resource_name=sales\n");
+        let data = [("pgdata", "/data")];
+        let other = [("pgdata", "/other")];
+        let template = "<template id='t' class='ocf' provider='heartbeat' type='pgsql'>\
+                        <instance_attributes id='t-ia'><nvpair id='t-d' name='pgdata' value='/data'/></instance_attributes></template>";
+        let of_template = "<primitive id='db' template='t'/>";
+        let address = primitive("ip", "IPaddr2", &[("ip", "192.0.2.9")]);
+        let paf = |data: &[(&str, &str)]| clone("ha", &primitive("pgsqld", PAF, data));
+        let with_paf = with_promoted("ip", "ha");
+        for (config, resources, constraints, part) in [
+            // (config.ini, what the cluster has, its constraints, what is said; nothing: it is no hindrance)
+            (
+                CONFIG,
+                paf(&data),
+                "",
+                "pgsqld (ocf:heartbeat:pgsqlms) has the data directory /data",
+            ),
+            (
+                CONFIG,
+                paf(&[("datadir", "/data/"), ("pgdata", "/etc/x")]),
+                "",
+                "data directory /data",
+            ),
+            (&named, paf(&data), "", "data directory /data"),
+            (
+                CONFIG,
+                paf(&other),
+                "",
+                "for a database beside it set resource_name",
+            ),
+            (&named, paf(&other), "", ""),
+            (
+                &named,
+                paf(&other) + &address,
+                &with_paf,
+                "has the address 192.0.2.9",
+            ),
+            (
+                CONFIG,
+                primitive("x", "anything", &data),
+                "",
+                "x (ocf:heartbeat:anything) has the data directory /data",
+            ),
+            (
+                CONFIG,
+                primitive("x", "mysql", &[("datadir", "/var/lib/mysql")]),
+                "",
+                "",
+            ),
+            // Beside the one that is meant.
+            (
+                CONFIG,
+                clone("ms", &primitive("pgsql", "expgsql", &data)) + &paf(&data),
+                "",
+                "pgsqld",
+            ),
+            (
+                CONFIG,
+                clone("ms", &primitive("pgsql", "expgsql", &data)) + &paf(&other),
+                "",
+                "",
+            ),
+            (
+                CONFIG,
+                clone("ms", &primitive("pgsql", "expgsql", &data))
+                    + &primitive("p2", "pgsql", &data),
+                "",
+                "p2",
+            ),
+            (
+                CONFIG,
+                clone("ms", &primitive("pgsql", "expgsql", &data))
+                    + &primitive("p2", "pgsql", &[("pgdata", "/data"), ("node_list", "x y")]),
+                "",
+                "",
+            ),
+            // What it is comes from a template.
+            (
+                CONFIG,
+                template.to_owned() + &clone("cl", of_template),
+                "",
+                "db has its agent and parameters from the template t",
+            ),
+            (
+                &named,
+                template.to_owned() + &clone("cl", of_template),
+                "",
+                "db has the data directory /data",
+            ),
+            (
+                CONFIG,
+                template.to_owned() + &format!("<group id='g'>{of_template}</group>"),
+                "",
+                "in the group g",
+            ),
+            (
+                CONFIG,
+                format!("<group id='g'>{}</group>", primitive("db", "pgsql", &data)),
+                "",
+                "in the group g",
+            ),
+            (
+                CONFIG,
+                primitive("any", "Dummy", &data).replace(
+                    "<instance_attributes id=",
+                    "<instance_attributes id-ref='s' x=",
+                ) + "<template id='t' class='ocf' provider='heartbeat' type='x'><instance_attributes id='s'>\
+                       <nvpair id='n' name='pgdata' value='/data'/></instance_attributes></template>",
+                "",
+                "any (ocf:heartbeat:Dummy) has the data directory /data",
+            ),
+        ] {
+            let result = found(config, &resources, constraints);
+            match result {
+                Ok(_) => assert_eq!(part, "", "{resources}"),
+                Err(why) => assert!(
+                    !part.is_empty() && why.contains(part),
+                    "{resources}:\n{part}: {why}"
+                ),
+            }
+        }
+    }
+
+    /// What should not be there twice is taken out.
+    #[test]
+    fn a_second_one_can_be_erased() {
+        let data = [("pgdata", "/data")];
+        let ours = clone("msPostgresql", &primitive("pgsql", "expgsql", &data));
+        let both = ours + &clone("ha", &primitive("pgsqld", PAF, &data));
+        assert!(found(CONFIG, &both, "").is_err());
+        let text = format!("<configuration><resources>{both}</resources></configuration>");
+        let site = config::read(CONFIG).unwrap().0;
+        let names = names(&Tree::parse(&text).unwrap(), &site).unwrap();
+        assert_eq!(names.clone, "msPostgresql");
+    }
+
+    #[test]
+    fn an_address_of_somebody_else_is_not_taken_for_its_name() {
+        let database = clone(
+            "msPostgresql",
+            &primitive("pgsql", "expgsql", &[("pgdata", "/data")]),
+        );
+        let mysql = clone("ms_mysql", &primitive("mysql", "mysql", &[]));
+        let vip = |id: &str, ip: &str| primitive(id, "IPaddr2", &[("ip", ip)]);
+        let (writer, reader) = (
+            vip("vip-master", "10.0.0.50"),
+            vip("vip-slave", "10.0.0.51"),
+        );
+        let none = CONFIG.replace("reader_vip=192.0.2.10\n", "");
+        let set = "<rsc_colocation id='s' score='INFINITY'><resource_set id='s1'><resource_ref id='vip-master'/></resource_set>\
+                   <resource_set id='s2' role='Promoted'><resource_ref id='msPostgresql'/></resource_set></rsc_colocation>";
+        for (config, resources, constraints, expected) in [
+            // (config.ini, what the cluster has, its constraints, what is said or which readers' addresses are taken out)
+            (
+                CONFIG,
+                mysql.clone() + &writer,
+                with_promoted("vip-master", "ms_mysql"),
+                Err("vip-master"),
+            ),
+            (
+                CONFIG,
+                mysql.clone() + &reader,
+                with_promoted("vip-slave", "ms_mysql"),
+                Err("vip-slave"),
+            ),
+            // Nobody keeps it anywhere.
+            (CONFIG, writer.clone(), String::new(), Err("10.0.0.50")),
+            (
+                CONFIG,
+                database.clone() + &writer,
+                String::new(),
+                Err("no colocation keeps it with msPostgresql"),
+            ),
+            (
+                CONFIG,
+                database.clone() + &reader,
+                String::new(),
+                Err("10.0.0.51"),
+            ),
+            // Ours, whose ip changes.
+            (
+                CONFIG,
+                database.clone() + &writer,
+                with_promoted("vip-master", "msPostgresql"),
+                Ok(0),
+            ),
+            (CONFIG, database.clone() + &writer, set.to_owned(), Ok(0)),
+            (
+                CONFIG,
+                database.clone() + &format!("<group id='g'>{writer}</group>"),
+                with_promoted("g", "msPostgresql"),
+                Ok(0),
+            ),
+            // It has the ip of config.ini, and goes with another's primary.
+            (
+                CONFIG,
+                mysql.clone() + &format!("<group id='g'>{}</group>", vip("x", "192.0.2.9")),
+                with_promoted("g", "ms_mysql"),
+                Err("keeps it with ms_mysql"),
+            ),
+            (CONFIG, vip("vip-master", "192.0.2.9"), String::new(), Ok(0)),
+            // config.ini has none for readers: ours goes, and no other.
+            (
+                &none,
+                mysql.clone() + &reader,
+                with_promoted("vip-slave", "ms_mysql"),
+                Ok(0),
+            ),
+            (&none, reader.clone(), String::new(), Ok(0)),
+            (
+                &none,
+                database.clone() + &reader,
+                with_promoted("vip-slave", "msPostgresql"),
+                Ok(1),
+            ),
+        ] {
+            let result = found(config, &resources, &constraints);
+            match (result, expected) {
+                (Ok(names), Ok(retired)) => assert_eq!(names.retired.len(), retired, "{resources}"),
+                (Err(why), Err(part)) => assert!(why.contains(part), "{part}: {why}"),
+                (result, expected) => panic!(
+                    "{resources}{constraints}: {:?} {expected:?}",
+                    result.map(|names| names.retired)
+                ),
+            }
+        }
     }
 }

@@ -11,12 +11,12 @@ use crate::setup::plan::Plan;
 use crate::setup::render::xml;
 use crate::setup::tree::Tree;
 
-use super::fencing;
-use super::find::is_gateway;
+use super::find::{is_gateway, is_ours, parameter};
 use super::primitive::{
     current, judge_others, longest_that_stays, outlasting, set_meta, set_operations, set_params,
     unset, unsound,
 };
+use super::{derived, fencing};
 
 /// Puts the plan into `configuration`.
 pub(super) fn merge(configuration: &Tree, plan: &Plan, votes: Votes) -> Merged {
@@ -34,7 +34,8 @@ pub(super) fn merge(configuration: &Tree, plan: &Plan, votes: Votes) -> Merged {
         merged.address(address);
     }
     for gone in &plan.names.retired {
-        merged.take_out(gone, "config.ini has no such address in reader_vip");
+        let why = "config.ini has no such address in reader_vip";
+        merged.take_out(gone, why, &plan.names);
     }
     merged.gateway(plan);
     merged.constraints(plan);
@@ -56,20 +57,12 @@ pub(super) fn without(configuration: &Tree, names: &Names) -> Merged {
         .chain(names.addresses())
         .chain(gateway)
         .collect();
+    let mut ids: Vec<String> = ids.into_iter().cloned().collect();
+    let emptied = emptied(&merged.configuration, &ids);
     // Also constraints of others that would be left without an end.
-    let mentions = |e: &Tree| {
-        e.tag.starts_with("rsc_")
-            && (e.all().any(|part| {
-                ["rsc", "with-rsc", "first", "then", "id"]
-                    .iter()
-                    .any(|name| {
-                        (*name != "id" || part.tag == "resource_ref")
-                            && part.get(name).is_some_and(|id| {
-                                ids.iter().any(|ours| *ours == id) || id == names.resource
-                            })
-                    })
-            }))
-    };
+    ids.push(names.resource.clone());
+    ids.extend(emptied.iter().cloned());
+    let mentions = |e: &Tree| is_about(e, &ids);
     let constraints = merged.configuration.child_mut("constraints");
     for gone in constraints.children.iter().filter(|e| mentions(e)) {
         merged
@@ -77,37 +70,67 @@ pub(super) fn without(configuration: &Tree, names: &Names) -> Merged {
             .push(format!("remove the constraint {}", gone.id()));
     }
     constraints.remove(&mentions);
-    for id in ids {
-        let resources = merged.configuration.child_mut("resources");
+    let resources = merged.configuration.child_mut("resources");
+    for id in ids.iter().filter(|id| **id != names.resource) {
         if resources.find(&|e| e.id() == id).is_some() {
             resources.remove(&|e| e.id() == id);
-            merged.changes.push(format!("remove the resource {id}"));
+            let what = if emptied.contains(id) {
+                format!("remove {id}, in which nothing is left")
+            } else {
+                format!("remove the resource {id}")
+            };
+            merged.changes.push(what);
         }
     }
     merged
 }
 
-impl Merged {
-    /// Takes back what told Pacemaker to keep the resources stopped.
-    pub(super) fn start(&mut self, names: &Names) {
-        let resources = self.configuration.child_mut("resources");
-        for id in [&names.clone, &names.resource]
-            .into_iter()
-            .chain(names.addresses())
-        {
-            let is_stopped = |e: &Tree| {
-                current(e, "meta_attributes", "target-role").is_some_and(|role| role == "Stopped")
-            };
-            if let Some(resource) = resources.find_mut(&|e| e.id() == id)
-                && is_stopped(resource)
-            {
-                unset(resource, "meta_attributes", "target-role");
-            }
-        }
-    }
+/// Groups and clones in which nothing is left when these resources are gone: Pacemaker has no empty ones. The outer ones first.
+fn emptied(configuration: &Tree, gone: &[String]) -> Vec<String> {
+    let Some(resources) = configuration.child("resources") else {
+        return Vec::new();
+    };
+    let is_gone = |e: &Tree| gone.iter().any(|id| id == e.id());
+    let holders = resources.all().filter(|e| {
+        matches!(e.tag.as_str(), "group" | "clone" | "master")
+            && !e.all().any(|it| is_gone(it) && it.id() == e.id())
+    });
+    let is_emptied = |e: &&Tree| {
+        let mut left = (*e).clone();
+        left.remove(&is_gone);
+        let is_primitive = |it: &Tree| it.tag == "primitive" || it.tag == "bundle";
+        e.all().any(is_primitive) && !left.all().any(is_primitive)
+    };
+    let of_gone: Vec<&str> = resources
+        .all()
+        .filter(|e| is_gone(e))
+        .flat_map(Tree::all)
+        .map(Tree::id)
+        .collect();
+    let ids = holders.filter(is_emptied).map(Tree::id);
+    ids.filter(|id| !of_gone.contains(id))
+        .map(str::to_owned)
+        .collect()
+}
 
+/// Whether a constraint is about one of these.
+fn is_about(e: &Tree, ids: &[String]) -> bool {
+    const ENDS: [&str; 5] = ["rsc", "with-rsc", "first", "then", "id"];
+    let names = |part: &Tree| {
+        ENDS.iter().any(|name| {
+            let is_end = *name != "id" || part.tag == "resource_ref";
+            let id = part.get(name).filter(|_| is_end);
+            id.is_some_and(|id| ids.iter().any(|it| it == id))
+        })
+    };
+    e.tag.starts_with("rsc_") && e.all().any(names)
+}
+
+impl Merged {
     fn database(&mut self, plan: &Plan) {
         let (id, clone) = (&plan.names.resource, &plan.names.clone);
+        let writer = self.configuration.find(&|e| e.id() == plan.names.writer);
+        let writer = writer.and_then(|it| parameter(it, "ip")).map(str::to_owned);
         let can_fence = fencing::is_there(&self.configuration);
         let resources = self.configuration.child_mut("resources");
         let Some(around) = resources
@@ -187,8 +210,14 @@ impl Merged {
             ));
             self.replaces = Some(before);
         }
-        changes.extend(set_params(primitive, &plan.pgsql));
-        let (removed, kept) = judge_others(primitive, &plan.pgsql);
+        let wanted = derived::of_database(primitive, plan, writer.as_deref());
+        self.remarks
+            .extend(derived::unread_password(id, plan, primitive));
+        self.remarks
+            .extend(derived::open_password(id, plan, primitive));
+        let is_running = self.replaces.is_none();
+        changes.extend(set_params(primitive, &wanted, is_running));
+        let (removed, kept) = judge_others(primitive, &wanted);
         changes.extend(removed);
         self.remarks.extend(kept);
         let (set, kept) = set_operations(primitive, &plan.pgsql);
@@ -216,7 +245,7 @@ impl Merged {
             ));
             return;
         };
-        let mut changes = set_params(primitive, wanted);
+        let mut changes = set_params(primitive, wanted, false);
         let meta = outlasting(&wanted.meta, longest_that_stays(primitive, wanted));
         for (set, kept) in [
             set_meta(primitive, &wanted.id, &meta, |_| false),
@@ -237,7 +266,7 @@ impl Merged {
             let resources = self.configuration.child_mut("resources");
             let is_it = |e: &Tree| e.id() == around && is_gateway(e, &plan.names);
             if resources.find(&is_it).is_some() {
-                self.take_out(&around, "config.ini has no gateway_ip");
+                self.take_out(&around, "config.ini has no gateway_ip", &plan.names);
             }
             return;
         };
@@ -250,20 +279,38 @@ impl Merged {
             ));
             return;
         };
-        let mut changes = set_params(primitive, wanted);
+        let (left, stays) = derived::of_gateway(primitive, wanted);
+        self.remarks.extend(stays);
+        let mut changes = set_params(primitive, &left, false);
         let (set, kept) = set_operations(primitive, wanted);
         changes.extend(set);
         self.remarks.extend(kept);
         self.changes.extend(changes);
     }
 
-    fn take_out(&mut self, id: &str, why: &str) {
+    /// Takes one resource out, and what would be left without it. The constraints that are ours are looked at by themselves.
+    fn take_out(&mut self, id: &str, why: &str, names: &Names) {
+        let mut ids = vec![id.to_owned()];
         let resources = self.configuration.child_mut("resources");
-        if resources.find(&|e| e.id() == id).is_some() {
-            resources.remove(&|e| e.id() == id);
-            self.changes
-                .push(format!("remove the resource {id}: {why}"));
+        if resources.find(&|e| e.id() == id).is_none() {
+            return;
         }
+        ids.extend(emptied(&self.configuration, &ids));
+        let resources = self.configuration.child_mut("resources");
+        resources.remove(&|e| ids.iter().any(|id| id == e.id()));
+        self.changes
+            .push(format!("remove the resource {id}: {why}"));
+        for emptied in &ids[1..] {
+            self.changes
+                .push(format!("remove {emptied}, in which nothing is left"));
+        }
+        let constraints = self.configuration.child_mut("constraints");
+        let is_left = |e: &Tree| is_about(e, &ids) && !is_ours(e, names);
+        for gone in constraints.children.iter().filter(|e| is_left(e)) {
+            self.changes
+                .push(format!("remove the constraint {}", gone.id()));
+        }
+        constraints.remove(&is_left);
     }
 }
 
@@ -354,9 +401,12 @@ mod tests {
         }
     }
 
+    /// With the password that stands in the old cluster's configuration.
+    const PASSWORD: &str = "pgsql_reppassword=hush\n";
+
     #[test]
     fn an_older_cluster_is_taken_over_and_each_change_is_said() {
-        let merged = merged(OLD);
+        let merged = with_lines(PASSWORD, OLD);
         let all = merged.changes.join("\n");
         for part in [
             "make the <master> of an older Pacemaker a promotable clone",
@@ -771,22 +821,53 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stopped_for_the_change_is_started_after_it() {
-        let stopped = OLD.replace(
-            "name='target-role' value='Master'",
-            "name='target-role' value='Stopped'",
-        );
-        let mut merged = merged(&stopped);
-        merged.start(&Names::default());
-        assert!(!merged.configuration.to_text().contains("target-role"));
-        let mut other = self::merged(OLD);
-        other.start(&Names::default());
-        assert!(other.configuration.to_text().contains("target-role"));
+    fn what_would_be_empty_or_without_an_end_goes_along() {
+        let tree = merged(EMPTY).configuration;
+        let names = plan(&tree).names;
+        let text = tree.to_text();
+        let at = text.find("<primitive id=\"vip-slave\"").unwrap();
+        let end = at + text[at..].find("</primitive>").unwrap() + "</primitive>".len();
+        let vip = &text[at..end];
+        let dummy = "<primitive id='web' class='ocf' provider='heartbeat' type='Dummy'/>";
+        for (around, inside, left) in [
+            (("<group id='g'>", "</group>"), "", false),
+            (("<group id='g'>", "</group>"), dummy, true),
+            (
+                ("<clone id='c'><group id='g'>", "</group></clone>"),
+                "",
+                false,
+            ),
+        ] {
+            let grouped = format!("{}{vip}{inside}{}", around.0, around.1);
+            let more = "<rsc_location id='l' rsc='g' node='a' score='1'/><rsc_location id='m' rsc='web' node='a' score='1'/>\
+                        <rsc_order id='o' first='vip-slave' then='web'/></constraints>";
+            let text = text.replace(vip, &grouped).replace("</constraints>", more);
+            let tree = Tree::parse(&text).unwrap();
+            let none = CONFIG.replace("reader_vip=192.0.2.10\n", "");
+            let site = config::read(&none).unwrap().0;
+            let retired = find::names(&tree, &site).unwrap();
+            assert_eq!(retired.retired, ["vip-slave"]);
+            let apply = merge(
+                &tree,
+                &Plan::named(&Values::from(&site), retired),
+                Votes::default(),
+            );
+            for result in [without(&tree, &names), apply] {
+                let text = result.configuration.to_text();
+                let is_there = |id: &str| text.contains(&format!("id=\"{id}\""));
+                for id in ["g", "l"] {
+                    assert_eq!(is_there(id), left, "{id} {inside}:\n{text}");
+                }
+                assert!(!is_there("c") && !is_there("o") && is_there("m"), "{text}");
+                let said = result.changes.join("\n");
+                assert_eq!(said.contains(", in which nothing is left"), !left, "{said}");
+            }
+        }
     }
 
     #[test]
     fn what_is_not_ours_stays() {
-        let text = merged(OLD).configuration.to_text();
+        let text = with_lines(PASSWORD, OLD).configuration.to_text();
         for part in [
             "fence1",
             "cluster-recheck-interval",
@@ -843,6 +924,65 @@ mod tests {
         }
         assert!(text.contains("fence1") && text.contains("cluster-recheck-interval"));
         assert_eq!(without(&left, &names).changes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_chosen_and_config_ini_does_not_name_is_told_and_stays() {
+        let fresh = merged(EMPTY).configuration.to_text();
+        for (old, new, told) in [
+            (
+                r#"name="on_divergence" value="rewind_or_rebuild""#,
+                r#"name="on_divergence" value="stop""#,
+                "on_divergence=stop stays",
+            ),
+            (
+                r#"name="master_ip" value="192.0.2.9""#,
+                r#"name="master_ip" value="192.0.2.20""#,
+                "master_ip=192.0.2.20 stays",
+            ),
+            (
+                r#"value="keepalives_idle=60 keepalives_interval=5 keepalives_count=5""#,
+                r#"value="sslmode=verify-full""#,
+                "primary_conninfo_opt=… stays",
+            ),
+            (
+                r#"name="rep_mode" value="sync""#,
+                r#"name="rep_mode" value="async""#,
+                "rep_mode=async stays",
+            ),
+        ] {
+            assert!(fresh.contains(old), "{old}:\n{fresh}");
+            let merged = merged(&fresh.replace(old, new));
+            assert_eq!(merged.changes, Vec::<String>::new(), "{new}");
+            let remarks = merged.remarks.join("\n");
+            assert!(remarks.contains(told), "{told}: {remarks}");
+        }
+    }
+
+    #[test]
+    fn what_restarts_the_servers_says_so() {
+        let fresh = merged(EMPTY).configuration.to_text();
+        let lines = "pgsql_pgport=5433\npgsql_stop_escalate=20\nmonitor_interval=7\n";
+        assert_eq!(
+            with_lines(lines, &fresh).changes,
+            [
+                "pgsql: set pgport=5433 (restarts every server)",
+                "pgsql: set stop_escalate=20",
+                "pgsql: operation monitor: interval from 4s to 7s",
+            ]
+        );
+        let ported = with_lines("pgsql_pgport=5433\n", &fresh)
+            .configuration
+            .to_text();
+        assert_eq!(
+            with_lines("pgsql_pgport=\n", &ported).changes,
+            ["pgsql: remove pgport (restarts every server)"]
+        );
+        // Where it is made, or stopped for another agent, nothing is restarted.
+        for text in [EMPTY, OLD] {
+            let all = with_lines(lines, text).changes.join("\n");
+            assert!(!all.contains("restarts"), "{all}");
+        }
     }
 
     const OTHER: &str = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.19\nreader_vip=192.0.2.20\npgsql_pgctl=/bin/pg_ctl\n\

@@ -1,9 +1,12 @@
 //! `setup apply` and `setup erase`: the cluster gets what config.ini says, and nothing else of it is touched.
 
+mod change;
 mod constraint;
+mod derived;
 mod fencing;
 mod files;
 mod find;
+mod hands;
 mod health;
 mod lock;
 mod merge;
@@ -11,6 +14,7 @@ mod merged;
 mod patch;
 mod primitive;
 mod property;
+mod roles;
 mod same;
 #[cfg(test)]
 mod simulated;
@@ -34,7 +38,9 @@ use super::config::{Config, Site, Template};
 use super::plan::{Plan, Values};
 use super::progress::Progress;
 use super::tree::Tree;
+use crate::setup::apply::health::Found;
 use crate::setup::apply::merged::Merged;
+use crate::setup::apply::primitive::RESTARTS;
 use crate::setup::apply::votes::Votes;
 use crate::setup::parts::Names;
 
@@ -43,6 +49,8 @@ const SCHEMA: (u32, u32) = (3, 7);
 
 /// The cluster as it is.
 struct Present {
+    /// As it was read.
+    text: String,
     /// The whole CIB.
     cib: Tree,
     configuration: Tree,
@@ -67,6 +75,7 @@ impl Present {
             .cloned()
             .ok_or_else(|| unreachable(&"the CIB has no configuration"))?;
         Ok(Self {
+            text,
             cib,
             configuration,
             view,
@@ -82,6 +91,12 @@ impl Present {
             "nothing was done: this node's part of the cluster has no quorum, and what is changed here would be lost when the parts meet \
              again; start the other nodes, or do it on one of the majority",
         ))
+    }
+
+    /// Why what is to be stopped would not stop, or would when nobody expects it any more.
+    fn hands_off(&self, names: &Names) -> Result<Option<String>, Failure> {
+        hands::off_where_it_runs(&self.text, &self.view, names)
+            .map_err(|error| Failure::new(Exit::Unreachable, error))
     }
 
     /// Whether the schema knows the new names of the roles.
@@ -118,13 +133,17 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
             present.cib.get("validate-with").unwrap_or("an older one")
         ));
     }
-    let names = find::names(&present.configuration, site)
+    let names = find::names_to_change(&present.configuration, site)
         .map_err(|why| Failure::new(Exit::Refused, why))?;
     let plan = Plan::named(&Values::from(site), names);
     let votes = Votes::read(Deadline::after(timing::CIB_READ))?;
     let mut merged = merge::merge(&present.configuration, &plan, votes);
     if let Some(first) = &args.master {
         name_first(&mut merged, &present.view, config, &plan.names, first)?;
+    }
+    if !merged.changes.is_empty() {
+        derived::usable(&merged.configuration, &plan.names.resource)
+            .map_err(|why| Failure::new(Exit::Refused, why))?;
     }
     // A node that is off is told of by itself.
     let is_on = |name: &NodeName| present.view.node(name).is_some_and(|node| node.is_online);
@@ -135,11 +154,27 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
     first_steps.extend(lock.to_do());
     first_steps.append(&mut merged.changes);
     merged.changes = first_steps;
-    if merged.replaces.is_some() {
-        // What can't be read is said before anything is stopped.
+    let is_replaced = merged.replaces.is_some();
+    if is_replaced {
+        // What can't be read is said before anything is stopped, and so is what would not stop.
         keep_primary(&mut merged, &present.view, &plan.names)?;
+        match present.hands_off(&plan.names)? {
+            Some(why) if args.dry_run => merged.remarks.push(format!("it would be refused: {why}")),
+            Some(why) => {
+                return Err(Failure::new(
+                    Exit::Refused,
+                    format!("nothing was done: {why}"),
+                ));
+            }
+            None => {}
+        }
     }
-    say(&merged, &present.view);
+    // Whoever reads may have gone.
+    let _ = io::stdout().write_all(told(&merged, &present.view).as_bytes());
+    let is_new_enough = present.is_new_enough();
+    if !merged.changes.is_empty() && is_new_enough {
+        patch::verify(&present.cib, &merged.configuration, "nothing was done")?;
+    }
     if merged.changes.is_empty() || args.dry_run {
         return Ok(());
     }
@@ -147,32 +182,123 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
         agree()?;
     }
     lock.make()?;
-    if !present.is_new_enough() {
+    if !is_new_enough {
         upgrade_schema()?;
-    }
-    if merged.replaces.is_some() {
-        // By the agent that started it, and in order: what one agent began is not left to another to end.
-        stop(&present, &plan.names, args.timeout)?;
-    }
-    if merged.replaces.is_some() || !present.is_new_enough() {
         present = Present::read()?;
-        merged = merge::merge(&present.configuration, &plan, votes);
-        if let Some(first) = &args.master {
-            name_first(&mut merged, &present.view, config, &plan.names, first)?;
-        }
-        if merged.replaces.is_some() {
-            keep_primary(&mut merged, &present.view, &plan.names)?;
-            merged.start(&plan.names);
-        }
+        merged = planned(&present, config, args, &plan, votes, &present.configuration)?;
+        let done = "nothing was done but that the schema of the configuration was upgraded";
+        patch::verify(&present.cib, &merged.configuration, done)?;
     }
-    patch::verify(&present.cib, &merged.configuration)?;
-    patch::apply(&present.cib, &present.configuration, &merged.configuration)?;
+    if is_replaced {
+        // By the agent that started it, and in order: what one agent began is not left to another to end.
+        change::carry_out(&mut Replacement {
+            config,
+            args,
+            plan: &plan,
+            votes,
+            before: present,
+        })?;
+    } else {
+        patch::apply(&present.cib, &present.configuration, &merged.configuration)?;
+    }
     let expected = health::Expected {
         names: &plan.names,
         nodes: &site.nodes,
         reader_on_primary: site.tuning.reader_on_primary,
     };
     wait(&expected, args.timeout)
+}
+
+/// The configuration as it is to be; `before`: as it was before anything was stopped.
+fn planned(
+    present: &Present,
+    config: &Config,
+    args: &ApplyArgs,
+    plan: &Plan,
+    votes: Votes,
+    before: &Tree,
+) -> Result<Merged, Failure> {
+    let mut merged = merge::merge(&present.configuration, plan, votes);
+    if let Some(first) = &args.master {
+        name_first(&mut merged, &present.view, config, &plan.names, first)?;
+    }
+    if merged.replaces.is_some() {
+        keep_primary(&mut merged, &present.view, &plan.names)?;
+        roles::start(&mut merged.configuration, &plan.names, before);
+    }
+    Ok(merged)
+}
+
+/// PostgreSQL is stopped by one agent, and started by another.
+struct Replacement<'a> {
+    config: &'a Config,
+    args: &'a ApplyArgs,
+    plan: &'a Plan,
+    votes: Votes,
+    before: Present,
+}
+
+impl Replacement<'_> {
+    fn planned(&self, present: &Present) -> Result<Merged, Failure> {
+        let before = &self.before.configuration;
+        planned(
+            present,
+            self.config,
+            self.args,
+            self.plan,
+            self.votes,
+            before,
+        )
+    }
+}
+
+impl change::Steps for Replacement<'_> {
+    fn verify(&mut self) -> Result<(), Failure> {
+        let merged = self.planned(&self.before)?;
+        patch::verify(&self.before.cib, &merged.configuration, "nothing was done")
+    }
+
+    fn stop(&mut self) -> Result<(), Failure> {
+        stop(&self.before, &self.plan.names, self.args.timeout)
+    }
+
+    fn change(&mut self) -> Result<(), Failure> {
+        let present = Present::read()?;
+        let merged = self.planned(&present)?;
+        let done = "the agent was not changed";
+        patch::verify(&present.cib, &merged.configuration, done)?;
+        patch::apply(&present.cib, &present.configuration, &merged.configuration)
+    }
+
+    fn is_changed(&mut self) -> bool {
+        Present::read().is_ok_and(|present| {
+            let merged = merge::merge(&present.configuration, self.plan, self.votes);
+            merged.replaces.is_none()
+        })
+    }
+
+    fn give_back(&mut self) -> Result<(), Failure> {
+        give_back(&self.plan.names, &self.before.configuration)
+    }
+
+    fn way_back(&self) -> String {
+        roles::by_hand(&self.plan.names, &self.before.configuration)
+    }
+
+    fn goes_on(&self) -> bool {
+        false
+    }
+}
+
+/// Everything is told what it was told before it was stopped.
+fn give_back(names: &Names, before: &Tree) -> Result<(), Failure> {
+    let present = Present::read()?;
+    let mut as_before = present.configuration.clone();
+    roles::give_back(&mut as_before, names, before);
+    if as_before == present.configuration {
+        return Ok(());
+    }
+    patch::apply(&present.cib, &present.configuration, &as_before)
 }
 
 /// What the clone around the database is called, in this CIB or, where it is not there yet, by default.
@@ -287,7 +413,8 @@ fn latest(view: &ClusterView, resource: &ResourceName) -> Result<Vec<NodeName>, 
     Ok(found)
 }
 
-fn say(merged: &Merged, view: &ClusterView) {
+/// What is to be done, as it is told before the question.
+fn told(merged: &Merged, view: &ClusterView) -> String {
     let mut text = String::new();
     if merged.changes.is_empty() {
         text += "Nothing to do: the cluster is configured as config.ini says.\n";
@@ -300,6 +427,9 @@ fn say(merged: &Merged, view: &ClusterView) {
     for remark in &merged.remarks {
         text += &format!("Note: {remark}\n");
     }
+    if merged.changes.iter().any(|it| it.ends_with(RESTARTS)) {
+        text += "PostgreSQL is restarted on every node for what is marked so, the primary included: for that time there is no database.\n";
+    }
     if let Some(before) = &merged.replaces {
         text += &format!(
             "PostgreSQL is stopped on every node by {before}, which is another agent, and then started by this one.\n"
@@ -311,8 +441,7 @@ fn say(merged: &Merged, view: &ClusterView) {
             node.name
         );
     }
-    // Whoever reads may have gone.
-    let _ = io::stdout().write_all(text.as_bytes());
+    text
 }
 
 fn upgrade_schema() -> Result<(), Failure> {
@@ -324,37 +453,66 @@ fn upgrade_schema() -> Result<(), Failure> {
         .map(drop)
         .map_err(|error| {
             Failure::plain(format!(
-                "the configuration's schema can't be upgraded: {error}"
+                "the configuration's schema can't be upgraded: {}",
+                patch::brief(&error)
             ))
         })
 }
 
+/// So often in a row a reason is seen that is not from before the change.
+const AGAIN: u32 = 3;
+
 fn wait(expected: &health::Expected<'_>, limit: Duration) -> Result<(), Failure> {
     let mut progress = Progress::new();
-    let mut last = Vec::new();
-    let look = || match cib::read(Deadline::after(timing::CIB_READ)) {
-        Ok(view) => health::missing(&view, expected),
-        Err(error) => vec![error.to_string()],
+    let mut found = Found::default();
+    let look = || {
+        let text = Cib::live().read_text(Deadline::after(timing::CIB_READ));
+        text.and_then(|text| health::look(&text, expected))
+            .unwrap_or_else(|error| Found {
+                missing: vec![error.to_string()],
+                ..Found::default()
+            })
     };
-    let healthy = poll_until(Deadline::after(limit), timing::STREAMING_POLL, || {
-        last = look();
-        if last.is_empty() {
+    let mut hopeless = 0;
+    let ended = poll_until(Deadline::after(limit), timing::STREAMING_POLL, || {
+        found = look();
+        if found.missing.is_empty() {
             // What is seen may be from before the change: healthy is what is still so when Pacemaker has nothing left to do.
             progress.wait("waiting for Pacemaker to finish");
             settle();
-            last = look();
+            found = look();
         }
-        if last.is_empty() {
-            return Some(());
+        if found.missing.is_empty() {
+            return Some(None);
         }
-        progress.wait(&format!("waiting for {}", last.join(", ")));
+        // This node's copy of the CIB may be from before the change, too.
+        hopeless = if found.never.is_some() {
+            hopeless + 1
+        } else {
+            0
+        };
+        if hopeless >= AGAIN {
+            return Some(found.never.take());
+        }
+        progress.wait(&format!("waiting for {}", found.missing.join(", ")));
         None
     });
-    match healthy {
-        Some(()) => {
+    let last = &found.missing;
+    match ended {
+        Some(None) => {
             progress.say("Done: the cluster has a primary, every standby that is on replicates, and the addresses are up.");
+            if !found.left_out.is_empty() {
+                progress.say(&format!("Not waited for: {}.", found.left_out.join(", ")));
+            }
             Ok(())
         }
+        Some(Some(never)) => Err(Failure::new(
+            Exit::TimedOut,
+            format!(
+                "the cluster is configured, and what is missing does not come by itself ({}): {never}",
+                last.join(", ")
+            ),
+        )),
         None => Err(Failure::new(
             Exit::TimedOut,
             format!(
@@ -381,6 +539,12 @@ pub(super) fn erase(config: &Config, args: &EraseArgs) -> Result<(), Failure> {
         );
         return Ok(());
     }
+    if let Some(why) = present.hands_off(&names)? {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("nothing was done: {why}"),
+        ));
+    }
     let mut text =
         "To be done:\n  stop PostgreSQL on every node, and take the addresses down\n".to_owned();
     for change in &merged.changes {
@@ -388,20 +552,71 @@ pub(super) fn erase(config: &Config, args: &EraseArgs) -> Result<(), Failure> {
     }
     text += "The data directories stay, and so does the record of who was primary. Everything else in the configuration stays as it is.\n";
     let _ = io::stdout().write_all(text.as_bytes());
+    patch::verify(&present.cib, &merged.configuration, "nothing was done")?;
     if !args.yes {
         agree()?;
     }
-    stop(&present, &names, args.timeout)?;
-    let stopped = Present::read()?;
-    let merged = merge::without(&stopped.configuration, &names);
-    patch::apply(&stopped.cib, &stopped.configuration, &merged.configuration)?;
+    change::carry_out(&mut Removal {
+        names: &names,
+        limit: args.timeout,
+        before: present,
+    })?;
     let _ = writeln!(io::stdout(), "Done.");
     Ok(())
+}
+
+/// PostgreSQL is stopped, and taken out.
+struct Removal<'a> {
+    names: &'a Names,
+    limit: Duration,
+    before: Present,
+}
+
+impl change::Steps for Removal<'_> {
+    fn verify(&mut self) -> Result<(), Failure> {
+        let merged = merge::without(&self.before.configuration, self.names);
+        patch::verify(&self.before.cib, &merged.configuration, "nothing was done")
+    }
+
+    fn stop(&mut self) -> Result<(), Failure> {
+        stop(&self.before, self.names, self.limit)
+    }
+
+    fn change(&mut self) -> Result<(), Failure> {
+        let present = Present::read()?;
+        let merged = merge::without(&present.configuration, self.names);
+        let done = "nothing was removed";
+        patch::verify(&present.cib, &merged.configuration, done)?;
+        patch::apply(&present.cib, &present.configuration, &merged.configuration)
+    }
+
+    fn is_changed(&mut self) -> bool {
+        Present::read().is_ok_and(|present| {
+            let merged = merge::without(&present.configuration, self.names);
+            merged.changes.is_empty()
+        })
+    }
+
+    fn give_back(&mut self) -> Result<(), Failure> {
+        give_back(self.names, &self.before.configuration)
+    }
+
+    fn way_back(&self) -> String {
+        roles::by_hand(self.names, &self.before.configuration)
+    }
+
+    fn goes_on(&self) -> bool {
+        true
+    }
 }
 
 /// Stops everything in order: what is simply removed is stopped in any.
 fn stop(present: &Present, names: &Names, limit: Duration) -> Result<(), Failure> {
     let mut progress = Progress::new();
+    progress.say(&format!(
+        "Everything is told to stop. If this is interrupted before it is done, run it again, or, to go back: {}",
+        roles::by_hand(names, &present.configuration)
+    ));
     let resources = present.configuration.child("resources");
     for id in std::iter::once(&names.clone).chain(names.addresses()) {
         if resources.is_none_or(|r| r.find(&|e| e.id() == id).is_none()) {
@@ -448,7 +663,30 @@ fn stop(present: &Present, names: &Names, limit: Duration) -> Result<(), Failure
     stopped.ok_or_else(|| {
         Failure::new(
             Exit::TimedOut,
-            format!("the resources were told to stop, and nothing was removed: after {} s there still runs {running}; crm_mon -1Afr shows why", limit.as_secs()),
+            format!("the resources were told to stop, and after {} s there still runs {running}; crm_mon -1Afr shows why", limit.as_secs()),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_restarts_the_servers_is_told_before_the_question() {
+        let text = include_str!("../../../tests/fixtures/cib/three-nodes-expgsql-2.1.5.xml");
+        let view = cib::parse(text).unwrap();
+        let merged = |change: &str| Merged {
+            configuration: Tree::new("configuration"),
+            changes: vec![change.to_owned()],
+            remarks: Vec::new(),
+            replaces: None,
+        };
+        let restarts = format!("pgsql: set pgport=5433{RESTARTS}");
+        let line = "PostgreSQL is restarted on every node";
+        let said = told(&merged(&restarts), &view);
+        assert!(said.contains(&restarts) && said.contains(line), "{said}");
+        let said = told(&merged("pgsql: set stop_escalate=20"), &view);
+        assert!(!said.contains(line), "{said}");
+    }
 }

@@ -7,7 +7,7 @@ use tempfile::NamedTempFile;
 use crate::cluster::{Exit, Failure};
 use crate::pacemaker::cib::Cib;
 use crate::setup::tree::Tree;
-use crate::sys::{Command, Deadline};
+use crate::sys::{Command, Deadline, RunError};
 use crate::timing;
 
 /// A configuration, as a whole CIB without its status, in a file that only root reads: passwords may be in it.
@@ -31,21 +31,21 @@ fn file(cib: &Tree, configuration: &Tree) -> Result<NamedTempFile, Failure> {
 /// Has Pacemaker say whether it would accept `configuration`.
 ///
 /// # Errors
-/// [`Failure`] with what it says; nothing was changed.
-pub(super) fn verify(cib: &Tree, configuration: &Tree) -> Result<(), Failure> {
+/// [`Failure`] with what it says, behind `done`: what was done before.
+pub(super) fn verify(cib: &Tree, configuration: &Tree, done: &str) -> Result<(), Failure> {
     let file = file(cib, configuration)?;
     let output = Command::new("crm_verify")
         .arg("--verbose")
         .arg("--xml-file")
         .arg(file.path())
         .output(Deadline::after(timing::CIB_READ))
-        .map_err(|error| Failure::plain(format!("nothing was done: {error}")))?;
+        .map_err(|error| Failure::plain(format!("{done}: {error}")))?;
     let said = output.stderr_text();
     if output.status.success() || is_only_warned(&said) {
         return Ok(());
     }
     Err(Failure::plain(format!(
-        "nothing was done: Pacemaker would not accept the configuration: {said}"
+        "{done}: Pacemaker would not accept the configuration: {said}"
     )))
 }
 
@@ -75,7 +75,7 @@ pub(super) fn apply(cib: &Tree, old: &Tree, new: &Tree) -> Result<(), Failure> {
     // 0: no difference, 1: one.
     if !matches!(diff.status.code(), Some(0 | 1)) || diff.stdout.is_empty() {
         return Err(Failure::plain(format!(
-            "nothing was done: crm_diff failed ({}): {}",
+            "the configuration was not changed: crm_diff failed ({}): {}",
             diff.status,
             diff.stderr_text()
         )));
@@ -88,16 +88,64 @@ pub(super) fn apply(cib: &Tree, old: &Tree, new: &Tree) -> Result<(), Failure> {
         .run(deadline)
         .map(drop)
         .map_err(|error| match error.exit_code() {
-            Some(102) => Failure::new(Exit::Unreachable, error),
+            Some(102) => Failure::new(Exit::Unreachable, brief(&error)),
             _ => Failure::plain(format!(
-                "the cluster did not accept the change: {error}; where somebody else changed the configuration meanwhile, run this again"
+                "the cluster did not accept the change: {}; where somebody else changed the configuration meanwhile, run this again",
+                brief(&error)
             )),
         })
+}
+
+/// What cibadmin says of a change that was refused, without the CIB, which it prints along with it: passwords may be in that.
+pub(super) fn brief(error: &RunError) -> String {
+    let text = error.to_string();
+    let Some((head, said)) = text.split_once("): ") else {
+        return text;
+    };
+    let call = said.split("; ").filter(|part| part.starts_with("Call "));
+    let said = call.last().map_or_else(
+        || {
+            let plain = said.split("; ").filter(|part| !part.contains('<'));
+            plain.collect::<Vec<_>>().join("; ")
+        },
+        str::to_owned,
+    );
+    format!("{head}): {said}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_refused_is_told_without_the_configuration() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let failed = |stderr: &str| RunError::Failed {
+            program: "cibadmin".to_owned(),
+            status: std::process::ExitStatus::from_raw(78 << 8),
+            stderr: stderr.to_owned(),
+        };
+        for (said, expected) in [
+            (
+                "1 <cib epoch=\"15\">; 2   <nvpair value=\"password=hush\"/>; 3 </cib>; Call failed: Update does not conform to the configured schema",
+                "cibadmin failed (exit status: 78): Call failed: Update does not conform to the configured schema",
+            ),
+            (
+                "Call cib_apply_diff failed (-205): Update was older than existing configuration",
+                "cibadmin failed (exit status: 78): Call cib_apply_diff failed (-205): Update was older than existing configuration",
+            ),
+            (
+                "what nobody knows; <nvpair value=\"password=hush\"/>; and more",
+                "cibadmin failed (exit status: 78): what nobody knows; and more",
+            ),
+        ] {
+            assert_eq!(brief(&failed(said)), expected);
+        }
+        assert_eq!(
+            brief(&RunError::NotFound("cibadmin".to_owned())),
+            RunError::NotFound("cibadmin".to_owned()).to_string()
+        );
+    }
 
     #[test]
     fn warnings_are_no_errors() {

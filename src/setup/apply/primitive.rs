@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::decide::lease_length::too_short;
-use crate::params::{Kind, PARAMS};
+use crate::params::{Kind, PARAMS, Param};
 use crate::setup::config::boolean;
 use crate::setup::parts::{
     Attribute, CHECK_LEVEL, Meta, Operation, PLAIN, Primitive, STORAGE, WRITES,
@@ -15,6 +15,9 @@ use crate::setup::tree::Tree;
 
 use super::find::sets;
 use super::same;
+
+/// This program, as Pacemaker's agent.
+const OWN: &str = "expgsql";
 
 /// Takes a name out of the sets of `owner`; whether it was there.
 pub(super) fn unset(owner: &mut Tree, tag: &str, name: &str) -> bool {
@@ -39,7 +42,7 @@ pub(super) fn current<'a>(owner: &'a Tree, tag: &'a str, name: &str) -> Option<&
 }
 
 /// Sets a name in the set where it is, else in the first set, which is made where there is none.
-fn set(owner: &mut Tree, tag: &str, name: &str, value: &str) {
+pub(super) fn set(owner: &mut Tree, tag: &str, name: &str, value: &str) {
     let is_plain = |set: &Tree| set.tag == tag && set.child("rule").is_none();
     let places = owner.children.iter_mut().filter(|set| is_plain(set));
     for place in places {
@@ -156,15 +159,36 @@ fn means_the_same(name: &str, now: &str, value: &str) -> bool {
     now == value || same::address(now, value) || is_same_switch()
 }
 
-pub(super) fn set_params(primitive: &mut Tree, wanted: &Primitive) -> Vec<String> {
+/// Behind a change that restarts PostgreSQL.
+pub(super) const RESTARTS: &str = " (restarts every server)";
+
+/// What is said behind the change of a parameter of this agent.
+fn outcome(agent: &str, name: &str) -> &'static str {
+    let is_it = |param: &&Param| param.name == name;
+    let restarts = PARAMS.iter().find(is_it).is_some_and(|it| !it.reloadable);
+    if agent == OWN && restarts {
+        RESTARTS
+    } else {
+        ""
+    }
+}
+
+/// Sets parameters. Each change in words; of a server that runs, `is_running`, also what it costs.
+pub(super) fn set_params(
+    primitive: &mut Tree,
+    wanted: &Primitive,
+    is_running: bool,
+) -> Vec<String> {
     const TAG: &str = "instance_attributes";
     let mut changes = Vec::new();
+    let agent = if is_running { wanted.agent } else { "" };
     for (name, value) in &wanted.params {
         let now = current(primitive, TAG, name).map(str::to_owned);
         match now {
             Some(_) if value.is_empty() => {
                 unset(primitive, TAG, name);
-                changes.push(format!("{}: remove {name}", wanted.id));
+                let outcome = outcome(agent, name);
+                changes.push(format!("{}: remove {name}{outcome}", wanted.id));
             }
             None if value.is_empty() => {}
             Some(now) if means_the_same(name, &now, value) => {}
@@ -177,14 +201,15 @@ pub(super) fn set_params(primitive: &mut Tree, wanted: &Primitive) -> Vec<String
                         now
                     }
                 });
-                changes.push(match from {
+                let change = match from {
                     Some(from) if is_secret(name) => format!(
                         "{}: change {name} from {from} to {}",
                         wanted.id,
                         shown(value)
                     ),
                     from => changed(&wanted.id, name, from, value),
-                });
+                };
+                changes.push(change + outcome(agent, name));
                 set(primitive, TAG, name, value);
             }
         }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use keys::PARAM_PREFIX;
 pub(crate) use problem::Problem;
 pub(crate) use reader::{MOST_READERS, boolean};
-pub(crate) use secrets::PassLine;
+pub(crate) use secrets::{PassLine, conninfo, has_password};
 pub use site::Shape;
 pub(crate) use site::{DeepMonitor, Site, Template, Tuning};
 

@@ -12,13 +12,32 @@ use super::reader::Reader;
 use super::secrets::{PASSFILE, Passwords, split_conninfo};
 use super::site::Shape;
 
+/// Parameters that get a value where config.ini says nothing of them, and for which another one is as good: what somebody chose stays. The
+/// others that follow from something say the same as that in other words: the list of nodes, that there is a lock.
+const ADVISED: [&str; 6] = [
+    "rep_mode",
+    "master_ip",
+    "primary_conninfo_opt",
+    "on_divergence",
+    "passfile",
+    "distlock_lockservice_deadcheck_nodelist",
+];
+
+/// The parameters.
+pub(super) struct Given {
+    /// In the order of the table.
+    pub(super) params: Vec<(&'static str, String)>,
+    /// Those of them that config.ini does not name, and that need not have this value.
+    pub(super) unsaid: Vec<&'static str>,
+}
+
 impl Reader<'_> {
     pub(super) fn params(
         &mut self,
         nodes: &[NodeName],
         shape: Option<Shape>,
         writer: Option<IpAddr>,
-    ) -> (Vec<(&'static str, String)>, Passwords) {
+    ) -> (Given, Passwords) {
         let mut passwords = Passwords::default();
         let (right, misspelt) = ("pgsql_reppassword", "pgsql_reppassord");
         if self.text(right).is_some() && self.text(misspelt).is_some() {
@@ -46,11 +65,14 @@ impl Reader<'_> {
         let names = names.join(" ");
         let lock = self.lock(shape, &mut passwords);
         let mode = self.text("pgsql_rep_mode").unwrap_or("sync").to_owned();
-        let mut all = Vec::new();
+        let (mut all, mut unsaid) = (Vec::new(), Vec::new());
         for param in PARAMS {
             let given = self
                 .entry(&format!("{PARAM_PREFIX}{}", param.name))
                 .map(|entry| entry.value.clone());
+            if given.is_none() && ADVISED.contains(&param.name) {
+                unsaid.push(param.name);
+            }
             let conninfo = lock.as_deref().filter(|text| !text.is_empty());
             let value = match param.name {
                 // The connection string goes on without its password.
@@ -101,7 +123,11 @@ impl Reader<'_> {
             self.wrong("pgsql_passfile", format!("is empty, but there is a password to be kept: leave the line out for {PASSFILE}, or name a file"));
         }
         self.outsiders(nodes);
-        (all, passwords)
+        let given = Given {
+            params: all,
+            unsaid,
+        };
+        (given, passwords)
     }
 
     /// Names in lists that are no nodes of the cluster.

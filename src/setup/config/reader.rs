@@ -46,11 +46,11 @@ impl Site {
         reader.without_effect(&nodes);
         reader.resource_list(resource_name.as_deref());
         reader.unsafe_values();
-        let (params, mut passwords) = reader.params(&nodes, shape, writer);
+        let (given, mut passwords) = reader.params(&nodes, shape, writer);
         passwords.in_file =
             reader.holds_secret() || passwords.replication.is_some() || !passwords.lock.is_empty();
         let resource = resource_name.as_deref().unwrap_or(RESOURCE);
-        let resolved = reader.resolve(resource, &params);
+        let resolved = reader.resolve(resource, &given.params);
         let tuning = reader.tuning();
         reader.reader_scores(&tuning, readers.len(), gateway.is_some());
         reader.lease(&resolved, &tuning);
@@ -69,7 +69,8 @@ impl Site {
             nic: reader.text("vip_nic").map(str::to_owned),
             netmask,
             gateway,
-            params,
+            params: given.params,
+            unsaid: given.unsaid,
             resolved,
             stonith_enabled: reader.boolean("stonith_enabled"),
             no_quorum_policy: reader.policy(),

@@ -92,7 +92,7 @@ fn lines(words: &Words, password: String) -> Vec<PassLine> {
 }
 
 /// `keyword=value …`, in an order that does not change.
-fn conninfo(words: &Words) -> String {
+pub(crate) fn conninfo(words: &Words) -> String {
     const FIRST: [&str; 4] = ["host", "port", "dbname", "user"];
     let first = FIRST.iter().filter_map(|name| words.get_key_value(*name));
     let rest = words
@@ -114,7 +114,7 @@ fn conninfo(words: &Words) -> String {
 }
 
 /// Whether a value that would stand in the cluster's configuration has a password in it.
-pub(super) fn has_password(text: &str) -> bool {
+pub(crate) fn has_password(text: &str) -> bool {
     let lower = text.to_lowercase();
     lower.contains("password=") || lower.contains("password =") || {
         // scheme://user:password@host

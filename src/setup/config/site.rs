@@ -116,6 +116,8 @@ pub(crate) struct Site {
     /// The agent's parameters, as they are to stand in the cluster's configuration: without passwords, in the order of the
     /// table. An empty value: it must not stand there.
     pub(crate) params: Vec<(&'static str, String)>,
+    /// Those of them that config.ini does not name, and that need not have this value.
+    pub(crate) unsaid: Vec<&'static str>,
     /// The same, read.
     pub(crate) resolved: Params,
     /// Unset: a cluster without fencing devices gets `false`, because it would start nothing otherwise.

@@ -3,6 +3,7 @@
 //!
 //! Source: corosync.conf(5): one key or one bracket a line; corosync 3.1, `exec/coroparse.c`: lines that begin with # are comments.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::decide::detection::Timing;
@@ -50,6 +51,25 @@ pub(super) struct Conf<'a> {
     end: usize,
     /// How many nodes there are.
     pub(super) nodes: usize,
+    /// What they are called, in the order of the file; `None`: Pacemaker does not take the name from here.
+    pub(super) names: Vec<Option<&'a str>>,
+}
+
+/// One node of the list.
+#[derive(Default)]
+struct Entry<'a> {
+    name: Option<&'a str>,
+    address: Option<&'a str>,
+}
+
+impl<'a> Entry<'a> {
+    /// As Pacemaker names it: by its name, else by its address where that is a name.
+    ///
+    /// Source: Pacemaker, `daemons/controld` and `lib/cluster/corosync.c`, `pcmk__corosync_name`.
+    fn known_as(&self) -> Option<&'a str> {
+        let is_ip = |text: &&str| text.parse::<IpAddr>().is_ok();
+        self.name.or(self.address.filter(|text| !is_ip(text)))
+    }
 }
 
 impl<'a> Conf<'a> {
@@ -60,7 +80,8 @@ impl<'a> Conf<'a> {
     pub(super) fn parse(text: &'a str) -> Result<Self, Unfit> {
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
         let mut open: Vec<&str> = Vec::new();
-        let (mut keys, mut ends, mut nodes) = (Vec::new(), Vec::new(), 0);
+        let (mut keys, mut ends) = (Vec::new(), Vec::new());
+        let mut entries: Vec<Entry<'_>> = Vec::new();
         for (line, text) in lines.iter().enumerate() {
             let text = text.trim();
             if text.starts_with('#') {
@@ -68,18 +89,28 @@ impl<'a> Conf<'a> {
             }
             if let Some((name, _)) = text.split_once('{') {
                 let name = name.trim();
-                nodes += usize::from(open == ["nodelist"] && name == "node");
+                if open == ["nodelist"] && name == "node" {
+                    entries.push(Entry::default());
+                }
                 open.push(name);
             } else if text.starts_with('}') {
                 let closed = open.pop().ok_or(Unfit::Brackets(line + 1))?;
                 if open.is_empty() && closed == TOTEM {
                     ends.push(line);
                 }
-            } else if let Some((name, value)) = text.split_once(':')
-                && open == [TOTEM]
-            {
+            } else if let Some((name, value)) = text.split_once(':') {
                 let (name, value) = (name.trim(), value.trim());
-                keys.push(Key { line, name, value });
+                if open == [TOTEM] {
+                    keys.push(Key { line, name, value });
+                } else if open == ["nodelist", "node"]
+                    && let Some(entry) = entries.last_mut()
+                {
+                    match name {
+                        "name" => entry.name = Some(value),
+                        "ring0_addr" => entry.address = Some(value),
+                        _ => {}
+                    }
+                }
             }
         }
         if !open.is_empty() {
@@ -90,14 +121,15 @@ impl<'a> Conf<'a> {
             [] => return Err(Unfit::NoTotem),
             _ => return Err(Unfit::Totems),
         };
-        if nodes == 0 {
+        if entries.is_empty() {
             return Err(Unfit::NoNodes);
         }
         Ok(Self {
             lines,
             keys,
             end,
-            nodes,
+            nodes: entries.len(),
+            names: entries.iter().map(Entry::known_as).collect(),
         })
     }
 
@@ -242,6 +274,15 @@ quorum {
         assert_eq!(conf.timing().unwrap().token, Some(Duration::from_secs(6)));
         let expected = "# totem {\ntotem {\n\tversion: 2\n\tconfig_version: 8\n\ttoken: 1000\n\t# token: 9\n\tinterface {\n\t\ttoken: 3\n\t}\n\ttoken_coefficient: 0\n}\nnodelist {\n node {\n }\n}";
         assert_eq!(conf.with(lan()).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_nodes_are_known_by_the_names_that_pacemaker_takes() {
+        let text = "totem {\n}\nnodelist {\n node {\n  ring0_addr: 10.0.0.1\n  name: a\n }\n node {\n  # name: x\n  ring0_addr: b.example\n }\n \
+                    node {\n  ring0_addr: 10.0.0.3\n  name:c\n }\n node {\n  ring0_addr: fd00::4\n }\n}\nquorum {\n device {\n  name: q\n }\n}\n";
+        let conf = Conf::parse(text).unwrap();
+        assert_eq!(conf.names, [Some("a"), Some("b.example"), Some("c"), None]);
+        assert_eq!(conf.nodes, 4);
     }
 
     #[test]

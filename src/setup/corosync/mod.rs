@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cluster::{Exit, Failure, agree};
 use crate::decide::detection::{Network, Timing};
+use crate::model::node_name::NodeName;
 use crate::pacemaker::corosync;
 use crate::sys::{Deadline, poll_until};
 
@@ -44,6 +45,7 @@ pub(super) fn set(config: &Config, args: &CorosyncArgs) -> Result<(), Failure> {
         )
     };
     let conf = Conf::parse(&text).map_err(unfit)?;
+    same_nodes(&conf.names, &config.site.nodes).map_err(|why| Failure::new(Exit::Refused, why))?;
     let now = conf.timing().map_err(unfit)?;
     let then = Timing::advised(args.network, conf.nodes);
     if now == then && all_have(&hosts, then.real(conf.nodes)).is_ok() {
@@ -84,6 +86,44 @@ pub(super) fn set(config: &Config, args: &CorosyncArgs) -> Result<(), Failure> {
     say(&format!(
         "Done: a lost machine is noticed after {:.1} s. Back to what corosync does by itself: expgsql setup corosync --network default\n",
         then.noticed_after(conf.nodes).as_secs_f64()
+    ))
+}
+
+/// All that have the file get the new one: to a node that keeps the old one corosync refuses, at its next start, to join the others.
+///
+/// # Errors
+/// A sentence: the file is of other nodes than config.ini's.
+fn same_nodes(listed: &[Option<&str>], nodes: &[NodeName]) -> Result<(), String> {
+    let is_node = |name: &&str| NodeName::new(*name).is_ok_and(|name| nodes.contains(&name));
+    let named = listed.iter().flatten();
+    let others: Vec<&str> = named.copied().filter(|name| !is_node(name)).collect();
+    if !others.is_empty() {
+        return Err(format!(
+            "nothing was done: {FILE} has {} besides, which config.ini does not name: a node that kept the old file would not join the others any \
+             more. Use a config.ini for this command alone (--config FILE) that names every node, for one in othernodes, if the agent has nothing \
+             to do with it",
+            others.join(" and ")
+        ));
+    }
+    let is_listed = |node: &&NodeName| {
+        let mut names = listed.iter().flatten();
+        names.any(|name| NodeName::new(*name).is_ok_and(|name| name == **node))
+    };
+    let missing: Vec<String> = nodes
+        .iter()
+        .filter(|node| !is_listed(node))
+        .map(ToString::to_string)
+        .collect();
+    // As many as have no name there.
+    if listed.len() == nodes.len() {
+        return Ok(());
+    }
+    Err(format!(
+        "nothing was done: {FILE} has {} nodes, and config.ini names {}: {} {} not found there; let both have the same nodes, by the same names",
+        listed.len(),
+        nodes.len(),
+        missing.join(" and "),
+        if missing.len() == 1 { "is" } else { "are" }
     ))
 }
 
@@ -235,6 +275,44 @@ fn say(text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_would_keep_the_old_file_is_named() {
+        let nodes = |names: &[&str]| -> Vec<NodeName> {
+            let all = names.iter().map(|name| NodeName::new(*name).unwrap());
+            all.collect()
+        };
+        let two = ["node1", "node2"];
+        for (listed, config, part) in [
+            // (the names in corosync.conf, those of config.ini, what is said)
+            (&[Some("node1"), Some("node2")][..], &two[..], ""),
+            (&[Some("node2"), Some("NODE1")], &two, ""),
+            (
+                &[Some("node1"), Some("node2"), Some("arbiter")],
+                &two,
+                "has arbiter besides",
+            ),
+            (
+                &[Some("node1"), Some("x"), Some("y")],
+                &two,
+                "has x and y besides",
+            ),
+            (&[None, None], &two, ""),
+            (&[None, Some("node2")], &two, ""),
+            (&[None, None, None], &two, "3 nodes, and config.ini names 2"),
+            (
+                &[Some("node1"), Some("node2")],
+                &["node1", "node2", "node3"],
+                "node3 is not found there",
+            ),
+            (&[None, Some("arbiter")], &two, "has arbiter besides"),
+        ] {
+            match same_nodes(listed, &nodes(config)) {
+                Ok(()) => assert_eq!(part, "", "{listed:?} {config:?}"),
+                Err(why) => assert!(!part.is_empty() && why.contains(part), "{part}: {why}"),
+            }
+        }
+    }
 
     #[test]
     fn the_plan_says_what_changes_and_what_comes_of_it() {

@@ -31,7 +31,7 @@ pub(super) fn pictures() -> Vec<Observed> {
         LockSeen::ByCommand,
         LockSeen::NotAsked {
             name: "lab".to_owned(),
-            why: "only root may".to_owned(),
+            why: "root may ask for it, and this is not root".to_owned(),
         },
         row(&|_| {}),
         row(&|row| row.owner.clear()),

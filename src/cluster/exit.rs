@@ -38,7 +38,7 @@ impl From<Exit> for ExitCode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub exit: Exit,
-    /// A sentence: what was seen, what it means, what to do.
+    /// A sentence: what was seen, what it means, what to do; nothing after [`Failure::told`].
     pub why: String,
 }
 
@@ -48,6 +48,15 @@ impl Failure {
         Self {
             exit,
             why: why.to_string(),
+        }
+    }
+
+    /// What was wrong is printed already, where it is looked for.
+    #[must_use]
+    pub const fn told(exit: Exit) -> Self {
+        Self {
+            exit,
+            why: String::new(),
         }
     }
 

@@ -51,6 +51,8 @@ pub fn run(command: &Command) -> Exit {
         Err(_) => Failure::plain("bug in expgsql: please report it with what is printed above"),
     };
     // Nothing is left to tell it to when standard error is closed.
-    let _ = writeln!(io::stderr(), "{}", failure.why);
+    if !failure.why.is_empty() {
+        let _ = writeln!(io::stderr(), "{}", failure.why);
+    }
     failure.exit
 }

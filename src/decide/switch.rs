@@ -64,6 +64,8 @@ pub struct Plan {
 pub enum Refusal {
     NoPrimary,
     SeveralPrimaries(Vec<NodeName>),
+    /// Pacemaker does nothing on the primary's node, so it would not demote it.
+    Unmoved(NodeName),
     /// The node that was named can't take over.
     Node(NodeName, Obstacle),
     /// No node was named, and none can.
@@ -101,6 +103,10 @@ pub fn switch(facts: &Facts) -> Result<Plan, Refusal> {
         [primary] => primary,
         [_, _, ..] => return Err(Refusal::SeveralPrimaries(facts.primaries.clone())),
     };
+    let is_unmoved = |node: &Standby| node.service == Service::Maintenance;
+    if facts.nodes.get(from).is_some_and(is_unmoved) {
+        return Err(Refusal::Unmoved(from.clone()));
+    }
     let plan = |to: &NodeName, is_ready| Plan {
         from: from.clone(),
         to: to.clone(),
@@ -176,6 +182,7 @@ impl Refusal {
     pub fn is_about_the_dead(&self) -> bool {
         match self {
             Self::NoPrimary | Self::SeveralPrimaries(_) => true,
+            Self::Unmoved(_) => false,
             Self::Node(_, obstacle) => *obstacle == Obstacle::Offline,
             Self::Nobody(all) => {
                 !all.is_empty() && all.values().all(|obstacle| *obstacle == Obstacle::Offline)
@@ -194,6 +201,10 @@ impl fmt::Display for Refusal {
                 let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
                 write!(f, "{} are the primary at once: wait until one of them is left", names.join(" and "))
             }
+            Self::Unmoved(name) => write!(
+                f,
+                "{name}, the primary, is in maintenance mode, so Pacemaker does not demote it: first expgsql cluster unmaintenance-node {name}"
+            ),
             Self::Node(name, obstacle) => write!(f, "{name} {obstacle}"),
             Self::Nobody(all) if all.is_empty() => {
                 f.write_str("the cluster has no other node that could take over")
@@ -362,6 +373,34 @@ mod tests {
             let refusal = switch(&facts(Some(wanted))).unwrap_err();
             assert_eq!(refusal, Refusal::Node(name(wanted), obstacle));
             assert!(!refusal.is_about_the_dead());
+        }
+    }
+
+    #[test]
+    fn a_primary_that_pacemaker_does_not_touch_does_not_move() {
+        for (service, wanted, expected) in [
+            (
+                Service::Maintenance,
+                Some("node3"),
+                Err(Refusal::Unmoved(name("node1"))),
+            ),
+            (
+                Service::Maintenance,
+                None,
+                Err(Refusal::Unmoved(name("node1"))),
+            ),
+            // It is on its way already, or could be.
+            (Service::Standby, Some("node3"), plan("node3", true)),
+            (Service::Full, Some("node3"), plan("node3", true)),
+        ] {
+            let mut facts = facts(wanted);
+            facts.nodes.get_mut(&name("node1")).unwrap().service = service;
+            let found = switch(&facts);
+            assert_eq!(found, expected, "{service:?}");
+            if let Err(refusal) = found {
+                assert!(!refusal.is_about_the_dead());
+                assert!(refusal.to_string().ends_with("unmaintenance-node node1"));
+            }
         }
     }
 

@@ -250,13 +250,18 @@ impl FromStr for Score {
     type Err = ScoreError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
+        match text.to_ascii_uppercase().as_str() {
             "INFINITY" | "+INFINITY" => Ok(Self::INFINITY),
             "-INFINITY" => Ok(Self::MINUS_INFINITY),
-            _ => text
-                .parse()
-                .map(Self::new)
-                .map_err(|_| ScoreError(text.to_owned())),
+            // However large it is, it is the infinity at most.
+            _ => match text.parse::<i64>() {
+                Ok(value) => Ok(Self::new(i32::try_from(value).unwrap_or(if value < 0 {
+                    i32::MIN
+                } else {
+                    i32::MAX
+                }))),
+                Err(_) => Err(ScoreError(text.to_owned())),
+            },
         }
     }
 }
@@ -797,7 +802,9 @@ mod tests {
             assert_eq!(score.to_string().parse(), Ok(score));
         }
         assert_eq!(Score::new(i32::MAX), Score::INFINITY);
-        assert_eq!("-1000000".parse(), Ok(Score::MINUS_INFINITY));
+        for lowest in ["-1000000", "-9999999999", "-infinity"] {
+            assert_eq!(lowest.parse(), Ok(Score::MINUS_INFINITY), "{lowest}");
+        }
         for bad in ["", "-", "INF", "1.5", "infinity "] {
             assert!(bad.parse::<Score>().is_err(), "{bad:?}");
         }

@@ -1,8 +1,8 @@
 //! Which nodes a location constraint keeps a resource, or its promoted role, away from.
 //!
-//! Read as Pacemaker reads it: a constraint about the primitive, its clone or its group, a set of resources, with a node or with
-//! rules about the node's name and attributes, with an end or without. What can't be told from the CIB alone (`rsc-pattern`,
-//! a `date_spec`, the type `version`, a value out of a parameter) is no ban: this is a preference, and Pacemaker has the last word.
+//! Read as Pacemaker reads it: a constraint about the resource by any name ([`crate::pacemaker::scope`]), with a node or with
+//! rules about the node's name and attributes, with an end or without. What can't be told from the CIB alone (a `date_spec`, the type
+//! `version`, a value out of a parameter, a part of what a pattern matched) is no ban: this is a preference, and Pacemaker has the last word.
 //!
 //! Source: Pacemaker 2.1, `lib/pengine/rules.c` (`accept_attr_expr`, `compare_attr_expr_vals`).
 
@@ -15,7 +15,8 @@ use roxmltree::Node;
 use crate::model::ban::Ban;
 use crate::model::cluster_view::{NodeKind, NodeView, Score};
 use crate::model::node_name::NodeName;
-use crate::pacemaker::document::{child, children};
+use crate::pacemaker::document::{child, children, referred};
+use crate::pacemaker::scope::{self, Scope};
 
 /// Every ban that is in force at `now`, as far as it is of one of `nodes`.
 pub(crate) fn read(
@@ -23,18 +24,17 @@ pub(crate) fn read(
     nodes: &BTreeMap<NodeName, NodeView>,
     now: Timestamp,
 ) -> Vec<Ban> {
-    let resources = child(configuration, "resources");
     let mut bans = Vec::new();
     for constraint in children(child(configuration, "constraints"), "rsc_location") {
         let id = constraint.attribute("id").unwrap_or("without an id");
-        for scope in scopes(constraint, resources) {
+        for scope in scope::of_location(constraint, configuration) {
             for node in nodes.values().filter(|n| n.kind == NodeKind::Member) {
                 let Some(found) = on_node(constraint, &scope, node, now) else {
                     continue;
                 };
                 bans.push(Ban {
                     id: id.to_owned(),
-                    resources: scope.primitives.clone(),
+                    resources: scope.primitives.iter().map(|id| (*id).to_owned()).collect(),
                     node: node.name.clone(),
                     is_of_promoted: found.role == Role::Promoted,
                     until: found.until,
@@ -45,12 +45,6 @@ pub(crate) fn read(
     bans
 }
 
-/// What a constraint is about.
-struct Scope {
-    primitives: Vec<String>,
-    role: Option<Role>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Any,
@@ -59,52 +53,17 @@ enum Role {
     Other,
 }
 
-fn role(element: Node<'_, '_>) -> Option<Role> {
-    let role = element.attribute("role")?;
-    let is = |word: &str| role.eq_ignore_ascii_case(word);
-    Some(if is("promoted") || is("master") {
-        Role::Promoted
-    } else if is("started") {
-        Role::Any
-    } else {
-        Role::Other
-    })
-}
-
-fn scopes(constraint: Node<'_, '_>, resources: Option<Node<'_, '_>>) -> Vec<Scope> {
-    let own = role(constraint);
-    let mut scopes: Vec<Scope> = constraint
-        .attribute("rsc")
-        .map(|rsc| Scope {
-            primitives: primitives(resources, rsc),
-            role: own,
-        })
-        .into_iter()
-        .collect();
-    for set in children(Some(constraint), "resource_set") {
-        let named = children(Some(set), "resource_ref").filter_map(|r| r.attribute("id"));
-        scopes.push(Scope {
-            primitives: named.flat_map(|rsc| primitives(resources, rsc)).collect(),
-            role: role(set).or(own),
-        });
+impl Role {
+    fn of(text: &str) -> Self {
+        let is = |word: &str| text.eq_ignore_ascii_case(word);
+        if is("promoted") || is("master") {
+            Self::Promoted
+        } else if is("started") {
+            Self::Any
+        } else {
+            Self::Other
+        }
     }
-    scopes
-}
-
-/// The primitives that a resource's id stands for: its own, or those of the clone or group.
-fn primitives(resources: Option<Node<'_, '_>>, id: &str) -> Vec<String> {
-    let all = resources.into_iter().flat_map(|all| all.descendants());
-    let Some(element) = all
-        .filter(|e| !e.has_tag_name("nvpair"))
-        .find(|e| e.attribute("id") == Some(id))
-    else {
-        return Vec::new();
-    };
-    let inside = element.descendants();
-    inside
-        .filter(|e| e.has_tag_name("primitive"))
-        .filter_map(|e| e.attribute("id").map(str::to_owned))
-        .collect()
 }
 
 /// A ban on one node.
@@ -115,27 +74,42 @@ struct Found {
 
 fn on_node(
     constraint: Node<'_, '_>,
-    scope: &Scope,
+    scope: &Scope<'_>,
     node: &NodeView,
     now: Timestamp,
 ) -> Option<Found> {
-    let is_never = |element: Node<'_, '_>| {
-        let score = element.attribute("score").and_then(|s| s.parse().ok());
-        score == Some(Score::MINUS_INFINITY)
-    };
-    let found = |role: Option<Role>, until: Option<String>| {
-        let role = role.unwrap_or(Role::Any);
+    let found = |role: Option<&str>, until: Option<String>| {
+        let role = role.map_or(Role::Any, Role::of);
         (role != Role::Other).then_some(Found { role, until })
     };
-    if let Some(name) = constraint.attribute("node") {
+    if let (Some(name), Some(score)) = (constraint.attribute("node"), scope.score) {
         let is_it = name.eq_ignore_ascii_case(node.name.as_str());
-        return (is_it && is_never(constraint))
+        return (is_it && score == Score::MINUS_INFINITY)
             .then(|| found(scope.role, None))
             .flatten();
     }
+    let is_never = |rule: &Node<'_, '_>| {
+        let score = match (rule.attribute("score"), rule.attribute("score-attribute")) {
+            (Some(score), _) => Some(score),
+            (None, Some(name)) if is_whole(name, scope) => attribute(node, name),
+            (None, _) => None,
+        };
+        score.and_then(|score| score.parse().ok()) == Some(Score::MINUS_INFINITY)
+    };
     children(Some(constraint), "rule")
-        .filter(|rule| is_never(*rule) && holds(*rule, node, now) == Some(true))
-        .find_map(|rule| found(scope.role.or_else(|| role(rule)), end(rule)))
+        .map(referred)
+        .filter(|rule| is_never(rule) && holds(*rule, scope, node, now) == Some(true))
+        .find_map(|rule| found(scope.role.or_else(|| rule.attribute("role")), end(rule)))
+}
+
+/// It is no attribute's name with a part of what a pattern matched.
+fn is_whole(name: &str, scope: &Scope<'_>) -> bool {
+    !(scope.is_by_pattern && name.contains('%'))
+}
+
+fn attribute<'v>(node: &'v NodeView, name: &str) -> Option<&'v str> {
+    let transient = node.transient.get(name);
+    transient.or_else(|| node.permanent.get(name))
 }
 
 fn end(rule: Node<'_, '_>) -> Option<String> {
@@ -145,13 +119,13 @@ fn end(rule: Node<'_, '_>) -> Option<String> {
 }
 
 /// Whether a rule is true of a node; `None`: that can't be told.
-fn holds(rule: Node<'_, '_>, node: &NodeView, now: Timestamp) -> Option<bool> {
+fn holds(rule: Node<'_, '_>, scope: &Scope<'_>, node: &NodeView, now: Timestamp) -> Option<bool> {
     let parts: Vec<Option<bool>> = rule
         .children()
         .filter(Node::is_element)
         .map(|part| match part.tag_name().name() {
-            "rule" => holds(part, node, now),
-            "expression" => expression(part, node),
+            "rule" => holds(referred(part), scope, node, now),
+            "expression" => expression(part, scope, node),
             "date_expression" => date(part, now),
             _ => None,
         })
@@ -165,19 +139,18 @@ fn holds(rule: Node<'_, '_>, node: &NodeView, now: Timestamp) -> Option<bool> {
     (!parts.contains(&None) && !parts.is_empty()).then_some(!decides)
 }
 
-fn expression(part: Node<'_, '_>, node: &NodeView) -> Option<bool> {
+fn expression(part: Node<'_, '_>, scope: &Scope<'_>, node: &NodeView) -> Option<bool> {
     if !matches!(part.attribute("value-source"), None | Some("literal")) {
         return None;
     }
-    let attribute = part.attribute("attribute")?;
-    let here = match attribute {
+    let name = part
+        .attribute("attribute")
+        .filter(|name| is_whole(name, scope))?;
+    let here = match name {
         "#uname" => Some(node.name.as_str()),
         "#id" => Some(node.id.as_str()),
         "#kind" => Some("cluster"),
-        name => node
-            .transient
-            .get(name)
-            .or_else(|| node.permanent.get(name)),
+        name => attribute(node, name),
     };
     let operation = part.attribute("operation")?.to_ascii_lowercase();
     let wanted = part.attribute("value");
@@ -257,6 +230,12 @@ mod tests {
                 };
                 node.transient.add("pingd", pair(pings));
                 node.permanent.add("site", pair("East"));
+                let weight = if pings == "0" {
+                    "INFINITY"
+                } else {
+                    "-INFINITY"
+                };
+                node.permanent.add("weight", pair(weight));
             }
             (name, node)
         };
@@ -273,7 +252,8 @@ mod tests {
         let text = format!(
             r#"<configuration><resources><clone id="pgsql-clone"><primitive id="pgsql"/></clone>
                <group id="g"><primitive id="other"/></group></resources>
-               <constraints>{constraint}</constraints></configuration>"#
+               <constraints>{constraint}</constraints>
+               <tags><tag id="databases"><obj_ref id="pgsql-clone"/></tag></tags></configuration>"#
         );
         let document = Document::parse(&text).unwrap();
         let now = "2026-11-21T19:00:00Z".parse().unwrap();
@@ -306,6 +286,17 @@ mod tests {
             // A set of resources.
             (r#"<rsc_location id="l" node="node3" score="-INFINITY"><resource_set id="s" role="Promoted">
                 <resource_ref id="g"/><resource_ref id="pgsql-clone"/></resource_set></rsc_location>"#.to_owned(), "node3+"),
+            // By a tag, also in a set that has a score of its own; by a pattern.
+            (r#"<rsc_location id="l" rsc="databases" role="Promoted" node="node3" score="-INFINITY"/>"#.to_owned(), "node3+"),
+            (r#"<rsc_location id="l" node="node3"><resource_set id="s" score="-INFINITY"><resource_ref id="databases"/>
+                </resource_set></rsc_location>"#.to_owned(), "node3"),
+            (r#"<rsc_location id="l" rsc-pattern="^pg" role="Promoted" node="node3" score="-INFINITY"/>"#.to_owned(), "node3+"),
+            (r#"<rsc_location id="l" rsc-pattern="!^pg" node="node3" score="-INFINITY"/>"#.to_owned(), ""),
+            (r#"<rsc_location id="l" rsc-pattern="^(pg)"><rule id="r" score="-INFINITY"><expression attribute="%1" operation="not_defined"/></rule></rsc_location>"#.to_owned(), ""),
+            // What the rule of another constraint says; a score that is an attribute's.
+            (format!(r#"<rsc_location id="l" {role}><rule id-ref="s"/></rsc_location><rsc_location id="m" rsc="g">
+                <rule id="s" score="-INFINITY"><expression attribute="site" operation="defined"/></rule></rsc_location>"#), "node1+ node2+"),
+            (format!(r#"<rsc_location id="l" {role}><rule id="r" score-attribute="weight"><expression attribute="site" operation="defined"/></rule></rsc_location>"#), "node2+"),
             // pcs: constraint location pgsql-clone rule role=Promoted score=-INFINITY pingd lt 1 or not_defined pingd
             (r#"<rsc_location id="l" rsc="pgsql-clone"><rule id="r" role="Promoted" score="-INFINITY" boolean-op="or">
                 <expression id="a" attribute="pingd" operation="lt" value="1"/>

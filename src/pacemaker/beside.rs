@@ -6,7 +6,8 @@ use roxmltree::{Document, Node};
 
 use crate::decide::observed::Place;
 use crate::pacemaker::cib::CibError;
-use crate::pacemaker::document::{child, children};
+use crate::pacemaker::document::{child, children, referred};
+use crate::pacemaker::scope;
 
 /// A primitive that a constraint binds to the resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,22 +26,23 @@ pub struct Beside {
 /// [`CibError::Malformed`]: no XML.
 pub fn beside(cib: &str, names: &[&str]) -> Result<Vec<Beside>, CibError> {
     let document = Document::parse(cib).map_err(|error| CibError::Malformed(error.to_string()))?;
-    let is_it = |id: Option<&str>| id.is_some_and(|id| names.contains(&id));
-    let configuration = child(document.root_element(), "configuration");
-    let constraints = configuration.and_then(|c| child(c, "constraints"));
-    let resources = configuration.and_then(|c| child(c, "resources"));
+    let Some(configuration) = child(document.root_element(), "configuration") else {
+        return Ok(Vec::new());
+    };
+    let primitives = |id: &str| scope::primitives(&scope::stand_for(configuration, id));
+    // By a tag or a template, too.
+    let is_it = |id: Option<&str>| {
+        id.is_some_and(|id| {
+            names.contains(&id) || primitives(id).iter().any(|name| names.contains(name))
+        })
+    };
+    let constraints = child(configuration, "constraints");
     let mut found: Vec<Beside> = Vec::new();
     // Where it belongs says a colocation; an order alone says only that it has to do with the resource.
     for (id, place) in colocated(constraints, &is_it).chain(ordered(constraints, &is_it)) {
-        let element = resources
-            .into_iter()
-            .flat_map(|r| r.descendants())
-            .find(|e| e.attribute("id") == Some(id) && is_resource(*e));
-        let primitives = element
-            .into_iter()
-            .flat_map(|e| e.descendants())
-            .filter(|e| e.has_tag_name("primitive"));
-        for primitive in primitives {
+        let elements = scope::stand_for(configuration, id);
+        let inside = elements.iter().flat_map(|element| element.descendants());
+        for primitive in inside.filter(|e| e.has_tag_name("primitive")) {
             let name = primitive.attribute("id").unwrap_or_default();
             if is_it(Some(name)) || found.iter().any(|beside| beside.name == name) {
                 continue;
@@ -54,12 +56,6 @@ pub fn beside(cib: &str, names: &[&str]) -> Result<Vec<Beside>, CibError> {
         }
     }
     Ok(found)
-}
-
-fn is_resource(element: Node<'_, '_>) -> bool {
-    ["primitive", "group", "clone", "master", "bundle"]
-        .iter()
-        .any(|tag| element.has_tag_name(*tag))
 }
 
 fn parameter<'a>(primitive: Node<'a, '_>, name: &str) -> Option<&'a str> {
@@ -108,6 +104,7 @@ fn in_sets<'a, 'i: 'a>(
 ) -> Vec<(&'a str, Place)> {
     let members = || {
         children(Some(constraint), "resource_set").flat_map(|set| {
+            let set = referred(set);
             children(Some(set), "resource_ref")
                 .filter_map(move |r| Some((r.attribute("id")?, set.attribute("role"))))
         })
@@ -147,7 +144,8 @@ mod tests {
              <primitive id=\"vip\" type=\"IPaddr2\"><instance_attributes id=\"i\">\
              <nvpair id=\"n\" name=\"ip\" value=\"10.0.0.1\"/></instance_attributes></primitive>\
              <group id=\"g\"><primitive id=\"a\" type=\"IPaddr2\"/><primitive id=\"b\" type=\"lvsdr\"/></group>\
-             </resources><constraints>{constraints}</constraints></configuration></cib>"
+             </resources><constraints>{constraints}</constraints><tags><tag id=\"dbs\"><obj_ref id=\"ms\"/></tag>\
+             <tag id=\"vips\"><obj_ref id=\"vip\"/></tag></tags></configuration></cib>"
         );
         let beside = beside(&cib, &["ms", "pgsql"]).unwrap();
         beside
@@ -197,6 +195,10 @@ mod tests {
             (
                 r#"<rsc_colocation id="c" rsc="vip" with-rsc="other"/><rsc_order id="o" first="other" then="vip"/>"#,
                 vec![],
+            ),
+            (
+                r#"<rsc_colocation id="c" rsc="vips" with-rsc="dbs" with-rsc-role="Promoted"/>"#,
+                vip(Place::WithPrimary),
             ),
             // Nothing of that name is configured.
             (r#"<rsc_order id="o" first="ms" then="gone"/>"#, vec![]),

@@ -205,26 +205,42 @@ fn parse_document(text: &str) -> Result<ClusterView, String> {
     if let Some(properties) = child(configuration, "crm_config") {
         view.properties = nvpairs(properties, "cluster_property_set");
     }
+    let mut unknown = Vec::new();
     for element in children(child(configuration, "nodes"), "node") {
-        let node = configured_node(element)?;
-        view.nodes.insert(node.name.clone(), node);
+        match configured_node(element)? {
+            Some(node) => drop(view.nodes.insert(node.name.clone(), node)),
+            None => unknown.push(element),
+        }
     }
-    for element in children(child(cib, "status"), "node_state") {
-        let name = name(element)?;
-        let id = required(element, "id")?;
+    let is_unknown = |state: &Node<'_, '_>| {
+        unknown.iter().any(|node| {
+            let same =
+                |name| state.has_attribute(name) && state.attribute(name) == node.attribute(name);
+            same("id") || same("uname")
+        })
+    };
+    let states: Vec<Node<'_, '_>> = children(child(cib, "status"), "node_state")
+        .filter(|state| state.has_attribute("id") && !is_unknown(state))
+        .collect();
+    for element in &states {
+        let id = required(*element, "id")?;
+        let Some(name) = name_of_state(&view, *element, id) else {
+            continue;
+        };
+        let is_remote = element.attribute("remote_node").and_then(parse_bool) == Some(true);
         let node = view.nodes.entry(name.clone()).or_insert_with(|| {
-            let is_remote = element.attribute("remote_node").and_then(parse_bool) == Some(true);
-            NodeView::new(
-                name,
-                id,
-                if is_remote {
-                    NodeKind::Remote
-                } else {
-                    NodeKind::Member
-                },
-            )
+            let kind = if is_remote {
+                NodeKind::Remote
+            } else {
+                NodeKind::Member
+            };
+            NodeView::new(name, id, kind)
         });
-        add_state(node, element)?;
+        // What is left of a node of this name that was another.
+        let is_old = node.id != id && states.iter().any(|s| s.attribute("id") == Some(&node.id));
+        if !is_old {
+            add_state(node, *element)?;
+        }
     }
     view.bans = bans::read(configuration, &view.nodes, jiff::Timestamp::now());
     view.dc = cib
@@ -245,16 +261,37 @@ fn quorum(cib: Node<'_, '_>) -> Result<Quorum, String> {
     }
 }
 
-fn configured_node(element: Node<'_, '_>) -> Result<NodeView, String> {
-    let kind = match element.attribute("type") {
+/// `None`: Pacemaker ignores it, since it is of a type that it does not know; or it is no member, and has a name that no record of
+/// ours could carry.
+fn configured_node(element: Node<'_, '_>) -> Result<Option<NodeView>, String> {
+    let kind = match element.attribute("type").map(str::to_lowercase).as_deref() {
         None | Some("member" | "normal") => NodeKind::Member,
         Some("remote") => NodeKind::Remote,
         Some("ping") => NodeKind::Ping,
-        Some(other) => return Err(format!("a node has the unknown type {other:?}")),
+        Some(_) => return Ok(None),
     };
-    let mut node = NodeView::new(name(element)?, required(element, "id")?, kind);
+    let name = match (name(element), kind) {
+        (Ok(name), _) => name,
+        // A member that is left out would not be counted where a majority is asked for.
+        (Err(why), NodeKind::Member) => return Err(why),
+        (Err(_), NodeKind::Remote | NodeKind::Ping) => return Ok(None),
+    };
+    let mut node = NodeView::new(name, required(element, "id")?, kind);
     node.permanent = nvpairs(element, "instance_attributes");
-    Ok(node)
+    Ok(Some(node))
+}
+
+/// The name of the node that a `node_state` is about. A peer that has joined corosync, and not yet Pacemaker, has no name there until it
+/// has; the node's entry in the configuration has one. `None`: there is none, so Pacemaker ignores it.
+///
+/// Source: Pacemaker, `lib/pengine/unpack.c`, `unpack_node_state`.
+fn name_of_state(view: &ClusterView, element: Node<'_, '_>, id: &str) -> Option<NodeName> {
+    name(element).ok().or_else(|| {
+        let mut configured = view.nodes.values();
+        configured
+            .find(|node| node.id == id)
+            .map(|node| node.name.clone())
+    })
 }
 
 /// What a `node_state` says.
@@ -285,8 +322,15 @@ fn add_state(node: &mut NodeView, element: Node<'_, '_>) -> Result<(), String> {
                 )
             }),
     };
-    let in_membership = is_set("in_ccm", "true", "false")?;
-    let controller = is_set("crmd", "online", "offline")?;
+    // A word that is new to us is no word about the node's absence. For a remote node it says nothing either way.
+    let (in_membership, controller) = if node.kind == NodeKind::Member {
+        (
+            is_set("in_ccm", "true", "false")?,
+            is_set("crmd", "online", "offline")?,
+        )
+    } else {
+        (None, None)
+    };
 
     node.in_membership = in_membership == Some(true);
     node.is_online = node.in_membership && controller == Some(true) && is("join", "member");
@@ -301,56 +345,53 @@ fn add_state(node: &mut NodeView, element: Node<'_, '_>) -> Result<(), String> {
     }
     let resources = child(element, "lrm").and_then(|lrm| child(lrm, "lrm_resources"));
     for resource in children(resources, "lrm_resource") {
-        let id = required(resource, "id")?;
+        let Some(id) = resource.attribute("id") else {
+            continue;
+        };
         let history = node.history.entry(base_name(id).to_owned()).or_default();
-        for element in children(Some(resource), "lrm_rsc_op") {
-            history.extend(operation(element)?);
-        }
+        history.extend(children(Some(resource), "lrm_rsc_op").filter_map(operation));
     }
     Ok(())
 }
 
-/// `None`: an operation that says nothing about the role (notify, reload …).
-fn operation(element: Node<'_, '_>) -> Result<Option<Operation>, String> {
-    let Ok(kind) = required(element, "operation")?.parse() else {
-        return Ok(None);
-    };
-    let signed = |attribute| {
-        let text = required(element, attribute)?;
-        text.parse::<i64>()
-            .map_err(|_| format!("{attribute}={text:?} of an operation is not a number"))
-    };
+/// `None`: an operation that says nothing about the role (notify, reload …), or an entry that Pacemaker ignores, because it does not say what
+/// was done and how that ended. An entry of whatever resource must not keep the rest of the CIB from being read.
+///
+/// Source: Pacemaker, `lib/pengine/unpack.c`, `unpack_rsc_op` and `unpack_action_result`.
+fn operation(element: Node<'_, '_>) -> Option<Operation> {
+    let kind = element.attribute("operation")?.parse().ok()?;
+    let signed = |attribute| element.attribute(attribute)?.parse::<i64>().ok();
     // Pacemaker's `enum pcmk_exec_status`. A running operation usually has no call-id yet either (-1).
     let (is_running, is_cancelled) = match signed("op-status")? {
         -1 => (true, false),
         status => (false, status == 1),
     };
     if is_cancelled {
-        return Ok(None);
+        return None;
     }
-    let call_id = u64::try_from(signed("call-id")?)
-        .ok()
+    let call_id = signed("call-id")
+        .and_then(|id| u64::try_from(id).ok())
         .filter(|_| !is_running);
-    let code = i32::try_from(signed("rc-code")?).map_err(|error| error.to_string())?;
+    let code = match signed("rc-code").and_then(|code| i32::try_from(code).ok()) {
+        Some(code) => code,
+        None if is_running => 0,
+        None => return None,
+    };
     let last_change = element
         .attribute("last-rc-change")
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
-    let interval_ms = match element.attribute("interval") {
-        None => 0,
-        Some(text) => text
-            .parse()
-            .map_err(|_| format!("interval={text:?} of an operation is not a number"))?,
-    };
+    let interval = element.attribute("interval");
+    let interval_ms = interval.and_then(|text| text.parse().ok()).unwrap_or(0);
     let id = element.attribute("id").unwrap_or_default();
-    Ok(Some(Operation {
+    Some(Operation {
         kind,
         call_id,
         last_change,
         code,
         interval_ms,
         is_note: id.ends_with(NOTE),
-    }))
+    })
 }
 
 /// The pairs of all sets, in Pacemaker's order: `cib-bootstrap-options` first, then by score, then whichever was written last.
@@ -585,6 +626,106 @@ mod tests {
         malformed(&ONLINE.replacen("in_ccm=\"true\"", "in_ccm=\"perhaps\"", 1));
         malformed(&ONLINE.replacen("uname=\"node1\"", "uname=\"\"", 1));
         malformed(&ONLINE[..ONLINE.len() / 2]);
+    }
+
+    /// The node of each name that is understood, with what is known of it, in a cluster of a, which is online, and what `nodes` and
+    /// `states` add.
+    fn understood(nodes: &str, states: &str) -> String {
+        let inside = format!(
+            "<configuration><nodes><node id=\"1\" uname=\"a\"/>{nodes}</nodes></configuration><status>{states}\
+             <node_state id=\"1\" uname=\"a\" in_ccm=\"1\" crmd=\"1\" join=\"member\"/></status>"
+        );
+        let view = parse(&minimal("", &inside)).unwrap();
+        let word = |node: &NodeView| {
+            let state = if node.is_online {
+                "online"
+            } else if node.in_membership {
+                "joining"
+            } else if node.is_cleanly_down {
+                "down"
+            } else {
+                "-"
+            };
+            format!("{}:{}:{state}", node.name, node.kind)
+        };
+        let words: Vec<String> = view.nodes.values().map(word).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn what_pacemaker_ignores_keeps_the_rest_from_nobody() {
+        let b = r#"<node id="2" uname="b"/>"#;
+        for (nodes, states, expected) in [
+            // A peer that has joined corosync, and not yet Pacemaker.
+            (
+                b,
+                r#"<node_state id="2" in_ccm="1" crmd="0"/>"#,
+                "b:member:joining",
+            ),
+            (
+                b,
+                r#"<node_state id="2" uname="" in_ccm="1" crmd="0"/>"#,
+                "b:member:joining",
+            ),
+            ("", r#"<node_state id="3" in_ccm="1" crmd="0"/>"#, ""),
+            (
+                b,
+                r#"<node_state uname="b" in_ccm="1" crmd="1" join="member"/>"#,
+                "b:member:-",
+            ),
+            // Types that nobody knows.
+            (
+                r#"<node id="2" uname="b" type="witness"/>"#,
+                r#"<node_state id="2" uname="b" in_ccm="1"/>"#,
+                "",
+            ),
+            (
+                r#"<node id="2" uname="b" type="Member"/>"#,
+                "",
+                "b:member:-",
+            ),
+            // What is no member has what name it likes.
+            (
+                r#"<node id="x,y" uname="x,y" type="remote"/>"#,
+                r#"<node_state id="x,y" uname="x,y" remote_node="true"/>"#,
+                "",
+            ),
+            (
+                "",
+                r#"<node_state id="x y" uname="x y" remote_node="true" in_ccm="true"/>"#,
+                "",
+            ),
+            (
+                "",
+                r#"<node_state id="r" uname="r" remote_node="true" in_ccm="soon" crmd="soon"/>"#,
+                "r:remote:-",
+            ),
+            // The node has got another id, and the state under the old one is left.
+            (
+                b,
+                r#"<node_state id="2" uname="b" in_ccm="1" crmd="1" join="member"/><node_state id="7" uname="b" in_ccm="0" crmd="0" join="down" expected="down"/>"#,
+                "b:member:online",
+            ),
+            // Entries of a history that say nothing.
+            (
+                b,
+                r#"<node_state id="2" uname="b" in_ccm="1" crmd="1" join="member"><lrm><lrm_resources><lrm_resource/><lrm_resource id="x">
+                    <lrm_rsc_op/><lrm_rsc_op operation="start"/><lrm_rsc_op operation="start" op-status="?" rc-code="0"/>
+                    <lrm_rsc_op operation="start" op-status="0" rc-code="none"/><lrm_rsc_op operation="start" op-status="-1" interval="often"/>
+                    </lrm_resource></lrm_resources></lrm></node_state>"#,
+                "b:member:online",
+            ),
+        ] {
+            let expected = format!("a:member:online {expected}");
+            assert_eq!(
+                understood(nodes, states),
+                expected.trim(),
+                "{nodes}{states}"
+            );
+        }
+        // A member that were left out would be missing where they are counted.
+        let odd = "<configuration><nodes><node id=\"1\" uname=\"a b\"/></nodes></configuration>";
+        assert!(malformed(&minimal("", odd)).contains("a b"));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Which resources go where a resource goes, and what keeps it on a node or away from it.
 //!
-//! Only what stands in the CIB in so many words is read: constraints of resource sets are left out, as are rules other
-//! than "on this node", with or without an end, which is what Pacemaker's and pcs's own commands write.
+//! Resources are known by each name that a constraint may give them ([`crate::pacemaker::scope`]). Of rules only "on this node" is read,
+//! with or without an end, which is what Pacemaker's and pcs's own commands write.
 
 use roxmltree::{Document, Node};
 
 use crate::model::cluster_view::{ResourceName, Score};
 use crate::model::node_name::NodeName;
 use crate::pacemaker::cib::CibError;
-use crate::pacemaker::document::{child, children};
+use crate::pacemaker::document::{child, children, referred};
+use crate::pacemaker::scope::{self, Colocation, Scope};
 
 /// A resource that runs where another runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,58 +51,71 @@ pub fn followers(cib: &str, names: &[&str]) -> Result<Vec<Follower>, CibError> {
     let Some(configuration) = child(document.root_element(), "configuration") else {
         return Err(CibError::Malformed("it has no <configuration>".to_owned()));
     };
-    let mut found: Vec<Follower> = Vec::new();
-    let colocations = || {
-        children(child(configuration, "constraints"), "rsc_colocation")
-            .filter_map(|it| colocation(it, names))
-    };
-    let is_apart = |follower: &str| {
-        colocations().any(|(other, with, score)| {
-            other == follower && with == With::Promoted && score == Score::MINUS_INFINITY
+    let constraints = children(child(configuration, "constraints"), "rsc_colocation");
+    let bindings: Vec<Binding<'_, '_>> = constraints
+        .flat_map(|constraint| scope::of_colocation(constraint, configuration))
+        .filter(|colocation| colocation.with.iter().any(|name| names.contains(name)))
+        .flat_map(binding)
+        .filter(|binding| !names.contains(&binding.name))
+        .collect();
+    let is_apart = |name: &str| {
+        bindings.iter().any(|other| {
+            other.name == name
+                && other.with == With::Promoted
+                && other.score == Score::MINUS_INFINITY
         })
     };
-    for (follower, with, _) in colocations().filter(|(.., score)| *score == Score::INFINITY) {
-        let with = match with {
+    let mut found: Vec<Follower> = Vec::new();
+    for binding in bindings.iter().filter(|b| b.score == Score::INFINITY) {
+        let with = match binding.with {
             // With any, but for the primary.
-            With::Any if is_apart(follower) => With::Unpromoted,
-            With::Any | With::Promoted | With::Unpromoted => with,
+            With::Any if is_apart(binding.name) => With::Unpromoted,
+            With::Any | With::Promoted | With::Unpromoted => binding.with,
         };
-        let resources = child(configuration, "resources");
-        let Some(element) = resources.and_then(|all| by_id(all, follower)) else {
-            continue;
-        };
-        let is_disabled = element
-            .descendants()
-            .chain(element.ancestors())
-            .any(is_disabled);
-        let primitives = element
-            .descendants()
-            .filter(|node| node.has_tag_name("primitive"));
-        for primitive in primitives {
-            let name = primitive.attribute("id").and_then(ResourceName::new);
-            if let Some(name) = name.filter(|name| found.iter().all(|f| f.name != *name)) {
-                found.push(Follower {
-                    name,
-                    with,
-                    is_disabled,
-                });
-            }
+        let around = binding.element.ancestors();
+        let is_disabled = binding.element.descendants().chain(around).any(is_disabled);
+        let name = ResourceName::new(binding.name);
+        if let Some(name) = name.filter(|name| found.iter().all(|f| f.name != *name)) {
+            found.push(Follower {
+                name,
+                with,
+                is_disabled,
+            });
         }
     }
     Ok(found)
 }
 
-/// What runs with one of `names` or apart from it, and how much.
-fn colocation<'a>(constraint: Node<'a, '_>, names: &[&str]) -> Option<(&'a str, With, Score)> {
-    let says = |name| constraint.attribute(name);
-    says("with-rsc").filter(|with| names.contains(with))?;
-    let score = says("score").and_then(|score| score.parse().ok());
-    let with = match says("with-rsc-role").map(str::to_lowercase).as_deref() {
+/// A primitive that runs with one of the resource's instances or apart from it.
+struct Binding<'a, 'i> {
+    name: &'a str,
+    /// What the constraint names: it, or what it is in.
+    element: Node<'a, 'i>,
+    with: With,
+    score: Score,
+}
+
+fn binding<'a, 'i: 'a>(colocation: Colocation<'a, 'i>) -> Vec<Binding<'a, 'i>> {
+    let with = match colocation.with_role.map(str::to_lowercase).as_deref() {
         Some("promoted" | "master") => With::Promoted,
         Some("unpromoted" | "slave") => With::Unpromoted,
         Some(_) | None => With::Any,
     };
-    Some((says("rsc")?, with, score.unwrap_or(Score::new(0))))
+    let score = colocation.score;
+    let of_element = |element: Node<'a, 'i>| {
+        let names = scope::primitives(&[element]).into_iter();
+        names.map(move |name| Binding {
+            name,
+            element,
+            with,
+            score,
+        })
+    };
+    colocation
+        .dependents
+        .into_iter()
+        .flat_map(of_element)
+        .collect()
 }
 
 fn is_disabled(element: Node<'_, '_>) -> bool {
@@ -121,21 +135,20 @@ fn is_disabled(element: Node<'_, '_>) -> bool {
 /// [`CibError::Malformed`].
 pub fn locations(cib: &str, names: &[&str]) -> Result<Vec<Location>, CibError> {
     let document = document(cib)?;
-    let configuration = child(document.root_element(), "configuration");
-    let constraints = configuration.and_then(|inner| child(inner, "constraints"));
-    let is_about = |constraint: &Node<'_, '_>| {
-        constraint
-            .attribute("rsc")
-            .is_some_and(|rsc| names.contains(&rsc))
+    let Some(configuration) = child(document.root_element(), "configuration") else {
+        return Ok(Vec::new());
     };
-    Ok(children(constraints, "rsc_location")
-        .filter(is_about)
-        .filter_map(location)
-        .collect())
+    let constraints = children(child(configuration, "constraints"), "rsc_location");
+    let found = constraints.flat_map(|constraint| {
+        let scopes = scope::of_location(constraint, configuration).into_iter();
+        let about = scopes.filter(|scope| scope.has(names));
+        about.filter_map(move |scope| location(constraint, &scope))
+    });
+    Ok(found.collect())
 }
 
-fn location(constraint: Node<'_, '_>) -> Option<Location> {
-    let rule = child(constraint, "rule");
+fn location(constraint: Node<'_, '_>, scope: &Scope<'_>) -> Option<Location> {
+    let rule = child(constraint, "rule").map(referred);
     let node = match rule {
         None => constraint.attribute("node")?,
         Some(rule) => children(Some(rule), "expression")
@@ -145,16 +158,14 @@ fn location(constraint: Node<'_, '_>) -> Option<Location> {
             .attribute("value")?,
     };
     let score = match rule {
-        None => constraint.attribute("score"),
-        Some(rule) => rule.attribute("score"),
+        None => scope.score?,
+        Some(rule) => rule.attribute("score")?.parse().ok()?,
     };
-    let role = constraint
-        .attribute("role")
-        .or_else(|| rule?.attribute("role"));
+    let role = scope.role.or_else(|| rule?.attribute("role"));
     Some(Location {
         id: constraint.attribute("id")?.to_owned(),
         node: NodeName::new(node).ok()?,
-        score: score?.parse().ok()?,
+        score,
         is_of_promoted: role.is_some_and(|role| {
             role.eq_ignore_ascii_case("promoted") || role.eq_ignore_ascii_case("master")
         }),
@@ -168,12 +179,6 @@ fn location(constraint: Node<'_, '_>) -> Option<Location> {
 
 fn document(cib: &str) -> Result<Document<'_>, CibError> {
     Document::parse(cib).map_err(|error| CibError::Malformed(error.to_string()))
-}
-
-fn by_id<'a, 'i>(resources: Node<'a, 'i>, id: &str) -> Option<Node<'a, 'i>> {
-    resources
-        .descendants()
-        .find(|node| node.attribute("id") == Some(id))
 }
 
 #[cfg(test)]
@@ -213,10 +218,68 @@ mod tests {
     }
 
     #[test]
+    fn addresses_follow_by_tags_templates_and_sets_too() {
+        let seen = |constraints: &str| {
+            let cib = format!(
+                r#"<cib><configuration><resources><template id="addresses"/><clone id="msPostgresql"><primitive id="pgsql"/></clone>
+                <primitive id="vip" template="addresses"/><group id="g"><primitive id="a"/><primitive id="b"/></group></resources>
+                <constraints>{constraints}</constraints><tags><tag id="served"><obj_ref id="vip"/><obj_ref id="g"/></tag>
+                <tag id="databases"><obj_ref id="msPostgresql"/><obj_ref id="vip"/></tag></tags></configuration></cib>"#
+            );
+            let seen = followers(&cib, &NAMES).unwrap();
+            let words = seen
+                .iter()
+                .map(|f| format!("{}:{:?}", f.name.as_str(), f.with));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        let set = |role: &str, ids: &str| {
+            let refs: String = ids
+                .split(' ')
+                .map(|id| format!("<resource_ref id=\"{id}\"/>"))
+                .collect();
+            format!("<resource_set id=\"s{role}\" role=\"{role}\">{refs}</resource_set>")
+        };
+        let sets = |sets: &[String]| {
+            format!(
+                "<rsc_colocation id=\"c\" score=\"INFINITY\">{}</rsc_colocation>",
+                sets.concat()
+            )
+        };
+        let pair = |rsc: &str, with: &str| {
+            format!(
+                r#"<rsc_colocation id="c" rsc="{rsc}" with-rsc="{with}" with-rsc-role="Promoted" score="INFINITY"/>"#
+            )
+        };
+        for (constraints, expected) in [
+            (
+                pair("served", "msPostgresql"),
+                "vip:Promoted a:Promoted b:Promoted",
+            ),
+            (pair("addresses", "pgsql"), "vip:Promoted"),
+            (pair("g", "databases"), "a:Promoted b:Promoted"),
+            (
+                sets(&[set("Started", "vip g"), set("Promoted", "msPostgresql")]),
+                "vip:Promoted a:Promoted b:Promoted",
+            ),
+            (
+                sets(&[set("Promoted", "msPostgresql"), set("Started", "vip")]),
+                "",
+            ),
+            (sets(&[set("Promoted", "msPostgresql vip")]), "vip:Promoted"),
+            (sets(&[set("Promoted", "vip msPostgresql")]), ""),
+            (pair("gone", "msPostgresql"), ""),
+        ] {
+            assert_eq!(seen(&constraints), expected, "{constraints}");
+        }
+    }
+
+    #[test]
     fn a_constraint_is_read_in_every_form_that_the_tools_write() {
         let with = |constraint: &str| {
             let cib = format!(
-                "<cib><configuration><constraints>{constraint}</constraints></configuration></cib>"
+                "<cib><configuration><resources><clone id=\"msPostgresql\"><primitive id=\"pgsql\"/></clone>\
+                 <primitive id=\"vip\"/></resources><constraints>{constraint}</constraints><tags><tag id=\"all\">\
+                 <obj_ref id=\"vip\"/><obj_ref id=\"msPostgresql\"/></tag></tags></configuration></cib>"
             );
             let seen = locations(&cib, &NAMES).unwrap();
             seen.into_iter()
@@ -258,6 +321,18 @@ mod tests {
                 r#"<rsc_location id="x" rsc="pgsql" role="Master" node="node1" score="INFINITY"/>"#
             ),
             one("x", "INFINITY", true, false)
+        );
+        assert_eq!(
+            with(
+                r#"<rsc_location id="x" rsc="all" role="Promoted" node="node1" score="INFINITY"/>"#
+            ),
+            one("x", "INFINITY", true, false)
+        );
+        assert_eq!(
+            with(
+                r#"<rsc_location id="x" node="node1"><resource_set id="s" role="Promoted" score="-INFINITY"><resource_ref id="msPostgresql"/></resource_set></rsc_location>"#
+            ),
+            one("x", "-INFINITY", true, false)
         );
         // Another resource; another rule.
         assert_eq!(

@@ -21,3 +21,15 @@ pub(crate) fn children<'a, 'i>(
         .flat_map(|element| element.children())
         .filter(move |node| node.has_tag_name(tag))
 }
+
+/// The element that `id-ref` refers to; the element itself without one, or where nothing has that id.
+pub(crate) fn referred<'a, 'i>(element: Node<'a, 'i>) -> Node<'a, 'i> {
+    let Some(id) = element.attribute("id-ref") else {
+        return element;
+    };
+    element
+        .document()
+        .descendants()
+        .find(|other| other.attribute("id") == Some(id) && other.tag_name() == element.tag_name())
+        .unwrap_or(element)
+}

@@ -13,11 +13,14 @@ pub mod failures;
 mod patch;
 pub mod quorum;
 pub mod resources;
+mod scope;
 mod xml;
+
+pub(crate) use xml::xpath_literal;
 
 /// Pacemaker's programs for the tests that call them: root installs them on a fresh machine, others must have them.
 #[cfg(test)]
-fn programs_are_there() {
+pub(crate) fn programs_are_there() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         if nix::unistd::geteuid().is_root() {

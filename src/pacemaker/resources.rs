@@ -16,7 +16,7 @@ use roxmltree::{Document, Node};
 
 use crate::model::cluster_view::{ResourceName, Score, parse_bool};
 use crate::pacemaker::cib::CibError;
-use crate::pacemaker::document::{child, children, required};
+use crate::pacemaker::document::{child, children, referred, required};
 
 /// Names and values. Deliberately without `Debug`: passwords may be among them.
 pub type Values = BTreeMap<String, String>;
@@ -59,10 +59,24 @@ impl Resource {
 /// # Errors
 /// [`CibError::Malformed`]: no XML, or a resource without a name.
 pub fn of_agent(cib: &str, agent: &str) -> Result<Vec<Resource>, CibError> {
-    read(cib, agent).map_err(CibError::Malformed)
+    let found = read(cib, |place| {
+        place.attribute("class") == Some("ocf") && place.attribute("type") == Some(agent)
+    });
+    found.map_err(CibError::Malformed)
 }
 
-fn read(cib: &str, agent: &str) -> Result<Vec<Resource>, String> {
+/// The resource of this name, of whatever agent; `None`: none is configured.
+///
+/// # Errors
+/// As [`of_agent`].
+pub fn named(cib: &str, name: &ResourceName) -> Result<Option<Resource>, CibError> {
+    let found = read(cib, |place| {
+        place.primitive.attribute("id") == Some(name.as_str())
+    });
+    Ok(found.map_err(CibError::Malformed)?.into_iter().next())
+}
+
+fn read(cib: &str, is_it: impl Fn(&Place<'_, '_>) -> bool) -> Result<Vec<Resource>, String> {
     let document = Document::parse(cib).map_err(|error| error.to_string())?;
     let configuration =
         child(document.root_element(), "configuration").ok_or("it has no <configuration>")?;
@@ -70,6 +84,12 @@ fn read(cib: &str, agent: &str) -> Result<Vec<Resource>, String> {
         return Ok(Vec::new());
     };
     let defaults = child(configuration, "rsc_defaults");
+    let properties = child(configuration, "crm_config").map(|node| vec![node]);
+    let properties = merged(
+        "cluster_property_set",
+        properties.into_iter(),
+        &mut Vec::new(),
+    );
     let templates: Vec<Node<'_, '_>> = children(Some(resources), "template").collect();
     let primitives = resources
         .descendants()
@@ -87,15 +107,17 @@ fn read(cib: &str, agent: &str) -> Result<Vec<Resource>, String> {
             template,
             around: around.take_while(|node| *node != resources).collect(),
             defaults,
+            managed_default: properties.get(MANAGED_DEFAULT),
         };
-        let is_it =
-            place.attribute("class") == Some("ocf") && place.attribute("type") == Some(agent);
-        if is_it {
+        if is_it(&place) {
             found.push(place.resource()?);
         }
     }
     Ok(found)
 }
+
+/// The cluster's default for `is-managed`, up to Pacemaker 2.1.
+const MANAGED_DEFAULT: &str = "is-managed-default";
 
 /// A primitive and what it has values from.
 struct Place<'a, 'i> {
@@ -105,6 +127,7 @@ struct Place<'a, 'i> {
     around: Vec<Node<'a, 'i>>,
     /// `rsc_defaults`
     defaults: Option<Node<'a, 'i>>,
+    managed_default: Option<&'a String>,
 }
 
 impl Place<'_, '_> {
@@ -131,7 +154,11 @@ impl Place<'_, '_> {
                 .chain(defaults);
             merged("meta_attributes", places, &mut ruled)
         };
-        let own_meta = meta(own(), 0);
+        let mut own_meta = meta(own(), 0);
+        if let Some(default) = self.managed_default {
+            let managed = own_meta.entry("is-managed".to_owned());
+            managed.or_insert_with(|| default.clone());
+        }
         let clone = match self.around.iter().rposition(|node| is_clone(*node)) {
             None => None,
             Some(at) => {
@@ -211,18 +238,6 @@ fn add(values: &mut Values, set: Node<'_, '_>) {
     }
 }
 
-/// The element that `id-ref` refers to; the element itself without one, or where nothing has that id.
-fn referred<'a, 'i>(element: Node<'a, 'i>) -> Node<'a, 'i> {
-    let Some(id) = element.attribute("id-ref") else {
-        return element;
-    };
-    element
-        .document()
-        .descendants()
-        .find(|other| other.attribute("id") == Some(id) && other.tag_name() == element.tag_name())
-        .unwrap_or(element)
-}
-
 fn score(set: Node<'_, '_>) -> Score {
     set.attribute("score")
         .and_then(|text| text.parse().ok())
@@ -289,6 +304,54 @@ mod tests {
         assert!(db.is_managed());
         assert_eq!(other.provider, "local");
         assert!(other.clone.is_none() && !other.is_managed());
+    }
+
+    #[test]
+    fn a_resource_is_unmanaged_wherever_that_stands() {
+        let set = |tag: &str, name: &str, value: &str| {
+            format!("<{tag} id=\"s\"><nvpair id=\"n\" name=\"{name}\" value=\"{value}\"/></{tag}>")
+        };
+        let off = |tag| set(tag, "is-managed", "false");
+        let property = set("cluster_property_set", "is-managed-default", "no");
+        for (properties, defaults, clone, own, expected) in [
+            ("", "", "", "", true),
+            ("", "", "", &*off("meta_attributes"), false),
+            ("", "", &*off("meta_attributes"), "", false),
+            ("", &*off("meta_attributes"), "", "", false),
+            (&*property, "", "", "", false),
+            // What is nearer to it counts.
+            (
+                "",
+                &*off("meta_attributes"),
+                "",
+                &*set("meta_attributes", "is-managed", "true"),
+                true,
+            ),
+            (
+                &*property,
+                "",
+                &*set("meta_attributes", "is-managed", "true"),
+                "",
+                true,
+            ),
+            (
+                "",
+                "",
+                "",
+                &*set("meta_attributes", "maintenance", "true"),
+                false,
+            ),
+        ] {
+            let cib = format!(
+                r#"<cib><configuration><crm_config>{properties}</crm_config><resources><clone id="c">{clone}
+                <primitive id="p" class="ocf" type="expgsql">{own}</primitive></clone></resources>
+                <rsc_defaults>{defaults}</rsc_defaults></configuration></cib>"#
+            );
+            let found = of_agent(&cib, "expgsql").unwrap();
+            assert_eq!(found[0].is_managed(), expected, "{cib}");
+            let name = ResourceName::new("p").unwrap();
+            assert_eq!(named(&cib, &name).unwrap().unwrap().is_managed(), expected);
+        }
     }
 
     /// What is read here is what Pacemaker itself would pass on.

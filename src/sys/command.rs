@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -304,6 +305,7 @@ impl Command {
     pub fn spawn_detached(&self, log: Option<File>) -> Result<(), RunError> {
         use std::os::unix::process::CommandExt as _;
         let mut command = std::process::Command::new(&self.program);
+        command.env("PATH", search_path(std::env::var_os("PATH")));
         command.args(&self.args).current_dir("/");
         command
             .stdin(Stdio::null())
@@ -399,6 +401,7 @@ impl Command {
 
     fn prepare(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.program);
+        command.env("PATH", search_path(std::env::var_os("PATH")));
         command.args(&self.args).process_group(0);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if self.stdin.is_empty() {
@@ -453,6 +456,20 @@ impl Command {
         }
         command
     }
+}
+
+/// Where programs are looked for, by us and by what we start: in PATH, and behind it where a system has its own. Pacemaker's and corosync's
+/// tools are in /usr/sbin, which is in PATH neither for cron's jobs nor for people on Debian.
+fn search_path(path: Option<OsString>) -> OsString {
+    let mut all: Vec<PathBuf> = path.iter().flat_map(std::env::split_paths).collect();
+    for own in ["/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
+        let own = PathBuf::from(own);
+        if !all.contains(&own) {
+            all.push(own);
+        }
+    }
+    // Only a directory with a colon in its name can't be joined, and no part of a split path has one.
+    std::env::join_paths(all).unwrap_or_default()
 }
 
 /// Kills a program that has not been waited for, with its process group.
@@ -657,6 +674,33 @@ mod tests {
             .unwrap();
         assert_eq!(output.stdout.len(), text.len());
         assert_eq!(output.stderr.len(), text.len());
+    }
+
+    #[test]
+    fn programs_of_the_system_are_found_whatever_path_says() {
+        for (path, expected) in [
+            (None, "/usr/sbin:/usr/bin:/sbin:/bin"),
+            // Cron's, Debian's for people, and root's.
+            (Some("/usr/bin:/bin"), "/usr/bin:/bin:/usr/sbin:/sbin"),
+            (
+                Some("/usr/local/bin:/usr/bin:/bin:/usr/games"),
+                "/usr/local/bin:/usr/bin:/bin:/usr/games:/usr/sbin:/sbin",
+            ),
+            (
+                Some("/usr/sbin:/usr/bin:/sbin:/bin:/opt/x"),
+                "/usr/sbin:/usr/bin:/sbin:/bin:/opt/x",
+            ),
+        ] {
+            let found = search_path(path.map(OsString::from));
+            assert_eq!(found, OsString::from(expected), "{path:?}");
+        }
+        // What is started has it, and it is what it is found by.
+        let output = Command::new("sh").args(["-c", "echo $PATH"]).run(soon());
+        let path = output.unwrap().stdout_text();
+        assert!(
+            path.trim().split(':').any(|dir| dir == "/usr/sbin"),
+            "{path}"
+        );
     }
 
     #[test]

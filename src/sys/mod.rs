@@ -5,6 +5,7 @@ mod command;
 mod deadline;
 mod name_service;
 mod owner;
+mod pattern;
 mod process;
 pub mod trusted_file;
 
@@ -13,4 +14,5 @@ pub use command::{Command, Output, RunError, run};
 pub use deadline::{Deadline, poll_until};
 pub use name_service::{account, addresses, within};
 pub use owner::{Owner, OwnerError};
+pub use pattern::Pattern;
 pub use process::{Process, Sent, signal_if};

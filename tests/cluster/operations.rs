@@ -306,7 +306,20 @@ fn maintenance(stage: &Stage) -> Result<()> {
     )?;
     ends(node, &["unmaintenance-node", name], 0, "watches over")?;
     ends(node, &["unmaintenance-node", name], 0, "not in maintenance")?;
-    Ok(())
+
+    // Of the primary's node: nothing is told to Pacemaker that it would do only later, when nobody expects it any more.
+    let serves = primary.name();
+    ends(node, &["maintenance-node", serves], 0, "not watched")?;
+    let first = format!("first expgsql cluster unmaintenance-node {serves}");
+    for words in [
+        &["switch", name, "--yes"][..],
+        &["switch", "--yes"],
+        &["stop", "--yes"],
+    ] {
+        ends(node, words, 100, &first)?;
+    }
+    ends(node, &["unmaintenance-node", serves], 0, "watches over")?;
+    stage.writes_go_on()
 }
 
 /// Pacemaker takes the note of a degraded monitor for a monitor that runs, and would begin none after the maintenance.

@@ -31,7 +31,7 @@ pub enum Operation {
         "  0    the primary serves, and every node in service follows it"
         "  1    failed, or no primary in time: what was seen is said";
         "  11   the primary serves, but not everything else was seen in time"
-        "  100  the cluster is in maintenance mode, or the resource is unmanaged"
+        "  100  the cluster or every node is in maintenance mode, or something of it is unmanaged"
     ))]
     Start(StartArgs),
 
@@ -43,7 +43,7 @@ pub enum Operation {
         "  0    nothing of it runs any more"
         "  1    failed, or not agreed to";
         "  11   waited too long for the servers to stop: Pacemaker goes on with it"
-        "  100  the cluster is in maintenance mode, or the resource is unmanaged"
+        "  100  the cluster or a node of it is in maintenance mode, or something of it is unmanaged"
     ))]
     Stop(StopArgs),
 
@@ -126,7 +126,7 @@ pub enum Operation {
     /// Take NODE out of service: what runs on it is stopped there, and stays so
     ///
     /// The node keeps its vote. Where it is the primary, or the last node that may become one, it asks before. It waits until
-    /// nothing of the resource runs there, and until another node is the primary.
+    /// nothing of the resource runs there, and until another node is the primary. All resources of this agent count.
     #[command(visible_alias = "standby_node", after_help = ends!(
         "  0    the node is out of service"
         "  1    failed, or not agreed to";

@@ -72,6 +72,7 @@ pub(super) fn reset_master(args: &ResetArgs) -> Result<(), Failure> {
             ),
         ));
     }
+    scene.require_managed_at(|node| node.name == plan.node)?;
     let barred = barred_by_lock(&scene, &params, &plan.node)?;
     let _ = io::stdout().write_all(in_words(&scene, &facts, &plan)?.as_bytes());
     if !args.yes {

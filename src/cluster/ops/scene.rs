@@ -14,7 +14,7 @@ use crate::pacemaker::constraints::{self, Follower, With};
 use crate::pacemaker::failures::{FailedOperation, failed_operations};
 use crate::pacemaker::resources::{self, Resource};
 
-use super::tools::{Meta, NodeMode};
+use super::tools::{self, Meta, NodeMode};
 
 /// One reading of the CIB.
 pub(super) struct Scene {
@@ -99,7 +99,10 @@ impl Scene {
         wanted: Option<&str>,
     ) -> Result<Self, Failure> {
         let found = resources::of_agent(&text, resource::AGENT).map_err(node::unreachable)?;
-        let resource = resource::choose(found, wanted)?;
+        Self::about(text, view, resource::choose(found, wanted)?)
+    }
+
+    fn about(text: String, view: ClusterView, resource: Resource) -> Result<Self, Failure> {
         let followers = followers(&text, &resource)?;
         Ok(Self {
             text,
@@ -107,6 +110,32 @@ impl Scene {
             resource,
             followers,
         })
+    }
+
+    /// Every resource of this agent there is, the one that is meant first: what a node does is done to all of them.
+    ///
+    /// # Errors
+    /// As [`Scene::look`].
+    pub(super) fn all(wanted: Option<&str>) -> Result<Vec<Self>, Failure> {
+        let (text, view) = cluster()?;
+        Self::all_of(&text, &view, wanted)
+    }
+
+    /// What a CIB says about all of them.
+    pub(super) fn all_of(
+        text: &str,
+        view: &ClusterView,
+        wanted: Option<&str>,
+    ) -> Result<Vec<Self>, Failure> {
+        let first = Self::of(text.to_owned(), view.clone(), wanted)?;
+        let found = resources::of_agent(text, resource::AGENT).map_err(node::unreachable)?;
+        let mut scenes = vec![first];
+        for resource in found {
+            if resource.name != scenes[0].resource.name {
+                scenes.push(Self::about(text.to_owned(), view.clone(), resource)?);
+            }
+        }
+        Ok(scenes)
     }
 
     /// Reads the CIB again.
@@ -139,6 +168,14 @@ impl Scene {
 
     pub(super) fn locations(&self) -> Result<Vec<constraints::Location>, Failure> {
         constraints::locations(&self.text, &self.names()).map_err(node::unreachable)
+    }
+
+    /// The node that a switchover that goes on, or was killed, prefers.
+    pub(super) fn preferred(&self) -> Result<Option<NodeName>, Failure> {
+        let id = tools::preference(self.handle());
+        let mut locations = self.locations()?.into_iter();
+        let found = locations.find(|location| location.id == id && location.ends);
+        Ok(found.map(|location| location.node))
     }
 
     /// What Pacemaker holds against the resource and its addresses, and still has the note of: one more is a new failure.
@@ -183,12 +220,60 @@ impl Scene {
                 "the cluster is in maintenance mode, so Pacemaker starts and stops nothing; first expgsql cluster unmaintenance".to_owned(),
             );
         }
-        (!self.resource.is_managed()).then(|| {
-            format!(
-                "{} is unmanaged, so Pacemaker does not start or stop it; first expgsql cluster manage",
-                self.name()
-            )
-        })
+        let unmanaged = if self.resource.is_managed() {
+            self.unmanaged_follower()?
+        } else {
+            self.name()
+        };
+        Some(format!(
+            "{unmanaged} is unmanaged, so Pacemaker does not start or stop it; first expgsql cluster manage"
+        ))
+    }
+
+    /// What goes where this goes, and is not moved.
+    fn unmanaged_follower(&self) -> Option<&ResourceName> {
+        let is_unmanaged = |name: &ResourceName| {
+            let found = resources::named(&self.text, name).ok().flatten();
+            found.is_some_and(|resource| !resource.is_managed())
+        };
+        let enabled = self.followers.iter().filter(|f| !f.is_disabled);
+        enabled.map(|f| &f.name).find(|name| is_unmanaged(name))
+    }
+
+    /// The same of one node.
+    pub(super) fn hands_off_at(&self, node: &NodeView) -> Option<String> {
+        let of_node = || {
+            let name = &node.name;
+            is_in_mode(node, NodeMode::Maintenance).then(|| {
+                format!(
+                    "{name} is in maintenance mode, so Pacemaker starts and stops nothing there; first expgsql cluster unmaintenance-node {name}"
+                )
+            })
+        };
+        self.hands_off().or_else(of_node)
+    }
+
+    /// Refuses what can't work because something on one of the nodes that `where_` chooses would neither start nor stop.
+    pub(super) fn require_managed_at(
+        &self,
+        where_: impl Fn(&NodeView) -> bool,
+    ) -> Result<(), Failure> {
+        self.require_managed()?;
+        let mut chosen = self.view.members().filter(|node| where_(node));
+        match chosen.find_map(|node| self.hands_off_at(node)) {
+            None => Ok(()),
+            Some(why) => Err(Failure::new(
+                Exit::Refused,
+                format!("nothing was done: {why}"),
+            )),
+        }
+    }
+
+    /// The resource, or something that goes with it, runs on a node.
+    pub(super) fn is_active_at(&self, node: &NodeView) -> bool {
+        let followers = self.followers.iter().map(|follower| &follower.name);
+        let mut names = [self.name()].into_iter().chain(followers);
+        names.any(|name| is_active(node, name))
     }
 
     /// The operator has stopped the resource everywhere.
@@ -255,11 +340,13 @@ impl Scene {
             .collect()
     }
 
-    /// The replicas that Pacemaker should have running now.
+    /// The replicas that Pacemaker should have running now, or has a hand in: not those in standby or in maintenance.
     pub(super) fn in_service(&self) -> impl Iterator<Item = &NodeView> {
-        self.replicas()
-            .into_iter()
-            .filter(|node| node.is_online && !is_in_mode(node, NodeMode::Standby))
+        self.replicas().into_iter().filter(|node| {
+            node.is_online
+                && !is_in_mode(node, NodeMode::Standby)
+                && !is_in_mode(node, NodeMode::Maintenance)
+        })
     }
 
     pub(super) fn data_status(&self, node: &NodeView) -> Option<DataStatus> {
@@ -452,6 +539,57 @@ mod tests {
             assert_eq!(scene.is_disabled(), is_disabled);
             assert_eq!(scene.require_managed().is_ok(), is_disabled);
         }
+    }
+
+    /// With an attribute of a node's.
+    fn with_mode(node: &str, mode: &str) -> String {
+        let id = &node["node".len()..];
+        let open = format!("<node id=\"{id}\" uname=\"{node}\">");
+        assert!(THREE.contains(&open), "{open}");
+        let set = format!(
+            "{open}<instance_attributes id=\"m\"><nvpair id=\"n\" name=\"{mode}\" value=\"true\"/></instance_attributes>"
+        );
+        THREE.replace(&open, &set)
+    }
+
+    #[test]
+    fn a_node_in_maintenance_keeps_what_would_have_to_be_done_there() {
+        let anywhere = |scene: &Scene| scene.require_managed_at(|node| scene.is_active_at(node));
+        assert!(anywhere(&scene(THREE)).is_ok());
+        for name in ["node1", "node2"] {
+            let scene = scene(&with_mode(name, "maintenance"));
+            // Elsewhere it works.
+            assert!(scene.require_managed().is_ok());
+            let failure = anywhere(&scene).unwrap_err();
+            assert_eq!(failure.exit, Exit::Refused);
+            let first = format!("first expgsql cluster unmaintenance-node {name}");
+            assert!(failure.why.ends_with(&first), "{}", failure.why);
+            assert!(scene.in_service().all(|n| n.name != node(name)));
+        }
+        assert!(anywhere(&scene(&with_mode("node2", "standby"))).is_ok());
+    }
+
+    #[test]
+    fn an_address_that_pacemaker_does_not_move_is_no_less_in_the_way() {
+        let managed = "<primitive id=\"vip-master\" ";
+        assert!(THREE.contains(managed));
+        let at = THREE.find(managed).unwrap();
+        let end = at + THREE[at..].find('>').unwrap() + 1;
+        let set = "<meta_attributes id=\"u\"><nvpair id=\"v\" name=\"is-managed\" value=\"false\"/></meta_attributes>";
+        let unmanaged = format!("{}{set}{}", &THREE[..end], &THREE[end..]);
+        let failure = scene(&unmanaged).require_managed().unwrap_err();
+        assert!(
+            failure.why.contains("vip-master is unmanaged"),
+            "{}",
+            failure.why
+        );
+        // Nobody waits for one that is not to run.
+        let stopped = set
+            .replace("is-managed", "target-role")
+            .replace("false", "Stopped")
+            .replace("\"u\"", "\"w\"");
+        let both = format!("{}{set}{stopped}{}", &THREE[..end], &THREE[end..]);
+        assert!(scene(&both).require_managed().is_ok());
     }
 
     #[test]

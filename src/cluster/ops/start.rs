@@ -19,6 +19,20 @@ use super::wait::{Ended, Look, Watch};
 pub(super) fn start(args: &StartArgs) -> Result<(), Failure> {
     let mut scene = Scene::look(args.which.resource.as_deref())?;
     scene.require_managed()?;
+    let left_out: Vec<String> = scene
+        .view
+        .members()
+        .filter_map(|node| scene.hands_off_at(node))
+        .collect();
+    if scene.in_service().next().is_none() && !left_out.is_empty() {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("nothing was done: {}", left_out.join("; ")),
+        ));
+    }
+    for why in &left_out {
+        let _ = writeln!(io::stdout(), "left out: {why}");
+    }
     for failure in scene.forgivable()? {
         let _ = writeln!(io::stdout(), "forgiven: {failure}");
     }

@@ -15,7 +15,8 @@ use super::wait::{Look, Watch};
 /// [`Failure`]: refused, a stop that failed, or one that takes longer than the limit.
 pub(super) fn stop(args: &StopArgs) -> Result<(), Failure> {
     let mut scene = Scene::look(args.which.resource.as_deref())?;
-    scene.require_managed()?;
+    // A server that is left running would be stopped when that ends, which nobody expects then.
+    scene.require_managed_at(|node| scene.is_active_at(node))?;
     let primary = scene.settled_primary();
     let serves = primary.as_ref().map_or_else(
         || "there is no primary".to_owned(),

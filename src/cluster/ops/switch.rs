@@ -29,7 +29,7 @@ use super::args::SwitchArgs;
 use super::scene::{Scene, is_in_mode, node_named};
 use super::start::{all_follow, primary_serves};
 use super::tools::{self, NodeMode};
-use super::wait::{Look, Watch};
+use super::wait::{Ended, Look, Watch};
 
 /// Makes another node the primary.
 ///
@@ -282,7 +282,7 @@ impl Tracks {
         let (handle, to) = (scene.handle(), &plan.to);
         let mut left = Vec::new();
         if self.preferred
-            && let Err(failure) = tools::stop_preferring(handle)
+            && let Err(failure) = tools::stop_preferring(handle, to)
         {
             left.push(format!(
                 "the constraint {} is left ({}); it ends by itself in a few minutes, crm_resource --clear --resource={handle} ends it now",
@@ -290,21 +290,13 @@ impl Tracks {
                 failure.why
             ));
         }
-        // Also what an earlier switchover left that was killed.
-        let resource = scene.name();
-        let name = TransientAttribute::Wanted.name(resource);
-        for node in scene.view.members() {
-            let is_asked_for = node.transient.pair(&name).is_some();
-            // Written a moment ago, it may not be in the view yet.
-            let is_ours = self.requested && node.name == *to;
-            if !is_asked_for && !is_ours {
-                continue;
-            }
+        // Only what is this one's: another operator may have begun another switchover by now.
+        if self.requested {
+            let name = TransientAttribute::Wanted.name(scene.name());
             let deadline = Deadline::after(timing::CHANGE);
-            if let Err(error) = attributes::delete_transient(&node.name, &name, deadline) {
+            if let Err(error) = attributes::delete_transient(to, &name, deadline) {
                 left.push(format!(
-                    "the attribute {name} of {} is left ({error}); it means nothing after the next promotion",
-                    node.name
+                    "the attribute {name} of {to} is left ({error}); it means nothing after the next promotion"
                 ));
             }
         }
@@ -325,37 +317,70 @@ fn move_primary(
     tracks: &mut Tracks,
 ) -> Result<(), Failure> {
     let Plan { from, to, is_ready } = plan;
+    // Also where nothing has to be asked for: an earlier switchover that was killed, or is still going on, has left its request, and
+    // this one takes its place.
+    forget_requests(scene, to)?;
+    let name = TransientAttribute::Wanted.name(scene.name());
+    let node = scene.view.node(to);
+    tracks.requested = node.is_some_and(|node| node.transient.pair(&name).is_some());
     if !is_ready {
         watch.doing(&format!("asking {from} to let commits wait for {to}"));
         tracks.requested = true;
         ask_for(scene, to)?;
         watch
             .until(scene, limit, |scene| readiness(scene, plan, params))
-            .map_err(|ended| ended.after(&format!("{from} is still the primary")))?;
+            .map_err(|ended| match ended {
+                // It says who is.
+                Ended::Never(failure) => failure,
+                Ended::TimedOut { .. } | Ended::Interrupted { .. } => {
+                    ended.after(&format!("{from} is still the primary"))
+                }
+            })?;
         watch.say(&format!("{to} has every acknowledged commit"));
     }
     let before = scene.forgivable()?;
     watch.doing(&format!("moving the primary to {to}"));
     tracks.preferred = true;
     tools::prefer(scene.handle(), to, limit + timing::CONSTRAINT_MARGIN)?;
+    let mut was_ours = false;
     watch
-        .until(scene, limit, |scene| promotion(scene, to, &before))
+        .until(scene, limit, |scene| match promotion(scene, to, &before) {
+            Look::NotYet(missing) => {
+                let preferred = scene.preferred().ok().flatten();
+                was_ours |= preferred.as_ref() == Some(to);
+                match preferred.filter(|other| was_ours && other != to) {
+                    Some(other) => Look::Never(Failure::plain(format!(
+                        "somebody else moves the primary to {other} meanwhile"
+                    ))),
+                    None => Look::NotYet(missing),
+                }
+            }
+            look @ (Look::Done(()) | Look::Never(_)) => look,
+        })
         .map_err(|ended| ended.after(&format!("{to} is not preferred any more")))?;
     watch.say(&format!("{to} is the primary"));
     Ok(())
 }
 
-/// Asks the primary to let commits wait for `to`, and takes back what somebody asked for before.
+/// Asks the primary to let commits wait for `to`.
 fn ask_for(scene: &Scene, to: &NodeName) -> Result<(), Failure> {
     let name = TransientAttribute::Wanted.name(scene.name());
     let epoch = scene.record()?.and_then(|record| record.epoch);
     let value = epoch.unwrap_or_default().to_string();
-    for node in scene.replicas() {
-        let value = (node.name == *to).then_some(value.as_str());
-        if node.in_membership {
+    let deadline = Deadline::after(timing::CHANGE);
+    attributes::write_transient(&scene.view, to, &name, Some(&value), deadline)
+        .map(drop)
+        .map_err(Failure::plain)
+}
+
+/// Takes back what somebody has asked for another node before.
+fn forget_requests(scene: &Scene, to: &NodeName) -> Result<(), Failure> {
+    let name = TransientAttribute::Wanted.name(scene.name());
+    let is_asked_for = |node: &&NodeView| node.transient.pair(&name).is_some();
+    for node in scene.view.members().filter(is_asked_for) {
+        if node.name != *to {
             let deadline = Deadline::after(timing::CHANGE);
-            attributes::write_transient(&scene.view, &node.name, &name, value, deadline)
-                .map_err(Failure::plain)?;
+            attributes::delete_transient(&node.name, &name, deadline).map_err(Failure::plain)?;
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::cluster::{Exit, Failure};
 use crate::model::node_name::NodeName;
 use crate::pacemaker::cib::exit_code;
+use crate::pacemaker::xpath_literal;
 use crate::sys::{Command, Deadline, RunError};
 use crate::timing;
 
@@ -142,14 +143,24 @@ pub(super) fn preference(clone: &str) -> String {
 }
 
 /// Removes what [`prefer`] wrote. Not by `crm_resource --clear`, which clears everybody's constraints, or with `--node` only
-/// those without an end.
-pub(super) fn stop_preferring(clone: &str) -> Result<(), Failure> {
-    let path = format!("//constraints/rsc_location[@id='{}']", preference(clone));
+/// those without an end. One of the same id that prefers another node is another operator's by now.
+pub(super) fn stop_preferring(clone: &str, node: &NodeName) -> Result<(), Failure> {
+    let path = preference_of(clone, node)
+        .ok_or_else(|| Failure::plain(format!("{clone} or {node} can't be named in a search")))?;
     change(
         Command::new("cibadmin")
             .args(["--delete-all", "--force"])
             .arg(format!("--xpath={path}")),
     )
+}
+
+/// Where the constraint is, if it prefers `node`.
+fn preference_of(clone: &str, node: &NodeName) -> Option<String> {
+    let id = xpath_literal(&preference(clone))?;
+    let node = xpath_literal(node.as_str())?;
+    Some(format!(
+        "//constraints/rsc_location[@id={id}][.//expression[@attribute='#uname' and @value={node}]]"
+    ))
 }
 
 /// Removes the constraints of Pacemaker's own commands that have ended: nothing counts on them any more.
@@ -178,4 +189,49 @@ fn failed(error: &RunError) -> Failure {
         Some(_) | None => Exit::Failed,
     };
     Failure::new(exit, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By the library that Pacemaker evaluates it with.
+    #[test]
+    fn only_the_constraint_of_the_own_switchover_is_taken_away() {
+        crate::pacemaker::programs_are_there();
+        let node = |name: &str| NodeName::new(name).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("cib.xml");
+        let three = include_str!("../../../tests/fixtures/cib/three-nodes-expgsql-2.1.5.xml");
+        let constraint = |of: &str, to: &str| {
+            format!(
+                r##"<rsc_location id="cli-prefer-{of}" rsc="{of}" role="Promoted"><rule id="r-{of}" score="INFINITY" boolean-op="and">
+                <expression id="e-{of}" attribute="#uname" operation="eq" value="{to}" type="string"/>
+                <date_expression id="d-{of}" operation="lt" end="2999-11-21 19:00:00Z"/></rule></rsc_location></constraints>"##
+            )
+        };
+        for (of, to, is_left) in [
+            ("msPostgresql", "node3", false),
+            // Another operator's; another resource's.
+            ("msPostgresql", "node2", true),
+            ("vip-slave", "node3", true),
+        ] {
+            let text = three.replace("</constraints>", &constraint(of, to));
+            std::fs::write(&file, text).unwrap();
+            let path = preference_of("msPostgresql", &node("node3")).unwrap();
+            let cibadmin = |args: &[&str]| {
+                Command::new("cibadmin")
+                    .args(args.iter().copied())
+                    .env("CIB_file", &file)
+                    .run(Deadline::after(Duration::from_secs(20)))
+                    .unwrap()
+                    .stdout_text()
+            };
+            let path = format!("--xpath={path}");
+            cibadmin(&["--delete-all", "--force", &path]);
+            let left = cibadmin(&["--query"]);
+            let found = left.contains(&format!("cli-prefer-{of}"));
+            assert_eq!(found, is_left, "{of} {to}");
+        }
+    }
 }

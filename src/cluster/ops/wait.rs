@@ -34,6 +34,17 @@ pub(super) enum Ended {
 }
 
 impl Ended {
+    /// The same, of a wait that was part of one for so long.
+    pub(super) fn of(self, limit: Duration) -> Self {
+        match self {
+            Self::TimedOut { missing, .. } => Self::TimedOut {
+                after: limit,
+                missing,
+            },
+            ended @ (Self::Interrupted { .. } | Self::Never(_)) => ended,
+        }
+    }
+
     /// The failure, where `done` says what has been done so far, and what becomes of it.
     pub(super) fn after(self, done: &str) -> Failure {
         match self {

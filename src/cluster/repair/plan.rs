@@ -318,6 +318,7 @@ fn hands_off(here: &Here) -> Option<HandsOff> {
     }
     let is_unwatched = is_on(here.view.property("maintenance-mode"))
         || is_on(node.permanent.get("maintenance"))
+        || is_on(node.transient.get("maintenance"))
         || !here.resource.is_managed();
     is_unwatched.then_some(HandsOff::Maintenance)
 }

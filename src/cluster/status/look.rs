@@ -13,12 +13,13 @@ use crate::decide::observed::{
 };
 use crate::decide::unwatched::lost_monitor;
 use crate::decide::witness::Said;
-use crate::distlock::Service;
+use crate::distlock::{LockError, Service};
 use crate::model::ban::Ban;
 use crate::model::cluster_view::{
     ClusterProperty, ClusterView, NoQuorumPolicy, NodeKind, NodeView, OperationKind,
     PermanentAttribute, Quorum, RecordedRole, ResourceName, Score, TransientAttribute, parse_bool,
 };
+use crate::model::lock::LockRow;
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::timeline::WalPosition;
@@ -601,11 +602,34 @@ fn lock(seen: &mut Observed, params: &Params) {
     let row = Service::new(conninfo, &name, params.passfile.as_deref())
         .and_then(|service| service.read(Deadline::after(LOCK)));
     let deadcheck = params.distlock_lockservice_deadcheck_nodelist.clone();
-    seen.lock = match row {
+    seen.lock = lock_seen(name, row, deadcheck, nix::unistd::geteuid().is_root());
+    if let LockSeen::NotAsked { name, why } = &seen.lock {
+        seen.unread.push(format!("the lock {name}: {why}"));
+    }
+}
+
+/// What an answer of the lock service, or none, says. The password and the certificates that the agent uses are root's: whoever has no
+/// access without them has learnt nothing about the lock.
+fn lock_seen(
+    name: String,
+    row: Result<Option<LockRow>, LockError>,
+    deadcheck: Vec<String>,
+    is_root: bool,
+) -> LockSeen {
+    match row {
         Ok(Some(row)) => LockSeen::Row { name, row },
         Ok(None) => LockSeen::Unusable {
-            why: crate::distlock::LockError::RowMissing(name.clone()).to_string(),
+            why: LockError::RowMissing(name.clone()).to_string(),
             name,
+        },
+        Err(
+            LockError::Authentication(why)
+            | LockError::Passfile(why)
+            | LockError::Certificate(why)
+            | LockError::BadConninfo(why),
+        ) if !is_root => LockSeen::NotAsked {
+            name,
+            why: format!("root may ask for it, and this is not root ({why})"),
         },
         Err(error) if error.is_unreachable() => LockSeen::Silent {
             name,
@@ -616,7 +640,7 @@ fn lock(seen: &mut Observed, params: &Params) {
             name,
             why: error.to_string(),
         },
-    };
+    }
 }
 
 #[cfg(test)]
@@ -684,6 +708,44 @@ mod tests {
         assert_eq!(reader.nodes, [name("node3")].into());
         assert_eq!(seen.nodes[&name("node1")].role_since, Some(1_795_272_432));
         assert_eq!(seen.nodes[&name("node1")].threshold, Some(3));
+    }
+
+    #[test]
+    fn who_may_not_ask_the_lock_has_found_nothing_wrong_with_it() {
+        let said = || "password missing".to_owned();
+        let word = |error: LockError, is_root| {
+            let seen = lock_seen("lab".to_owned(), Err(error), Vec::new(), is_root);
+            match seen {
+                LockSeen::NotAsked { why, .. } => {
+                    assert!(why.contains("password missing"), "{why}");
+                    "not asked"
+                }
+                LockSeen::Unusable { .. } => "unusable",
+                LockSeen::Silent { .. } => "silent",
+                LockSeen::Row { .. } | LockSeen::Unused | LockSeen::ByCommand => "-",
+            }
+        };
+        for (error, by_root, by_others) in [
+            (LockError::Authentication(said()), "unusable", "not asked"),
+            (LockError::Passfile(said()), "unusable", "not asked"),
+            (LockError::Certificate(said()), "unusable", "not asked"),
+            (LockError::BadConninfo(said()), "unusable", "not asked"),
+            (LockError::Unreachable(said()), "silent", "silent"),
+            (LockError::TableMissing(said()), "unusable", "unusable"),
+            (LockError::Failed(said()), "unusable", "unusable"),
+        ] {
+            assert_eq!(word(error.clone(), true), by_root, "{error:?}");
+            assert_eq!(word(error.clone(), false), by_others, "{error:?}");
+        }
+        // It is no reason to call the cluster degraded.
+        let mut seen = seen(THREE);
+        seen.lock = lock_seen(
+            "lab".to_owned(),
+            Err(LockError::Authentication(said())),
+            Vec::new(),
+            false,
+        );
+        assert_eq!(judge(&seen, &explain(&seen)).health, Health::Healthy);
     }
 
     #[test]

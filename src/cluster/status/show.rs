@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::decide::condition::{Condition, Health, judge};
 use crate::decide::observed::Observed;
@@ -14,7 +15,7 @@ use crate::sys::{Deadline, poll_until};
 
 use super::args::StatusArgs;
 use super::look::{Depth, look};
-use super::report::Report;
+use super::report::{Report, VERSION, stamp};
 use super::text::{Screen, clock, odd, render};
 use crate::cluster::{Exit, Failure};
 
@@ -30,13 +31,13 @@ pub(in crate::cluster) fn status(args: &StatusArgs) -> Result<(), Failure> {
     if let Some(every) = args.watch {
         return watch(args, every.max(Duration::from_secs(1)));
     }
-    let seen = look(resource, Depth::Everything)?;
-    let (condition, report) = report(&seen);
+    let seen = look(resource, Depth::Everything);
     if args.check {
-        return check(&seen, &condition, &report);
+        return check(seen);
     }
+    let (_, report) = report(&seen?);
     let text = if args.json {
-        json(&report)?
+        pretty(&report)?
     } else {
         render(&report, Screen::of_stdout()).join("\n")
     };
@@ -61,21 +62,33 @@ fn report(seen: &Observed) -> (Condition, Report) {
     (condition, report)
 }
 
-fn json(report: &Report) -> Result<String, Failure> {
+fn pretty(report: &Report) -> Result<String, Failure> {
     serde_json::to_string_pretty(report).map_err(Failure::plain)
 }
 
-/// One line, and an exit code that says the same.
-fn check(seen: &Observed, condition: &Condition, report: &Report) -> Result<(), Failure> {
-    let exit = match condition.health {
-        Health::Healthy => {
-            return print(&format!("{}. {}", report.headline, report.outlook));
+/// One line, and an exit code that says the same. The line is on standard output whatever it says: that is where monitoring looks for it.
+fn check(seen: Result<Observed, Failure>) -> Result<(), Failure> {
+    let (exit, line) = match seen {
+        Ok(seen) => {
+            let (condition, report) = report(&seen);
+            match condition.health {
+                Health::Healthy => {
+                    return print(&format!("{}. {}", report.headline, report.outlook));
+                }
+                _ if seen.quorum != Quorum::Yes => (Exit::NoQuorum, report.headline),
+                Health::Degraded | Health::Split => (Exit::Failed, report.headline),
+                Health::NoPrimary | Health::Stopped => (Exit::NoPrimary, report.headline),
+            }
         }
-        _ if seen.quorum != Quorum::Yes => Exit::NoQuorum,
-        Health::Degraded | Health::Split => Exit::Failed,
-        Health::NoPrimary | Health::Stopped => Exit::NoPrimary,
+        Err(failure) => (failure.exit, failure.why),
     };
-    Err(Failure::new(exit, &report.headline))
+    print(&line)?;
+    Err(Failure::told(exit))
+}
+
+/// In the place of a report where there is none.
+fn unreadable(why: &str, now: Timestamp) -> Value {
+    json!({ "version": VERSION, "seen_at": stamp(now), "error": why })
 }
 
 /// Until somebody interrupts it, or nobody reads it any more.
@@ -86,7 +99,7 @@ fn watch(args: &StatusArgs, every: Duration) -> Result<(), Failure> {
         let shown = match &seen {
             Ok(seen) => marks.show(&report(seen).1, args.json),
             // It may come back, and that is worth seeing.
-            Err(failure) if failure.exit == Exit::Unreachable => marks.say(&failure.why),
+            Err(failure) if failure.exit == Exit::Unreachable => marks.say(&failure.why, args.json),
             Err(failure) => return Err(failure.clone()),
         };
         match shown {
@@ -170,13 +183,18 @@ impl Marks {
     }
 
     /// What went wrong, in the place of everything.
-    fn say(&mut self, text: &str) -> io::Result<()> {
-        if Screen::of_stdout().width.is_some() {
+    fn say(&mut self, text: &str, json: bool) -> io::Result<()> {
+        if Screen::of_stdout().width.is_some() && !json {
             return self.draw(&[text.to_owned()], "");
         }
         if self.block.as_deref() != Some(text) {
             self.block = Some(text.to_owned());
-            writeln!(io::stdout(), "--- {text}\n")?;
+            let mut out = io::stdout();
+            if json {
+                writeln!(out, "{}", unreadable(text, Timestamp::now()))?;
+            } else {
+                writeln!(out, "--- {text}\n")?;
+            }
         }
         io::stdout().flush()
     }
@@ -210,6 +228,18 @@ mod tests {
         colour: false,
         live: true,
     };
+
+    #[test]
+    fn a_look_that_failed_is_a_line_of_json_too() {
+        let now = "2026-11-21T19:00:00Z".parse().unwrap();
+        let line = unreadable("the CIB could not be read: \"why\"", now);
+        let text = line.to_string();
+        assert!(!text.contains('\n'));
+        let read: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["error"], "the CIB could not be read: \"why\"");
+        assert_eq!(read["seen_at"], "2026-11-21T19:00:00Z");
+        assert_eq!(read["version"], VERSION);
+    }
 
     fn lines(text: &[&str]) -> Vec<String> {
         text.iter().map(|line| (*line).to_owned()).collect()

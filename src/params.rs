@@ -43,7 +43,7 @@ pub struct Params {
     pub ctl_opt: Vec<String>,
     pub pgdb: String,
     pub logfile: PathBuf,
-    pub socketdir: Option<PathBuf>,
+    pub socketdir: Vec<PathBuf>,
     pub monitor_user: Option<String>,
     pub monitor_password: Option<Secret>,
     pub monitor_sql: String,
@@ -347,7 +347,9 @@ impl Reader<'_> {
             ctl_opt: self.value(&table::CTL_OPT, kind::words),
             pgdb: self.value(&table::PGDB, kind::string),
             logfile: self.value(&table::LOGFILE, kind::path),
-            socketdir: self.given(&table::SOCKETDIR, kind::path),
+            socketdir: self
+                .given(&table::SOCKETDIR, kind::sockets)
+                .unwrap_or_default(),
             monitor_user: self.given(&table::MONITOR_USER, kind::string),
             monitor_password: self.given(&table::MONITOR_PASSWORD, kind::secret),
             monitor_sql: self.value(&table::MONITOR_SQL, kind::string),
@@ -512,7 +514,7 @@ mod tests {
             let bad = match param.kind {
                 Kind::String | Kind::Secret => continue,
                 Kind::Words => "'",
-                Kind::Path => "relative",
+                Kind::Path | Kind::Sockets => "relative",
                 Kind::Seconds
                 | Kind::Count
                 | Kind::Port
@@ -559,7 +561,7 @@ mod tests {
             let good = match param.kind {
                 Kind::String | Kind::Secret => "other",
                 Kind::Words => "-a 'b c'",
-                Kind::Path => "/other",
+                Kind::Path | Kind::Sockets => "/other",
                 Kind::Seconds | Kind::Timeout | Kind::Count | Kind::Port | Kind::Bytes => "77",
                 Kind::Boolean => "true",
                 Kind::Mode => "async",

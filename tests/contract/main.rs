@@ -20,6 +20,7 @@ mod secrets;
 mod site;
 mod topologies;
 mod untold;
+mod ways;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ use lab::scenarios;
 
 fn main() -> ExitCode {
     let outcome = lab::suite(scenarios![
+        ways::another_server_at_the_address_is_not_this_one,
+        ways::sockets_of_every_kind_are_ways_in,
         ocf::describing_actions_need_neither_cluster_nor_postgresql,
         ocf::a_probe_of_a_host_without_postgresql_says_not_running,
         ocf::a_wrong_call_is_told_apart_from_a_wrong_configuration,

@@ -9,6 +9,7 @@ use nix::unistd::{AccessFlags, access};
 use crate::decide::reachable::{DEFAULT_ADDRESSES, lets_others_in};
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
+use crate::postgres::address::names_socket;
 use crate::postgres::config::{self, ConfigError, Contents, Setting};
 use crate::postgres::owner::as_owner;
 use crate::trial::is_out;
@@ -294,7 +295,7 @@ pub(crate) fn option(ctx: &Context<'_>, name: &str) -> Option<u64> {
 /// Whether the server listens where `listen_addresses` says, and that is for others: the parameter pghost wins over it, and says that this is meant so.
 pub(crate) fn listens(ctx: &Context<'_>) -> bool {
     let host = ctx.params.pghost.as_deref();
-    ctx.is_promotable() && host.is_none_or(|host| host.starts_with('/'))
+    ctx.is_promotable() && host.is_none_or(names_socket)
 }
 
 /// `-h`, `-i` and their long forms.

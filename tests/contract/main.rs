@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         bad_input::replication_without_pacemaker_fails_and_says_so,
         plain::every_action_may_be_repeated,
         plain::monitor_sql_decides_whether_a_server_is_well,
+        plain::monitor_sql_may_be_what_psql_takes,
         plain::monitor_sql_may_wait_for_a_lock_and_be_refused,
         plain::a_frozen_postmaster_is_found_and_stopped,
         plain::a_stop_is_not_spent_on_a_login_that_is_slow,

@@ -213,6 +213,8 @@ fn ask(ctx: &Context<'_>, server: &mut Server) -> Step<Step<()>> {
         Err(SqlError::Failed { state, message }) if verdict(&state) == Verdict::Refused => {
             Ok(Err(failed(format!("{message} (SQLSTATE {state})"))))
         }
+        // It was carried out, as far as it goes.
+        Err(SqlError::Unexpected { what, .. }) => Ok(Err(failed(what))),
         Err(error) => Err(failed(format!("monitor_sql: {error}"))),
     }
 }

@@ -17,8 +17,8 @@ const MOST: u64 = 64 * 1024;
 /// A message is not quoted further than this; bytes.
 const LONGEST: usize = 300;
 
-/// Before a server has read its settings it says no more than so many lines.
-const MOST_BEFORE: usize = 5;
+/// Before a server is open it says no more than so many messages that may be a reason.
+const MOST_BEFORE: usize = 3;
 
 /// The server names its logs there once its collector runs. Source: PostgreSQL, "Database File Layout".
 const CURRENT: &str = "current_logfiles";
@@ -130,14 +130,27 @@ fn fatal(text: &str) -> Option<String> {
     let told = told(&lines);
     let place = told.or_else(|| lines.iter().rposition(|line| may_be(line)))?;
     let mut words = message(lines[place])?;
-    // Of wrong settings a line before says which.
-    let is_early = place <= MOST_BEFORE;
-    let before = lines[..place].iter().rev().filter(|_| is_early);
-    let cause = before.copied().find_map(cause);
-    if let Some(cause) = cause {
-        words = format!("{cause}; {words}");
+    // Of wrong settings, rules and addresses a line before says which.
+    let may_be_why: Vec<usize> = (0..place)
+        .filter(|&at| cause(lines[at]).is_some())
+        .collect();
+    let last = may_be_why
+        .last()
+        .filter(|_| may_be_why.len() <= MOST_BEFORE);
+    if let Some(&at) = last {
+        let cause = cause(lines[at]).unwrap_or_default();
+        words = match lines[at + 1..place].iter().find_map(|line| context(line)) {
+            Some(where_it_is) => format!("{cause} ({where_it_is}); {words}"),
+            None => format!("{cause}; {words}"),
+        };
     }
     Some(shortened(words))
+}
+
+/// Where that is which the message before tells of: `line 7 of configuration file "pg_hba.conf"`.
+fn context(line: &str) -> Option<&str> {
+    let (_, words) = line.split_once("CONTEXT:  ")?;
+    Some(words.trim())
 }
 
 /// The last message of a process that took its server along, or else what the server has said of a process that could say nothing.
@@ -276,10 +289,14 @@ fn has_ended(line: &str, number: &str) -> bool {
 
 /// What a line in front of the last words says, where that may be why.
 fn cause(line: &str) -> Option<&str> {
-    const OTHERS: [&str; 7] = [
+    const OTHERS: [&str; 10] = [
         "HINT:",
         "DETAIL:",
         "CONTEXT:",
+        "LOCATION:",
+        "STATEMENT:",
+        // The line before says why not.
+        "could not create listen socket",
         "starting PostgreSQL",
         "listening on",
         "database system",
@@ -319,6 +336,14 @@ mod tests {
             (
                 "x LOG:  99 is outside the valid range\nx HINT:  none\nx FATAL:  configuration file \"p\" contains errors\n",
                 Some("99 is outside the valid range; configuration file \"p\" contains errors"),
+            ),
+            (
+                "t LOG:  starting PostgreSQL\nt LOG:  listening on a\nt LOG:  listening on b\nt LOG:  listening on c\nt LOG:  invalid method\nt CONTEXT:  line 7 of \"hba\"\nt FATAL:  could not load hba\n",
+                Some("invalid method (line 7 of \"hba\"); could not load hba"),
+            ),
+            (
+                "t LOG:  00000: starting PostgreSQL\nt LOCATION:  x\nt LOG:  00000: could not bind a: no\nt HINT:  h\nt LOCATION:  y\nt WARNING:  01000: could not create listen socket for a\nt LOCATION:  z\nt FATAL:  XX000: no sockets\nt LOCATION:  z\n",
+                Some("00000: could not bind a: no; XX000: no sockets"),
             ),
             // What a client was told while it was starting.
             (

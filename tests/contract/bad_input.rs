@@ -558,6 +558,24 @@ const CONTRADICTIONS: &[Case] = &[
         says: &["listen_addresses", "postgresql.conf line", "pghost"],
     },
     Case {
+        what: "another configuration among the server's options",
+        params: &[
+            ("rep_mode", "slave"),
+            ("master_ip", "192.0.2.1"),
+            ("start_opt", "-c config_file=/var/lib/contract/other.conf"),
+        ],
+        prepare: "mkdir /var/lib/contract; cp -p /var/lib/pgsql/data/postgresql.conf /var/lib/contract/other.conf",
+        code: 6,
+        says: &["config_file", "start_opt", "config"],
+    },
+    Case {
+        what: "another data directory among the server's options",
+        params: &[("start_opt", "-D /var/lib/contract/data")],
+        prepare: "mkdir /var/lib/contract; cp -a /var/lib/pgsql/data /var/lib/contract/",
+        code: 6,
+        says: &["-D", "start_opt", "pgdata"],
+    },
+    Case {
         what: "one that PostgreSQL's default lets nobody else reach",
         params: PROMOTABLE,
         prepare: "sed -i /^listen_addresses/d /var/lib/pgsql/data/*.conf",

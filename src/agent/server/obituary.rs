@@ -26,7 +26,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(10);
 
 /// The last ones among the server's options count, and come before every file.
-const HEARD: &str = " -c lc_messages=C -c log_destination=stderr -c logging_collector=off -c log_min_messages=warning";
+const HEARD: &str = " -c lc_messages=C -c log_destination=stderr -c log_min_messages=warning";
 
 const ENDED: &str = "the server does not start";
 

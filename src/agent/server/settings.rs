@@ -69,6 +69,7 @@ pub(crate) fn check(ctx: &Context<'_>) -> Step<()> {
     }
     let contents = read(ctx, config)?;
     same_data_directory(ctx, &contents)?;
+    same_places(ctx)?;
     if ctx.params.rep_mode == RepMode::None {
         return Ok(());
     }
@@ -133,6 +134,55 @@ fn same_data_directory(ctx: &Context<'_>, contents: &Contents) -> Step<()> {
         other.file.display(),
         other.line,
     )))
+}
+
+/// What the options name is what is started, whatever the parameters say.
+fn same_places(ctx: &Context<'_>) -> Step<()> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut named: Vec<(&str, &Path, &str)> = Vec::new();
+    let words: Vec<&str> = option_words(ctx).collect();
+    for (at, word) in words.iter().enumerate() {
+        match word
+            .strip_prefix("-D")
+            .or_else(|| word.strip_prefix("--pgdata="))
+        {
+            Some("") => named.extend(
+                words
+                    .get(at + 1)
+                    .map(|dir| ("-D", Path::new(*dir), "pgdata")),
+            ),
+            Some(dir) => named.push(("-D", Path::new(dir), "pgdata")),
+            None => {}
+        }
+    }
+    for (name, value) in among_options(ctx) {
+        match name.as_str() {
+            "data_directory" => named.push(("data_directory", Path::new(value), "pgdata")),
+            // Without replication nothing is written to it.
+            "config_file" if ctx.params.rep_mode.is_replicated() => {
+                named.push(("config_file", Path::new(value), "config"));
+            }
+            _ => {}
+        }
+    }
+    for (option, path, param) in named {
+        let ours = if param == "config" {
+            &ctx.params.config
+        } else {
+            &ctx.params.pgdata
+        };
+        if real(path) != real(ours) {
+            return Err(Outcome::because(
+                OcfCode::ErrConfigured,
+                format!(
+                    "start_opt or ctl_opt names {option} {}, and {param} is {}: remove it there, and set {param} to what is meant",
+                    path.display(),
+                    ours.display()
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What ALTER SYSTEM has written; it wins over every other file.
@@ -273,9 +323,7 @@ fn overrides(setting: &Setting, is_contract: bool) -> bool {
 
 /// The settings among the server's options, which win over every file: `-c NAME=VALUE`, `-cNAME=VALUE` or `--NAME=VALUE`.
 fn among_options<'a>(ctx: &'a Context<'_>) -> impl Iterator<Item = (String, &'a str)> {
-    let words = ctx.params.start_opt.iter().chain(&ctx.params.ctl_opt);
-    let words = words.flat_map(|word| word.split_whitespace());
-    words.filter_map(|word| {
+    option_words(ctx).filter_map(|word| {
         let setting = word.trim_start_matches("--").trim_start_matches("-c");
         let (name, value) = setting.split_once('=')?;
         // The server takes dashes for underscores here.
@@ -284,6 +332,12 @@ fn among_options<'a>(ctx: &'a Context<'_>) -> impl Iterator<Item = (String, &'a 
             value.trim_matches('\''),
         ))
     })
+}
+
+/// What is given to the server beside the parameters, word by word.
+fn option_words<'a>(ctx: &'a Context<'_>) -> impl Iterator<Item = &'a str> {
+    let words = ctx.params.start_opt.iter().chain(&ctx.params.ctl_opt);
+    words.flat_map(|word| word.split_whitespace())
 }
 
 /// The number that an option gives to a setting.

@@ -66,6 +66,12 @@ impl Mark {
         self.find(pgdata, owner, other)
     }
 
+    /// Why a standby receives nothing: what its receiver has ended with last since then.
+    #[must_use]
+    pub fn of_receiver(&self, pgdata: &Path, owner: &Owner) -> Option<String> {
+        self.find(pgdata, owner, of_receiver)
+    }
+
     fn find(
         &self,
         pgdata: &Path,
@@ -160,6 +166,31 @@ fn end(text: &str) -> Option<String> {
     words.or_else(|| killed(&lines)).map(shortened)
 }
 
+/// What a receiver begins its last message with, where that has no other server's message in it.
+const OF_RECEIVER: [&str; 7] = [
+    "could not start WAL streaming",
+    "could not receive ",
+    "could not send data to WAL stream",
+    "could not connect to the primary server",
+    "streaming replication receiver",
+    "highest timeline",
+    "database system identifier differs",
+];
+
+/// Why a receiver ended last. As a rule its message has the primary's own words in it, behind their severity, in whatever language:
+/// `FATAL:  could not start WAL streaming: ERROR:  replication slot "x" does not exist`.
+fn of_receiver(text: &str) -> Option<String> {
+    let lines = lines(text);
+    let is_its = |words: &String| {
+        words.contains(":  ") || OF_RECEIVER.iter().any(|begin| words.starts_with(begin))
+    };
+    let mut words = lines.iter().rev().filter_map(|line| message(line));
+    let words = words.find(is_its)?;
+    // Of the two the primary's say more.
+    let its_own = words.rsplit_once(":  ").map(|(_, words)| words.to_owned());
+    Some(shortened(its_own.unwrap_or(words)))
+}
+
 /// What is said between the death of a process and the end of the server is less than this; lines.
 const AFTERMATH: usize = 40;
 
@@ -224,6 +255,13 @@ fn other(text: &str) -> Option<String> {
     let mut whole = lines.iter().filter(|line| !line.starts_with('\t'));
     let is_message = |line: &str| line.contains(":  ") || is_structured(line);
     let stranger = whole.clone().find(|line| !is_message(line));
+    // "could not find the database system" goes on with which file, and why.
+    if let Some(first) = stranger.filter(|line| line.trim_end().ends_with("the database system")) {
+        let rest = lines.iter().skip_while(|line| *line != first);
+        return Some(shortened(
+            rest.map(|line| line.trim()).collect::<Vec<_>>().join(" "),
+        ));
+    }
     let is_worse = |line: &&&str| {
         let mut worse = ["ERROR:  ", "WARNING:  "].iter();
         worse.any(|word| line.contains(word))
@@ -377,6 +415,33 @@ mod tests {
     }
 
     #[test]
+    fn a_receivers_last_words_are_told_from_a_sessions() {
+        let session = "t [70] FATAL:  role \"x\" does not exist\n";
+        let slot = "t [71] FATAL:  could not start WAL streaming: ERROR:  replication slot \"x\" does not exist\n";
+        let gone = "t [71] FATAL:  could not receive data from WAL stream: server closed the connection unexpectedly\n\tThis probably means\n";
+        let german = "t [71] FATAL:  konnte WAL-Streaming nicht starten: FEHLER:  nein\n";
+        let csv = "t,,,71,,1,,1,,0,FATAL,08P01,\"could not start WAL streaming: ERROR:  no\",,,\n";
+        for (text, expected) in [
+            (String::new(), None),
+            (session.to_owned(), None),
+            (
+                format!("{gone}{slot}{session}"),
+                Some("replication slot \"x\" does not exist"),
+            ),
+            (
+                format!("{slot}{gone}{session}"),
+                Some(
+                    "could not receive data from WAL stream: server closed the connection unexpectedly",
+                ),
+            ),
+            (german.to_owned(), Some("nein")),
+            (csv.to_owned(), Some("no")),
+        ] {
+            assert_eq!(of_receiver(&text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn of_a_server_that_ran_only_who_took_it_along_counts() {
         let refused = "t [70] FATAL:  role \"x\" does not exist\nt [71] FATAL:  terminating connection due to administrator command\n";
         let stopped = "t [60] LOG:  shutting down\nt [60] LOG:  database system is shut down\n";
@@ -407,6 +472,12 @@ mod tests {
             (
                 "t [7] LOG:  1\n\tof it\n/usr/bin/postgres: error while loading shared libraries: libx.so\n",
                 Some("/usr/bin/postgres: error while loading shared libraries: libx.so"),
+            ),
+            (
+                "postgres: could not find the database system\nExpected to find it in the directory \"d\",\nbut could not open file \"f\": no\n",
+                Some(
+                    "postgres: could not find the database system Expected to find it in the directory \"d\", but could not open file \"f\": no",
+                ),
             ),
             (
                 "t [7] WARNING:  this is odd\nt [7] LOG:  1\n",

@@ -141,7 +141,8 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
              THEN CASE WHEN current_setting('primary_conninfo') COLLATE \"C\" ~ '^[ -~]*$' \
                        THEN current_setting('primary_conninfo') END END, \
         pg_is_in_recovery() AND coalesce(current_setting('promote_trigger_file', true), '') <> '', \
-        {rules} \
+        {rules}, \
+        pg_has_role('pg_read_all_stats', 'USAGE') \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
     let rules = ["hba_file", "ident_file"].map(|name| {
         format!(
@@ -155,10 +156,17 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
     let rows = session.rows(&query)?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 22)
-        .ok_or_else(|| unexpected(QUERY, "not one row of twenty-two columns"))?;
+        .filter(|row| row.len() == 23)
+        .ok_or_else(|| unexpected(QUERY, "not one row of twenty-three columns"))?;
     let text = |i: usize| row[i].as_deref();
     let in_recovery = text(0) == Some("t");
+    if in_recovery && text(22) != Some("t") {
+        // Not to be seen is not the same as not to be there.
+        return Err(unexpected(
+            "pg_stat_activity",
+            "processes are hidden: GRANT pg_monitor to the user that monitor_user names",
+        ));
+    }
     let has_replayed_all = text(4).is_some_and(waits_for_more);
     let replayed: Option<Lsn> = parse(QUERY, row, 9)?;
     let written: Option<Lsn> = parse(QUERY, row, 2)?;

@@ -583,6 +583,19 @@ const CONTRADICTIONS: &[Case] = &[
         says: &["listen_addresses", "default", "pghost"],
     },
     Case {
+        what: "another name than the node's for a standby that commits may wait for",
+        params: &[
+            PROMOTABLE[0],
+            PROMOTABLE[1],
+            PROMOTABLE[2],
+            PROMOTABLE[3],
+            ("primary_conninfo_opt", "application_name=other"),
+        ],
+        prepare: "",
+        code: 6,
+        says: &["application_name", "primary_conninfo_opt", "node1"],
+    },
+    Case {
         what: "sockets alone",
         params: PROMOTABLE,
         prepare: "echo \"listen_addresses = ''\" >>/var/lib/pgsql/data/postgresql.auto.conf",

@@ -49,6 +49,9 @@ fn note(ctx: &Context<'_>, mark: &Mark) {
         let old = State::load(ctx, boot.boot_id())?;
         let mut state = old.clone();
         state.started = Some(mark.clone());
+        // What the primary said to the one before is not said to this one.
+        state.refusal = None;
+        state.let_in = 0;
         state.save(ctx, &old)
     });
     if let Err(failure) = noted {

@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
+use crate::conninfo::words::keyword_values;
 use crate::decide::reachable::{DEFAULT_ADDRESSES, lets_others_in};
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
@@ -74,6 +75,7 @@ pub(crate) fn check(ctx: &Context<'_>) -> Step<()> {
         return Ok(());
     }
     let auto = auto_conf(ctx)?;
+    own_name(ctx)?;
     replication(ctx, &contents, &auto)?;
     if ctx.is_promotable() && !is_out!(TargetUnseen) {
         no_target(&contents, &auto)?;
@@ -232,6 +234,24 @@ fn none_of(names: &[&str], why: &str, contents: &Contents, auto: &Contents) -> S
         )
     };
     Err(installed(format!("{how}: {why}")))
+}
+
+/// By that name the primary knows whose confirmation it is.
+fn own_name(ctx: &Context<'_>) -> Step<()> {
+    let Some(more) = ctx.params.primary_conninfo_opt.as_ref() else {
+        return Ok(());
+    };
+    let words = keyword_values(more.reveal()).unwrap_or_default();
+    let me = ctx.me.lower();
+    match words.get("application_name").filter(|name| *name != me) {
+        Some(name) if ctx.is_promotable() => Err(Outcome::because(
+            OcfCode::ErrConfigured,
+            format!(
+                "remove application_name={name} from primary_conninfo_opt: the primary waits for this standby under its node's name, {me}"
+            ),
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn replication(ctx: &Context<'_>, contents: &Contents, contents_auto: &Contents) -> Step<()> {

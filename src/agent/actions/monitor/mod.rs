@@ -273,7 +273,7 @@ fn slave(ctx: &Context<'_>, server: &Server) -> Step<Outcome> {
 fn ask_why_nothing_comes(ctx: &Context<'_>, server: &Server) -> Step<()> {
     let (is_streaming, idle) = count_idle(ctx, server)?;
     if !is_streaming && idle % ASK_EVERY == ASK_EVERY / 2 {
-        repair::knock(ctx)?;
+        repair::knock(ctx, &server.state)?;
     }
     Ok(())
 }
@@ -288,6 +288,7 @@ fn count_idle(ctx: &Context<'_>, server: &Server) -> Step<(bool, u32)> {
     state.idle = if is_streaming { 0 } else { old.idle + 1 };
     if is_streaming {
         state.refusal = None;
+        state.let_in = 0;
     }
     if !ctx.env.is_probe() {
         state.save(ctx, &old)?;

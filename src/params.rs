@@ -19,6 +19,7 @@ pub use mode::{RepMode, SyncMethod};
 pub use table::{Described, PARAMS, Param};
 
 use crate::conninfo::Conninfo;
+use crate::conninfo::words::keyword_values;
 use crate::model::lock_place::Place;
 use crate::model::repair::OnDivergence;
 use crate::model::ticket::is_ticket;
@@ -43,7 +44,7 @@ pub struct Params {
     pub ctl_opt: Vec<String>,
     pub pgdb: String,
     pub logfile: PathBuf,
-    pub socketdir: Option<PathBuf>,
+    pub socketdir: Vec<PathBuf>,
     pub monitor_user: Option<String>,
     pub monitor_password: Option<Secret>,
     pub monitor_sql: String,
@@ -164,6 +165,13 @@ impl Params {
         }
         if rep_mode == RepMode::Slave && self.master_ip.is_none() {
             self.archive_alone(problems);
+        }
+        if let Some(more) = &self.primary_conninfo_opt {
+            let words = keyword_values(more.reveal());
+            problems.extend(words.err().map(ParamError::PrimaryConninfo));
+        }
+        if let Some(seen) = self.master_ip.clone().filter(|ip| ip.starts_with('[')) {
+            problems.push(ParamError::Brackets { seen });
         }
         if let Some(slot) = &self.replication_slot_name {
             problems.extend(bad_slot_name("replication_slot_name", slot));
@@ -347,7 +355,9 @@ impl Reader<'_> {
             ctl_opt: self.value(&table::CTL_OPT, kind::words),
             pgdb: self.value(&table::PGDB, kind::string),
             logfile: self.value(&table::LOGFILE, kind::path),
-            socketdir: self.given(&table::SOCKETDIR, kind::path),
+            socketdir: self
+                .given(&table::SOCKETDIR, kind::sockets)
+                .unwrap_or_default(),
             monitor_user: self.given(&table::MONITOR_USER, kind::string),
             monitor_password: self.given(&table::MONITOR_PASSWORD, kind::secret),
             monitor_sql: self.value(&table::MONITOR_SQL, kind::string),
@@ -450,6 +460,7 @@ mod tests {
     use strum::VariantArray;
 
     use crate::conninfo::ConninfoError;
+    use crate::conninfo::words::SyntaxError;
 
     use super::{Kind, PARAMS, ParamError, Params, RepMode, Resolved, check_consistency};
     use crate::ocf::{OcfCode, OcfEnv, Vars};
@@ -512,7 +523,7 @@ mod tests {
             let bad = match param.kind {
                 Kind::String | Kind::Secret => continue,
                 Kind::Words => "'",
-                Kind::Path => "relative",
+                Kind::Path | Kind::Sockets => "relative",
                 Kind::Seconds
                 | Kind::Count
                 | Kind::Port
@@ -559,7 +570,7 @@ mod tests {
             let good = match param.kind {
                 Kind::String | Kind::Secret => "other",
                 Kind::Words => "-a 'b c'",
-                Kind::Path => "/other",
+                Kind::Path | Kind::Sockets => "/other",
                 Kind::Seconds | Kind::Timeout | Kind::Count | Kind::Port | Kind::Bytes => "77",
                 Kind::Boolean => "true",
                 Kind::Mode => "async",
@@ -608,7 +619,7 @@ mod tests {
         };
         const LONG: &str = "a2345678901234567890123456789012345678901234567890123456789012345";
         const LONGEST: &str = LONG.split_at(63).0;
-        let cases: [(Given, Option<ParamError>); 46] = [
+        let cases: [(Given, Option<ParamError>); 51] = [
             (
                 &[("rep_mode", "none"), ("external_slot_list", "reports")],
                 Some(ParamError::ExternalSlotsUnused {
@@ -655,6 +666,31 @@ mod tests {
             (
                 &[SLAVE, RESTORE, ("primary_conninfo_opt", "port=1")],
                 alone("primary_conninfo_opt"),
+            ),
+            (
+                &[
+                    SLAVE,
+                    IP,
+                    ("primary_conninfo_opt", "sslmode=require x = ' '"),
+                ],
+                None,
+            ),
+            (
+                &[SLAVE, IP, ("primary_conninfo_opt", "postgresql://h")],
+                Some(ParamError::PrimaryConninfo(SyntaxError::NoKeyword)),
+            ),
+            (
+                &[SLAVE, IP, ("primary_conninfo_opt", "password='x")],
+                Some(ParamError::PrimaryConninfo(SyntaxError::OpenQuote(
+                    "password".to_owned(),
+                ))),
+            ),
+            (&[SLAVE, ("master_ip", "fd00::1%eth0")], None),
+            (
+                &[SLAVE, ("master_ip", "[fd00::1]")],
+                Some(ParamError::Brackets {
+                    seen: "[fd00::1]".to_owned(),
+                }),
             ),
             (&[SYNC, RESTORE], missing(RepMode::Sync)),
             (&[("rep_mode", "none")], None),

@@ -139,7 +139,7 @@ impl<'a> Context<'a> {
             logfile: p.logfile.clone(),
             port: p.pgport,
             host: p.pghost.clone(),
-            socket_dir: p.socketdir.clone(),
+            socket_dirs: p.socketdir.clone(),
             start_opt: p.start_opt_quoted(),
             ctl_opt: p.ctl_opt.clone(),
         }

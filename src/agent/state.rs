@@ -70,6 +70,9 @@ pub(crate) struct State {
     /// Why the primary did not let this standby in when it was asked last; `None`: it did, or could not be asked.
     #[serde(default)]
     pub(crate) refusal: Option<String>,
+    /// How often in a row it let this standby in when it was asked, and sent nothing.
+    #[serde(default)]
+    pub(crate) let_in: u32,
     /// How far a server's recovery was.
     #[serde(default)]
     pub(crate) recovery: Option<Look>,
@@ -349,6 +352,7 @@ mod tests {
             idle: 2,
             idle_at: Some("0000000003000000".to_owned()),
             refusal: Some("no pg_hba.conf entry".to_owned()),
+            let_in: 2,
             samples: vec![Sample {
                 at: Duration::from_secs(300),
                 timeline: 1,

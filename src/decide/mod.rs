@@ -38,6 +38,7 @@ pub mod right;
 pub mod serve;
 pub mod silence;
 pub mod slots;
+pub mod stalled;
 pub mod state_loss;
 pub mod stop;
 pub mod switch;

@@ -2,6 +2,7 @@
 
 use super::kind::Expected;
 use crate::conninfo::ConninfoError;
+use crate::conninfo::words::SyntaxError;
 use crate::model::lock_place::PlaceError;
 use crate::ocf::OcfCode;
 use crate::params::mode::RepMode;
@@ -97,6 +98,10 @@ pub enum ParamError {
         "only one of distlock_lock_cmd and distlock_unlock_cmd is set; set both, or distlock_conninfo"
     )]
     HalfOfLockCommands,
+    #[error("primary_conninfo_opt can't be used: {0}")]
+    PrimaryConninfo(SyntaxError),
+    #[error("master_ip={seen}: PostgreSQL takes no brackets around an address, leave them out")]
+    Brackets { seen: String },
     #[error("distlock_conninfo can't be used: {0}")]
     LockConninfo(ConninfoError),
     #[error("distlock_lockname: {0}")]
@@ -148,6 +153,8 @@ impl ParamError {
             | Self::LockServiceUnnamed
             | Self::HalfOfLockCommands
             | Self::LockConninfo(_)
+            | Self::PrimaryConninfo(_)
+            | Self::Brackets { .. }
             | Self::LockName(_)
             | Self::StrictAndUnsafe
             | Self::QuorumUnused { .. }

@@ -22,6 +22,8 @@ pub enum Kind {
     Words,
     /// An absolute path.
     Path,
+    /// Directories of sockets, separated by commas; `@` begins the name of an abstract one.
+    Sockets,
     /// Whole seconds, 0 included; `s` may follow.
     Seconds,
     /// Whole seconds, at least 1.
@@ -57,6 +59,7 @@ impl Kind {
             | Self::Secret
             | Self::Words
             | Self::Path
+            | Self::Sockets
             | Self::Bytes
             | Self::Mode
             | Self::Method
@@ -75,6 +78,7 @@ impl Kind {
             | Self::Secret
             | Self::Words
             | Self::Path
+            | Self::Sockets
             | Self::Seconds
             | Self::Timeout
             | Self::Count
@@ -95,6 +99,7 @@ impl Kind {
             Self::String | Self::Secret => Ok(()),
             Self::Words => words(text).map(drop),
             Self::Path => path(text).map(drop),
+            Self::Sockets => sockets(text).map(drop),
             Self::Seconds => seconds(text).map(drop),
             Self::Timeout => timeout(text).map(drop),
             Self::Count => count(text).map(drop),
@@ -133,6 +138,17 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Expected> {
     } else {
         Err("an absolute path (the agent runs in no particular directory)")
     }
+}
+
+pub(super) fn sockets(text: &str) -> Result<Vec<PathBuf>, Expected> {
+    let one = |text: &str| match text.trim() {
+        name if name.starts_with('@') && name.len() > 1 => Ok(PathBuf::from(name)),
+        dir => path(dir),
+    };
+    let all: Result<_, _> = text.split(',').map(one).collect();
+    all.map_err(|_| {
+        "the absolute path of a directory, or several with commas between them; @NAME for an abstract socket"
+    })
 }
 
 pub(super) fn seconds(text: &str) -> Result<Duration, Expected> {
@@ -253,6 +269,10 @@ mod tests {
                 Kind::Path => (
                     &["/", "/usr/bin/pg_ctl", " /x "],
                     &["", "x", "./x", "~/x", "$pgdata/x"],
+                ),
+                Kind::Sockets => (
+                    &["/run/postgresql", "/a, /b", "@pg", "@pg,/tmp "],
+                    &["", "x", "/a,", "/a,x", "@", ",/a", "/a /b,c"],
                 ),
                 Kind::Seconds => (
                     &["0", "90", "90s", " 5 "],

@@ -165,12 +165,13 @@ parameters! {
     };
     SOCKETDIR = Param {
         name: "socketdir",
-        kind: Kind::Path,
+        kind: Kind::Sockets,
         default: None,
         reloadable: false,
         short: "Directory of the unix socket",
-        long: "Directory of the socket the agent connects through; created at start when missing. When unset, the first of \
-               unix_socket_directories in the configuration.",
+        long: "Directory of the socket the agent connects through; created at start when missing. Of several, separated by commas, PostgreSQL \
+               has one in each, and the agent connects through the first. A name that begins with @ is that of an abstract socket. When unset, \
+               the first of unix_socket_directories in the configuration.",
     };
     MONITOR_USER = Param {
         name: "monitor_user",

@@ -180,6 +180,16 @@ pub fn started(pid: i32) -> Option<Duration> {
     Some(Duration::from_millis(ticks.saturating_mul(1000) / a_second))
 }
 
+/// Whether process `pid` is a session of `user` in `database` that this postmaster serves. Another server's may have the same number.
+#[must_use]
+pub fn is_session(postmaster: i32, pid: i32, user: &str, database: &str) -> bool {
+    let is_child = parent(pid) == Some(postmaster);
+    // Names in other characters may be in another encoding there.
+    let is_plain = user.is_ascii() && database.is_ascii();
+    let is_it = || title(pid).is_some_and(|title| activity(&title, user, database).is_some());
+    is_child && (!is_plain || is_it())
+}
+
 fn parent(pid: i32) -> Option<i32> {
     stat(pid)?.split(' ').nth(1)?.parse().ok()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::postgres::address::Address;
+use crate::postgres::address::{self, Address};
 
 /// Source: PostgreSQL, "Message Formats", SSLRequest. It is answered before anything is known of who asks.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -24,6 +24,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 async fn open(address: &Address, port: u16) -> io::Result<Box<dyn Stream>> {
     Ok(match address {
         Address::Socket(dir) => {
+            let dir = address::for_kernel(dir);
             Box::new(UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await?)
         }
         Address::Host(host) => Box::new(TcpStream::connect((host.as_str(), port)).await?),

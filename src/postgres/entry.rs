@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use tokio::task::JoinSet;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::decide::life::{self, AtLogin, Door, Life, Listener, Login, Signs};
 use crate::params::Params;
-use crate::postgres::address::Address;
+use crate::postgres::address::{self, Address};
 use crate::postgres::children::{self, Processes};
 use crate::postgres::owner::as_owner;
 use crate::postgres::process::{self, Postmaster, Running};
 use crate::postgres::session::{
-    Background, NOT_TO_BE_SET, OWN_PATH, Session, SqlError, cause, of_login, options,
+    Background, NOT_TO_BE_SET, OWN_PATH, Session, SqlError, cause, classify, of_login, options,
 };
 use crate::postgres::tls::{self, Shown};
 use crate::postgres::{control, door, passfile};
@@ -134,12 +134,12 @@ fn ways(params: &Params, running: &Running, guise: Guise) -> Vec<Way> {
     let port = running.port.unwrap_or(params.pgport);
     let socket = || {
         // The running server knows best.
-        let dir = params.socketdir.clone();
+        let dir = params.socketdir.first().cloned();
         dir.or_else(|| running.socket_dir.clone())
             .unwrap_or_else(|| "/tmp".into())
     };
     let configured = match &params.pghost {
-        Some(host) if host.starts_with('/') => Address::Socket(host.into()),
+        Some(host) if address::names_socket(host) => Address::Socket(host.into()),
         Some(host) => Address::Host(host.clone()),
         None => Address::Socket(socket()),
     };
@@ -465,6 +465,7 @@ impl Attempt<'_> {
             limit: self.limit,
             version: self.version,
             home: self.entrance.owner.home.clone(),
+            server: (way.listener == Listener::Anybody).then(|| self.entrance.running.clone()),
             way,
         };
         logins.spawn(async move { (place, login.enter().await) });
@@ -606,6 +607,7 @@ pub fn direct(way: Way, home: PathBuf, limit: Duration) -> Result<Session, SqlEr
         limit,
         version: None,
         home,
+        server: None,
         way,
     };
     let entered = runtime
@@ -646,10 +648,45 @@ struct LoginData {
     limit: Duration,
     version: Option<u32>,
     home: PathBuf,
+    /// Whose session it has to be, where anybody may answer.
+    server: Option<Running>,
 }
 
 impl LoginData {
     async fn enter(&self) -> Result<Client, SqlError> {
+        let client = self.open().await?;
+        match &self.server {
+            Some(running) => self.is_of(&client, running).await.map(|()| client),
+            None => Ok(client),
+        }
+    }
+
+    /// Holds a session to the server that it has to be of. At an address that moves, or behind a proxy, another one may answer, a primary where
+    /// this one is a standby: nothing of what that says is of this server.
+    async fn is_of(&self, client: &Client, running: &Running) -> Result<(), SqlError> {
+        const QUERY: &str = "SELECT pg_backend_pid(), session_user, current_database()";
+        let messages = client.simple_query(QUERY).await.map_err(classify)?;
+        let row = messages.iter().find_map(|message| {
+            if let SimpleQueryMessage::Row(row) = message {
+                Some(row)
+            } else {
+                None
+            }
+        });
+        let text = |column| row.and_then(|row| row.try_get(column).ok()).flatten();
+        let pid = text(0).and_then(|pid: &str| pid.parse().ok());
+        let (user, database) = (text(1).unwrap_or_default(), text(2).unwrap_or_default());
+        if pid.is_some_and(|pid| children::is_session(running.pid, pid, user, database)) {
+            return Ok(());
+        }
+        Err(SqlError::Unreachable(format!(
+            "another server answers at {}, and not the one that works in {}",
+            self.way.address.name(),
+            running.pgdata.display()
+        )))
+    }
+
+    async fn open(&self) -> Result<Client, SqlError> {
         let all = options(self.limit, self.version, self.way.is_superuser);
         match self.by(&all).await {
             // It knows one of the later settings not, or lets this user not have it.
@@ -685,7 +722,7 @@ impl LoginData {
         }
         let host = match &way.address {
             Address::Socket(dir) => {
-                config.host_path(dir);
+                config.host_path(address::for_kernel(dir));
                 None
             }
             Address::Host(host) => {
@@ -935,6 +972,7 @@ mod tests {
             password: None,
             limit: Duration::from_secs(60),
             version: None,
+            server: None,
             home: dir.path().to_owned(),
         };
         let runtime = Background::new().unwrap();

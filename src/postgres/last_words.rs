@@ -17,8 +17,8 @@ const MOST: u64 = 64 * 1024;
 /// A message is not quoted further than this; bytes.
 const LONGEST: usize = 300;
 
-/// Before a server has read its settings it says no more than so many lines.
-const MOST_BEFORE: usize = 5;
+/// Before a server is open it says no more than so many messages that may be a reason.
+const MOST_BEFORE: usize = 3;
 
 /// The server names its logs there once its collector runs. Source: PostgreSQL, "Database File Layout".
 const CURRENT: &str = "current_logfiles";
@@ -64,6 +64,12 @@ impl Mark {
     #[must_use]
     pub fn other_words(&self, pgdata: &Path, owner: &Owner) -> Option<String> {
         self.find(pgdata, owner, other)
+    }
+
+    /// Why a standby receives nothing: what its receiver has ended with last since then.
+    #[must_use]
+    pub fn of_receiver(&self, pgdata: &Path, owner: &Owner) -> Option<String> {
+        self.find(pgdata, owner, of_receiver)
     }
 
     fn find(
@@ -130,14 +136,27 @@ fn fatal(text: &str) -> Option<String> {
     let told = told(&lines);
     let place = told.or_else(|| lines.iter().rposition(|line| may_be(line)))?;
     let mut words = message(lines[place])?;
-    // Of wrong settings a line before says which.
-    let is_early = place <= MOST_BEFORE;
-    let before = lines[..place].iter().rev().filter(|_| is_early);
-    let cause = before.copied().find_map(cause);
-    if let Some(cause) = cause {
-        words = format!("{cause}; {words}");
+    // Of wrong settings, rules and addresses a line before says which.
+    let may_be_why: Vec<usize> = (0..place)
+        .filter(|&at| cause(lines[at]).is_some())
+        .collect();
+    let last = may_be_why
+        .last()
+        .filter(|_| may_be_why.len() <= MOST_BEFORE);
+    if let Some(&at) = last {
+        let cause = cause(lines[at]).unwrap_or_default();
+        words = match lines[at + 1..place].iter().find_map(|line| context(line)) {
+            Some(where_it_is) => format!("{cause} ({where_it_is}); {words}"),
+            None => format!("{cause}; {words}"),
+        };
     }
     Some(shortened(words))
+}
+
+/// Where that is which the message before tells of: `line 7 of configuration file "pg_hba.conf"`.
+fn context(line: &str) -> Option<&str> {
+    let (_, words) = line.split_once("CONTEXT:  ")?;
+    Some(words.trim())
 }
 
 /// The last message of a process that took its server along, or else what the server has said of a process that could say nothing.
@@ -145,6 +164,31 @@ fn end(text: &str) -> Option<String> {
     let lines = lines(text);
     let words = told(&lines).and_then(|place| message(lines[place]));
     words.or_else(|| killed(&lines)).map(shortened)
+}
+
+/// What a receiver begins its last message with, where that has no other server's message in it.
+const OF_RECEIVER: [&str; 7] = [
+    "could not start WAL streaming",
+    "could not receive ",
+    "could not send data to WAL stream",
+    "could not connect to the primary server",
+    "streaming replication receiver",
+    "highest timeline",
+    "database system identifier differs",
+];
+
+/// Why a receiver ended last. As a rule its message has the primary's own words in it, behind their severity, in whatever language:
+/// `FATAL:  could not start WAL streaming: ERROR:  replication slot "x" does not exist`.
+fn of_receiver(text: &str) -> Option<String> {
+    let lines = lines(text);
+    let is_its = |words: &String| {
+        words.contains(":  ") || OF_RECEIVER.iter().any(|begin| words.starts_with(begin))
+    };
+    let mut words = lines.iter().rev().filter_map(|line| message(line));
+    let words = words.find(is_its)?;
+    // Of the two the primary's say more.
+    let its_own = words.rsplit_once(":  ").map(|(_, words)| words.to_owned());
+    Some(shortened(its_own.unwrap_or(words)))
 }
 
 /// What is said between the death of a process and the end of the server is less than this; lines.
@@ -211,6 +255,13 @@ fn other(text: &str) -> Option<String> {
     let mut whole = lines.iter().filter(|line| !line.starts_with('\t'));
     let is_message = |line: &str| line.contains(":  ") || is_structured(line);
     let stranger = whole.clone().find(|line| !is_message(line));
+    // "could not find the database system" goes on with which file, and why.
+    if let Some(first) = stranger.filter(|line| line.trim_end().ends_with("the database system")) {
+        let rest = lines.iter().skip_while(|line| *line != first);
+        return Some(shortened(
+            rest.map(|line| line.trim()).collect::<Vec<_>>().join(" "),
+        ));
+    }
     let is_worse = |line: &&&str| {
         let mut worse = ["ERROR:  ", "WARNING:  "].iter();
         worse.any(|word| line.contains(word))
@@ -276,10 +327,14 @@ fn has_ended(line: &str, number: &str) -> bool {
 
 /// What a line in front of the last words says, where that may be why.
 fn cause(line: &str) -> Option<&str> {
-    const OTHERS: [&str; 7] = [
+    const OTHERS: [&str; 10] = [
         "HINT:",
         "DETAIL:",
         "CONTEXT:",
+        "LOCATION:",
+        "STATEMENT:",
+        // The line before says why not.
+        "could not create listen socket",
         "starting PostgreSQL",
         "listening on",
         "database system",
@@ -320,6 +375,14 @@ mod tests {
                 "x LOG:  99 is outside the valid range\nx HINT:  none\nx FATAL:  configuration file \"p\" contains errors\n",
                 Some("99 is outside the valid range; configuration file \"p\" contains errors"),
             ),
+            (
+                "t LOG:  starting PostgreSQL\nt LOG:  listening on a\nt LOG:  listening on b\nt LOG:  listening on c\nt LOG:  invalid method\nt CONTEXT:  line 7 of \"hba\"\nt FATAL:  could not load hba\n",
+                Some("invalid method (line 7 of \"hba\"); could not load hba"),
+            ),
+            (
+                "t LOG:  00000: starting PostgreSQL\nt LOCATION:  x\nt LOG:  00000: could not bind a: no\nt HINT:  h\nt LOCATION:  y\nt WARNING:  01000: could not create listen socket for a\nt LOCATION:  z\nt FATAL:  XX000: no sockets\nt LOCATION:  z\n",
+                Some("00000: could not bind a: no; XX000: no sockets"),
+            ),
             // What a client was told while it was starting.
             (
                 "a LOG:  starting PostgreSQL 15\na LOG:  listening on x\na LOG:  3\na LOG:  4\na LOG:  5\na LOG:  6\na PANIC:  no checkpoint record\na FATAL:  the database system is starting up\na LOG:  5\n",
@@ -349,6 +412,33 @@ mod tests {
         }
         let long = fatal(&format!("FATAL:  {}", "ü".repeat(400))).unwrap();
         assert!(long.len() <= LONGEST);
+    }
+
+    #[test]
+    fn a_receivers_last_words_are_told_from_a_sessions() {
+        let session = "t [70] FATAL:  role \"x\" does not exist\n";
+        let slot = "t [71] FATAL:  could not start WAL streaming: ERROR:  replication slot \"x\" does not exist\n";
+        let gone = "t [71] FATAL:  could not receive data from WAL stream: server closed the connection unexpectedly\n\tThis probably means\n";
+        let german = "t [71] FATAL:  konnte WAL-Streaming nicht starten: FEHLER:  nein\n";
+        let csv = "t,,,71,,1,,1,,0,FATAL,08P01,\"could not start WAL streaming: ERROR:  no\",,,\n";
+        for (text, expected) in [
+            (String::new(), None),
+            (session.to_owned(), None),
+            (
+                format!("{gone}{slot}{session}"),
+                Some("replication slot \"x\" does not exist"),
+            ),
+            (
+                format!("{slot}{gone}{session}"),
+                Some(
+                    "could not receive data from WAL stream: server closed the connection unexpectedly",
+                ),
+            ),
+            (german.to_owned(), Some("nein")),
+            (csv.to_owned(), Some("no")),
+        ] {
+            assert_eq!(of_receiver(&text).as_deref(), expected, "{text}");
+        }
     }
 
     #[test]
@@ -382,6 +472,12 @@ mod tests {
             (
                 "t [7] LOG:  1\n\tof it\n/usr/bin/postgres: error while loading shared libraries: libx.so\n",
                 Some("/usr/bin/postgres: error while loading shared libraries: libx.so"),
+            ),
+            (
+                "postgres: could not find the database system\nExpected to find it in the directory \"d\",\nbut could not open file \"f\": no\n",
+                Some(
+                    "postgres: could not find the database system Expected to find it in the directory \"d\", but could not open file \"f\": no",
+                ),
             ),
             (
                 "t [7] WARNING:  this is odd\nt [7] LOG:  1\n",

@@ -129,6 +129,15 @@ pub fn phase(pgdata: &Path) -> Phase {
     }
 }
 
+/// Whether the postmaster has got so far that it judges who connects. Before, it may take connections, and end for want of another socket, its
+/// rules or a lock file.
+#[must_use]
+pub fn has_begun(pgdata: &Path) -> bool {
+    let text = fs::read_to_string(pgdata.join("postmaster.pid")).unwrap_or_default();
+    let status = text.lines().nth(7).map(str::trim);
+    status.is_some_and(|status| status != "starting")
+}
+
 /// Processes of the instance that have no postmaster any more: left behind when it was killed.
 /// They hold the shared memory, so that a new one would refuse to start.
 ///

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::decide::stop::Escalation;
+use crate::postgres::address::{is_abstract, names_socket};
 use crate::postgres::lock_files::{self, Sockets};
 use crate::postgres::process::{self, Postmaster, Running};
 use crate::postgres::programs::Programs;
@@ -32,9 +33,9 @@ pub struct Launch {
     pub config: PathBuf,
     pub logfile: PathBuf,
     pub port: u16,
-    /// An address, or the absolute path of a directory for the socket, as libpq has it.
+    /// An address, or where its socket is to be, as libpq has it.
     pub host: Option<String>,
-    pub socket_dir: Option<PathBuf>,
+    pub socket_dirs: Vec<PathBuf>,
     /// Further words for the server, as the operator wrote them.
     pub start_opt: String,
     /// Further words for pg_ctl.
@@ -56,11 +57,20 @@ impl Launch {
     /// Where the lock file of its socket will be, as far as that is known here.
     #[must_use]
     pub fn sockets(&self) -> Sockets {
-        let host = self.host.as_ref().filter(|host| host.starts_with('/'));
-        let dir = host.map(PathBuf::from).or_else(|| self.socket_dir.clone());
+        let mut dirs = self.own_socket_dirs();
+        // These have none.
+        dirs.retain(|dir| !is_abstract(dir));
         Sockets {
-            dirs: dir.into_iter().collect(),
+            dirs,
             port: self.port,
+        }
+    }
+
+    /// Where its sockets are to be; none: where the configuration says.
+    fn own_socket_dirs(&self) -> Vec<PathBuf> {
+        match &self.host {
+            Some(host) if names_socket(host) => vec![host.into()],
+            Some(_) | None => self.socket_dirs.clone(),
         }
     }
 }
@@ -95,13 +105,13 @@ pub fn launch(programs: &Programs, launch: &Launch, deadline: Deadline) -> Resul
         "-c".to_owned(),
         "update_process_title=on".to_owned(),
     ];
-    let host_dir = launch.host.as_ref().filter(|host| host.starts_with('/'));
-    if let Some(host) = launch.host.as_ref().filter(|_| host_dir.is_none()) {
+    if let Some(host) = launch.host.as_ref().filter(|host| !names_socket(host)) {
         words.extend(["-h".to_owned(), host.clone()]);
     }
-    let socket_dir = launch.socket_dir.as_ref().map(|d| d.display().to_string());
-    if let Some(dir) = host_dir.cloned().or(socket_dir) {
-        words.extend(["-k".to_owned(), dir]);
+    let dirs = launch.own_socket_dirs();
+    let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    if !dirs.is_empty() {
+        words.extend(["-k".to_owned(), dirs.join(",")]);
     }
     let options = format!("{} {}", shell_words::join(&words), launch.start_opt);
     let command = programs

@@ -118,11 +118,8 @@ impl Session {
             )]
             match message {
                 SimpleQueryMessage::Row(row) => {
-                    rows.push(
-                        (0..row.len())
-                            .map(|i| row.get(i).map(str::to_owned))
-                            .collect(),
-                    );
+                    let fields = (0..row.len()).map(|i| Ok(row.try_get(i)?.map(str::to_owned)));
+                    rows.push(fields.collect::<Result<Row, _>>().map_err(not_text)?);
                 }
                 SimpleQueryMessage::RowDescription(_) => rows.clear(),
                 _ => {}
@@ -131,16 +128,35 @@ impl Session {
         Ok(rows)
     }
 
-    /// Runs `sql` of the operator's, which finds what the operator's own session would find, and waits for locks as long as it may take. After
-    /// an error the session is still set for that, and no more use to the agent.
+    /// Runs `sql` of the operator's, which finds what the operator's own session would find, and waits for locks as long as it may take. What it
+    /// returns is not looked at, in whichever encoding that is. After an error the session is still set for that, and no more use to the agent.
     ///
     /// # Errors
-    /// See [`SqlError`].
+    /// See [`SqlError`]; [`SqlError::Unexpected`] where it asks for something else than an answer, as COPY does.
     pub fn execute_as_configured(&mut self, sql: &str) -> Result<(), SqlError> {
-        self.execute("RESET search_path; SET lock_timeout = 0")?;
-        self.execute(sql)?;
-        self.execute(OWN_PATH)?;
-        self.execute("RESET lock_timeout")
+        self.execute(AS_CONFIGURED)?;
+        let Self {
+            runtime,
+            client,
+            limit,
+        } = self;
+        let answer = runtime
+            .get()
+            .block_on(async { tokio::time::timeout(*limit, client.batch_execute(sql)).await });
+        let answer = answer.map_err(|_| SqlError::TimedOut(*limit, HANGS))?;
+        answer.map_err(|error| {
+            // The library has no other sign of it.
+            if error.as_db_error().is_none() && error.to_string() == NO_ANSWER {
+                return SqlError::Unexpected {
+                    query: "a statement",
+                    what: "it wants to exchange data with the agent, as COPY TO STDOUT does; let it be a SELECT".to_owned(),
+                };
+            }
+            classify(error)
+        })?;
+        // Whatever it has set.
+        self.execute(OWN_AGAIN)?;
+        self.execute(OWN_PATH)
     }
 
     /// Runs `sql` for its effect.
@@ -171,6 +187,24 @@ impl Drop for Background {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// What the client library says of a message that is no part of an answer to a query.
+const NO_ANSWER: &str = "unexpected message from server";
+
+/// As the operator's own session would be. What is in a database without an encoding can't be converted to another one.
+const AS_CONFIGURED: &str = "RESET search_path; SET lock_timeout = 0; \
+    SELECT set_config('client_encoding', 'SQL_ASCII', false) WHERE current_setting('server_encoding') = 'SQL_ASCII'";
+
+/// As the connection was opened.
+const OWN_AGAIN: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL";
+
+/// Text of an answer is in another encoding than was asked for: there is somebody between who leaves out how the session is to be set.
+fn not_text(error: tokio_postgres::Error) -> SqlError {
+    SqlError::Unexpected {
+        query: "a query",
+        what: chain(&error),
     }
 }
 

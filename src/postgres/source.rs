@@ -212,6 +212,16 @@ impl SourceError {
             Self::Denied(_) | Self::Tool(_) | Self::Unexpected { .. } => false,
         }
     }
+
+    /// Whether the operator is told where a standby receives nothing: somebody answers there, or it is no way to connect at all.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        match self {
+            Self::Unreachable(words) => is_full(words),
+            Self::Denied(_) | Self::Unexpected { .. } => true,
+            Self::Tool(_) => false,
+        }
+    }
 }
 
 /// How a program that connects is to be told.
@@ -588,7 +598,10 @@ impl Source {
 
     fn why(&self, kind: &Kind<'_>, asked: &str, words: &str, deadline: Deadline) -> SourceError {
         let words = one_line(words);
-        if is_full(&words) || is_lost(&words) {
+        if is_full(&words) {
+            return SourceError::Unreachable(bare(&words).to_owned());
+        }
+        if is_lost(&words) {
             return SourceError::Unreachable(words);
         }
         let is_connection = ["connection to server", "could not connect", "FATAL"]
@@ -596,6 +609,8 @@ impl Source {
             .any(|part| words.contains(part));
         match self.ping(deadline) {
             Ping::Accepts if is_connection => self.denied(kind, words, deadline),
+            // Somebody is there, and the two can't agree: pg_isready takes that for no answer.
+            Ping::Silent | Ping::Unknown if is_of_tls(&words) => self.denied(kind, words, deadline),
             Ping::Accepts => SourceError::Unexpected {
                 asked: asked.to_owned(),
                 got: words,
@@ -626,6 +641,12 @@ impl Source {
         };
         if is_full(&again) || is_lost(&again) {
             return SourceError::Unreachable(again);
+        }
+        let again = bare(&again);
+        if is_of_tls(again) {
+            return SourceError::Denied(format!(
+                "{again}; look at the words for TLS in primary_conninfo_opt, and at the certificates"
+            ));
         }
         SourceError::Denied(format!(
             "{again}; look for an entry for {} in its pg_hba.conf, and for the password",
@@ -759,6 +780,29 @@ fn is_full(words: &str) -> bool {
         "too many connections",
         "remaining connection slots",
         "requested standby connections exceeds",
+    ]
+    .iter()
+    .any(|part| words.contains(part))
+}
+
+/// What was answered, without the words in front that say where: they would take up all of a reason.
+fn bare(words: &str) -> &str {
+    const FAILED: &str = " failed: ";
+    let is_one = words.matches(FAILED).count() == 1;
+    let rest = words.strip_prefix("psql: error: connection to server");
+    let rest = rest
+        .filter(|_| is_one)
+        .and_then(|rest| rest.split_once(FAILED));
+    rest.map_or(words, |(_, answer)| answer.trim())
+}
+
+/// No agreement on TLS comes about: no certificate, a wrong one, or no TLS where it is asked for. (The tools' words are English.)
+fn is_of_tls(words: &str) -> bool {
+    [
+        "certificate",
+        "does not support SSL",
+        "SSL error:",
+        "channel binding",
     ]
     .iter()
     .any(|part| words.contains(part))

@@ -1,6 +1,7 @@
 //! What a running server says about replication, each in one query.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::decide::external_slots::Slot as ExternalSlot;
@@ -56,6 +57,8 @@ pub struct ServerState {
     /// `primary_conninfo` in force. `None`: a primary; this user may not see it; or it has other characters than ASCII's, which
     /// are others in another encoding.
     pub conninfo: Option<Secret>,
+    /// `hba_file` and `ident_file`, where this user may see them and they are of ASCII's characters.
+    pub rules: Vec<PathBuf>,
 }
 
 /// The WAL receiver process of a standby.
@@ -137,15 +140,33 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         CASE WHEN pg_is_in_recovery() AND pg_has_role('pg_read_all_settings', 'USAGE') \
              THEN CASE WHEN current_setting('primary_conninfo') COLLATE \"C\" ~ '^[ -~]*$' \
                        THEN current_setting('primary_conninfo') END END, \
-        pg_is_in_recovery() AND coalesce(current_setting('promote_trigger_file', true), '') <> '' \
+        pg_is_in_recovery() AND coalesce(current_setting('promote_trigger_file', true), '') <> '', \
+        {rules}, \
+        pg_has_role('pg_read_all_stats', 'USAGE') \
         FROM pg_control_checkpoint() c, pg_control_recovery() r";
-    let rows = session.rows(&QUERY.replace("{weak}", WEAK))?;
+    let rules = ["hba_file", "ident_file"].map(|name| {
+        format!(
+            "CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE') \
+             THEN CASE WHEN current_setting('{name}') COLLATE \"C\" ~ '^[ -~]*$' THEN current_setting('{name}') END END"
+        )
+    });
+    let query = QUERY
+        .replace("{weak}", WEAK)
+        .replace("{rules}", &rules.join(", "));
+    let rows = session.rows(&query)?;
     let row = rows
         .first()
-        .filter(|row| row.len() == 20)
-        .ok_or_else(|| unexpected(QUERY, "not one row of twenty columns"))?;
+        .filter(|row| row.len() == 23)
+        .ok_or_else(|| unexpected(QUERY, "not one row of twenty-three columns"))?;
     let text = |i: usize| row[i].as_deref();
     let in_recovery = text(0) == Some("t");
+    if in_recovery && text(22) != Some("t") {
+        // Not to be seen is not the same as not to be there.
+        return Err(unexpected(
+            "pg_stat_activity",
+            "processes are hidden: GRANT pg_monitor to the user that monitor_user names",
+        ));
+    }
     let has_replayed_all = text(4).is_some_and(waits_for_more);
     let replayed: Option<Lsn> = parse(QUERY, row, 9)?;
     let written: Option<Lsn> = parse(QUERY, row, 2)?;
@@ -180,6 +201,11 @@ pub fn server_state(session: &mut Session) -> Result<ServerState, SqlError> {
         listens: text(16).unwrap_or_default().to_owned(),
         wal_senders: parse(QUERY, row, 17)?,
         conninfo: text(18).map(Secret::new),
+        rules: [text(20), text(21)]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::from)
+            .collect(),
     })
 }
 
@@ -366,7 +392,8 @@ pub fn settings<'a>(
 }
 
 /// The first line for which the server takes nothing of its files when it reads them again. Only its owner may ask. What needs a restart
-/// to be applied, or is no value of its setting, is left out: that keeps nothing else from being applied.
+/// to be applied, or is no value of its setting, is left out: that keeps nothing else from being applied. Of a setting that needs a restart and
+/// is in no file any more no file is named.
 ///
 /// Source: PostgreSQL, `guc-file.l`.
 ///
@@ -374,7 +401,7 @@ pub fn settings<'a>(
 /// See [`SqlError`].
 pub fn refused_line(session: &mut Session) -> Result<Option<String>, SqlError> {
     const QUERY: &str = "SELECT concat_ws(': ', concat(sourcefile, ' line ', sourceline), name, error) FROM pg_file_settings \
-        WHERE error <> 'setting could not be applied' ORDER BY seqno LIMIT 1";
+        WHERE error <> 'setting could not be applied' AND sourcefile IS NOT NULL ORDER BY seqno LIMIT 1";
     let rows = session.rows(QUERY)?;
     Ok(rows
         .into_iter()

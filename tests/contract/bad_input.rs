@@ -558,11 +558,42 @@ const CONTRADICTIONS: &[Case] = &[
         says: &["listen_addresses", "postgresql.conf line", "pghost"],
     },
     Case {
+        what: "another configuration among the server's options",
+        params: &[
+            ("rep_mode", "slave"),
+            ("master_ip", "192.0.2.1"),
+            ("start_opt", "-c config_file=/var/lib/contract/other.conf"),
+        ],
+        prepare: "mkdir /var/lib/contract; cp -p /var/lib/pgsql/data/postgresql.conf /var/lib/contract/other.conf",
+        code: 6,
+        says: &["config_file", "start_opt", "config"],
+    },
+    Case {
+        what: "another data directory among the server's options",
+        params: &[("start_opt", "-D /var/lib/contract/data")],
+        prepare: "mkdir /var/lib/contract; cp -a /var/lib/pgsql/data /var/lib/contract/",
+        code: 6,
+        says: &["-D", "start_opt", "pgdata"],
+    },
+    Case {
         what: "one that PostgreSQL's default lets nobody else reach",
         params: PROMOTABLE,
         prepare: "sed -i /^listen_addresses/d /var/lib/pgsql/data/*.conf",
         code: 5,
         says: &["listen_addresses", "default", "pghost"],
+    },
+    Case {
+        what: "another name than the node's for a standby that commits may wait for",
+        params: &[
+            PROMOTABLE[0],
+            PROMOTABLE[1],
+            PROMOTABLE[2],
+            PROMOTABLE[3],
+            ("primary_conninfo_opt", "application_name=other"),
+        ],
+        prepare: "",
+        code: 6,
+        says: &["application_name", "primary_conninfo_opt", "node1"],
     },
     Case {
         what: "sockets alone",

@@ -435,6 +435,50 @@ pub(crate) fn a_server_that_refuses_to_start_says_why() -> Result<()> {
             }
         }
     }
+    // It takes connections on before it finds out; and the line of the rules is in a line before.
+    for (lines, prepare, log, says) in [
+        (
+            "listen_addresses = '*'\nunix_socket_directories = '/nowhere'",
+            "",
+            crate::site::LOG,
+            "/nowhere",
+        ),
+        (
+            "",
+            "echo 'host all all all scram-sha-265' >>/var/lib/pgsql/data/pg_hba.conf",
+            "/dev/null",
+            "scram-sha-265\" (line",
+        ),
+        (
+            "log_error_verbosity = verbose\nlisten_addresses = '192.0.2.77'",
+            "",
+            crate::site::LOG,
+            "could not bind IPv4 address \"192.0.2.77\"",
+        ),
+        // The logging collector itself.
+        (
+            "logging_collector = on\nlog_directory = '/proc/nowhere'",
+            "",
+            "/dev/null",
+            "/proc/nowhere",
+        ),
+    ] {
+        for follows in [false, true] {
+            site.restore(site.host())?;
+            site.configure(lines)?;
+            site.sh(&format!("true; {prepare}"))?;
+            let agent = if follows {
+                site.follower()
+            } else {
+                site.agent()
+            };
+            let answer = agent.param("logfile", log).gives("start", 1);
+            assert!(
+                answer.reason().contains(says),
+                "no {says:?}: {lines:?} {follows}: {answer}"
+            );
+        }
+    }
     // What it says goes where nobody looks, or is of no severity.
     let no_wal = "find /var/lib/pgsql/data/pg_wal -type f -delete";
     for (lines, prepare, options, says) in [

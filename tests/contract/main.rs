@@ -20,6 +20,7 @@ mod secrets;
 mod site;
 mod topologies;
 mod untold;
+mod ways;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ use lab::scenarios;
 
 fn main() -> ExitCode {
     let outcome = lab::suite(scenarios![
+        ways::another_server_at_the_address_is_not_this_one,
+        ways::sockets_of_every_kind_are_ways_in,
         ocf::describing_actions_need_neither_cluster_nor_postgresql,
         ocf::a_probe_of_a_host_without_postgresql_says_not_running,
         ocf::a_wrong_call_is_told_apart_from_a_wrong_configuration,
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         bad_input::replication_without_pacemaker_fails_and_says_so,
         plain::every_action_may_be_repeated,
         plain::monitor_sql_decides_whether_a_server_is_well,
+        plain::monitor_sql_may_be_what_psql_takes,
         plain::monitor_sql_may_wait_for_a_lock_and_be_refused,
         plain::a_frozen_postmaster_is_found_and_stopped,
         plain::a_stop_is_not_spent_on_a_login_that_is_slow,
@@ -101,6 +105,9 @@ fn main() -> ExitCode {
         recovers::a_second_stop_in_one_boot_is_no_hang_since_the_first,
         recovers::a_recovery_in_place_is_left_to_its_end,
         lock_files::a_number_that_is_anothers_by_now_keeps_no_server_down,
+        untold::a_standby_that_is_let_in_and_gets_nothing_is_told,
+        untold::a_way_to_the_primary_that_is_none_is_told,
+        untold::what_is_hidden_is_asked_as_the_owner,
         untold::a_primary_that_lets_its_standby_not_in_is_told,
         untold::a_tmpdir_that_takes_no_note_is_told_while_nothing_is_noted,
         untold::a_directory_that_the_account_may_not_enter_ends_no_server,

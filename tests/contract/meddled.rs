@@ -295,6 +295,7 @@ pub(crate) fn what_is_set_over_the_agents_settings_is_told() -> Result<()> {
 /// One wrong line, and the server takes nothing of any file when it is told to read them again. It runs on, and nobody can change anything.
 pub(crate) fn a_configuration_that_the_server_refuses_is_told() -> Result<()> {
     let site = Site::fresh()?;
+    site.configure("max_connections = 120")?;
     site.primary().start()?;
     let agent = site.follower();
     agent.gives("start", 0);
@@ -317,8 +318,26 @@ pub(crate) fn a_configuration_that_the_server_refuses_is_told() -> Result<()> {
     }
     put(&clean)?;
     agent.gives("monitor", 0);
-    let well = agent.gives("monitor", 0);
-    assert!(!well.stderr().contains("ocf-exit-reason"), "{well}");
+    let well = || {
+        let answer = agent.gives("monitor", 0);
+        assert!(!answer.stderr().contains("ocf-exit-reason"), "{answer}");
+    };
+    well();
+    // What is put off until the next start keeps nothing else from being taken.
+    for line in ["max_connections = 130", "# max_connections = 120"] {
+        put(&clean.replace("max_connections = 120", line))?;
+        well();
+        site.postgres().sql("select pg_reload_conf()")?;
+        well();
+        site.sh(&format!("touch {CONFIG}"))?;
+        well();
+    }
+    put(&clean)?;
+    site.postgres()
+        .sql("alter system set max_locks_per_transaction = 70")?;
+    site.postgres()
+        .sql("alter system reset max_locks_per_transaction")?;
+    well();
     assert_eq!(postmaster(&site), pid);
     agent.gives("stop", 0);
     Ok(())
@@ -328,10 +347,23 @@ pub(crate) fn a_configuration_that_the_server_refuses_is_told() -> Result<()> {
 pub(crate) fn rules_that_the_server_refuses_are_told() -> Result<()> {
     let site = Site::fresh()?;
     site.primary().start()?;
+    wrong_rules(&site)?;
+    // In another place than the server would look by itself.
+    let dir = "/var/lib/contract-rules";
+    site.sh(&format!(
+        "install -d -o postgres {dir} && mv {DATA}/pg_hba.conf {DATA}/pg_ident.conf {dir}/"
+    ))?;
+    site.configure(&format!(
+        "hba_file = '{dir}/pg_hba.conf'\nident_file = '{dir}/pg_ident.conf'"
+    ))?;
+    wrong_rules(&site)
+}
+
+fn wrong_rules(site: &Site) -> Result<()> {
     let agent = site.follower();
     agent.gives("start", 0);
     site.wait_streaming(USER)?;
-    let pid = postmaster(&site);
+    let pid = postmaster(site);
     for (show, line) in [
         ("show hba_file", "local all all trst"),
         ("show ident_file", "map only"),
@@ -350,7 +382,7 @@ pub(crate) fn rules_that_the_server_refuses_are_told() -> Result<()> {
         let well = agent.gives("monitor", 0);
         assert!(!well.stderr().contains("ocf-exit-reason"), "{well}");
     }
-    assert_eq!(postmaster(&site), pid);
+    assert_eq!(postmaster(site), pid);
     agent.gives("stop", 0);
     Ok(())
 }

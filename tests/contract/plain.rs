@@ -99,6 +99,44 @@ pub(crate) fn monitor_sql_decides_whether_a_server_is_well() -> Result<()> {
     Ok(())
 }
 
+/// What the operator's query returns, and what it sets for its session, is nobody's business.
+pub(crate) fn monitor_sql_may_be_what_psql_takes() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent();
+    agent.gives("start", 0);
+    let sql = |text: &str| site.postgres().sql(text);
+    sql(
+        "create database bytes encoding 'SQL_ASCII' template template0 lc_collate 'C' lc_ctype 'C'",
+    )?;
+    let psql = site.lab().layout().program("psql");
+    site.sh(&format!(
+        "{psql} -XqU postgres -h {SOCKET} -d bytes -c \"set client_encoding = 'SQL_ASCII'; create table t as select E'caf\\\\351' as v\""
+    ))?;
+    for (database, query) in [
+        ("bytes", "select v from t"),
+        (
+            "postgres",
+            "set client_encoding = 'LATIN1'; select chr(233)",
+        ),
+        ("postgres", "set role pg_monitor; set statement_timeout = 1"),
+        ("postgres", "begin; select 1; commit"),
+        ("postgres", "set session authorization 'pg_monitor'"),
+        ("postgres", "discard all"),
+        ("postgres", ";"),
+    ] {
+        let asked = agent.clone().param("pgdb", database);
+        let answer = asked.param("monitor_sql", query).gives("monitor", 0);
+        let reason = answer.stderr().contains("ocf-exit-reason");
+        assert!(!reason, "{query}: {answer}");
+    }
+    // It is answered, and not served.
+    for query in ["copy (select 1) to stdout", "copy pg_class from stdin"] {
+        let asked = agent.clone().param("monitor_sql", query);
+        asked.gives("monitor", 0).says(&["monitor_sql", "COPY"]);
+    }
+    Ok(())
+}
+
 /// Others' locks, and what there is too little of, say nothing of how well the server is.
 pub(crate) fn monitor_sql_may_wait_for_a_lock_and_be_refused() -> Result<()> {
     let site = Site::fresh()?;

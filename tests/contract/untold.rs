@@ -3,7 +3,7 @@
 use lab::Result;
 
 use crate::field::postmaster;
-use crate::site::{Agent, SOON, Site, TMPDIR};
+use crate::site::{Agent, CONFIG, DATA, SOON, Site, TMPDIR};
 
 const USER: &str = lab::postgres::REPLICATION_USER;
 
@@ -378,6 +378,217 @@ pub(crate) fn a_primary_that_lets_its_standby_not_in_is_told() -> Result<()> {
     site.wait_streaming(USER)?;
     knowing(&agent).gives("monitor", 0);
     assert_eq!(postmaster(&site), pid);
+    agent.gives("stop", 0);
+    Ok(())
+}
+
+/// Monitors until one tells it: the primary is asked in few of them.
+fn told(site: &Site, agent: &Agent<'_>, words: &[&str]) -> Result<()> {
+    site.lab().eventually("it is told", SOON, |_| {
+        let answer = knowing(agent).call("monitor");
+        let answer = answer.map_err(|error| error.to_string())?;
+        let is_told =
+            answer.code() == 190 && words.iter().all(|word| answer.reason().contains(word));
+        is_told.then_some(()).ok_or_else(|| answer.to_string())
+    })
+}
+
+/// The primary answers, lets it in, and sends nothing: a slot that is not there or another's, WAL that was removed.
+pub(crate) fn a_standby_that_is_let_in_and_gets_nothing_is_told() -> Result<()> {
+    let site = Site::fresh()?;
+    let (primary, elsewhere) = (site.primary(), site.elsewhere());
+    primary.start()?;
+    let agent = site.follower().param("replication_slot_name", "exp");
+    agent.gives("start", 0);
+    told(&site, &agent, &["receives nothing", "exp_node1"])?;
+    primary.sql("select pg_create_physical_replication_slot('exp_node1')")?;
+    site.wait_streaming(USER)?;
+    knowing(&agent).gives("monitor", 0);
+    agent.gives("stop", 0);
+    // Somebody else has it.
+    let receivewal = site.lab().layout().program("pg_receivewal");
+    elsewhere
+        .sh("install -d -o postgres /var/lib/pgsql/received")?
+        .ok()?;
+    let other = elsewhere.spawn(
+        "receivewal",
+        &[
+            "runuser",
+            "-u",
+            "postgres",
+            "--",
+            &receivewal,
+            "-h",
+            crate::site::SOCKET,
+            "-U",
+            "postgres",
+            "-S",
+            "exp_node1",
+            "-D",
+            "/var/lib/pgsql/received",
+        ],
+    )?;
+    site.lab().eventually("the slot is in use", SOON, |_| {
+        match primary.sql("select active from pg_replication_slots") {
+            Ok(active) if active == "t" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    agent.gives("start", 0);
+    told(&site, &agent, &["exp_node1", "is active"])?;
+    drop(other);
+    site.wait_streaming(USER)?;
+    knowing(&agent).gives("monitor", 0);
+    agent.gives("stop", 0);
+
+    // Its WAL is gone.
+    let agent = site.follower();
+    for sql in [
+        "select pg_drop_replication_slot('exp_node1')",
+        "create table t(n int)",
+        "alter system set wal_keep_size = 0",
+        "alter system set min_wal_size = '32MB'",
+        "alter system set max_wal_size = '32MB'",
+        "select pg_reload_conf()",
+    ] {
+        primary.sql(sql)?;
+    }
+    for _ in 0..8 {
+        for sql in [
+            "insert into t values (1)",
+            "select pg_switch_wal()",
+            "checkpoint",
+        ] {
+            primary.sql(sql)?;
+        }
+    }
+    agent.gives("start", 0);
+    told(&site, &agent, &["receives nothing", "removed"])?;
+    agent.gives("stop", 0);
+    primary.stop()?;
+
+    // It has no place for any standby; then it is another cluster's.
+    site.restore(site.host())?;
+    site.restore(elsewhere)?;
+    elsewhere
+        .sh(&format!(
+            "printf 'max_wal_senders = 0\\nwal_level = minimal\\narchive_mode = off\\n' >>{CONFIG}"
+        ))?
+        .ok()?;
+    primary.start()?;
+    agent.gives("start", 0);
+    told(&site, &agent, &["max_wal_senders"])?;
+    primary.stop()?;
+    let programs = site.agent().programs();
+    elsewhere
+        .sh(&format!(
+            "cd {DATA} && mkdir /var/lib/pgsql/kept && cp -p postgresql.conf pg_hba.conf /var/lib/pgsql/kept && cd / && rm -r {DATA} && \
+             runuser -u postgres -- {programs}/initdb -A trust -D {DATA} && cp -p /var/lib/pgsql/kept/* {DATA}/ && \
+             sed -i '/max_wal_senders/d; /wal_level/d' {CONFIG}"
+        ))?
+        .ok()?;
+    primary.start()?;
+    primary.sql(&format!("create role {USER} replication login"))?;
+    told(&site, &agent, &["another database cluster"])?;
+    // Nothing of that ends a standby that serves reads.
+    knowing(&agent).gives("monitor", 190);
+    agent.gives("stop", 0);
+    // Nobody is there: it waits.
+    primary.stop()?;
+    site.restore(elsewhere)?;
+    agent.gives("start", 0);
+    for _ in 0..20 {
+        knowing(&agent).gives("monitor", 0);
+    }
+    agent.gives("stop", 0);
+    Ok(())
+}
+
+/// The way to the primary is no way: TLS that the two don't agree on, a word that is none.
+pub(crate) fn a_way_to_the_primary_that_is_none_is_told() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let mut cases = vec![
+        ("no_such_word=1", "service file"),
+        ("sslmode=require", "does not support SSL"),
+    ];
+    let tls = [
+        (
+            "sslmode=verify-ca sslrootcert=/nowhere",
+            "\"/nowhere\" does not exist",
+        ),
+        (
+            "sslmode=verify-full sslrootcert=/var/lib/pgsql/root.crt",
+            "does not match host name",
+        ),
+    ];
+    if site.lab().layout().has_tls()? {
+        cases.extend(tls);
+    }
+    for (words, says) in cases {
+        if words == tls[0].0 {
+            site.elsewhere()
+                .sh(&format!(
+                    "cd {DATA} && openssl req -new -x509 -days 2 -nodes -subj /CN=somebody -newkey rsa:2048 -keyout server.key -out server.crt 2>&1 && \
+                     chmod 600 server.key && chown postgres server.*"
+                ))?
+                .ok()?;
+            let certificate = site.elsewhere().read_file(&format!("{DATA}/server.crt"))?;
+            site.host()
+                .write_file("/var/lib/pgsql/root.crt", certificate, "postgres", "600")?;
+            site.primary().sql("alter system set ssl = on")?;
+            site.primary().sql("select pg_reload_conf()")?;
+        }
+        let agent = site.follower().param("primary_conninfo_opt", words);
+        agent.gives("start", 0);
+        told(&site, &agent, &[says])?;
+        agent.gives("stop", 0);
+    }
+    Ok(())
+}
+
+/// A user who may read the directory of the WAL, and not see the server's processes: what is hidden is not taken for what is not there.
+pub(crate) fn what_is_hidden_is_asked_as_the_owner() -> Result<()> {
+    let site = Site::fresh()?;
+    let primary = site.primary();
+    primary.start()?;
+    for sql in [
+        "create role watcher login",
+        "grant execute on function pg_ls_waldir() to watcher",
+        "create role heir noinherit login in role pg_monitor",
+        "create role insider login in role pg_monitor",
+    ] {
+        primary.sql(sql)?;
+    }
+    let agent = site
+        .follower()
+        .params(&[("pgdb", "postgres"), ("check_wal_receiver", "true")]);
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    let watched_by = |user: &str| knowing(&agent).param("monitor_user", user);
+    site.lab().eventually("the roles are here", SOON, |_| {
+        match site
+            .postgres()
+            .sql("select count(*) from pg_roles where rolname = 'insider'")
+        {
+            Ok(count) if count == "1" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })?;
+    watched_by("insider").gives("monitor", 0);
+    for (user, says) in [("watcher", "hidden"), ("heir", "permission denied")] {
+        watched_by(user).gives("monitor", 190).says(&[says]);
+    }
+    // Functions that everybody may call by default.
+    primary.sql("revoke execute on function pg_control_system() from public")?;
+    site.lab().eventually("it is revoked here", SOON, |_| {
+        let answer = watched_by("insider")
+            .call("monitor")
+            .map_err(|e| e.to_string())?;
+        let is_told = answer.code() == 190 && answer.reason().contains("pg_control_system");
+        is_told.then_some(()).ok_or_else(|| answer.to_string())
+    })?;
+    knowing(&agent).gives("monitor", 0);
     agent.gives("stop", 0);
     Ok(())
 }

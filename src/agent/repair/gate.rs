@@ -3,12 +3,14 @@
 use crate::decide::divergence::{self, Misfit};
 use crate::decide::eligibility::Promise;
 use crate::decide::repair::{self, Plan, Why, plan};
+use crate::decide::stalled;
 use crate::log::say;
 use crate::model::repair::Work;
 use crate::model::repl_info::ReplInfo;
 use crate::model::timeline::WalPosition;
 use crate::postgres::control;
 use crate::postgres::source::{Primary, SERVICE_FILE, Source, SourceError, service_text};
+use crate::postgres::views::ServerState;
 use crate::postgres::wal::{self, LocalEnd};
 use crate::sys::boot_clock;
 use crate::timing;
@@ -46,7 +48,7 @@ pub(super) fn misfit(board: &Board<'_, '_>) -> Step<Option<Misfit>> {
         local = local.position,
         exact = local.is_exact
     );
-    of_position(board, &record, &local, &control, Silence::Passes)
+    of_position(board, &record, &local, &control, Asked::BeforeItsStart)
 }
 
 /// The same for a running standby that receives nothing, whose WAL reaches `local`.
@@ -67,15 +69,7 @@ pub(crate) fn of_standby(
         position: local.clone(),
         is_exact: true,
     };
-    of_position(board, &record, &local, &control, Silence::IsTold)
-}
-
-/// What becomes of it that the primary can't be reached. A standby that has received nothing for some monitors is told by that, as much as
-/// by a refusal; at a start the primary's address may be on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Silence {
-    IsTold,
-    Passes,
+    of_position(board, &record, &local, &control, Asked::AsItReceivesNothing)
 }
 
 /// The recorded primary is what the others are held against.
@@ -84,12 +78,20 @@ fn others_record(board: &Board<'_, '_>) -> Step<Option<ReplInfo>> {
     Ok(record.filter(|r| r.node != board.ctx.me))
 }
 
+/// When the primary is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    BeforeItsStart,
+    /// The standby runs, and has replayed all it has.
+    AsItReceivesNothing,
+}
+
 fn of_position(
     board: &Board<'_, '_>,
     record: &ReplInfo,
     local: &LocalEnd,
     control: &control::Control,
-    silence: Silence,
+    asked: Asked,
 ) -> Step<Option<Misfit>> {
     let ctx = board.ctx;
     let by_record = divergence::by_record(&ctx.me, Some(record), &local.position);
@@ -98,17 +100,18 @@ fn of_position(
     }
     let source = source(ctx)?;
     let answer = ask(ctx, &source, record, local, control);
-    let why = match &answer {
-        Err(Unknown::Silent(why)) if silence == Silence::IsTold => Some(format!(
-            "nothing comes from the primary, and it can't be asked why: {why}"
-        )),
-        other => other
-            .as_ref()
-            .err()
-            .and_then(Unknown::refusal)
-            .map(str::to_owned),
-    };
-    note_refusal(ctx, why.as_deref())?;
+    match &answer {
+        Ok(None) if asked == Asked::AsItReceivesNothing => {
+            let system = &control.system_identifier;
+            note_silence(ctx, system, system, true)?;
+        }
+        // At a start the primary's address may be on its way.
+        Err(Unknown::Silent(why)) if asked == Asked::AsItReceivesNothing => {
+            let why = format!("nothing comes from the primary, and it can't be asked why: {why}");
+            note_refusal(ctx, Some(&why))?;
+        }
+        other => note_refusal(ctx, other.as_ref().err().and_then(Unknown::refusal))?,
+    }
     match answer {
         Ok(misfit) => Ok(misfit),
         Err(Unknown::OtherCluster(theirs)) => Err(other_cluster(ctx, control, &theirs)),
@@ -159,11 +162,10 @@ impl Unknown {
 
 impl From<SourceError> for Unknown {
     fn from(error: SourceError) -> Self {
-        match error {
-            SourceError::Denied(_) => Self::Refused(error.to_string()),
-            SourceError::Unreachable(_) | SourceError::Tool(_) | SourceError::Unexpected { .. } => {
-                Self::Silent(error.to_string())
-            }
+        if error.is_told() {
+            Self::Refused(error.to_string())
+        } else {
+            Self::Silent(error.to_string())
         }
     }
 }
@@ -174,14 +176,38 @@ fn note_refusal(ctx: &Context<'_>, why: Option<&str>) -> Step<()> {
     let old = State::load(ctx, boot.boot_id())?;
     let mut state = old.clone();
     state.refusal = why.map(str::to_owned);
+    state.let_in = 0;
+    state.save(ctx, &old)
+}
+
+/// The same where it lets this node in, which receives nothing all the same.
+fn note_silence(ctx: &Context<'_>, theirs: &str, ours: &str, has_replayed_all: bool) -> Step<()> {
+    let boot = boot_clock().map_err(failed)?;
+    let old = State::load(ctx, boot.boot_id())?;
+    let mut state = old.clone();
+    state.let_in = old.let_in.saturating_add(1);
+    let mark = old.started.as_ref();
+    let said = mark.and_then(|mark| mark.of_receiver(ctx.pgdata(), &ctx.owner));
+    state.refusal = stalled::why(&stalled::Facts {
+        theirs,
+        ours,
+        has_replayed_all,
+        times: state.let_in,
+        said: said.as_deref(),
+    });
     state.save(ctx, &old)
 }
 
 /// Asks the primary of a standby outside a cluster whether it lets this node in, and notes that.
-pub(crate) fn knock(ctx: &Context<'_>) -> Step<()> {
+pub(crate) fn knock(ctx: &Context<'_>, server: &ServerState) -> Step<()> {
     let deadline = ctx.deadline.min(timing::SOURCE);
-    let answer = source(ctx)?.identify(deadline).map_err(Unknown::from);
-    note_refusal(ctx, answer.as_ref().err().and_then(Unknown::refusal))
+    match source(ctx)?.identify(deadline).map_err(Unknown::from) {
+        Ok(theirs) => {
+            let is_through = server.has_replayed_all;
+            note_silence(ctx, &theirs.system, &server.system, is_through)
+        }
+        Err(unknown) => note_refusal(ctx, unknown.refusal()),
+    }
 }
 
 fn ask(

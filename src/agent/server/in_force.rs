@@ -98,12 +98,13 @@ pub(crate) fn lets_in_by_its_rules(ctx: &Context<'_>, server: &Server) -> Step<(
     if !ctx.params.rep_mode.is_replicated() {
         return Ok(());
     }
-    // Beside the configuration, as packages have it, or in the data directory.
+    // Where the server says; else beside the configuration, as packages have it, or in the data directory.
     let dirs = [ctx.params.config.parent(), Some(ctx.pgdata())];
     let files = dirs
         .iter()
         .flatten()
         .flat_map(|dir| ["pg_hba.conf", "pg_ident.conf"].map(|name| dir.join(name)));
+    let files = files.chain(server.state.rules.iter().cloned());
     let Some(last) = files.filter_map(|path| changed(fs::metadata(path))).max() else {
         return Ok(());
     };

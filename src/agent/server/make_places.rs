@@ -6,6 +6,7 @@ use std::{fs, io};
 
 use crate::log::say;
 use crate::params::RepMode;
+use crate::postgres::address::is_abstract;
 use crate::postgres::owner::as_owner;
 use crate::postgres::reach;
 
@@ -47,7 +48,7 @@ pub(crate) fn prepare_places(ctx: &Context<'_>) -> Step<()> {
         make_dir(ctx, &p.tmpdir, 0o700)?;
         own_dir::claim(ctx)?;
     }
-    if let Some(dir) = &p.socketdir {
+    for dir in p.socketdir.iter().filter(|dir| !is_abstract(dir)) {
         make_dir(ctx, dir, 0o2775)?;
     }
     if p.logfile != Path::new("/dev/null") {

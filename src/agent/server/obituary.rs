@@ -26,7 +26,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(10);
 
 /// The last ones among the server's options count, and come before every file.
-const HEARD: &str = " -c lc_messages=C -c log_destination=stderr -c logging_collector=off -c log_min_messages=warning";
+const HEARD: &str = " -c lc_messages=C -c log_destination=stderr -c log_min_messages=warning";
 
 const ENDED: &str = "the server does not start";
 
@@ -49,6 +49,9 @@ fn note(ctx: &Context<'_>, mark: &Mark) {
         let old = State::load(ctx, boot.boot_id())?;
         let mut state = old.clone();
         state.started = Some(mark.clone());
+        // What the primary said to the one before is not said to this one.
+        state.refusal = None;
+        state.let_in = 0;
         state.save(ctx, &old)
     });
     if let Err(failure) = noted {

@@ -10,6 +10,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 
 use crate::params::RepMode;
+use crate::postgres::address::is_abstract;
 use crate::postgres::owner::as_owner;
 
 use crate::agent::context::Context;
@@ -24,7 +25,7 @@ pub(crate) fn check(ctx: &Context<'_>) -> Step<()> {
         directory(ctx, "tmpdir", &p.tmpdir, "chmod 700")?;
         passfile(ctx)?;
     }
-    if let Some(dir) = &p.socketdir {
+    for dir in p.socketdir.iter().filter(|dir| !is_abstract(dir)) {
         directory(ctx, "socketdir", dir, "chmod or chown it")?;
     }
     logfile(ctx)

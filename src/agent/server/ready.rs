@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::decide::recovery::Heard;
 use crate::ocf::Outcome;
-use crate::postgres::process::Postmaster;
+use crate::postgres::process::{self, Postmaster};
 use crate::postgres::session::SqlError;
 use crate::postgres::views::{self, ServerState};
 use crate::sys::{Deadline, poll_until};
@@ -140,6 +140,11 @@ fn wait_until(
         };
         let mut session = match ctx.connect(&running) {
             Ok(session) => session,
+            // It may be on its way out.
+            Err(error) if error.is_answer() && !process::has_begun(ctx.pgdata()) => {
+                last = Last::Silent(error.to_string());
+                return None;
+            }
             Err(error) => return still_starting(error, &mut last),
         };
         match views::server_state(&mut session) {

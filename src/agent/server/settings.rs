@@ -6,9 +6,11 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
+use crate::conninfo::words::keyword_values;
 use crate::decide::reachable::{DEFAULT_ADDRESSES, lets_others_in};
 use crate::ocf::{OcfCode, Outcome};
 use crate::params::RepMode;
+use crate::postgres::address::names_socket;
 use crate::postgres::config::{self, ConfigError, Contents, Setting};
 use crate::postgres::owner::as_owner;
 use crate::trial::is_out;
@@ -68,10 +70,12 @@ pub(crate) fn check(ctx: &Context<'_>) -> Step<()> {
     }
     let contents = read(ctx, config)?;
     same_data_directory(ctx, &contents)?;
+    same_places(ctx)?;
     if ctx.params.rep_mode == RepMode::None {
         return Ok(());
     }
     let auto = auto_conf(ctx)?;
+    own_name(ctx)?;
     replication(ctx, &contents, &auto)?;
     if ctx.is_promotable() && !is_out!(TargetUnseen) {
         no_target(&contents, &auto)?;
@@ -134,6 +138,55 @@ fn same_data_directory(ctx: &Context<'_>, contents: &Contents) -> Step<()> {
     )))
 }
 
+/// What the options name is what is started, whatever the parameters say.
+fn same_places(ctx: &Context<'_>) -> Step<()> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut named: Vec<(&str, &Path, &str)> = Vec::new();
+    let words: Vec<&str> = option_words(ctx).collect();
+    for (at, word) in words.iter().enumerate() {
+        match word
+            .strip_prefix("-D")
+            .or_else(|| word.strip_prefix("--pgdata="))
+        {
+            Some("") => named.extend(
+                words
+                    .get(at + 1)
+                    .map(|dir| ("-D", Path::new(*dir), "pgdata")),
+            ),
+            Some(dir) => named.push(("-D", Path::new(dir), "pgdata")),
+            None => {}
+        }
+    }
+    for (name, value) in among_options(ctx) {
+        match name.as_str() {
+            "data_directory" => named.push(("data_directory", Path::new(value), "pgdata")),
+            // Without replication nothing is written to it.
+            "config_file" if ctx.params.rep_mode.is_replicated() => {
+                named.push(("config_file", Path::new(value), "config"));
+            }
+            _ => {}
+        }
+    }
+    for (option, path, param) in named {
+        let ours = if param == "config" {
+            &ctx.params.config
+        } else {
+            &ctx.params.pgdata
+        };
+        if real(path) != real(ours) {
+            return Err(Outcome::because(
+                OcfCode::ErrConfigured,
+                format!(
+                    "start_opt or ctl_opt names {option} {}, and {param} is {}: remove it there, and set {param} to what is meant",
+                    path.display(),
+                    ours.display()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// What ALTER SYSTEM has written; it wins over every other file.
 fn auto_conf(ctx: &Context<'_>) -> Step<Contents> {
     let auto = ctx.pgdata().join("postgresql.auto.conf");
@@ -181,6 +234,24 @@ fn none_of(names: &[&str], why: &str, contents: &Contents, auto: &Contents) -> S
         )
     };
     Err(installed(format!("{how}: {why}")))
+}
+
+/// By that name the primary knows whose confirmation it is.
+fn own_name(ctx: &Context<'_>) -> Step<()> {
+    let Some(more) = ctx.params.primary_conninfo_opt.as_ref() else {
+        return Ok(());
+    };
+    let words = keyword_values(more.reveal()).unwrap_or_default();
+    let me = ctx.me.lower();
+    match words.get("application_name").filter(|name| *name != me) {
+        Some(name) if ctx.is_promotable() => Err(Outcome::because(
+            OcfCode::ErrConfigured,
+            format!(
+                "remove application_name={name} from primary_conninfo_opt: the primary waits for this standby under its node's name, {me}"
+            ),
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn replication(ctx: &Context<'_>, contents: &Contents, contents_auto: &Contents) -> Step<()> {
@@ -272,9 +343,7 @@ fn overrides(setting: &Setting, is_contract: bool) -> bool {
 
 /// The settings among the server's options, which win over every file: `-c NAME=VALUE`, `-cNAME=VALUE` or `--NAME=VALUE`.
 fn among_options<'a>(ctx: &'a Context<'_>) -> impl Iterator<Item = (String, &'a str)> {
-    let words = ctx.params.start_opt.iter().chain(&ctx.params.ctl_opt);
-    let words = words.flat_map(|word| word.split_whitespace());
-    words.filter_map(|word| {
+    option_words(ctx).filter_map(|word| {
         let setting = word.trim_start_matches("--").trim_start_matches("-c");
         let (name, value) = setting.split_once('=')?;
         // The server takes dashes for underscores here.
@@ -283,6 +352,12 @@ fn among_options<'a>(ctx: &'a Context<'_>) -> impl Iterator<Item = (String, &'a 
             value.trim_matches('\''),
         ))
     })
+}
+
+/// What is given to the server beside the parameters, word by word.
+fn option_words<'a>(ctx: &'a Context<'_>) -> impl Iterator<Item = &'a str> {
+    let words = ctx.params.start_opt.iter().chain(&ctx.params.ctl_opt);
+    words.flat_map(|word| word.split_whitespace())
 }
 
 /// The number that an option gives to a setting.
@@ -294,7 +369,7 @@ pub(crate) fn option(ctx: &Context<'_>, name: &str) -> Option<u64> {
 /// Whether the server listens where `listen_addresses` says, and that is for others: the parameter pghost wins over it, and says that this is meant so.
 pub(crate) fn listens(ctx: &Context<'_>) -> bool {
     let host = ctx.params.pghost.as_deref();
-    ctx.is_promotable() && host.is_none_or(|host| host.starts_with('/'))
+    ctx.is_promotable() && host.is_none_or(names_socket)
 }
 
 /// `-h`, `-i` and their long forms.

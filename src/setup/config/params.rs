@@ -231,7 +231,7 @@ impl Reader<'_> {
 /// The key that is to blame for what the agent would complain of.
 fn key_of(problem: &ParamError) -> String {
     let param = match problem {
-        ParamError::MasterIpMissing { .. } | ParamError::NoSource => {
+        ParamError::MasterIpMissing { .. } | ParamError::NoSource | ParamError::Brackets { .. } => {
             return "writer_vip".to_owned();
         }
         ParamError::Unparsable { name, .. }
@@ -249,6 +249,7 @@ fn key_of(problem: &ParamError) -> String {
         ParamError::QuorumUnused { .. } => "sync_method",
         ParamError::PasswordWithoutUser => "monitor_password",
         ParamError::LockServiceUnnamed | ParamError::LockConninfo(_) => "distlock_conninfo",
+        ParamError::PrimaryConninfo(_) => "primary_conninfo_opt",
         ParamError::HalfOfLockCommands => "distlock_lock_cmd",
         ParamError::LockName(_) => "distlock_lockname",
         ParamError::StrictAndUnsafe => "unsafe_relax",

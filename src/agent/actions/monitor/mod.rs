@@ -224,6 +224,8 @@ fn ask(ctx: &Context<'_>, server: &mut Server) -> Step<Step<()>> {
         Err(SqlError::Failed { state, message }) if verdict(&state) == Verdict::Refused => {
             Ok(Err(failed(format!("{message} (SQLSTATE {state})"))))
         }
+        // It was carried out, as far as it goes.
+        Err(SqlError::Unexpected { what, .. }) => Ok(Err(failed(what))),
         Err(error) => Err(failed(format!("monitor_sql: {error}"))),
     }
 }
@@ -282,7 +284,7 @@ fn slave(ctx: &Context<'_>, server: &Server) -> Step<Outcome> {
 fn ask_why_nothing_comes(ctx: &Context<'_>, server: &Server) -> Step<()> {
     let (is_streaming, idle) = count_idle(ctx, server)?;
     if !is_streaming && idle % ASK_EVERY == ASK_EVERY / 2 {
-        repair::knock(ctx)?;
+        repair::knock(ctx, &server.state)?;
     }
     Ok(())
 }
@@ -300,6 +302,7 @@ fn count_idle(ctx: &Context<'_>, server: &Server) -> Step<(bool, u32)> {
     state.idle_at = replayed.filter(|_| !is_streaming);
     if is_streaming {
         state.refusal = None;
+        state.let_in = 0;
     }
     if !ctx.env.is_probe() {
         state.save(ctx, &old)?;

@@ -37,6 +37,7 @@ mod cluster {
     pub(crate) mod machines;
     pub(crate) mod migration;
     pub(crate) mod network;
+    pub(crate) mod nodes;
     pub(crate) mod not_waited_for;
     pub(crate) mod noticed;
     pub(crate) mod operations;
@@ -72,9 +73,10 @@ use cluster::{
     addresses, arbiters, backlog, between_looks, by_hand, chosen, comes_back, commands, compare,
     contended, daemons, deep, features, forgotten_target, getting_started, heavier_cib, held,
     impostor, interrupted, killed_between, lag, large_frames, lease, machines, migration, network,
-    not_waited_for, noticed, operations, package, parameters, power_cut, preferences, quorum,
-    recovery, refused, server, setup, sites, slow_cib, split, stale_route, status, switchover,
-    topologies, two_nodes, two_votes, unattended, upgrades, upkeep, waits_for_all, worst_day,
+    nodes, not_waited_for, noticed, operations, package, parameters, power_cut, preferences,
+    quorum, recovery, refused, server, setup, sites, slow_cib, split, stale_route, status,
+    switchover, topologies, two_nodes, two_votes, unattended, upgrades, upkeep, waits_for_all,
+    worst_day,
 };
 
 fn main() -> ExitCode {
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         killed_between::the_agent_may_be_killed_wherever_it_uses_the_lock,
         worst_day::what_to_do_when_is_what_helps,
         interrupted::a_command_that_is_ended_may_be_run_again,
+        nodes::nodes_come_go_and_are_replaced_under_load,
         upgrades::the_agent_is_replaced_node_by_node,
         upgrades::postgresql_gets_a_minor_version_node_by_node,
         upgrades::postgresql_gets_a_major_version_by_pg_upgrade,

@@ -229,9 +229,17 @@ impl Picture<'_> {
             .view
             .bans_of(resource)
             .filter(|ban| ban.node == node.name);
-        let changes = history.iter().filter(|op| {
-            op.call_id.is_some() && op.kind != OperationKind::Monitor && op.last_change > 0
-        });
+        // Of a reload Pacemaker keeps a start, in the place of whatever was done last: a primary was not promoted then.
+        let role = role(node, resource);
+        let is_change = |kind: OperationKind| match role {
+            RecordedRole::Promoted => kind == OperationKind::Promote,
+            RecordedRole::Unpromoted | RecordedRole::Stopped | RecordedRole::Unknown => {
+                kind != OperationKind::Monitor
+            }
+        };
+        let changes = history
+            .iter()
+            .filter(|op| op.call_id.is_some() && is_change(op.kind) && op.last_change > 0);
         NodeSeen {
             presence: presence(node),
             standby: either("standby"),
@@ -240,7 +248,7 @@ impl Picture<'_> {
                 || listed
                     .iter()
                     .any(|n| n.eq_ignore_ascii_case(node.name.as_str())),
-            role: role(node, resource),
+            role,
             is_unwatched: node
                 .history
                 .get(resource.as_str())
@@ -684,6 +692,17 @@ mod tests {
         assert_eq!(reader.nodes, [name("node3")].into());
         assert_eq!(seen.nodes[&name("node1")].role_since, Some(1_795_272_432));
         assert_eq!(seen.nodes[&name("node1")].threshold, Some(3));
+    }
+
+    /// As Pacemaker 2.1 keeps a change of node_list.
+    #[test]
+    fn a_primary_that_was_told_new_parameters_was_not_promoted_then() {
+        let promoted = r#"operation_key="pgsql_promote_0" operation="promote""#;
+        let reloaded = r#"operation_key="pgsql_start_0" operation="start""#;
+        assert!(THREE.contains(promoted));
+        let seen = seen(&THREE.replace(promoted, reloaded));
+        assert_eq!(seen.primary(), Some(&name("node1")));
+        assert_eq!(seen.nodes[&name("node1")].role_since, None);
     }
 
     #[test]

@@ -137,6 +137,16 @@ impl Node {
             .map(drop)
     }
 
+    /// Takes everything from the disk of a host that is off.
+    pub(crate) fn wipe_disk(&self) -> Result<()> {
+        for (disk, _) in OVERLAYS {
+            let dir = self.dir.join(disk);
+            std::fs::remove_dir_all(&dir)
+                .map_err(Error::io(format!("remove {}", dir.display())))?;
+        }
+        Ok(())
+    }
+
     /// A directory of the host that is mounted over the machine's own, which is not to be seen in it.
     pub(crate) fn private(&self, name: &str) -> PathBuf {
         self.dir.join(name)

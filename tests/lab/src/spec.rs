@@ -68,6 +68,9 @@ impl Agent {
 pub struct Spec {
     /// Number of cluster nodes, 1 to 5.
     pub nodes: u8,
+    /// Machines that are no nodes (yet), see [`crate::Builder::spares`].
+    #[serde(default)]
+    pub spares: u8,
     /// Corosync's token timeout.
     pub token: Duration,
     /// The agent under test.
@@ -136,6 +139,7 @@ impl Default for Spec {
     fn default() -> Self {
         Self {
             nodes: 3,
+            spares: 0,
             token: Duration::from_millis(3000),
             agent: Agent::StockPgsql,
             mode: RepMode::Sync,
@@ -180,6 +184,12 @@ impl Spec {
     /// Names of the cluster nodes: node1, node2, … where the site has no others.
     pub fn node_names(&self) -> Vec<String> {
         (1..=self.nodes).map(|n| self.site.node_name(n)).collect()
+    }
+
+    /// Names of the cluster's nodes and of the machines that may become some.
+    pub(crate) fn machine_names(&self) -> Vec<String> {
+        let machines = self.nodes + self.spares;
+        (1..=machines).map(|n| self.site.node_name(n)).collect()
     }
 
     /// Whether a host of this name is one of the cluster's nodes.

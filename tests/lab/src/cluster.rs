@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::crowd::Crowd;
 use crate::debian::{self, Root, Suite};
 use crate::error::{Error, Result};
+use crate::fencing::PowerStrip;
 use crate::host::Node;
 use crate::network::Switch;
 use crate::other_server::{self, OtherServer};
@@ -161,6 +162,13 @@ impl Builder {
         self
     }
 
+    /// The same with a device that switches nodes off, for as long as this process lives.
+    pub fn power_strip(mut self) -> Self {
+        self.spec.fencing = true;
+        self.spec.power_strip = true;
+        self
+    }
+
     /// corosync's `wait_for_all` of two nodes. Default: on, as corosync has it.
     pub fn wait_for_all(mut self, on: bool) -> Self {
         self.spec.wait_for_all = on;
@@ -270,6 +278,8 @@ pub struct Cluster {
     state: Mutex<State>,
     /// Others' sessions, where the site has them.
     crowd: Mutex<Option<Crowd>>,
+    /// The power strip, where there is one.
+    strip: Mutex<Option<PowerStrip>>,
 }
 
 impl Cluster {
@@ -322,6 +332,7 @@ impl Cluster {
             hold: Mutex::new(Some(hold)),
             state: Mutex::new(state),
             crowd: Mutex::default(),
+            strip: Mutex::default(),
         };
         cluster.save()?;
         Ok(cluster)
@@ -348,6 +359,13 @@ impl Cluster {
             if spec.fencing {
                 fencing::lay_out(node)?;
             }
+            if spec.power_strip {
+                fencing::lay_line(node)?;
+            }
+        }
+        if spec.power_strip {
+            let mut strip = self.strip.lock().unwrap_or_else(PoisonError::into_inner);
+            *strip = Some(PowerStrip::begin(self.nodes()));
         }
         self.hosts().try_for_each(|host| self.boot_host(host))?;
         self.hosts()
@@ -499,6 +517,7 @@ impl Cluster {
             hold: Mutex::new(None),
             state: Mutex::new(state),
             crowd: Mutex::default(),
+            strip: Mutex::default(),
         })
     }
 
@@ -546,6 +565,8 @@ impl Cluster {
     fn tear_down(&self) -> Result<()> {
         let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
         drop(crowd.take());
+        let mut strip = self.strip.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(strip.take());
         self.hosts().try_for_each(Node::kill)?;
         self.state
             .lock()

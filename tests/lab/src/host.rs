@@ -63,6 +63,22 @@ impl Outlook {
             .filter(|init| init.is_alive())
             .map(|init| init.pid)
     }
+
+    /// As [`Node::kill`].
+    pub(crate) fn cut_power(&self) -> Result<()> {
+        cut(&self.0)
+    }
+}
+
+fn cut(power: &Mutex<Power>) -> Result<()> {
+    let mut power = power.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(init) = power.init.take() {
+        init.kill()?;
+    }
+    if let Some(mut parent) = power.parent.take() {
+        let _ = parent.wait();
+    }
+    Ok(())
 }
 
 #[derive(Debug, Default)]
@@ -273,6 +289,7 @@ mkdir -p /run/lock /run/user /run/resource-agents
 mkdir -p /etc/ssh /root/.ssh
 mount --bind {ssh}/{etc} /etc/ssh
 mount --bind {ssh}/{root} /root/.ssh
+[ ! -d {line} ] || {{ mkdir /run/{line}; mount --bind {line} /run/{line}; }}
 install -d -o postgres -g postgres -m 2775 /run/postgresql
 install -d -o hacluster -g haclient /run/crm
 ip link set lo up
@@ -281,6 +298,7 @@ cd /
 exec env --ignore-signal=CHLD cat >/dev/null 2>&1
 ",
             name = self.name,
+            line = crate::fencing::LINE,
             ssh = crate::ssh::DISK,
             etc = crate::ssh::ETC,
             root = crate::ssh::ROOT,
@@ -306,14 +324,7 @@ exec env --ignore-signal=CHLD cat >/dev/null 2>&1
 
     /// SIGKILL to pid 1: everything in the host dies at once, and this returns when it is dead. Already off: nothing.
     pub(crate) fn kill(&self) -> Result<()> {
-        let mut power = self.power.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(init) = power.init.take() {
-            init.kill()?;
-        }
-        if let Some(mut parent) = power.parent.take() {
-            let _ = parent.wait();
-        }
-        Ok(())
+        cut(&self.power)
     }
 
     /// Which boot this is: what the kernel calls it in the host.

@@ -94,6 +94,9 @@ pub struct Spec {
     /// Whether there is a fence device, and fencing is enabled.
     #[serde(default)]
     pub fencing: bool,
+    /// Whether that device switches off what it is told to.
+    #[serde(default)]
+    pub power_strip: bool,
     /// Of two nodes, one that starts waits for the other: corosync's default.
     #[serde(default = "wait_for_all")]
     pub wait_for_all: bool,
@@ -150,6 +153,7 @@ impl Default for Spec {
             lock_service: false,
             quorum_device: false,
             fencing: false,
+            power_strip: false,
             wait_for_all: wait_for_all(),
             migration_threshold: migration_threshold(),
             start_timeout: start_timeout(),

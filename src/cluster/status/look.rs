@@ -8,7 +8,7 @@ use crate::decide::barred::{self, Lists, Standing};
 use crate::decide::distrust::{self, Place};
 use crate::decide::eligibility::{Promise, is_complete};
 use crate::decide::observed::{
-    Companion, FailCount, FailedAction, LockSeen, NodeSeen, Observed, Placement, Presence,
+    Companion, FailCount, FailedAction, LockSeen, NodeSeen, Observed, Outside, Placement, Presence,
     Recorded, TargetRole, Votes, Wal,
 };
 use crate::decide::unwatched::lost_monitor;
@@ -205,6 +205,8 @@ impl Picture<'_> {
             },
             companions: self.companions(),
             in_force: None,
+            outside: Vec::new(),
+            slots: None,
             hold: None,
             weak: Vec::new(),
             maxlag: params.and_then(|p| p.maxlag).map(std::num::NonZero::get),
@@ -509,6 +511,7 @@ fn take(
             node.wal.timeline = replication.timeline;
             node.wal.position = replication.flushed;
         }
+        seen.slots = replication.slots;
         for standby in replication.standbys {
             let named = seen.node_named(&standby.name).cloned();
             if let Some(node) = named.and_then(|name| seen.nodes.get_mut(&name)) {
@@ -516,9 +519,19 @@ fn take(
                     // It streams from there, so that is where it is.
                     timeline: replication.timeline,
                     position: standby.flushed,
-                    lag: standby.lag,
-                    delay: standby.delay,
+                    lag: standby.lag.bytes,
+                    delay: standby.lag.delay,
+                    replay: standby.replay,
                 };
+            } else {
+                seen.outside.push(Outside {
+                    name: standby.name,
+                    is_streaming: standby.is_streaming,
+                    position: standby.flushed,
+                    lag: standby.lag,
+                    replay: standby.replay,
+                    slot: standby.slot,
+                });
             }
         }
     }
@@ -547,6 +560,9 @@ fn take(
             (Some(end), Some(own)) => Some(end.bytes_past(own).unwrap_or(0)),
             _ => node.wal.lag,
         };
+        if let (Some(end), Some(replayed)) = (end, own.replayed) {
+            node.wal.replay.bytes = Some(end.bytes_past(replayed).unwrap_or(0));
+        }
     }
     if let (Ok(Some(record)), Ok(sync), Some(lineage)) = (&record, &sync, &lineage)
         && record.node == *me

@@ -24,6 +24,7 @@ mod cluster {
     pub(crate) mod daemons;
     pub(crate) mod deep;
     pub(crate) mod features;
+    pub(crate) mod fencing;
     pub(crate) mod forgotten_target;
     pub(crate) mod getting_started;
     pub(crate) mod heavier_cib;
@@ -37,6 +38,7 @@ mod cluster {
     pub(crate) mod machines;
     pub(crate) mod migration;
     pub(crate) mod network;
+    pub(crate) mod nodes;
     pub(crate) mod not_waited_for;
     pub(crate) mod noticed;
     pub(crate) mod operations;
@@ -70,11 +72,12 @@ mod cluster {
 
 use cluster::{
     addresses, arbiters, backlog, between_looks, by_hand, chosen, comes_back, commands, compare,
-    contended, daemons, deep, features, forgotten_target, getting_started, heavier_cib, held,
-    impostor, interrupted, killed_between, lag, large_frames, lease, machines, migration, network,
-    not_waited_for, noticed, operations, package, parameters, power_cut, preferences, quorum,
-    recovery, refused, server, setup, sites, slow_cib, split, stale_route, status, switchover,
-    topologies, two_nodes, two_votes, unattended, upgrades, upkeep, waits_for_all, worst_day,
+    contended, daemons, deep, features, fencing, forgotten_target, getting_started, heavier_cib,
+    held, impostor, interrupted, killed_between, lag, large_frames, lease, machines, migration,
+    network, nodes, not_waited_for, noticed, operations, package, parameters, power_cut,
+    preferences, quorum, recovery, refused, server, setup, sites, slow_cib, split, stale_route,
+    status, switchover, topologies, two_nodes, two_votes, unattended, upgrades, upkeep,
+    waits_for_all, worst_day,
 };
 
 fn main() -> ExitCode {
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         killed_between::the_agent_may_be_killed_wherever_it_uses_the_lock,
         worst_day::what_to_do_when_is_what_helps,
         interrupted::a_command_that_is_ended_may_be_run_again,
+        nodes::nodes_come_go_and_are_replaced_under_load,
         upgrades::the_agent_is_replaced_node_by_node,
         upgrades::postgresql_gets_a_minor_version_node_by_node,
         upgrades::postgresql_gets_a_major_version_by_pg_upgrade,
@@ -132,6 +136,7 @@ fn main() -> ExitCode {
         arbiters::two_nodes_with_a_quorum_device_survive_the_loss_of_either,
         arbiters::two_nodes_with_a_quorum_device_lose_nothing_whoever_starts_first,
         arbiters::an_operator_names_the_node_that_waits_for_whom_is_lost,
+        fencing::two_nodes_with_a_power_strip_fence_each_other_and_lose_nothing,
         waits_for_all::one_of_two_that_starts_alone_waits_for_the_other,
         two_votes::two_nodes_without_a_lock_lose_nothing_while_a_controller_hangs,
         two_votes::two_nodes_with_fencing_lose_nothing_to_one_that_starts_alone,

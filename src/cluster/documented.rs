@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::decide::observed::example::{healthy, lock_row, name};
-use crate::decide::observed::{Companion, LockSeen, Observed, Place, TargetRole, Votes};
+use crate::decide::observed::{
+    Behind, Companion, LockSeen, Observed, Outside, Place, SlotSeen, TargetRole, Votes,
+};
 use crate::decide::{condition, why};
 use crate::model::cluster_view::Quorum;
 use crate::model::lock::LockRow;
@@ -55,8 +57,29 @@ pub(super) fn pictures() -> Vec<Observed> {
                 ..seen.companions[0].clone()
             });
         }
+        let behind = Behind {
+            bytes: Some(1),
+            delay: Some(Duration::from_secs(1)),
+        };
+        let slot = |is_logical| SlotSeen {
+            name: "reports".to_owned(),
+            is_logical,
+            is_active: true,
+            held: Some(0),
+            is_lost: false,
+        };
         let node = seen.nodes.get_mut(&name("node3")).unwrap();
         node.wal.delay = Some(Duration::from_secs(1));
+        node.wal.replay = behind;
+        seen.outside.push(Outside {
+            name: "reports".to_owned(),
+            is_streaming: true,
+            position: node.wal.position,
+            lag: behind,
+            replay: behind,
+            slot: Some("reports".to_owned()),
+        });
+        seen.slots = Some(vec![slot(false), slot(true)]);
         node.streams = Some(false);
     }));
     pictures

@@ -51,6 +51,10 @@ pub struct Observed {
     pub companions: Vec<Companion>,
     /// `synchronous_standby_names` as the primary has it in force.
     pub in_force: Option<SyncNames>,
+    /// Who else streams from the primary.
+    pub outside: Vec<Outside>,
+    /// The primary's slots; `None`: it was not asked.
+    pub slots: Option<Vec<SlotSeen>>,
     /// Why commits go on waiting, as this node's agent last decided it (R1).
     pub hold: Option<String>,
     /// What makes a commit worth less, as the agent on the primary last found it; known there alone.
@@ -151,6 +155,44 @@ pub struct Wal {
     pub lag: Option<u64>,
     /// Time behind the primary, where that is known.
     pub delay: Option<Duration>,
+    /// How much of the primary's WAL is not replayed.
+    pub replay: Behind,
+}
+
+/// How far a standby is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// Bytes of the primary's WAL.
+    pub bytes: Option<u64>,
+    /// How long ago the primary wrote what it did last; `None` where nothing was written lately.
+    pub delay: Option<Duration>,
+}
+
+/// Who streams from the primary and is no node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// Its `application_name`.
+    pub name: String,
+    pub is_streaming: bool,
+    pub position: Option<Lsn>,
+    /// What it has not on its disk.
+    pub lag: Behind,
+    pub replay: Behind,
+    /// The slot by which it streams.
+    pub slot: Option<String>,
+}
+
+/// A replication slot of the primary's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotSeen {
+    pub name: String,
+    pub is_logical: bool,
+    /// Somebody reads by it.
+    pub is_active: bool,
+    /// How much WAL is kept for it; `None`: none, nobody ever read by it, or it has lost it.
+    pub held: Option<u64>,
+    /// PostgreSQL has given it up.
+    pub is_lost: bool,
 }
 
 /// How often something failed on a node.
@@ -424,6 +466,10 @@ pub(crate) mod example {
                 position: Some(Lsn::new(0x0150_1428)),
                 lag: (!is_primary).then_some(0),
                 delay: None,
+                replay: Behind {
+                    bytes: (!is_primary).then_some(0),
+                    delay: None,
+                },
             },
             streams: Some(!is_primary),
         }
@@ -464,6 +510,8 @@ pub(crate) mod example {
                 nodes: [name("node1")].into(),
             }],
             in_force: Some(SyncNames::all(["node3".to_owned()])),
+            outside: Vec::new(),
+            slots: None,
             hold: None,
             weak: Vec::new(),
             maxlag: None,

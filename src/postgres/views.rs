@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::decide::external_slots::Slot as ExternalSlot;
+use crate::decide::observed::{Behind, SlotSeen};
 use crate::decide::proof::{Process, Work};
 use crate::decide::replay::{Halt, Reader, Replay};
 use crate::decide::slots::{Hoard, Slot};
@@ -232,6 +233,8 @@ pub struct Replication {
     /// `synchronous_standby_names` in force.
     pub sync_names: Option<SyncNames>,
     pub standbys: Vec<Follower>,
+    /// `None`: it did not say.
+    pub slots: Option<Vec<SlotSeen>>,
 }
 
 /// A standby, as its primary sees it.
@@ -241,20 +244,28 @@ pub struct Follower {
     /// False also for one whose state this user may not see.
     pub is_streaming: bool,
     pub flushed: Option<Lsn>,
-    /// Bytes that it has not flushed.
-    pub lag: Option<u64>,
-    /// How long ago the primary flushed what it flushed last; `None` where nothing was written lately.
-    pub delay: Option<Duration>,
+    /// What it has not flushed.
+    pub lag: Behind,
+    /// What it has not replayed.
+    pub replay: Behind,
+    /// The slot by which it streams.
+    pub slot: Option<String>,
 }
 
-/// The query behind [`Replication`]: one row for the primary, one for each standby; none on a standby.
+/// The query behind [`Replication`]: one row for the primary, one for each standby, one for each slot; none on a standby. `wal_status` came with
+/// PostgreSQL 13.
 pub const REPLICATION: &str = "SELECT 'P', ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int::text, \
-    pg_current_wal_flush_lsn()::text, current_setting('synchronous_standby_names'), NULL::text, NULL::text \
+    pg_current_wal_flush_lsn()::text, current_setting('synchronous_standby_names'), NULL::text, NULL::text, NULL::text, NULL::text, NULL::text \
     WHERE NOT pg_is_in_recovery() \
     UNION ALL SELECT 'S', lower(application_name), flush_lsn::text, \
     greatest(pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn), 0)::bigint::text, \
-    extract(epoch FROM flush_lag)::text, state FROM pg_stat_replication \
-    WHERE application_name <> 'pg_basebackup' AND NOT pg_is_in_recovery()";
+    extract(epoch FROM flush_lag)::text, state, \
+    greatest(pg_wal_lsn_diff(pg_current_wal_flush_lsn(), replay_lsn), 0)::bigint::text, extract(epoch FROM replay_lag)::text, \
+    (SELECT s.slot_name::text FROM pg_replication_slots s WHERE s.active_pid = r.pid LIMIT 1) FROM pg_stat_replication r \
+    WHERE application_name <> 'pg_basebackup' AND NOT pg_is_in_recovery() \
+    UNION ALL SELECT 'L', slot_name::text, NULL, \
+    CASE WHEN NOT pg_is_in_recovery() THEN greatest(pg_wal_lsn_diff(pg_current_wal_flush_lsn(), restart_lsn), 0)::bigint::text END, \
+    NULL, slot_type, active::text, to_jsonb(l) ->> 'wal_status', NULL FROM pg_replication_slots l WHERE NOT pg_is_in_recovery()";
 
 impl Replication {
     /// Reads what [`REPLICATION`] returned; `None`: it is no such answer.
@@ -262,10 +273,28 @@ impl Replication {
     pub fn of_rows(rows: &[Row]) -> Option<Self> {
         let mut found = Self::default();
         for row in rows {
-            let [kind, first, flushed, third, delay, state] = row.as_slice() else {
+            let [
+                kind,
+                first,
+                flushed,
+                third,
+                delay,
+                state,
+                sixth,
+                seventh,
+                slot,
+            ] = row.as_slice()
+            else {
                 return None;
             };
             let text = |field: &Option<String>| field.clone();
+            let behind = |bytes: &Option<String>, delay: &Option<String>| {
+                let seconds = delay.as_ref().and_then(|t| t.parse().ok());
+                Some(Behind {
+                    bytes: bytes.as_ref().map(|t| t.parse()).transpose().ok()?,
+                    delay: seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()),
+                })
+            };
             let flushed: Option<Lsn> = text(flushed).map(|t| t.parse()).transpose().ok()?;
             match kind.as_deref()? {
                 "P" => {
@@ -273,15 +302,22 @@ impl Replication {
                     found.flushed = flushed;
                     let names = text(third).unwrap_or_default();
                     found.sync_names = Some(names.parse().ok()?);
+                    found.slots.get_or_insert_default();
                 }
                 "S" => found.standbys.push(Follower {
                     name: text(first).unwrap_or_default(),
                     is_streaming: state.as_deref() == Some("streaming"),
                     flushed,
-                    lag: text(third).map(|t| t.parse()).transpose().ok()?,
-                    delay: text(delay)
-                        .and_then(|t| t.parse().ok())
-                        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+                    lag: behind(third, delay)?,
+                    replay: behind(sixth, seventh)?,
+                    slot: text(slot),
+                }),
+                "L" => found.slots.get_or_insert_default().push(SlotSeen {
+                    name: text(first)?,
+                    is_logical: state.as_deref() == Some("logical"),
+                    is_active: sixth.as_deref() == Some("true"),
+                    held: behind(third, &None)?.bytes,
+                    is_lost: seventh.as_deref() == Some("lost"),
                 }),
                 _ => return None,
             }
@@ -633,7 +669,7 @@ fn unexpected(query: &'static str, what: &str) -> SqlError {
 mod tests {
     use super::*;
 
-    fn row(fields: [&str; 6]) -> Row {
+    fn row(fields: [&str; 9]) -> Row {
         fields
             .iter()
             .map(|f| (!f.is_empty()).then(|| (*f).to_owned()))
@@ -671,10 +707,25 @@ mod tests {
                 "ANY 1 (\"node2\", \"node3\")",
                 "",
                 "",
+                "",
+                "",
+                "",
             ]),
-            row(["S", "node2", "0/1501400", "40", "1.5", "streaming"]),
+            row([
+                "S",
+                "node2",
+                "0/1501400",
+                "40",
+                "1.5",
+                "streaming",
+                "4000",
+                "2.5",
+                "a",
+            ]),
             // A user who may not see the rest of the row; and one that has just connected.
-            row(["S", "node3", "", "", "", ""]),
+            row(["S", "node3", "", "", "", "", "", "", ""]),
+            row(["L", "a", "", "40", "", "physical", "true", "reserved", ""]),
+            row(["L", "b", "", "", "", "logical", "false", "lost", ""]),
         ];
         let found = Replication::of_rows(&rows).unwrap();
         assert_eq!(found.timeline, TimelineId::new(2));
@@ -682,12 +733,29 @@ mod tests {
         let [first, second] = &found.standbys[..] else {
             panic!("{found:?}")
         };
-        assert_eq!(first.delay, Some(Duration::from_millis(1500)));
-        assert_eq!((first.is_streaming, first.lag), (true, Some(40)));
+        let behind = |bytes, milliseconds| Behind {
+            bytes: Some(bytes),
+            delay: Some(Duration::from_millis(milliseconds)),
+        };
+        assert_eq!((first.is_streaming, first.lag), (true, behind(40, 1500)));
+        assert_eq!(first.replay, behind(4000, 2500));
+        assert_eq!(first.slot.as_deref(), Some("a"));
         assert_eq!(
             (second.is_streaming, second.lag, second.flushed),
-            (false, None, None)
+            (false, Behind::default(), None)
         );
+        let slots = [
+            ("a", false, true, Some(40), false),
+            ("b", true, false, None, true),
+        ];
+        let slots = slots.map(|(name, is_logical, is_active, held, is_lost)| SlotSeen {
+            name: name.to_owned(),
+            is_logical,
+            is_active,
+            held,
+            is_lost,
+        });
+        assert_eq!(found.slots.as_deref(), Some(&slots[..]));
         // No row at all: a standby answers.
         assert_eq!(Replication::of_rows(&[]), Some(Replication::default()));
     }
@@ -695,10 +763,12 @@ mod tests {
     #[test]
     fn what_is_no_such_answer_is_none() {
         for bad in [
-            row(["X", "2", "0/1", "", "", ""]),
-            row(["P", "two", "0/1", "", "", ""]),
-            row(["P", "2", "nowhere", "", "", ""]),
-            row(["S", "node2", "0/1", "many", "", ""]),
+            row(["X", "2", "0/1", "", "", "", "", "", ""]),
+            row(["P", "two", "0/1", "", "", "", "", "", ""]),
+            row(["P", "2", "nowhere", "", "", "", "", "", ""]),
+            row(["S", "node2", "0/1", "many", "", "", "", "", ""]),
+            row(["S", "node2", "0/1", "1", "", "", "many", "", ""]),
+            row(["L", "a", "", "much", "", "physical", "true", "", ""]),
             vec![Some("P".to_owned())],
         ] {
             assert_eq!(

@@ -131,6 +131,11 @@ impl Stage {
             "cluster is up",
             start.elapsed().as_secs_f64()
         );
+        Self::on(lab, mode)
+    }
+
+    /// The same on a cluster that was brought up in another way, and is healthy.
+    pub(crate) fn on(lab: Cluster, mode: RepMode) -> Result<Self> {
         let client = ScoreClient::start(&lab)?;
         let reads = client.watch_reads(&lab)?;
         let servers = client.watch_servers(&lab)?;

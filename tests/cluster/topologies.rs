@@ -67,6 +67,11 @@ pub(crate) fn archives_balancers_and_a_standby_outside_see_a_failover_through() 
         },
     )?;
     stage.step(
+        "status shows it, with what it has not replayed",
+        Allowed::nothing(),
+        shown,
+    )?;
+    stage.step(
         "the primary's machine loses power: all of them go on",
         Allowed::failover(),
         lost,
@@ -179,6 +184,54 @@ fn arrives(stage: &Stage, outside: Outside, table: &str) -> Result<()> {
     .inspect_err(|_| eprintln!("{}", client.tail(&format!("{}.log", outside.dir), 20)))
 }
 
+/// Its replay is held up by hand; every node says so, and who streams from a standby is that one's to know.
+fn shown(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    by_hand(lab, OF_PRIMARY, "select pg_wal_replay_pause()")?;
+    let primary = lab.primary()?;
+    let write = "create table much as select repeat('x', 1000) from generate_series(1, 5000)";
+    lab.postgres(primary).sql(write)?;
+    for node in lab.nodes() {
+        says(lab, node, "every node shows it", |line| {
+            line.starts_with("outside ")
+                && line.contains(" streams: lag ")
+                && line.contains("MB")
+                && line.ends_with(&format!("; slot {SLOT}"))
+        })?;
+    }
+    by_hand(lab, OF_PRIMARY, "select pg_wal_replay_resume()")
+}
+
+fn by_hand(lab: &Cluster, outside: Outside, statement: &str) -> Result<()> {
+    let psql = lab.layout().program("psql");
+    let argv = [
+        &psql,
+        "-h",
+        "/tmp",
+        "-p",
+        outside.port,
+        "-d",
+        "postgres",
+        "-XAtc",
+        statement,
+    ];
+    let client = lab.client();
+    client.as_user("postgres", &argv)?.ok().map(drop)
+}
+
+/// Waits until a line of `cluster status` on a node is so.
+fn says(lab: &Cluster, node: &Node, what: &str, is_so: impl Fn(&str) -> bool) -> Result<()> {
+    lab.eventually(what, LIMIT, |_| {
+        let output = node.run(&[PROGRAM, "cluster", "status"]);
+        let text = output.map_err(|error| error.to_string())?.text();
+        if text.lines().any(&is_so) {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    })
+}
+
 fn lost(stage: &Stage) -> Result<()> {
     let lab = &stage.lab;
     let old = lab.primary()?;
@@ -192,6 +245,9 @@ fn lost(stage: &Stage) -> Result<()> {
         let stop = [&ctl, "-D", outside.dir, "-m", "fast", "-w", "stop"];
         lab.client().as_user("postgres", &stop)?.ok()?;
     }
+    says(lab, new, "its slot waits for it", |line| {
+        line.contains(&format!("{SLOT} (physical) keeps "))
+    })?;
     stage.recovers()?;
     lab.power_on(old)?;
     stage.recovers()?;

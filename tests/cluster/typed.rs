@@ -1,6 +1,7 @@
 //! What a page of docs/ tells an administrator to type is read from it, and typed.
 //!
-//! A comment in front of a block says where: `<!-- run: every node -->`, `one node`, `the other nodes`; `nobody` where it is only shown.
+//! A comment in front of a block says where: `<!-- run: every node -->`, `one node`, `the other nodes`; `the new
+//! node`, `the node that leaves` and `the nodes that stay`, where a page is about one of them; `nobody` where it is only shown.
 
 use std::path::Path;
 
@@ -14,6 +15,10 @@ enum Where {
     EveryNode,
     OneNode,
     OtherNodes,
+    /// The one that the page is about.
+    ThatNode,
+    /// All but that one.
+    Rest,
 }
 
 /// The commands of a page below a heading, in order.
@@ -28,8 +33,14 @@ fn commands(page: &str, heading: &str) -> Result<Vec<(Where, String)>> {
     let mut place = None;
     let mut block: Option<String> = None;
     let lines = text.lines().skip_while(|line| *line != heading).skip(1);
-    for line in lines.take_while(|line| !line.starts_with(&format!("{level} "))) {
+    // A part ends where one of the same level begins, or of a higher one.
+    let is_end = |line: &str| {
+        let begin = line.split(' ').next().unwrap_or_default();
+        (1..=level.len()).contains(&begin.len()) && begin.chars().all(|c| c == '#')
+    };
+    for line in lines {
         match (&mut block, line) {
+            (None, line) if is_end(line) => break,
             (None, "```") if place.is_some() => block = Some(String::new()),
             (None, _) => {
                 if let Some(rest) = line.strip_prefix("<!-- run: ") {
@@ -37,6 +48,8 @@ fn commands(page: &str, heading: &str) -> Result<Vec<(Where, String)>> {
                         "every node" => Some(Where::EveryNode),
                         "one node" => Some(Where::OneNode),
                         "the other nodes" => Some(Where::OtherNodes),
+                        "the new node" | "the node that leaves" => Some(Where::ThatNode),
+                        "the nodes that stay" => Some(Where::Rest),
                         other if other.starts_with("nobody") => None,
                         other => return Err(wrong(format!("{page}: who is {other:?}?"))),
                     };
@@ -93,6 +106,18 @@ pub(crate) fn follow(
     heading: &str,
     meant: &[(&str, &str)],
 ) -> Result<()> {
+    follow_about(lab, page, heading, meant, None)
+}
+
+/// The same of a page that is about one machine: a new node, one that leaves.
+pub(crate) fn follow_about(
+    lab: &Cluster,
+    page: &str,
+    heading: &str,
+    meant: &[(&str, &str)],
+    that: Option<&Node>,
+) -> Result<()> {
+    let nobody = || wrong(format!("{page}: {heading} is about no node here"));
     for (place, block) in commands(page, heading)? {
         let block = meant
             .iter()
@@ -106,6 +131,12 @@ pub(crate) fn follow(
             Where::OtherNodes => lab.nodes()[1..]
                 .iter()
                 .try_for_each(|node| type_in(node, &block))?,
+            Where::ThatNode => type_in(that.ok_or_else(nobody)?, &block)?,
+            Where::Rest => {
+                let that = that.ok_or_else(nobody)?;
+                let mut rest = lab.nodes().iter().filter(|it| it.name() != that.name());
+                rest.try_for_each(|node| type_in(node, &block))?;
+            }
         }
     }
     Ok(())

@@ -90,6 +90,7 @@ fn is_primary_already() -> Outcome {
 
 fn start_standby(ctx: &Context<'_>) -> Step<()> {
     let board = Board::read(ctx)?;
+    make_places::first_place(ctx)?;
     if ctx.promise() == Promise::Sync {
         attempt::arrive(&board)?;
     }

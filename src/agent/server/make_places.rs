@@ -41,6 +41,15 @@ pub(crate) fn keep_place(ctx: &Context<'_>) -> Step<()> {
     own_dir::claim(ctx)
 }
 
+/// tmpdir, where there is none yet: on a machine that is new to its cluster something has to be noted before its server is prepared.
+pub(crate) fn first_place(ctx: &Context<'_>) -> Step<()> {
+    if ctx.params.tmpdir.is_dir() {
+        return Ok(());
+    }
+    make_dir(ctx, &ctx.params.tmpdir, 0o700)?;
+    own_dir::claim(ctx)
+}
+
 /// tmpdir, the log file and the socket directory.
 pub(crate) fn prepare_places(ctx: &Context<'_>) -> Step<()> {
     let p = ctx.params;

@@ -8,7 +8,7 @@ use crate::decide::barred::{self, Lists, Standing};
 use crate::decide::distrust::{self, Place};
 use crate::decide::eligibility::{Promise, is_complete};
 use crate::decide::observed::{
-    Companion, FailCount, FailedAction, LockSeen, NodeSeen, Observed, Placement, Presence,
+    Companion, FailCount, FailedAction, LockSeen, NodeSeen, Observed, Outside, Placement, Presence,
     Recorded, TargetRole, Votes, Wal,
 };
 use crate::decide::unwatched::lost_monitor;
@@ -206,6 +206,8 @@ impl Picture<'_> {
             },
             companions: self.companions(),
             in_force: None,
+            outside: Vec::new(),
+            slots: None,
             hold: None,
             weak: Vec::new(),
             maxlag: params.and_then(|p| p.maxlag).map(std::num::NonZero::get),
@@ -230,9 +232,17 @@ impl Picture<'_> {
             .view
             .bans_of(resource)
             .filter(|ban| ban.node == node.name);
-        let changes = history.iter().filter(|op| {
-            op.call_id.is_some() && op.kind != OperationKind::Monitor && op.last_change > 0
-        });
+        // Of a reload Pacemaker keeps a start, in the place of whatever was done last: a primary was not promoted then.
+        let role = role(node, resource);
+        let is_change = |kind: OperationKind| match role {
+            RecordedRole::Promoted => kind == OperationKind::Promote,
+            RecordedRole::Unpromoted | RecordedRole::Stopped | RecordedRole::Unknown => {
+                kind != OperationKind::Monitor
+            }
+        };
+        let changes = history
+            .iter()
+            .filter(|op| op.call_id.is_some() && is_change(op.kind) && op.last_change > 0);
         NodeSeen {
             presence: presence(node),
             standby: either("standby"),
@@ -241,7 +251,7 @@ impl Picture<'_> {
                 || listed
                     .iter()
                     .any(|n| n.eq_ignore_ascii_case(node.name.as_str())),
-            role: role(node, resource),
+            role,
             is_unwatched: node
                 .history
                 .get(resource.as_str())
@@ -502,6 +512,7 @@ fn take(
             node.wal.timeline = replication.timeline;
             node.wal.position = replication.flushed;
         }
+        seen.slots = replication.slots;
         for standby in replication.standbys {
             let named = seen.node_named(&standby.name).cloned();
             if let Some(node) = named.and_then(|name| seen.nodes.get_mut(&name)) {
@@ -509,9 +520,19 @@ fn take(
                     // It streams from there, so that is where it is.
                     timeline: replication.timeline,
                     position: standby.flushed,
-                    lag: standby.lag,
-                    delay: standby.delay,
+                    lag: standby.lag.bytes,
+                    delay: standby.lag.delay,
+                    replay: standby.replay,
                 };
+            } else {
+                seen.outside.push(Outside {
+                    name: standby.name,
+                    is_streaming: standby.is_streaming,
+                    position: standby.flushed,
+                    lag: standby.lag,
+                    replay: standby.replay,
+                    slot: standby.slot,
+                });
             }
         }
     }
@@ -540,6 +561,9 @@ fn take(
             (Some(end), Some(own)) => Some(end.bytes_past(own).unwrap_or(0)),
             _ => node.wal.lag,
         };
+        if let (Some(end), Some(replayed)) = (end, own.replayed) {
+            node.wal.replay.bytes = Some(end.bytes_past(replayed).unwrap_or(0));
+        }
     }
     if let (Ok(Some(record)), Ok(sync), Some(lineage)) = (&record, &sync, &lineage)
         && record.node == *me
@@ -708,6 +732,17 @@ mod tests {
         assert_eq!(reader.nodes, [name("node3")].into());
         assert_eq!(seen.nodes[&name("node1")].role_since, Some(1_795_272_432));
         assert_eq!(seen.nodes[&name("node1")].threshold, Some(3));
+    }
+
+    /// As Pacemaker 2.1 keeps a change of node_list.
+    #[test]
+    fn a_primary_that_was_told_new_parameters_was_not_promoted_then() {
+        let promoted = r#"operation_key="pgsql_promote_0" operation="promote""#;
+        let reloaded = r#"operation_key="pgsql_start_0" operation="start""#;
+        assert!(THREE.contains(promoted));
+        let seen = seen(&THREE.replace(promoted, reloaded));
+        assert_eq!(seen.primary(), Some(&name("node1")));
+        assert_eq!(seen.nodes[&name("node1")].role_since, None);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(super) struct Report {
     pub(super) primary: Option<NodeName>,
     pub(super) findings: Vec<Finding>,
     pub(super) nodes: Vec<Node>,
+    pub(super) outside: Vec<Outside>,
+    pub(super) slots: Option<Vec<Slot>>,
     pub(super) contract: Option<Contract>,
     pub(super) last_promotion: Option<Promotion>,
     pub(super) lock: Lock,
@@ -66,6 +68,8 @@ pub(super) struct Node {
     pub(super) position: Option<String>,
     pub(super) lag_bytes: Option<u64>,
     pub(super) lag_seconds: Option<f64>,
+    pub(super) replay_lag_bytes: Option<u64>,
+    pub(super) replay_lag_seconds: Option<f64>,
     /// What keeps it from being promoted, whatever it has.
     pub(super) barred_by: Option<String>,
     pub(super) may_be_promoted: bool,
@@ -74,6 +78,29 @@ pub(super) struct Node {
     pub(super) migration_threshold: Option<u32>,
     pub(super) failures: Vec<Failure>,
     pub(super) repair: Option<String>,
+}
+
+/// Who streams from the primary and is no node.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Outside {
+    pub(super) application_name: String,
+    pub(super) streaming: bool,
+    pub(super) position: Option<String>,
+    pub(super) lag_bytes: Option<u64>,
+    pub(super) lag_seconds: Option<f64>,
+    pub(super) replay_lag_bytes: Option<u64>,
+    pub(super) replay_lag_seconds: Option<f64>,
+    pub(super) slot: Option<String>,
+}
+
+/// A slot of the primary's.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Slot {
+    pub(super) slot: String,
+    pub(super) kind: &'static str,
+    pub(super) active: bool,
+    pub(super) held_bytes: Option<u64>,
+    pub(super) lost: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -195,6 +222,11 @@ impl Report {
                 .iter()
                 .map(|(name, node)| of_node(why, name, node))
                 .collect(),
+            outside: seen.outside.iter().map(outside).collect(),
+            slots: seen
+                .slots
+                .as_ref()
+                .map(|slots| slots.iter().map(slot).collect()),
             contract: contract(seen),
             last_promotion: promotion(seen),
             lock: lock(&seen.lock),
@@ -227,8 +259,47 @@ impl Report {
             node.position = None;
             node.lag_bytes = None;
             node.lag_seconds = None;
+            node.replay_lag_bytes = None;
+            node.replay_lag_seconds = None;
+        }
+        for outside in &mut still.outside {
+            outside.position = None;
+            outside.lag_bytes = None;
+            outside.lag_seconds = None;
+            outside.replay_lag_bytes = None;
+            outside.replay_lag_seconds = None;
+        }
+        for slot in still.slots.iter_mut().flatten() {
+            slot.held_bytes = None;
         }
         still
+    }
+}
+
+fn seconds(time: Option<std::time::Duration>) -> Option<f64> {
+    time.map(|time| time.as_secs_f64())
+}
+
+fn outside(it: &crate::decide::observed::Outside) -> Outside {
+    Outside {
+        application_name: it.name.clone(),
+        streaming: it.is_streaming,
+        position: it.position.map(|lsn| lsn.to_string()),
+        lag_bytes: it.lag.bytes,
+        lag_seconds: seconds(it.lag.delay),
+        replay_lag_bytes: it.replay.bytes,
+        replay_lag_seconds: seconds(it.replay.delay),
+        slot: it.slot.clone(),
+    }
+}
+
+fn slot(it: &crate::decide::observed::SlotSeen) -> Slot {
+    Slot {
+        slot: it.name.clone(),
+        kind: if it.is_logical { "logical" } else { "physical" },
+        active: it.is_active,
+        held_bytes: it.held,
+        lost: it.is_lost,
     }
 }
 
@@ -295,7 +366,9 @@ fn of_node(why: &Explanation, name: &NodeName, node: &NodeSeen) -> Node {
             .map(crate::model::timeline::TimelineId::get),
         position: node.wal.position.map(|lsn| lsn.to_string()),
         lag_bytes: node.wal.lag,
-        lag_seconds: node.wal.delay.map(|delay| delay.as_secs_f64()),
+        lag_seconds: seconds(node.wal.delay),
+        replay_lag_bytes: node.wal.replay.bytes,
+        replay_lag_seconds: seconds(node.wal.replay.delay),
         barred_by: bar(node),
         may_be_promoted: why.candidates().any(|candidate| candidate == name),
         promotion_score: node.score.map(|score| score.to_string()),

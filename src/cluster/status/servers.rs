@@ -120,6 +120,7 @@ fn asked(source: &Source, params: &Params) -> Result<Replication, String> {
             flushed: Some(identity.flushed),
             sync_names: None,
             standbys: Vec::new(),
+            slots: None,
         })
     })
 }

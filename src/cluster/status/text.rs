@@ -176,6 +176,15 @@ fn table(report: &Report, screen: Screen) -> Vec<String> {
         column("LAG", Align::Right, 1, &lag),
         column("PROMOTABLE", Align::Left, 0, &may),
     ];
+    // Next to the lag, where it is another.
+    if nodes.iter().any(replays_late) {
+        columns.insert(
+            8,
+            column("REPLAY LAG", Align::Right, 1, &|n| {
+                amount(n.replay_lag_bytes, n.replay_lag_seconds)
+            }),
+        );
+    }
     if nodes.iter().any(|node| node.fail_count != "0") {
         columns.push(column(
             "FAILED",
@@ -213,11 +222,24 @@ fn role(node: &Node, screen: Screen) -> String {
     }
 }
 
+/// What is received and not replayed, from where on it is told: a busy standby is always some pages behind.
+const LATE: u64 = 1 << 20;
+
+fn replays_late(node: &Node) -> bool {
+    let written = node.lag_bytes.unwrap_or_default();
+    node.replay_lag_bytes
+        .is_some_and(|bytes| bytes.saturating_sub(written) >= LATE)
+}
+
 fn lag(node: &Node) -> String {
-    let Some(bytes) = node.lag_bytes else {
+    amount(node.lag_bytes, node.lag_seconds)
+}
+
+fn amount(bytes: Option<u64>, seconds: Option<f64>) -> String {
+    let Some(bytes) = bytes else {
         return "-".to_owned();
     };
-    match node.lag_seconds {
+    match seconds {
         Some(seconds) if bytes > 0 && seconds >= 1.0 => format!("{}, {seconds:.0} s", Bytes(bytes)),
         _ => Bytes(bytes).to_string(),
     }
@@ -226,6 +248,12 @@ fn lag(node: &Node) -> String {
 fn details(report: &Report) -> Vec<(&'static str, String)> {
     let mut all = Vec::new();
     all.extend(contract(report));
+    for (i, text) in outside(report).into_iter().enumerate() {
+        all.push((if i == 0 { "outside" } else { "" }, text));
+    }
+    for (i, text) in slots(report).into_iter().enumerate() {
+        all.push((if i == 0 { "slots" } else { "" }, text));
+    }
     if let Some(promotion) = &report.last_promotion {
         let mut text = promotion.node.to_string();
         if let Some(at) = &promotion.at {
@@ -279,6 +307,50 @@ fn details(report: &Report) -> Vec<(&'static str, String)> {
         all.push((if i == 0 { "not known" } else { "" }, text.clone()));
     }
     all
+}
+
+/// Who else streams from the primary.
+fn outside(report: &Report) -> Vec<String> {
+    let one = |it: &super::report::Outside| {
+        let name = match it.application_name.as_str() {
+            "" => "somebody without a name",
+            name => name,
+        };
+        let mut text = if it.streaming {
+            format!(
+                "{name} streams: lag {}, replay lag {}",
+                amount(it.lag_bytes, it.lag_seconds),
+                amount(it.replay_lag_bytes, it.replay_lag_seconds)
+            )
+        } else {
+            format!("{name} is connected, and does not stream")
+        };
+        if let Some(slot) = &it.slot {
+            text = format!("{text}; slot {slot}");
+        }
+        text
+    };
+    report.outside.iter().map(one).collect()
+}
+
+/// Those that keep WAL for somebody who is away, or that are of no use any more.
+fn slots(report: &Report) -> Vec<String> {
+    let slots = report.slots.iter().flatten();
+    slots
+        .filter_map(|it| match (it.lost, it.active, it.held_bytes) {
+            (true, _, _) => Some(format!(
+                "{} ({}) is lost: the WAL that it needs is gone",
+                it.slot, it.kind
+            )),
+            (false, false, Some(bytes)) => Some(format!(
+                "{} ({}) keeps {} of WAL for nobody who is connected",
+                it.slot,
+                it.kind,
+                Bytes(bytes)
+            )),
+            (false, true, _) | (false, false, None) => None,
+        })
+        .collect()
 }
 
 fn contract(report: &Report) -> Vec<(&'static str, String)> {
@@ -448,7 +520,7 @@ mod tests {
     use crate::cluster::documented;
     use crate::decide::condition::judge;
     use crate::decide::observed::example::{healthy, lock_row, name};
-    use crate::decide::observed::{Observed, Presence};
+    use crate::decide::observed::{Behind, Observed, Outside, Presence, SlotSeen};
     use crate::decide::why::explain;
 
     const PLAIN: Screen = Screen {
@@ -456,6 +528,68 @@ mod tests {
         colour: false,
         live: false,
     };
+
+    #[test]
+    fn what_is_received_and_not_replayed_is_told_where_it_is_much() {
+        let with = |bytes| {
+            let mut seen = healthy();
+            let node = seen.nodes.get_mut(&name("node2")).unwrap();
+            node.wal.replay.bytes = Some(bytes);
+            render(&report(&seen), PLAIN).join("\n")
+        };
+        assert!(!with(LATE - 1).contains("REPLAY LAG"), "{}", with(LATE - 1));
+        let text = with(5 * LATE);
+        assert!(text.contains("  LAG  REPLAY LAG  PROMOTABLE"), "{text}");
+        assert!(text.contains("  0 B      5.0 MB  no"), "{text}");
+    }
+
+    #[test]
+    fn who_streams_outside_and_slots_that_nobody_reads_are_told() {
+        let mut seen = healthy();
+        let text = |seen: &Observed| render(&report(seen), PLAIN).join("\n");
+        let behind = |bytes| Behind {
+            bytes: Some(bytes),
+            delay: None,
+        };
+        seen.outside.push(Outside {
+            name: "reports".to_owned(),
+            is_streaming: true,
+            position: None,
+            lag: behind(0),
+            replay: behind(2 << 20),
+            slot: Some("r".to_owned()),
+        });
+        let slot = |name: &str, is_active, held, is_lost| SlotSeen {
+            name: name.to_owned(),
+            is_logical: false,
+            is_active,
+            held,
+            is_lost,
+        };
+        seen.slots = Some(vec![
+            slot("r", true, Some(5), false),
+            slot("unused", false, None, false),
+        ]);
+        let shown = text(&seen);
+        assert!(
+            shown.contains(
+                "outside             reports streams: lag 0 B, replay lag 2.0 MB; slot r\n"
+            ),
+            "{shown}"
+        );
+        assert!(!shown.contains("slots"), "{shown}");
+        seen.slots = Some(vec![
+            slot("away", false, Some(3 << 20), false),
+            slot("gone", false, None, true),
+        ]);
+        let shown = text(&seen);
+        for part in [
+            "slots               away (physical) keeps 3.0 MB of WAL for nobody who is connected\n",
+            "                    gone (physical) is lost: the WAL that it needs is gone\n",
+        ] {
+            assert!(shown.contains(part), "{shown}");
+        }
+    }
 
     fn report(seen: &Observed) -> Report {
         let why = explain(seen);

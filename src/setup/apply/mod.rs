@@ -38,6 +38,7 @@ use super::config::{Config, Site, Template};
 use super::plan::{Plan, Values};
 use super::progress::Progress;
 use super::tree::Tree;
+pub(super) use crate::setup::apply::fencing::Means as FencedBy;
 use crate::setup::apply::health::Found;
 use crate::setup::apply::merged::Merged;
 use crate::setup::apply::primitive::RESTARTS;
@@ -308,6 +309,13 @@ pub(super) fn clone_name(cib: &str, site: &Site) -> String {
         find::names(configuration, site).ok()
     });
     found.unwrap_or_else(|| Names::of(site.resource())).clone
+}
+
+/// By what nodes are fenced, by the whole CIB.
+pub(super) fn fenced_by(cib: &str) -> fencing::Means {
+    let configuration = Tree::parse(cib).ok();
+    let configuration = configuration.and_then(|cib| cib.child("configuration").cloned());
+    configuration.map_or(fencing::Means::None, |it| fencing::means(&it))
 }
 
 /// Every node of config.ini is one of the cluster's.

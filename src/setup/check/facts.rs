@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::setup::apply::FencedBy;
 use crate::setup::passfiles::PasswordFiles;
 
 use super::starters::Starter;
@@ -40,6 +41,9 @@ pub(super) struct Facts {
     pub(super) corosync: Option<String>,
     /// Of the running corosync; `None`: it does not run.
     pub(super) quorum: Option<Quorum>,
+    /// By what Pacemaker fences.
+    #[serde(default)]
+    pub(super) fenced_by: FencedBy,
     /// Token and consensus that corosync runs with, in milliseconds; `None`: it does not run.
     #[serde(default)]
     pub(super) totem: Option<(u64, u64)>,

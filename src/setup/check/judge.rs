@@ -8,6 +8,7 @@ use crate::conninfo::Conninfo;
 use crate::decide::detection::{Network, Timing};
 use crate::model::version::{DEPRECATES_MD5, OLDEST};
 use crate::params::{RepMode, Secret};
+use crate::setup::apply::FencedBy;
 use crate::setup::check::findings::{Finding, Findings, Seen, Severity};
 use crate::setup::config::Site;
 
@@ -229,6 +230,23 @@ fn of_quorum(findings: &mut Findings, site: &Site, it: &Seen) {
     let Some(quorum) = &it.facts.quorum else {
         return;
     };
+    match it.facts.fenced_by {
+        FencedBy::Watchdog if quorum.votes < 3 => findings.error(
+            &it.node,
+            "nodes are fenced by their watchdogs alone (SBD without a disk), and there are two votes: nothing tells which half of a split \
+             ends itself, and each takes the other for dead",
+            "add a third node or a quorum device, or a fence device (docs/fencing.md)",
+        ),
+        FencedBy::Device {
+            prefers_primary: false,
+        } if quorum.votes < 3 => findings.warning(
+            &it.node,
+            "two nodes that lose each other fence each other, and nothing gives the primary's a start: it may be the one that goes off, or \
+             both do",
+            "pcs property set priority-fencing-delay=10s, and pcs resource meta CLONE priority=1 for the database's clone (docs/fencing.md)",
+        ),
+        FencedBy::None | FencedBy::Watchdog | FencedBy::Device { .. } => {}
+    }
     let asks = resolved.rep_mode == RepMode::Sync && !resolved.enable_distlock;
     if asks && quorum.votes < 3 && !quorum.waits_for_all {
         findings.warning(
@@ -585,6 +603,7 @@ mod tests {
             pacemaker: Some("2.1.5".to_owned()),
             corosync: Some("3.1.7".to_owned()),
             installed: Some(PROGRAM.to_owned()),
+            fenced_by: FencedBy::None,
             totem: Some((1000, 1200)),
             clock: 0,
             postgres: Answer::Known("postgres (PostgreSQL) 15.18".to_owned()),
@@ -769,6 +788,30 @@ mod tests {
         assert_eq!(found("pgsql_rep_mode=async\n", |f, _| two(f, false)), []);
     }
 
+    fn two_that_wait(facts: &mut Facts) {
+        facts.quorum = Some(Quorum {
+            votes: 2,
+            waits_for_all: true,
+        });
+    }
+
+    const fn by_device(prefers_primary: bool) -> FencedBy {
+        FencedBy::Device { prefers_primary }
+    }
+
+    #[test]
+    fn fencing_that_knows_whom_to_spare_is_no_finding() {
+        let two = found("", |f, _| {
+            two_that_wait(f);
+            f.fenced_by = by_device(true);
+        });
+        assert_eq!(two, []);
+        // A majority tells.
+        for means in [FencedBy::Watchdog, by_device(false)] {
+            assert_eq!(found("", |f, _| f.fenced_by = means), []);
+        }
+    }
+
     type Spoil = fn(&mut Facts, &mut i64);
 
     fn set(facts: &mut Facts, name: &str, value: &str) {
@@ -816,6 +859,24 @@ mod tests {
                 },
                 Warning,
                 "wait_for_all is off",
+            ),
+            (
+                "",
+                |f, _| {
+                    two_that_wait(f);
+                    f.fenced_by = FencedBy::Watchdog;
+                },
+                Error,
+                "SBD without a disk",
+            ),
+            (
+                "",
+                |f, _| {
+                    two_that_wait(f);
+                    f.fenced_by = by_device(false);
+                },
+                Warning,
+                "fence each other",
             ),
             (
                 "",

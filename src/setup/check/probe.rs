@@ -14,12 +14,14 @@ use tempfile::NamedTempFile;
 use crate::distlock::{LockError, Service};
 use crate::model::repair::OnDivergence;
 use crate::ocf::Vars;
+use crate::pacemaker::cib::Cib;
 use crate::pacemaker::{corosync, quorum};
 use crate::params::{Params, Resolved};
 use crate::postgres::control;
 use crate::postgres::programs::Programs;
 use crate::postgres::source::{rewind_grant, rewind_question};
 use crate::postgres::views::WEAK;
+use crate::setup::apply::{FencedBy, fenced_by};
 use crate::setup::install::sum;
 use crate::setup::passfiles::{PasswordFile, PasswordFiles};
 use crate::sys::{Command, Deadline, Owner, RunError, poll_until};
@@ -97,6 +99,9 @@ pub(super) fn gather(request: &Request) -> Facts {
             votes: seen.expected_votes,
             waits_for_all: seen.waits_for_all,
         }),
+        fenced_by: Cib::live()
+            .read_text(deadline())
+            .map_or(FencedBy::None, |cib| fenced_by(&cib)),
         totem: totem(),
         clock: clock(),
         passfile: passfiles(&request.passwords),

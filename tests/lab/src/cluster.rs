@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::crowd::Crowd;
 use crate::debian::{self, Root, Suite};
 use crate::error::{Error, Result};
+use crate::fencing::PowerStrip;
 use crate::host::Node;
 use crate::network::Switch;
 use crate::other_server::{self, OtherServer};
@@ -21,7 +22,8 @@ use crate::site::Site;
 use crate::spec::{Agent, RepMode, Spec};
 use crate::state::State;
 use crate::{
-    agent, corosync, fencing, packages, place, poll, postgres, resources, site, ssh, status,
+    agent, corosync, fencing, machine, packages, place, poll, postgres, resources, site, ssh,
+    status,
 };
 
 /// Name of the host beside the cluster: the application's.
@@ -51,6 +53,12 @@ impl Builder {
     /// Number of cluster nodes, 1 to 5.
     pub fn nodes(mut self, nodes: u8) -> Self {
         self.spec.nodes = nodes;
+        self
+    }
+
+    /// Machines beside the nodes that are named and numbered like the next ones, and that no cluster knows: see [`crate::machine`].
+    pub fn spares(mut self, spares: u8) -> Self {
+        self.spec.spares = spares;
         self
     }
 
@@ -154,6 +162,13 @@ impl Builder {
         self
     }
 
+    /// The same with a device that switches nodes off, for as long as this process lives.
+    pub fn power_strip(mut self) -> Self {
+        self.spec.fencing = true;
+        self.spec.power_strip = true;
+        self
+    }
+
     /// corosync's `wait_for_all` of two nodes. Default: on, as corosync has it.
     pub fn wait_for_all(mut self, on: bool) -> Self {
         self.spec.wait_for_all = on;
@@ -192,11 +207,9 @@ impl Builder {
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
-        if !(1..=5).contains(&self.spec.nodes) {
-            return Err(Error::Other(format!(
-                "{} nodes: a lab has 1 to 5",
-                self.spec.nodes
-            )));
+        let machines = self.spec.nodes.saturating_add(self.spec.spares);
+        if self.spec.nodes < 1 || machines > 5 {
+            return Err(Error::Other(format!("{machines} nodes: a lab has 1 to 5",)));
         }
         if self.spec.suite.is_none() {
             self.spec.suite = Suite::asked_for()?;
@@ -265,6 +278,8 @@ pub struct Cluster {
     state: Mutex<State>,
     /// Others' sessions, where the site has them.
     crowd: Mutex<Option<Crowd>>,
+    /// The power strip, where there is one.
+    strip: Mutex<Option<PowerStrip>>,
 }
 
 impl Cluster {
@@ -317,6 +332,7 @@ impl Cluster {
             hold: Mutex::new(Some(hold)),
             state: Mutex::new(state),
             crowd: Mutex::default(),
+            strip: Mutex::default(),
         };
         cluster.save()?;
         Ok(cluster)
@@ -326,34 +342,40 @@ impl Cluster {
         let spec = self.spec();
         let base = place::base()?;
         let template = postgres::template(&base, self.client.root(), &self.layout, spec.site)?;
-        let (config, key) = (corosync::config(&spec, &self.nodes), corosync::key()?);
-        let names: String = self
-            .hosts()
-            .map(|host| format!("{} {}\n", host.address(), host.name()))
-            .collect();
+        let (config, key) = (corosync::config(&spec, self.nodes()), corosync::key()?);
         for host in self.hosts() {
-            host.format_disk()?;
-            let etc = host.disk("etc");
-            let put = |file: &str, text: &str| {
-                std::fs::write(etc.join(file), text)
-                    .map_err(Error::io(format!("write {file} of {}", host.name())))
-            };
-            put("hosts", &format!("127.0.0.1 localhost\n{names}"))?;
-            put("hostname", &format!("{}\n", host.name()))?;
+            self.install(host)?;
+        }
+        for host in self.hosts().filter(|host| !self.is_spare(host)) {
             postgres::lay_out(host, &self.layout, &template, &spec)?;
         }
         ssh::lay_out(&self.hosts().collect::<Vec<_>>())?;
-        for node in &self.nodes {
+        if spec.spares > 0 {
+            self.machines().iter().try_for_each(machine::lay_out)?;
+        }
+        for node in self.nodes() {
             corosync::lay_out(node, &config, &key)?;
             agent::lay_out(node, &spec.agent)?;
             if spec.fencing {
                 fencing::lay_out(node)?;
             }
+            if spec.power_strip {
+                fencing::lay_line(node)?;
+            }
+        }
+        if spec.power_strip {
+            let mut strip = self.strip.lock().unwrap_or_else(PoisonError::into_inner);
+            *strip = Some(PowerStrip::begin(self.nodes()));
         }
         self.hosts().try_for_each(|host| self.boot_host(host))?;
         self.hosts()
+            .filter(|host| !self.is_spare(host))
             .try_for_each(|host| postgres::settle(host, &self.layout, &spec))?;
-        self.nodes.iter().try_for_each(corosync::prepare)?;
+        self.nodes().iter().try_for_each(corosync::prepare)?;
+        self.machines()
+            .iter()
+            .filter(|machine| self.is_spare(machine))
+            .try_for_each(corosync::prepare_directories)?;
         if spec.quorum_device {
             self.start_quorum_device()?;
         }
@@ -362,6 +384,22 @@ impl Cluster {
             self.init_lock_service()?;
         }
         Ok(())
+    }
+
+    /// An empty disk, and the names of all hosts on it.
+    pub(crate) fn install(&self, host: &Node) -> Result<()> {
+        let names: String = self
+            .hosts()
+            .map(|host| format!("{} {}\n", host.address(), host.name()))
+            .collect();
+        host.format_disk()?;
+        let etc = host.disk("etc");
+        let put = |file: &str, text: &str| {
+            std::fs::write(etc.join(file), text)
+                .map_err(Error::io(format!("write {file} of {}", host.name())))
+        };
+        put("hosts", &format!("127.0.0.1 localhost\n{names}"))?;
+        put("hostname", &format!("{}\n", host.name()))
     }
 
     /// Boots one host and notes its pid 1.
@@ -387,10 +425,10 @@ impl Cluster {
     /// [`Error::Timeout`] with what the first node saw.
     pub fn form(&self) -> Result<()> {
         note("starting corosync and pacemaker");
-        self.nodes
+        self.nodes()
             .iter()
             .try_for_each(|node| self.start_node(node))?;
-        let all = self.nodes.len();
+        let all = self.nodes().len();
         poll::until(FORM, poll::slow(), || {
             let seen = status::of(&self.nodes[0]).map_err(|error| error.to_string())?;
             let online = seen
@@ -479,6 +517,7 @@ impl Cluster {
             hold: Mutex::new(None),
             state: Mutex::new(state),
             crowd: Mutex::default(),
+            strip: Mutex::default(),
         })
     }
 
@@ -526,6 +565,8 @@ impl Cluster {
     fn tear_down(&self) -> Result<()> {
         let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
         drop(crowd.take());
+        let mut strip = self.strip.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(strip.take());
         self.hosts().try_for_each(Node::kill)?;
         self.state
             .lock()
@@ -581,6 +622,14 @@ impl Cluster {
 
     /// The cluster nodes: node1, node2, …
     pub fn nodes(&self) -> &[Node] {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.nodes
+            .get(..usize::from(state.spec.nodes))
+            .unwrap_or(&self.nodes)
+    }
+
+    /// The nodes, and behind them the machines that are none.
+    pub fn machines(&self) -> &[Node] {
         &self.nodes
     }
 
@@ -649,7 +698,7 @@ fn hosts(
         Node::new(name, number, dir, &root, init.get(name).copied())
     };
     let nodes = spec
-        .node_names()
+        .machine_names()
         .iter()
         .zip(1..)
         .map(|(name, number)| host(name, number))

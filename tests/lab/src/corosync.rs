@@ -113,9 +113,14 @@ pub(crate) fn lay_out(node: &Node, config: &str, key: &[u8]) -> Result<()> {
         .map(drop)
 }
 
+/// First time only: what the packages would have made.
+pub(crate) fn prepare_directories(node: &Node) -> Result<()> {
+    node.sh("install -d -m 0750 /var/log/corosync /var/log/cluster /var/lib/corosync && install -d -o hacluster -g haclient -m 0770 /var/log/pacemaker && install -d -o hacluster -g haclient -m 0750 /var/lib/pacemaker/cib")?.ok().map(drop)
+}
+
 /// First time only: what the packages would have made, and the first CIB.
 pub(crate) fn prepare(node: &Node) -> Result<()> {
-    node.sh("install -d -m 0750 /var/log/corosync /var/log/cluster /var/lib/corosync && install -d -o hacluster -g haclient -m 0770 /var/log/pacemaker && install -d -o hacluster -g haclient -m 0750 /var/lib/pacemaker/cib")?.ok()?;
+    prepare_directories(node)?;
     // An empty one by Pacemaker itself: in the newest schema it has, which the resources need.
     let empty = node.command(&["cibadmin", "--empty"])?.ok()?;
     let first = empty.replace("<crm_config/>", &first_properties());
@@ -131,7 +136,7 @@ pub(crate) fn prepare(node: &Node) -> Result<()> {
 /// (what pacemakerd ends with where it is not to be started again), `KillMode=process` (the other daemons live on without
 /// pacemakerd), and `Requires=corosync.service`: with Pacemaker corosync is started, too. corosync's own unit restarts nothing: one
 /// that died stays away until somebody starts it. Not done: giving up after five starts within 25 s.
-const SERVICE: &str = r#"#!/bin/sh
+pub(crate) const SERVICE: &str = r#"#!/bin/sh
 is_up() { corosync-cfgtool -s >/dev/null 2>&1; }
 while :; do
     if ! is_up; then

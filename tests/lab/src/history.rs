@@ -90,12 +90,12 @@ impl Cluster {
                 postgresql: next_part(node, postgres::LOG, mark)?,
             })
         };
-        self.nodes().iter().map(text).collect()
+        self.machines().iter().map(text).collect()
     }
 
     fn read_on(&self, mark: &mut Mark) -> Result<Events> {
         let mut events = Events::default();
-        for node in self.nodes() {
+        for node in self.machines() {
             let text = next_part(node, corosync::LOG, mark)?;
             events.failures.extend(text.lines().filter_map(failure));
             events.degraded.extend(text.lines().filter_map(degraded));
@@ -127,6 +127,11 @@ fn next_part(node: &Node, log: &'static str, mark: &mut Mark) -> Result<String> 
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
         Err(error) => return Err(Error::io(format!("open {}", path.display()))(error)),
     };
+    // A machine that was replaced begins its logs anew.
+    let length = file.metadata().map_or(*at, |about| about.len());
+    if length < *at {
+        *at = 0;
+    }
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(*at))
         .and_then(|_| file.read_to_end(&mut bytes))

@@ -63,6 +63,22 @@ impl Outlook {
             .filter(|init| init.is_alive())
             .map(|init| init.pid)
     }
+
+    /// As [`Node::kill`].
+    pub(crate) fn cut_power(&self) -> Result<()> {
+        cut(&self.0)
+    }
+}
+
+fn cut(power: &Mutex<Power>) -> Result<()> {
+    let mut power = power.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(init) = power.init.take() {
+        init.kill()?;
+    }
+    if let Some(mut parent) = power.parent.take() {
+        let _ = parent.wait();
+    }
+    Ok(())
 }
 
 #[derive(Debug, Default)]
@@ -135,6 +151,16 @@ impl Node {
         Cmd::new(&["chmod", "700", &self.disk("root").display().to_string()])
             .ok()
             .map(drop)
+    }
+
+    /// Takes everything from the disk of a host that is off.
+    pub(crate) fn wipe_disk(&self) -> Result<()> {
+        for (disk, _) in OVERLAYS {
+            let dir = self.dir.join(disk);
+            std::fs::remove_dir_all(&dir)
+                .map_err(Error::io(format!("remove {}", dir.display())))?;
+        }
+        Ok(())
     }
 
     /// A directory of the host that is mounted over the machine's own, which is not to be seen in it.
@@ -263,6 +289,7 @@ mkdir -p /run/lock /run/user /run/resource-agents
 mkdir -p /etc/ssh /root/.ssh
 mount --bind {ssh}/{etc} /etc/ssh
 mount --bind {ssh}/{root} /root/.ssh
+[ ! -d {line} ] || {{ mkdir /run/{line}; mount --bind {line} /run/{line}; }}
 install -d -o postgres -g postgres -m 2775 /run/postgresql
 install -d -o hacluster -g haclient /run/crm
 ip link set lo up
@@ -271,6 +298,7 @@ cd /
 exec env --ignore-signal=CHLD cat >/dev/null 2>&1
 ",
             name = self.name,
+            line = crate::fencing::LINE,
             ssh = crate::ssh::DISK,
             etc = crate::ssh::ETC,
             root = crate::ssh::ROOT,
@@ -296,14 +324,7 @@ exec env --ignore-signal=CHLD cat >/dev/null 2>&1
 
     /// SIGKILL to pid 1: everything in the host dies at once, and this returns when it is dead. Already off: nothing.
     pub(crate) fn kill(&self) -> Result<()> {
-        let mut power = self.power.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(init) = power.init.take() {
-            init.kill()?;
-        }
-        if let Some(mut parent) = power.parent.take() {
-            let _ = parent.wait();
-        }
-        Ok(())
+        cut(&self.power)
     }
 
     /// Which boot this is: what the kernel calls it in the host.

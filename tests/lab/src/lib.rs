@@ -28,6 +28,7 @@ pub mod history;
 mod host;
 pub mod lock;
 mod login;
+pub mod machine;
 mod measure;
 mod minor;
 pub mod network;

@@ -68,7 +68,7 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
         let device = fencing::TYPE;
         pcs(
             &format!(
-                "stonith create {device} {device} pcmk_host_check=none op monitor interval=60s"
+                "stonith create {device} {device} pcmk_host_check=none pcmk_reboot_action=off op monitor interval=60s"
             ),
             vec![],
         );
@@ -78,13 +78,14 @@ fn commands(spec: &Spec, layout: &Layout) -> Vec<Vec<String>> {
         .map(|(name, value)| format!("{name}={value}"));
     // With demote on-fail=stop one failed demote takes the whole anonymous clone down; on-fail=restart is the default.
     let (start, monitor) = (spec.start_timeout.as_secs(), MONITOR.as_secs());
+    let of_stop = if spec.power_strip { "fence" } else { "block" };
     let operations = format!(
         "op start interval=0s timeout={start}s on-fail=restart
         op monitor interval=4s timeout=60s on-fail=restart
         op monitor interval={monitor}s timeout=60s on-fail=restart role=Promoted
         op promote interval=0s timeout={start}s on-fail=restart
         op demote interval=0s timeout=60s
-        op stop interval=0s timeout=60s on-fail=block
+        op stop interval=0s timeout=60s on-fail={of_stop}
         op notify interval=0s timeout=60s"
     );
     let operations = operations.split_whitespace().map(str::to_owned);

@@ -113,7 +113,7 @@ impl ServerWatch {
         });
         let (stop, stopped) = watch::channel(false);
         let servers: Vec<(String, Outlook)> = cluster
-            .nodes()
+            .machines()
             .iter()
             .map(|node| (node.name().to_owned(), node.outlook()))
             .collect();

@@ -68,6 +68,9 @@ impl Agent {
 pub struct Spec {
     /// Number of cluster nodes, 1 to 5.
     pub nodes: u8,
+    /// Machines that are no nodes (yet), see [`crate::Builder::spares`].
+    #[serde(default)]
+    pub spares: u8,
     /// Corosync's token timeout.
     pub token: Duration,
     /// The agent under test.
@@ -91,6 +94,9 @@ pub struct Spec {
     /// Whether there is a fence device, and fencing is enabled.
     #[serde(default)]
     pub fencing: bool,
+    /// Whether that device switches off what it is told to.
+    #[serde(default)]
+    pub power_strip: bool,
     /// Of two nodes, one that starts waits for the other: corosync's default.
     #[serde(default = "wait_for_all")]
     pub wait_for_all: bool,
@@ -136,6 +142,7 @@ impl Default for Spec {
     fn default() -> Self {
         Self {
             nodes: 3,
+            spares: 0,
             token: Duration::from_millis(3000),
             agent: Agent::StockPgsql,
             mode: RepMode::Sync,
@@ -146,6 +153,7 @@ impl Default for Spec {
             lock_service: false,
             quorum_device: false,
             fencing: false,
+            power_strip: false,
             wait_for_all: wait_for_all(),
             migration_threshold: migration_threshold(),
             start_timeout: start_timeout(),
@@ -180,6 +188,12 @@ impl Spec {
     /// Names of the cluster nodes: node1, node2, … where the site has no others.
     pub fn node_names(&self) -> Vec<String> {
         (1..=self.nodes).map(|n| self.site.node_name(n)).collect()
+    }
+
+    /// Names of the cluster's nodes and of the machines that may become some.
+    pub(crate) fn machine_names(&self) -> Vec<String> {
+        let machines = self.nodes + self.spares;
+        (1..=machines).map(|n| self.site.node_name(n)).collect()
     }
 
     /// Whether a host of this name is one of the cluster's nodes.

@@ -61,12 +61,13 @@ pub(crate) struct State {
     /// Who had the lock when a promotion of this node was considered last.
     #[serde(default)]
     pub(crate) holder: Option<Holder>,
-    /// Monitors in a row that found this standby receiving nothing, nor replaying any more, while there was a primary.
+    /// Monitors in a row that found this standby receiving nothing while there was a primary.
     #[serde(default)]
     pub(crate) idle: u32,
-    /// How far it had replayed in the last of them, as an attribute has it.
+    /// How often in a row the primary has said that it no longer has the WAL that comes next here, while an archive may bring it; and how far this
+    /// standby had got each time, as an attribute has it. Kept over a restart, since the start comes to the same verdict.
     #[serde(default)]
-    pub(crate) idle_at: Option<String>,
+    pub(crate) lacking: Option<(u32, String)>,
     /// Why the primary did not let this standby in when it was asked last; `None`: it did, or could not be asked.
     #[serde(default)]
     pub(crate) refusal: Option<String>,
@@ -350,7 +351,7 @@ mod tests {
                 at: Duration::from_secs(450),
             }),
             idle: 2,
-            idle_at: Some("0000000003000000".to_owned()),
+            lacking: Some((2, "0000000003000000".to_owned())),
             refusal: Some("no pg_hba.conf entry".to_owned()),
             let_in: 2,
             samples: vec![Sample {

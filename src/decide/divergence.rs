@@ -141,15 +141,15 @@ fn shared(a: &Lineage, b: &Lineage) -> TimelineId {
     }
 }
 
-/// A standby asks its archive every few seconds ("wal_retrieve_retry_interval"), so one that has the WAL has brought it long before.
-/// Some minutes are for an archive that is down at the moment.
-const ARCHIVE_PATIENCE: u32 = 60;
+/// A standby asks its archive every few seconds ("wal_retrieve_retry_interval"), and the primary is asked in every sixth monitor: an archive that
+/// has the WAL has brought some of it long before. The rest is for an archive that is down at the moment.
+const ARCHIVE_PATIENCE: u32 = 10;
 
-/// Whether WAL that the primary no longer has may still come from an archive. `idle`: monitors in a row in which this standby received
-/// nothing, nor replayed any more.
+/// Whether WAL that the primary no longer has may still come from an archive. `lacking`: how often in a row the primary has said that it has removed
+/// it, while nothing was replayed in between.
 #[must_use]
-pub fn may_come_from_an_archive(has_archive: bool, idle: u32) -> bool {
-    has_archive && idle < ARCHIVE_PATIENCE
+pub fn may_come_from_an_archive(has_archive: bool, lacking: u32) -> bool {
+    has_archive && lacking < ARCHIVE_PATIENCE
 }
 
 /// Whether a server that calls itself the primary is the recorded one: the address may still lead to a
@@ -195,18 +195,18 @@ mod tests {
 
     #[test]
     fn an_archive_is_given_time_and_not_for_ever() {
-        for (has_archive, idle, expected) in [
+        for (has_archive, lacking, expected) in [
             (false, 0, false),
             (false, 600, false),
             (true, 0, true),
-            (true, 59, true),
-            (true, 60, false),
+            (true, 9, true),
+            (true, 10, false),
             (true, u32::MAX, false),
         ] {
             assert_eq!(
-                may_come_from_an_archive(has_archive, idle),
+                may_come_from_an_archive(has_archive, lacking),
                 expected,
-                "{has_archive} {idle}"
+                "{has_archive} {lacking}"
             );
         }
     }

@@ -120,7 +120,7 @@ pub(super) fn account_of(pid: i32) -> io::Result<Option<Uid>> {
 #[must_use]
 pub fn phase(pgdata: &Path) -> Phase {
     // `LOCK_FILE_LINE_PM_STATUS` in miscadmin.h; padded with blanks.
-    let text = fs::read_to_string(pgdata.join("postmaster.pid")).unwrap_or_default();
+    let text = reading::read(&pgdata.join("postmaster.pid")).unwrap_or_default();
     match text.lines().nth(7).map(str::trim) {
         Some("starting") => Phase::Starting,
         Some("stopping") => Phase::Stopping,
@@ -133,7 +133,7 @@ pub fn phase(pgdata: &Path) -> Phase {
 /// rules or a lock file.
 #[must_use]
 pub fn has_begun(pgdata: &Path) -> bool {
-    let text = fs::read_to_string(pgdata.join("postmaster.pid")).unwrap_or_default();
+    let text = reading::read(&pgdata.join("postmaster.pid")).unwrap_or_default();
     let status = text.lines().nth(7).map(str::trim);
     status.is_some_and(|status| status != "starting")
 }

@@ -238,23 +238,42 @@ fn ask(
     if misfit.is_some() || !end.is_exact {
         return Ok(misfit);
     }
-    let idle = boot_clock()
-        .ok()
-        .and_then(|boot| State::load(ctx, boot.boot_id()).ok())
-        .map_or(0, |state| state.idle);
-    if divergence::may_come_from_an_archive(archive::is_there(ctx), idle) {
-        return Ok(None);
-    }
     let has_wal = source.has_wal(
         local.lineage.timeline,
         local.end,
         control.wal_segment_size,
         deadline,
     )?;
-    Ok((!has_wal).then(|| Misfit::Lacking {
+    let lacking = count_lacking(ctx, has_wal, local);
+    if has_wal || divergence::may_come_from_an_archive(archive::is_there(ctx), lacking) {
+        return Ok(None);
+    }
+    Ok(Some(Misfit::Lacking {
         local: local.clone(),
         primary: record.node.clone(),
     }))
+}
+
+/// Notes that the primary no longer has what comes next here, or that it does. How often in a row that was so, at this place. Where that can't be
+/// noted it begins anew each time.
+fn count_lacking(ctx: &Context<'_>, has_wal: bool, local: &WalPosition) -> u32 {
+    let Ok(boot) = boot_clock() else { return 0 };
+    let Ok(old) = State::load(ctx, boot.boot_id()) else {
+        return 0;
+    };
+    let place = local.end.to_attribute();
+    let before = old.lacking.as_ref().filter(|(_, at)| *at == place);
+    let times = before.map_or(0, |(times, _)| *times).saturating_add(1);
+    let mut state = old.clone();
+    state.lacking = (!has_wal).then_some((times, place));
+    if let Err(failure) = state.save(ctx, &old) {
+        say!(
+            WARN,
+            "what the primary lacks could not be noted",
+            reason = failure.text()
+        );
+    }
+    state.lacking.map_or(0, |(times, _)| times)
 }
 
 /// The primary, as this node's standby reaches it.

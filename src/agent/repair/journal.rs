@@ -85,7 +85,11 @@ pub(super) struct Holder {
 /// Who has the lock now; `None`: nobody, so that no repair goes on.
 pub(super) fn holder(ctx: &Context<'_>) -> Step<Option<Holder>> {
     let path = ctx.tmp(LOCK);
-    let at_path = |e: io::Error| failed(format!("{}: {e}", path.display()));
+    look(ctx).map_err(|e| failed(format!("{}: {e}", path.display())))
+}
+
+fn look(ctx: &Context<'_>) -> io::Result<Option<Holder>> {
+    let path = ctx.tmp(LOCK);
     let open = || reading::open(&path, O_NOFOLLOW);
     let opened = as_owner(&ctx.owner, open)
         .map_err(io::Error::from)
@@ -100,20 +104,17 @@ pub(super) fn holder(ctx: &Context<'_>) -> Step<Option<Holder>> {
         {
             return Ok(None);
         }
-        Err(e) => return Err(at_path(e)),
+        Err(e) => return Err(e),
     };
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Ok(_free) => Ok(None),
         Err((file, Errno::EWOULDBLOCK)) => {
             let mut text = String::new();
-            (&file)
-                .take(32)
-                .read_to_string(&mut text)
-                .map_err(at_path)?;
+            (&file).take(32).read_to_string(&mut text)?;
             let pid = text.trim().parse().ok().filter(|pid| *pid > 0);
             Ok(Some(Holder { file, pid }))
         }
-        Err((_, errno)) => Err(at_path(errno.into())),
+        Err((_, errno)) => Err(errno.into()),
     }
 }
 
@@ -134,26 +135,41 @@ impl Holder {
     }
 }
 
+/// It is no file that could be locked, or nobody but root gets there.
+fn is_shut(error: &io::Error) -> bool {
+    let is_link = error.raw_os_error() == Some(Errno::ELOOP as i32);
+    let kinds = [
+        io::ErrorKind::PermissionDenied,
+        io::ErrorKind::InvalidData,
+        io::ErrorKind::IsADirectory,
+    ];
+    is_link || kinds.contains(&error.kind())
+}
+
 /// Ends a repair: the programs it has started end with it. What is half done is found by the next start.
 ///
-/// A lock that is held, and not by a repair, ends nothing and holds up nothing: the server's account could hold it for ever. Nor does one
-/// that can't be read, to which a repair has no access either: each looks there before it begins.
+/// A lock that is held, and not by a repair, ends nothing and holds up nothing: the server's account could hold it for ever. Nor does what the
+/// account put in its place, or shut away: no repair could take the lock there.
 pub(crate) fn end(ctx: &Context<'_>) -> Step<()> {
     let mut was_told = false;
     let deadline = ctx.deadline.min(timing::REPAIR_END);
     let polite = Deadline::after(timing::REPAIR_END / 2);
     let mut stranger = None;
     let ended = poll_until(deadline, timing::READY_POLL, || {
-        let holder = match holder(ctx) {
+        let holder = match look(ctx) {
             Ok(None) => return Some(Ok(())),
             Ok(Some(holder)) => holder,
-            Err(failure) => {
+            Err(error) if is_shut(&error) => {
                 say!(
                     WARN,
                     "whether this node's data are being repaired can't be told",
-                    reason = failure.text()
+                    file = ctx.tmp(LOCK).display(),
+                    reason = error
                 );
                 return Some(Ok(()));
+            }
+            Err(error) => {
+                return Some(Err(failed(format!("{}: {error}", ctx.tmp(LOCK).display()))));
             }
         };
         let signal = match (was_told, polite.is_past()) {

@@ -141,50 +141,70 @@ fn same_data_directory(ctx: &Context<'_>, contents: &Contents) -> Step<()> {
 /// What the options name is what is started, whatever the parameters say.
 fn same_places(ctx: &Context<'_>) -> Step<()> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut named: Vec<(&str, &Path, &str)> = Vec::new();
-    let words: Vec<&str> = option_words(ctx).collect();
-    for (at, word) in words.iter().enumerate() {
-        match word
-            .strip_prefix("-D")
-            .or_else(|| word.strip_prefix("--pgdata="))
-        {
-            Some("") => named.extend(
-                words
-                    .get(at + 1)
-                    .map(|dir| ("-D", Path::new(*dir), "pgdata")),
-            ),
-            Some(dir) => named.push(("-D", Path::new(dir), "pgdata")),
-            None => {}
-        }
-    }
-    for (name, value) in among_options(ctx) {
-        match name.as_str() {
-            "data_directory" => named.push(("data_directory", Path::new(value), "pgdata")),
+    for (name, value) in places_among(&ctx.params.start_opt, &ctx.params.ctl_opt) {
+        let (param, ours) = match name.as_str() {
+            "-D" | "data_directory" => ("pgdata", ctx.pgdata()),
             // Without replication nothing is written to it.
             "config_file" if ctx.params.rep_mode.is_replicated() => {
-                named.push(("config_file", Path::new(value), "config"));
+                ("config", ctx.params.config.as_path())
             }
-            _ => {}
-        }
-    }
-    for (option, path, param) in named {
-        let ours = if param == "config" {
-            &ctx.params.config
-        } else {
-            &ctx.params.pgdata
+            _ => continue,
         };
+        let path = Path::new(&value);
         if real(path) != real(ours) {
             return Err(Outcome::because(
                 OcfCode::ErrConfigured,
                 format!(
-                    "start_opt or ctl_opt names {option} {}, and {param} is {}: remove it there, and set {param} to what is meant",
-                    path.display(),
+                    "start_opt or ctl_opt names {name} {value}, and {param} is {}: remove it there, and set {param} to what is meant",
                     ours.display()
                 ),
             ));
         }
     }
     Ok(())
+}
+
+/// Directories and settings as the server and pg_ctl take them from their words: what stands within a word is a part of a value, an archive_command
+/// say, which may have options of its own.
+fn places_among(start_opt: &[String], ctl_opt: &[String]) -> Vec<(String, String)> {
+    let mut words = start_opt.to_vec();
+    let mut of_pg_ctl = ctl_opt.iter();
+    while let Some(word) = of_pg_ctl.next() {
+        let for_server = match word.strip_prefix("-o").or(word.strip_prefix("--options=")) {
+            Some("") => of_pg_ctl.next().map(String::as_str),
+            found => found,
+        };
+        match for_server {
+            Some(options) => words.extend(shell_words::split(options).unwrap_or_default()),
+            None => words.push(word.clone()),
+        }
+    }
+    let setting = |text: &str| {
+        let (name, value) = text.split_once('=')?;
+        Some((name.to_lowercase().replace('-', "_"), value.to_owned()))
+    };
+    let mut found = Vec::new();
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        if let Some(dir) = word.strip_prefix("-D").or(word.strip_prefix("--pgdata=")) {
+            let dir = if dir.is_empty() {
+                words.next()
+            } else {
+                Some(dir)
+            };
+            found.extend(dir.map(|dir| ("-D".to_owned(), dir.to_owned())));
+        } else if let Some(text) = word.strip_prefix("-c") {
+            let text = if text.is_empty() {
+                words.next()
+            } else {
+                Some(text)
+            };
+            found.extend(text.and_then(setting));
+        } else if let Some(text) = word.strip_prefix("--") {
+            found.extend(setting(text));
+        }
+    }
+    found
 }
 
 /// What ALTER SYSTEM has written; it wins over every other file.

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use crate::agent::begin_lost_monitors;
 use crate::cluster::{Failure, node, resource};
 use crate::model::cluster_view::{ClusterView, NodeView, parse_bool};
-use crate::pacemaker::resources;
+use crate::pacemaker::resources::{self, Resource};
 use crate::sys::Deadline;
 use crate::timing;
 
@@ -99,24 +99,11 @@ pub(super) fn of_resource(args: &ResourceArgs, is_managed: bool) -> Result<(), F
     }
     let after = Scene::look(args.resource.as_deref())?;
     if after.resource.is_managed() != is_managed {
-        let says = |name| {
-            after
-                .resource
-                .meta
-                .get(name)
-                .and_then(|text| parse_bool(text))
-        };
-        return Err(Failure::plain(match says("maintenance") {
-            Some(true) => format!(
-                "{} has maintenance=true of its own, which keeps it unmanaged: crm_resource --resource={} --meta --delete-parameter=maintenance",
-                scene.handle(),
-                scene.handle()
-            ),
-            Some(false) | None => format!(
-                "{} has is-managed from somewhere else (defaults, a group, a rule): look for it with cibadmin --query",
-                scene.handle()
-            ),
-        }));
+        return Err(not_so(after.handle(), &after.resource));
+    }
+    // An address that is not moved would keep the clients where they are.
+    if let Some((name, follower)) = after.unmanaged_follower().filter(|_| is_managed) {
+        return Err(not_so(name.as_str(), &follower));
     }
     let all = all.join(", ");
     say(&if is_managed {
@@ -127,6 +114,19 @@ pub(super) fn of_resource(args: &ResourceArgs, is_managed: bool) -> Result<(), F
         )
     });
     Ok(())
+}
+
+/// What keeps it as it was.
+fn not_so(name: &str, resource: &Resource) -> Failure {
+    let maintenance = resource.meta.get("maintenance");
+    Failure::plain(match maintenance.and_then(|text| parse_bool(text)) {
+        Some(true) => format!(
+            "{name} has maintenance=true of its own, which keeps it unmanaged: crm_resource --resource={name} --meta --delete-parameter=maintenance"
+        ),
+        Some(false) | None => format!(
+            "{name} has is-managed from somewhere else (defaults, a group, a rule): look for it with cibadmin --query"
+        ),
+    })
 }
 
 /// Pacemaker would not watch a server again whose last monitor before the maintenance found it degraded: see

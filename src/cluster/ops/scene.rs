@@ -221,7 +221,7 @@ impl Scene {
             );
         }
         let unmanaged = if self.resource.is_managed() {
-            self.unmanaged_follower()?
+            self.unmanaged_follower()?.0
         } else {
             self.name()
         };
@@ -231,13 +231,12 @@ impl Scene {
     }
 
     /// What goes where this goes, and is not moved.
-    fn unmanaged_follower(&self) -> Option<&ResourceName> {
-        let is_unmanaged = |name: &ResourceName| {
-            let found = resources::named(&self.text, name).ok().flatten();
-            found.is_some_and(|resource| !resource.is_managed())
-        };
+    pub(super) fn unmanaged_follower(&self) -> Option<(&ResourceName, Resource)> {
         let enabled = self.followers.iter().filter(|f| !f.is_disabled);
-        enabled.map(|f| &f.name).find(|name| is_unmanaged(name))
+        let found = |name| resources::named(&self.text, name).ok().flatten();
+        enabled
+            .filter_map(|f| Some((&f.name, found(&f.name)?)))
+            .find(|(_, resource)| !resource.is_managed())
     }
 
     /// The same of one node.

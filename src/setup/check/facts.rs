@@ -1,6 +1,7 @@
 //! What one node says of itself. It is gathered there, by this program, and judged here.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -93,8 +94,20 @@ pub(super) struct Machine {
     pub(super) removes_ipc: bool,
     /// `getconf GNU_LIBC_VERSION`; `None`: another library, or it does not say.
     pub(super) libc: Option<String>,
-    /// A server may listen at addresses that the machine does not have yet (`ip_nonlocal_bind`, IPv4 and IPv6).
-    pub(super) binds_foreign: bool,
+    /// A server may listen at IPv4 addresses that the machine does not have yet (`net.ipv4.ip_nonlocal_bind`).
+    pub(super) binds_foreign_v4: bool,
+    /// The same for IPv6.
+    pub(super) binds_foreign_v6: bool,
+}
+
+impl Machine {
+    /// Whether a server may listen at this address before the machine has it.
+    pub(super) fn binds_foreign(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(_) => self.binds_foreign_v4,
+            IpAddr::V6(_) => self.binds_foreign_v6,
+        }
+    }
 }
 
 /// Who has a say in the cluster.

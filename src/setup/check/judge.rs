@@ -106,8 +106,7 @@ pub(super) fn judge(site: &Site, seen: &[Seen], program: &str) -> Vec<Finding> {
         of_quorum(&mut findings, site, it);
         of_server(&mut findings, site, it);
         if let Answer::Known(settings) = &it.facts.settings {
-            let binds_foreign = it.facts.machine.binds_foreign;
-            settings::judge(&mut findings, site, &it.node, settings, binds_foreign);
+            settings::judge(&mut findings, site, &it.node, settings, &it.facts.machine);
         }
         settings::of_archiver(&mut findings, it);
         settings::of_roles(&mut findings, site, it);
@@ -1093,6 +1092,15 @@ mod tests {
             (
                 "",
                 |f, _| set(f, "listen_addresses", "192.0.2.1"),
+                Error,
+                "nobody could connect at 192.0.2.9",
+            ),
+            (
+                "",
+                |f, _| {
+                    f.machine.binds_foreign_v6 = true;
+                    set(f, "listen_addresses", "192.0.2.1,192.0.2.9");
+                },
                 Error,
                 "nobody could connect at 192.0.2.9",
             ),

@@ -36,11 +36,14 @@ pub(super) fn look(owner: Option<&Owner>, deadline: Deadline) -> Machine {
         oom_policy: said(systemctl),
         removes_ipc: is_persons && removes_ipc().as_deref() == Some("b true"),
         libc: said(Command::new("getconf").arg("GNU_LIBC_VERSION")),
-        binds_foreign: ["ipv4", "ipv6"].iter().all(|family| {
-            fs::read_to_string(format!("/proc/sys/net/{family}/ip_nonlocal_bind"))
-                .is_ok_and(|text| text.trim() == "1")
-        }),
+        binds_foreign_v4: binds_foreign("ipv4"),
+        binds_foreign_v6: binds_foreign("ipv6"),
     }
+}
+
+fn binds_foreign(family: &str) -> bool {
+    fs::read_to_string(format!("/proc/sys/net/{family}/ip_nonlocal_bind"))
+        .is_ok_and(|text| text.trim() == "1")
 }
 
 fn last_of_the_system() -> u32 {

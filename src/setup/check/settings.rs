@@ -9,6 +9,7 @@ use crate::decide::worth::{self, Weak};
 use crate::params::RepMode;
 use crate::setup::config::Site;
 
+use crate::setup::check::facts::Machine;
 use crate::setup::check::findings::{Findings, Seen, Severity};
 
 /// Settings of one server.
@@ -17,7 +18,7 @@ pub(super) fn judge(
     site: &Site,
     node: &str,
     settings: &BTreeMap<String, String>,
-    binds_foreign: bool,
+    machine: &Machine,
 ) {
     let get = |name: &str| settings.get(name).map_or("", String::as_str);
     let number = |name: &str| get(name).parse::<usize>().ok();
@@ -137,7 +138,9 @@ pub(super) fn judge(
     let unheard = addresses
         .chain(by_parameter)
         .filter(|_| site.resolved.pghost.is_none() && lets_others_in(listens))
-        .find(|address| listens_later(listens, *address, binds_foreign) == Some(false));
+        .find(|address| {
+            listens_later(listens, *address, machine.binds_foreign(*address)) == Some(false)
+        });
     if let Some(address) = unheard {
         findings.error(
             node,

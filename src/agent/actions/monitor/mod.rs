@@ -10,7 +10,6 @@ use crate::decide::replay::Obstacle;
 use crate::decide::right::{Right, Seat};
 use crate::decide::verdict::{Verdict, verdict};
 use crate::log::say;
-use crate::model::lsn::Lsn;
 use crate::model::status::{DataStatus, NodeStatus, Score};
 use crate::model::timeline::{Lineage, WalPosition};
 use crate::ocf::{OcfCode, Outcome};
@@ -105,7 +104,8 @@ pub(crate) fn monitor(ctx: &Context<'_>) -> Step<Outcome> {
         }
         let limit = ctx.within(lease.until_asked_again(ctx)?).query_limit();
         server.session.set_limit(limit);
-        refused = ask(ctx, &mut server)?;
+        let is_cut = limit < ctx.query_limit();
+        refused = ask(ctx, &mut server, is_cut)?;
         server.session.set_limit(ctx.query_limit());
         // The session is the operator's by then, or was ended.
         if refused.is_err() {
@@ -214,8 +214,9 @@ fn without(
     unseen::answer(ctx, lease, error)
 }
 
-/// Runs the operator's query. The inner error says why it was not carried out, which is no failure of the server's.
-fn ask(ctx: &Context<'_>, server: &mut Server) -> Step<Step<()>> {
+/// Runs the operator's query. The inner error says why it was not carried out, which is no failure of the server's. `is_cut`: the lease left it less
+/// time than it is meant to have.
+fn ask(ctx: &Context<'_>, server: &mut Server, is_cut: bool) -> Step<Step<()>> {
     let asked = server
         .session
         .execute_as_configured(&ctx.params.monitor_sql);
@@ -224,6 +225,9 @@ fn ask(ctx: &Context<'_>, server: &mut Server) -> Step<Step<()>> {
         Err(SqlError::Failed { state, message }) if verdict(&state) == Verdict::Refused => {
             Ok(Err(failed(format!("{message} (SQLSTATE {state})"))))
         }
+        Err(SqlError::TimedOut(limit, _)) if is_cut => Ok(Err(failed(format!(
+            "not ended within {limit:.1?}, which is what the lease on the lock leaves: a larger distlock_ttl leaves more"
+        )))),
         // It was carried out, as far as it goes.
         Err(SqlError::Unexpected { what, .. }) => Ok(Err(failed(what))),
         Err(error) => Err(failed(format!("monitor_sql: {error}"))),
@@ -289,20 +293,18 @@ fn ask_why_nothing_comes(ctx: &Context<'_>, server: &Server) -> Step<()> {
     Ok(())
 }
 
-/// Counts the monitors in a row in which this standby received nothing, and got nothing from an archive. One that receives is not refused.
+/// Counts the monitors in a row in which this standby received nothing. One that receives is not refused.
 fn count_idle(ctx: &Context<'_>, server: &Server) -> Step<(bool, u32)> {
     let receiver = server.state.receiver.as_ref();
     let is_streaming = receiver.is_some_and(|r| r.is_streaming);
     let boot = boot_clock().map_err(failed)?;
     let old = State::load(ctx, boot.boot_id())?;
     let mut state = old.clone();
-    let replayed = server.state.replayed.map(Lsn::to_attribute);
-    let goes_on = is_streaming || old.idle > 0 && replayed != old.idle_at;
-    state.idle = if goes_on { 0 } else { old.idle + 1 };
-    state.idle_at = replayed.filter(|_| !is_streaming);
+    state.idle = if is_streaming { 0 } else { old.idle + 1 };
     if is_streaming {
         state.refusal = None;
         state.let_in = 0;
+        state.lacking = None;
     }
     if !ctx.env.is_probe() {
         state.save(ctx, &old)?;

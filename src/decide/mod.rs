@@ -43,6 +43,7 @@ pub mod state_loss;
 pub mod stop;
 pub mod switch;
 pub mod unwatched;
+pub mod upkeep;
 pub mod verdict;
 pub mod waited_for;
 pub mod why;

@@ -1,6 +1,8 @@
 //! Which replication slots a node makes and drops.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// A physical replication slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,32 +16,68 @@ pub struct Slot {
     pub is_invalid: bool,
 }
 
-/// A slot on a standby that nobody uses now, and what it makes the server keep, without a limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A slot on a standby that nobody uses now, and that was not synchronised from the primary.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hoard {
     pub name: String,
-    /// Bytes of WAL behind its position.
-    pub held: u64,
+    /// Bytes of WAL behind its position, where they are too many, and nothing limits them.
+    pub held: Option<u64>,
+    /// A failover slot (17): a standby can make none, so it is of the time when this server was the primary.
+    pub is_failover: bool,
+    /// By `hot_standby_feedback` it keeps the primary from cleaning its catalogs.
+    pub holds_rows: bool,
+    /// For how long nobody has used it; `None`: the server does not tell (before 17).
+    pub idle: Option<Duration>,
 }
 
-/// What is told of slots that are not the agent's: made when this server was the primary, they hold WAL until its disk is full. To drop them
-/// is their owner's to decide. `None`: there is none.
+/// For so long a consumer of a standby's own logical slot may be away.
+const AWAY: Duration = Duration::from_secs(300);
+
+/// What is told of slots that are not the agent's, most of them made when this server was the primary: they hold WAL until its disk is full, end the
+/// synchronisation of slots, or let the primary's catalogs grow. To drop them is their owner's to decide. `None`: there is none.
 #[must_use]
 pub fn hoarded(found: &[Hoard], is_ours: impl Fn(&str) -> bool) -> Option<String> {
-    let theirs = found.iter().filter(|slot| !is_ours(&slot.name));
-    let (largest, others) = (
-        theirs.clone().max_by_key(|slot| slot.held)?,
-        theirs.count().saturating_sub(1),
-    );
-    let more = match others {
-        0 => String::new(),
-        others => format!(", and {others} more like it"),
+    let theirs: Vec<&Hoard> = found.iter().filter(|slot| !is_ours(&slot.name)).collect();
+    let (failover, others): (Vec<&Hoard>, Vec<&Hoard>) =
+        theirs.into_iter().partition(|slot| slot.is_failover);
+    let (mut large, small): (Vec<&Hoard>, Vec<&Hoard>) =
+        others.into_iter().partition(|slot| slot.held.is_some());
+    large.sort_by_key(|slot| Reverse(slot.held));
+    let is_left = |slot: &&Hoard| slot.holds_rows && slot.idle.is_none_or(|idle| idle >= AWAY);
+    let left: Vec<&Hoard> = small.into_iter().filter(is_left).collect();
+    let told = |slots: &[&Hoard], text: &dyn Fn(&Hoard, String) -> String| {
+        let more = match slots.len().saturating_sub(1) {
+            0 => String::new(),
+            others => format!(", and {others} more like it"),
+        };
+        slots.first().map(|slot| text(slot, more))
     };
-    Some(format!(
-        "slot {0} holds {1} MiB of WAL{more}: SELECT pg_drop_replication_slot('{0}') or set max_slot_wal_keep_size; nobody uses it on this standby, and the disk may fill",
-        largest.name,
-        largest.held >> 20
-    ))
+    let texts = [
+        told(&large, &|slot, more| {
+            format!(
+                "slot {0} holds {1} MiB of WAL{more}: SELECT pg_drop_replication_slot('{0}') or set max_slot_wal_keep_size; nobody uses it on this standby, and the disk \
+                 may fill",
+                slot.name,
+                slot.held.unwrap_or_default() >> 20
+            )
+        }),
+        told(&failover, &|slot, more| {
+            format!(
+                "failover slot {0}{more}: no slot is synchronised to this standby: SELECT pg_drop_replication_slot('{0}'); it is left of when this server was the \
+                 primary, and holds WAL and the rows of catalogs",
+                slot.name
+            )
+        }),
+        told(&left, &|slot, more| {
+            format!(
+                "slot {0}{more}: the primary's catalogs are not cleaned: SELECT pg_drop_replication_slot('{0}') if nobody will use it on this standby; its \
+                 hot_standby_feedback keeps the rows",
+                slot.name
+            )
+        }),
+    ];
+    let texts: Vec<String> = texts.into_iter().flatten().collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
 }
 
 /// What to do; in this order.
@@ -91,7 +129,8 @@ mod tests {
     fn of_others_slots_the_largest_is_told() {
         let slot = |name: &str, mib: u64| Hoard {
             name: name.to_owned(),
-            held: mib << 20,
+            held: Some(mib << 20),
+            ..Hoard::default()
         };
         let is_ours = |name: &str| name.starts_with("our");
         assert_eq!(hoarded(&[], is_ours), None);
@@ -111,6 +150,40 @@ mod tests {
             two.contains("slot b holds") && two.contains("and 1 more"),
             "{two}"
         );
+    }
+
+    #[test]
+    fn a_logical_slot_that_is_left_on_a_standby_is_told_by_what_it_does() {
+        let minutes = |n: u64| Some(Duration::from_secs(n * 60));
+        let slot = |is_failover, holds_rows, idle| Hoard {
+            name: "sub".to_owned(),
+            held: None,
+            is_failover,
+            holds_rows,
+            idle,
+        };
+        for (slot, word) in [
+            (slot(false, false, None), None),
+            (slot(false, false, minutes(60)), None),
+            // It ends the synchronisation from the first moment on.
+            (slot(true, false, minutes(0)), Some("synchronised")),
+            (slot(true, true, minutes(60)), Some("synchronised")),
+            // A consumer that connects again.
+            (slot(false, true, minutes(4)), None),
+            (slot(false, true, minutes(5)), Some("hot_standby_feedback")),
+            (slot(false, true, None), Some("hot_standby_feedback")),
+        ] {
+            let told = hoarded(std::slice::from_ref(&slot), |_| false);
+            match (&told, word) {
+                (None, None) => {}
+                (Some(text), Some(word)) => assert!(
+                    text.contains(word) && text.contains("SELECT pg_drop_replication_slot('sub')"),
+                    "{text}"
+                ),
+                (_, _) => panic!("{slot:?}: {told:?}"),
+            }
+            assert_eq!(hoarded(&[slot], |_| true), None);
+        }
     }
 
     #[test]

@@ -6,6 +6,12 @@ pub const OLDEST: u32 = 12;
 /// The first version whose standbys can be told to stop receiving without a restart.
 pub const RELOADS_CONNINFO: u32 = 13;
 
+/// The first that records for each database by which version of the collations its text is sorted.
+pub const RECORDS_COLLATIONS: u32 = 15;
+
+/// The first whose standbys take over logical slots, and whose logical decoding waits for standbys.
+pub const SYNCHRONISES_SLOTS: u32 = 17;
+
 /// The first that says of each MD5 password which is set that a later one will know none.
 pub const DEPRECATES_MD5: u32 = 18;
 

@@ -28,5 +28,6 @@ pub mod server;
 pub mod session;
 pub mod source;
 pub mod tls;
+pub mod upkeep;
 pub mod views;
 pub mod wal;

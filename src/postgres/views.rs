@@ -605,27 +605,38 @@ pub fn external_slots(
         .collect()
 }
 
-/// Slots of a standby that nobody uses now and that hold more WAL than the server keeps for itself (`max_wal_size`), where nothing bounds that.
+/// Slots of a standby that nobody uses now and that hold more WAL than the server keeps for itself (`max_wal_size`), where nothing bounds that; that are
+/// of its time as the primary; or that keep the primary's catalogs from being cleaned.
 ///
 /// # Errors
 /// See [`SqlError`].
 pub fn hoards(session: &mut Session) -> Result<Vec<Hoard>, SqlError> {
-    // One that a standby has synchronised (17) is never in use there, and moves with the primary's.
-    const QUERY: &str = "SELECT slot_name, held FROM (SELECT slot_name, \
-        pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), restart_lsn)::bigint AS held \
-        FROM pg_replication_slots s WHERE NOT active AND restart_lsn IS NOT NULL \
-        AND coalesce(to_jsonb(s) ->> 'synced', 'false') <> 'true' \
-        AND coalesce(to_jsonb(s) ->> 'wal_status', '') <> 'lost' \
-        AND coalesce(current_setting('max_slot_wal_keep_size', true), '-1') = '-1') h \
-        WHERE held > pg_size_bytes(current_setting('max_wal_size'))";
+    // One that a standby has synchronised (17) is never in use there, and moves with the primary's. One that the server has given up holds no rows.
+    const QUERY: &str = "SELECT slot_name, CASE WHEN held > pg_size_bytes(current_setting('max_wal_size')) THEN held END, \
+        is_failover, holds_rows, CASE WHEN idle IS NOT NULL THEN greatest(extract(epoch FROM clock_timestamp() - idle::timestamptz), 0)::bigint END FROM (SELECT slot_name, \
+        CASE WHEN coalesce(to_jsonb(s) ->> 'wal_status', '') <> 'lost' \
+              AND coalesce(current_setting('max_slot_wal_keep_size', true), '-1') = '-1' \
+             THEN pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), restart_lsn)::bigint END AS held, \
+        coalesce(to_jsonb(s) ->> 'failover', 'false') = 'true' AS is_failover, \
+        slot_type = 'logical' AND catalog_xmin IS NOT NULL AND current_setting('hot_standby_feedback') = 'on' \
+            AND coalesce(to_jsonb(s) ->> 'wal_status', '') <> 'lost' AND coalesce(to_jsonb(s) ->> 'conflicting', 'false') <> 'true' \
+            AND to_jsonb(s) ->> 'invalidation_reason' IS NULL AS holds_rows, \
+        to_jsonb(s) ->> 'inactive_since' AS idle \
+        FROM pg_replication_slots s WHERE NOT active AND coalesce(to_jsonb(s) ->> 'synced', 'false') <> 'true') h \
+        WHERE held > pg_size_bytes(current_setting('max_wal_size')) OR is_failover OR holds_rows";
     let rows = session.rows(QUERY)?;
     rows.iter()
         .map(|row| {
-            let held = parse(QUERY, row, 1)?;
-            match (row.first().cloned().flatten(), held) {
-                (Some(name), Some(held)) => Ok(Hoard { name, held }),
-                (_, _) => Err(unexpected(QUERY, "not two values")),
-            }
+            let [Some(name), _, Some(is_failover), Some(holds_rows), _] = row.as_slice() else {
+                return Err(unexpected(QUERY, "not five columns"));
+            };
+            Ok(Hoard {
+                name: name.clone(),
+                held: parse(QUERY, row, 1)?,
+                is_failover: is_failover == "t",
+                holds_rows: holds_rows == "t",
+                idle: parse(QUERY, row, 4)?.map(Duration::from_secs),
+            })
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 use lab::Result;
 
 use crate::field::postmaster;
-use crate::site::{Agent, DATA, SOCKET, SOON, Site};
+use crate::site::{Agent, CONFIG, DATA, SOCKET, SOON, Site, TMPDIR};
 
 /// The agent at this check level, called by a Pacemaker that knows degraded resources.
 fn deep<'a>(agent: &Agent<'a>, level: u32) -> Agent<'a> {
@@ -14,7 +14,7 @@ fn deep<'a>(agent: &Agent<'a>, level: u32) -> Agent<'a> {
 }
 
 fn forget(site: &Site) -> Result<()> {
-    site.sh("rm -f /run/expgsql-pgsql.deep").map(drop)
+    site.sh("rm -f /run/expgsql-pgsql.deep*").map(drop)
 }
 
 /// Commits wait for a standby that is not there: those of the deep monitor do not.
@@ -211,5 +211,210 @@ fn frozen(site: &Site, agent: &Agent<'_>, place: &str) -> Result<()> {
     site.sh(&format!("fsfreeze -f {place}"))?;
     deep(agent, 20).gives("monitor", 190);
     site.sh(&format!("fsfreeze -u {place}"))?;
+    Ok(())
+}
+
+/// The WAL that no archive takes is kept until the disk is full: people are told long before that.
+pub(crate) fn an_archive_that_takes_nothing_is_told_long_before_the_disk_is_full() -> Result<()> {
+    let site = Site::fresh()?;
+    forget(&site)?;
+    site.configure("archive_mode = on\narchive_command = 'exit 1'")?;
+    let agent = site.agent().param("pgdb", "postgres");
+    agent.gives("start", 0);
+    let pid = postmaster(&site);
+    site.postgres()
+        .sql("select pg_logical_emit_message(false, 'x', 'x'), pg_switch_wal()")?;
+    let there = |sql: &'static str| {
+        site.lab()
+            .eventually(sql, SOON, |_| match site.postgres().sql(sql) {
+                Ok(yes) if yes == "t" => Ok(()),
+                other => Err(format!("{other:?}")),
+            })
+    };
+    there("select failed_count > 0 from pg_stat_archiver")?;
+    let file = site
+        .postgres()
+        .sql("select last_failed_wal from pg_stat_archiver")?;
+    // It failed just now: the next attempt may succeed.
+    deep(&agent, 20).gives("monitor", 0);
+    site.sh(&format!(
+        "touch -d '20 minutes ago' {DATA}/pg_wal/archive_status/{file}.ready"
+    ))?;
+    for level in [10, 20] {
+        deep(&agent, level)
+            .gives("monitor", 190)
+            .says(&[&file, "can't be archived", "20 minutes"]);
+    }
+    // The plain one asks for none of that.
+    agent.gives("monitor", 0);
+    assert_eq!(postmaster(&site), pid);
+    site.postgres()
+        .sql("alter system set archive_command = 'true'")?;
+    site.postgres().sql("select pg_reload_conf()")?;
+    // It would try again only after a minute.
+    site.postgres()
+        .sql("select pg_logical_emit_message(false, 'x', 'x'), pg_switch_wal()")?;
+    there("select last_archived_time > last_failed_time from pg_stat_archiver")?;
+    deep(&agent, 20).gives("monitor", 0);
+    Ok(())
+}
+
+/// What another C library or ICU sorts in another order, an index of before does not find: a standby as well has it from its primary.
+pub(crate) fn a_database_of_another_sort_order_is_told() -> Result<()> {
+    let site = Site::fresh()?;
+    forget(&site)?;
+    site.primary().start()?;
+    let agent = site.follower();
+    agent.gives("start", 0);
+    site.wait_streaming(lab::postgres::REPLICATION_USER)?;
+    let column = "select count(*) from pg_attribute where attrelid = 'pg_database'::regclass and attname = 'datcollversion'";
+    let has_versions = site.primary().sql(column)? == "1";
+    deep(&agent, 10).gives("monitor", 0);
+    if !has_versions {
+        return Ok(());
+    }
+    site.primary()
+        .sql("create database \"Sorted\" template template0 lc_collate 'C.UTF-8' lc_ctype 'C.UTF-8' encoding 'UTF8'")?;
+    let recorded = |version: &str| -> Result<()> {
+        let set =
+            format!("update pg_database set datcollversion = {version} where datname = 'Sorted'");
+        site.primary().sql(&set)?;
+        let query = format!(
+            "select datcollversion is not distinct from {version} from pg_database where datname = 'Sorted'"
+        );
+        site.lab().eventually("it is replayed", SOON, |_| {
+            match site.postgres().sql(&query) {
+                Ok(yes) if yes == "t" => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+    };
+    recorded("'1'")?;
+    let pid = postmaster(&site);
+    deep(&agent, 10)
+        .gives("monitor", 190)
+        .says(&["database Sorted:", "by version 1,", "REINDEX"]);
+    agent.gives("monitor", 0);
+    assert_eq!(postmaster(&site), pid);
+    // None is recorded: of such a database PostgreSQL itself says nothing either.
+    recorded("null")?;
+    deep(&agent, 10).gives("monitor", 0);
+    Ok(())
+}
+
+/// A demoted primary keeps the slots of its subscribers: from 17 on they end the synchronisation of slots to it, and by its feedback they keep the
+/// primary's catalogs from being cleaned. The slot's file is what such a server has; here it is brought over from the primary.
+pub(crate) fn a_subscribers_slot_that_is_left_on_a_standby_is_told() -> Result<()> {
+    let site = Site::fresh()?;
+    site.configure("wal_level = logical")?;
+    let line = format!("echo 'wal_level = logical' >>{CONFIG}");
+    site.elsewhere().sh(&line)?.ok()?;
+    site.primary().start()?;
+    let synchronises = version(&site.primary())? >= 17;
+    let more = if synchronises {
+        ", false, false, true"
+    } else {
+        ""
+    };
+    site.primary().sql(&format!(
+        "select pg_create_logical_replication_slot('sub', 'pgoutput'{more})"
+    ))?;
+    let slot = format!("{DATA}/pg_replslot/sub");
+    let state = site.elsewhere().sh(&format!("base64 -w 0 {slot}/state"))?;
+    site.sh(&format!(
+        "mkdir -m 700 {slot} && echo {} | base64 -d >{slot}/state && chmod 600 {slot}/state && chown -R postgres: {slot}",
+        state.ok()?.trim()
+    ))?;
+    let agent = site.follower();
+    agent.gives("start", 0);
+    site.wait_streaming(lab::postgres::REPLICATION_USER)?;
+    let feedback = |value: &str| -> Result<()> {
+        let set = format!("alter system set hot_standby_feedback = {value}");
+        site.postgres().sql(&set)?;
+        site.postgres().sql("select pg_reload_conf()")?;
+        site.lab().eventually("it is in force", SOON, |_| {
+            match site.postgres().sql("show hot_standby_feedback") {
+                Ok(now) if now == value => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+    };
+    let monitor = agent.clone().var("OCF_RESKEY_crm_feature_set", "3.19.0");
+    let drop = "SELECT pg_drop_replication_slot('sub')";
+    if synchronises {
+        monitor
+            .gives("monitor", 190)
+            .says(&["failover slot sub", "no slot is synchronised", drop]);
+    } else {
+        feedback("off")?;
+        monitor.gives("monitor", 0);
+        feedback("on")?;
+        monitor
+            .gives("monitor", 190)
+            .says(&["slot sub:", "catalogs are not cleaned", drop]);
+    }
+    assert_eq!(
+        site.postgres()
+            .sql("select count(*) from pg_replication_slots")?,
+        "1",
+        "it is not the agent's to drop"
+    );
+    site.postgres().sql(drop)?;
+    monitor.gives("monitor", 0);
+    Ok(())
+}
+
+fn version(postgres: &lab::Postgres<'_>) -> Result<u32> {
+    let text = postgres.sql("select current_setting('server_version_num')::int / 10000")?;
+    Ok(text.parse().expect("a number"))
+}
+
+/// Who names the cluster's slots in `synchronized_standby_slots`, as the manual says, names none after the next promotion.
+pub(crate) fn a_slot_that_decoding_waits_for_in_vain_is_told() -> Result<()> {
+    let site = Site::fresh()?;
+    forget(&site)?;
+    let agent = site.agent().param("pgdb", "postgres");
+    agent.gives("start", 0);
+    // Before there is no such setting, and the query has no such part.
+    deep(&agent, 10).gives("monitor", 0);
+    if version(&site.postgres())? < 17 {
+        return Ok(());
+    }
+    for sql in [
+        "select pg_create_physical_replication_slot('ticket', true)",
+        "alter system set synchronized_standby_slots = 'ticket'",
+        "select pg_reload_conf()",
+    ] {
+        site.postgres().sql(sql)?;
+    }
+    let there = |sql: &'static str| {
+        site.lab()
+            .eventually(sql, SOON, |_| match site.postgres().sql(sql) {
+                Ok(yes) if yes == "t" => Ok(()),
+                other => Err(format!("{other:?}")),
+            })
+    };
+    there("select current_setting('synchronized_standby_slots') = 'ticket'")?;
+    deep(&agent, 10)
+        .gives("monitor", 190)
+        .says(&["synchronized_standby_slots", "ticket is not in use"]);
+    agent.gives("monitor", 0);
+    let program = site.lab().layout().program("pg_receivewal");
+    let argv = [
+        "runuser", "-u", "postgres", "--", &program, "-h", SOCKET, "-S", "ticket", "-D", TMPDIR,
+    ];
+    let receiver = site.host().spawn("receiver", &argv)?;
+    there("select active from pg_replication_slots")?;
+    deep(&agent, 10).gives("monitor", 0);
+    drop(receiver);
+    site.postgres().sql(
+        "select pg_terminate_backend(pid) from pg_stat_replication where application_name = 'pg_receivewal'",
+    )?;
+    there("select not active from pg_replication_slots")?;
+    site.postgres()
+        .sql("select pg_drop_replication_slot('ticket')")?;
+    deep(&agent, 10)
+        .gives("monitor", 190)
+        .says(&["synchronized_standby_slots", "ticket is not there"]);
     Ok(())
 }

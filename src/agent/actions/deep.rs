@@ -6,13 +6,15 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use crate::decide::deep::{Answer, Before, Finding, judge, replay, room_for_wal, worst};
+use crate::decide::upkeep::{archive, order_of_text, standby_slots};
 use crate::log::say;
 use crate::model::cluster_view::knows_degraded;
 use crate::model::lsn::Lsn;
 use crate::ocf::{OcfCode, Outcome};
 use crate::postgres::process::Postmaster;
 use crate::postgres::session::{Session, SqlError};
-use crate::postgres::views;
+use crate::postgres::upkeep::upkeep;
+use crate::postgres::views::{self, ServerState};
 
 use crate::agent::actions::monitor::answers::step_down;
 use crate::agent::context::Context;
@@ -118,18 +120,25 @@ fn look(ctx: &Context<'_>, is_in_a_hurry: bool) -> Step<Finding> {
         judge(what, answer, before)
     };
     match served(ctx, &old) {
-        Ok(Served::Primary { written, size }) => {
+        Ok(Served::Primary {
+            written,
+            size,
+            kept_up,
+        }) => {
             segment = size;
             findings.push(hear("a commit", &written));
+            findings.extend(kept_up);
         }
         Ok(Served::Standby {
             finding,
             stands,
             size,
+            kept_up,
         }) => {
             segment = size;
             notes.replayed = stands;
             findings.push(finding);
+            findings.extend(kept_up);
         }
         Err(error) => findings.push(Finding::Told(format!("the deep monitor: {error}"))),
     }
@@ -156,12 +165,14 @@ enum Served {
         written: Answer,
         /// Of a WAL segment, in bytes.
         size: Option<u64>,
+        kept_up: Vec<Finding>,
     },
     Standby {
         finding: Finding,
         /// How far it has replayed, where it has more to replay.
         stands: Option<String>,
         size: Option<u64>,
+        kept_up: Vec<Finding>,
     },
 }
 
@@ -175,9 +186,18 @@ fn served(ctx: &Context<'_>, old: &Notes) -> Result<Served, SqlError> {
     let size = views::settings(&mut session, ["wal_segment_size"].into_iter())?;
     let size = size.get("wal_segment_size").copied();
     if !state.in_recovery {
+        let written = write(&mut session);
+        // After a silence the session is still waiting for the answer.
+        let kept_up = match written {
+            Answer::Silent(_) => Vec::new(),
+            Answer::Done { .. } | Answer::Full(_) | Answer::Broken(_) | Answer::Refused(_) => {
+                kept_up(&mut session, &state)
+            }
+        };
         return Ok(Served::Primary {
-            written: write(&mut session),
+            written,
             size,
+            kept_up,
         });
     }
     let last = old.replayed.as_deref();
@@ -191,7 +211,22 @@ fn served(ctx: &Context<'_>, old: &Notes) -> Result<Served, SqlError> {
             .filter(|_| !has_nothing_to_do)
             .map(Lsn::to_attribute),
         size,
+        kept_up: kept_up(&mut session, &state),
     })
+}
+
+/// What the server needs in the long run. Where that can't be seen, that is told: it is no sign that all is well.
+fn kept_up(session: &mut Session, state: &ServerState) -> Vec<Finding> {
+    match upkeep(session, state.version) {
+        Ok(found) => vec![
+            found.waiting.as_ref().map_or(Finding::Well, archive),
+            order_of_text(&found.unsorted, state.in_recovery),
+            standby_slots(&found.named),
+        ],
+        Err(error) => vec![Finding::Told(format!(
+            "the deep monitor: what waits for the archive, and how text is sorted, is not known: {error}"
+        ))],
+    }
 }
 
 /// The session's commits wait for no standby (synchronous_commit=local).

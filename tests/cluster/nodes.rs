@@ -7,7 +7,7 @@ use lab::{Allowed, Builder, Cluster, Node, RepMode, Result, Site};
 
 use super::machines::most_important_standby;
 use super::stage::{LIMIT, ON_DIVERGENCE, Stage, expect, expgsql, wrong};
-use super::typed::follow_about;
+use super::typed::{follow_about, line};
 use super::{commands, setup};
 
 const PAGE: &str = "nodes.md";
@@ -179,6 +179,7 @@ fn replaced(stage: &Stage, lost: &Node) -> Result<()> {
 fn healthy(stage: &Stage) -> Result<()> {
     stage.lab.wait_healthy(LIMIT)?;
     let node = stage.lab.primary()?;
+    removed_again(stage, node)?;
     let status = node.run(&["expgsql", "cluster", "status"])?;
     status
         .text()
@@ -194,6 +195,20 @@ fn healthy(stage: &Stage) -> Result<()> {
     )?;
     let counts = stage.lab.status()?.fail_counts;
     expect(counts.is_empty(), || "failures are counted".to_owned())
+}
+
+/// Another coordinator may have written down again what was removed: as the page says, by its line.
+fn removed_again(stage: &Stage, node: &Node) -> Result<()> {
+    let Ok(gone) = stage.lab.spare() else {
+        return Ok(());
+    };
+    let nodes = node.run(&["cibadmin", "--query", "--scope=nodes"])?.ok()?;
+    if !nodes.contains(&format!("\"{}\"", gone.name())) {
+        return Ok(());
+    }
+    println!("         {} is written down again", gone.name());
+    let command = line(PAGE, "    # ", "crm_node")?.replace("node4", gone.name());
+    node.sh(&command)?.ok().map(drop)
 }
 
 /// Nothing of a node that left is anywhere in the cluster: not in the CIB, in no slot, in no contract.

@@ -170,14 +170,16 @@ fn places_among(start_opt: &[String], ctl_opt: &[String]) -> Vec<(String, String
     let mut words = start_opt.to_vec();
     let mut of_pg_ctl = ctl_opt.iter();
     while let Some(word) = of_pg_ctl.next() {
-        let for_server = match word.strip_prefix("-o").or(word.strip_prefix("--options=")) {
-            Some("") => of_pg_ctl.next().map(String::as_str),
-            found => found,
+        let Some(rest) = word.strip_prefix("-o").or(word.strip_prefix("--options=")) else {
+            words.push(word.clone());
+            continue;
         };
-        match for_server {
-            Some(options) => words.extend(shell_words::split(options).unwrap_or_default()),
-            None => words.push(word.clone()),
-        }
+        let options = if rest.is_empty() {
+            of_pg_ctl.next().map_or("", String::as_str)
+        } else {
+            rest
+        };
+        words.extend(shell_words::split(options).unwrap_or_default());
     }
     let setting = |text: &str| {
         let (name, value) = text.split_once('=')?;
@@ -494,6 +496,55 @@ mod tests {
         Contents {
             settings: lines.iter().enumerate().map(setting).collect(),
             ..Contents::default()
+        }
+    }
+
+    #[test]
+    fn a_place_is_named_by_a_word_of_its_own() {
+        for (start_opt, ctl_opt, expected) in [
+            ("-D /elsewhere", "", vec![("-D", "/elsewhere")]),
+            (
+                "-D/elsewhere -c port=1",
+                "",
+                vec![("-D", "/elsewhere"), ("port", "1")],
+            ),
+            ("-c data_directory=/d", "", vec![("data_directory", "/d")]),
+            (
+                "-cconfig_file=/c --data-directory=/d",
+                "",
+                vec![("config_file", "/c"), ("data_directory", "/d")],
+            ),
+            (
+                "",
+                "-D /other -o '-c config_file=/c'",
+                vec![("config_file", "/c"), ("-D", "/other")],
+            ),
+            ("", "--pgdata=/other -t 600", vec![("-D", "/other")]),
+            // Options of a command, and none of the server's.
+            (
+                "-c 'archive_command=install -D %p /arch/%f'",
+                "",
+                vec![("archive_command", "install -D %p /arch/%f")],
+            ),
+            (
+                "--archive_command='x --pgdata=/y -c data_directory=/z'",
+                "-o \"-c 'restore_command=cp -D %f %p'\"",
+                vec![
+                    ("archive_command", "x --pgdata=/y -c data_directory=/z"),
+                    ("restore_command", "cp -D %f %p"),
+                ],
+            ),
+            ("-D", "-o", vec![]),
+        ] {
+            let split = |text: &str| shell_words::split(text).unwrap();
+            let mut found = places_among(&split(start_opt), &split(ctl_opt));
+            let mut expected: Vec<(String, String)> = expected
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected, "{start_opt} {ctl_opt}");
         }
     }
 

@@ -547,7 +547,9 @@ pub(super) fn erase(config: &Config, args: &EraseArgs) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    if let Some(why) = present.hands_off(&names)? {
+    let off = hands::off_for_removal(&present.text, &present.view, &names)
+        .map_err(|error| Failure::new(Exit::Unreachable, error))?;
+    if let Some(why) = off {
         return Err(Failure::new(
             Exit::Refused,
             format!("nothing was done: {why}"),

@@ -37,18 +37,24 @@ pub(super) fn off(
     view: &ClusterView,
     names: &Names,
 ) -> Result<Option<String>, CibError> {
-    if view.property("maintenance-mode").and_then(parse_bool) == Some(true) {
-        return Ok(Some(
-            "the cluster is in maintenance mode, so Pacemaker starts and stops nothing; first expgsql cluster unmaintenance"
-                .to_owned(),
-        ));
+    if let Some(why) = mode(view) {
+        return Ok(Some(why));
     }
     let ours = ours(cib, names)?;
     Ok(ours.iter().find(|it| !it.is_managed()).map(unmanaged))
 }
 
+/// The same of the whole cluster, by its maintenance mode.
+pub(super) fn mode(view: &ClusterView) -> Option<String> {
+    let is_on = view.property("maintenance-mode").and_then(parse_bool) == Some(true);
+    is_on.then(|| {
+        "the cluster is in maintenance mode, so Pacemaker starts and stops nothing; first expgsql cluster unmaintenance"
+            .to_owned()
+    })
+}
+
 /// What is said of one that is unmanaged.
-fn unmanaged(it: &Resource) -> String {
+pub(super) fn unmanaged(it: &Resource) -> String {
     format!(
         "{0} is unmanaged, so Pacemaker does not start or stop it; first expgsql cluster manage, or, with another agent, take is-managed=false or \
          maintenance=true away from where it stands (crm_resource --resource={0} --meta --get-parameter=is-managed)",

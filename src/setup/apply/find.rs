@@ -257,12 +257,36 @@ fn places<'a>(resources: &'a Tree, id: &str) -> Vec<&'a str> {
     all.filter(holds).map(Tree::id).collect()
 }
 
-/// Whether a colocation keeps an address with our database.
+/// Whether a constraint ties an address to our database: it is kept with it, started after it, or placed by what its agent publishes.
 fn is_tied(configuration: &Tree, resources: &Tree, names: &Names, address: &str) -> bool {
     let places = places(resources, address);
-    together(configuration).into_iter().any(|e| {
+    let is_about = |e: &Tree| {
         places.iter().any(|id| mentions(e, id))
             && (mentions(e, &names.clone) || mentions(e, &names.resource))
+    };
+    let constraints = configuration.child("constraints");
+    let of = |tag| {
+        let all = constraints.into_iter();
+        all.flat_map(move |all| all.children_named(tag))
+    };
+    together(configuration).into_iter().any(is_about)
+        || of("rsc_order").any(is_about)
+        || of("rsc_location").any(|e| {
+            places.iter().any(|id| mentions(e, id)) && is_by(e, &published(&names.resource))
+        })
+}
+
+/// The attributes by which the addresses are placed. `master-pgsql` is what pha4pgsql's template asks for, by mistake.
+fn published(resource: &str) -> [String; 2] {
+    [format!("{resource}-status"), format!("master-{resource}")]
+}
+
+/// Whether a location constraint asks for one of these attributes.
+fn is_by(location: &Tree, attributes: &[String]) -> bool {
+    location.all().any(|e| {
+        e.tag == "expression"
+            && e.get("attribute")
+                .is_some_and(|a| attributes.iter().any(|p| p == a))
     })
 }
 
@@ -282,7 +306,7 @@ fn not_a_strangers(
             continue;
         }
         return Err(format!(
-            "the cluster's resource {id} has the address {}, and no colocation keeps it with {}, so it is taken for somebody else's; its name is needed \
+            "the cluster's resource {id} has the address {}, and no constraint ties it to {}, so it is taken for somebody else's; its name is needed \
              here for {ip}: rename it; or set resource_name, with which the names of this database begin, where the cluster does not have the database \
              yet; or, where it is this database's, give it the address {ip} first",
             parameter(there, "ip").unwrap_or("of nobody"),
@@ -292,12 +316,12 @@ fn not_a_strangers(
     Ok(())
 }
 
-/// Whether a colocation is about this resource.
-fn mentions(colocation: &Tree, id: &str) -> bool {
-    let ends = ["rsc", "with-rsc"];
+/// Whether a constraint is about this resource.
+fn mentions(constraint: &Tree, id: &str) -> bool {
+    let ends = ["rsc", "with-rsc", "first", "then"];
     !id.is_empty()
-        && (ends.iter().any(|end| colocation.get(end) == Some(id))
-            || colocation
+        && (ends.iter().any(|end| constraint.get(end) == Some(id))
+            || constraint
                 .all()
                 .any(|e| e.tag == "resource_ref" && e.id() == id))
 }
@@ -550,24 +574,16 @@ pub(super) fn is_ours(tree: &Tree, names: &Names) -> bool {
             is_address("rsc") && (is_database("with-rsc") || is_address("with-rsc"))
         }
         "rsc_order" => is_database("first") && is_address("then"),
-        // A preference by what the agent publishes. master-pgsql is what pha4pgsql's template asks for, by mistake.
+        // A preference by what the agent publishes.
         "rsc_location" => {
-            let published = [
-                format!("{}-status", names.resource),
-                format!("master-{}", names.resource),
-            ];
+            let published = published(&names.resource);
             let gateway = [names.gateway()];
             let (is_about, published) = if is_database("rsc") {
                 (true, &gateway[..])
             } else {
                 (is_address("rsc"), &published[..])
             };
-            is_about
-                && tree.all().any(|e| {
-                    e.tag == "expression"
-                        && e.get("attribute")
-                            .is_some_and(|a| published.iter().any(|p| p == a))
-                })
+            is_about && is_by(tree, published)
         }
         _ => false,
     }
@@ -763,6 +779,15 @@ mod tests {
         let none = CONFIG.replace("reader_vip=192.0.2.10\n", "");
         let set = "<rsc_colocation id='s' score='INFINITY'><resource_set id='s1'><resource_ref id='vip-master'/></resource_set>\
                    <resource_set id='s2' role='Promoted'><resource_ref id='msPostgresql'/></resource_set></rsc_colocation>";
+        let rule = |rsc: &str, attribute: &str| {
+            format!(
+                "<rsc_location id='l' rsc='{rsc}'><rule id='r' score='200'><expression id='x' attribute='{attribute}' operation='eq' \
+                 value='HS:sync'/></rule></rsc_location>"
+            )
+        };
+        let order = "<rsc_order id='o' first='msPostgresql' first-action='promote' then='vip-slave' then-action='start'/>";
+        let order_set = "<rsc_order id='o'><resource_set id='o1'><resource_ref id='msPostgresql'/></resource_set>\
+                         <resource_set id='o2'><resource_ref id='vip-slave'/></resource_set></rsc_order>";
         for (config, resources, constraints, expected) in [
             // (config.ini, what the cluster has, its constraints, what is said or which readers' addresses are taken out)
             (
@@ -783,7 +808,7 @@ mod tests {
                 CONFIG,
                 database.clone() + &writer,
                 String::new(),
-                Err("no colocation keeps it with msPostgresql"),
+                Err("no constraint ties it to msPostgresql"),
             ),
             (
                 CONFIG,
@@ -826,6 +851,51 @@ mod tests {
                 database.clone() + &reader,
                 with_promoted("vip-slave", "msPostgresql"),
                 Ok(1),
+            ),
+            // The classic template has no colocation: rules on what the agent publishes place it, or an order is all.
+            (
+                CONFIG,
+                database.clone() + &reader,
+                rule("vip-slave", "pgsql-status"),
+                Ok(0),
+            ),
+            (
+                &none,
+                database.clone() + &reader,
+                rule("vip-slave", "pgsql-status"),
+                Ok(1),
+            ),
+            (
+                &none,
+                database.clone() + &format!("<group id='g'>{reader}</group>"),
+                rule("g", "master-pgsql"),
+                Ok(1),
+            ),
+            (&none, database.clone() + &reader, order.to_owned(), Ok(1)),
+            (
+                &none,
+                database.clone() + &reader,
+                order_set.to_owned(),
+                Ok(1),
+            ),
+            // By what another publishes, and after another.
+            (
+                CONFIG,
+                database.clone() + &reader,
+                rule("vip-slave", "sales-status"),
+                Err("10.0.0.51"),
+            ),
+            (
+                &none,
+                database.clone() + &reader,
+                rule("vip-slave", "sales-status"),
+                Ok(0),
+            ),
+            (
+                &none,
+                database.clone() + &mysql + &reader,
+                order.replace("msPostgresql", "ms_mysql"),
+                Ok(0),
             ),
         ] {
             let result = found(config, &resources, &constraints);

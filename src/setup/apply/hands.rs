@@ -37,20 +37,57 @@ pub(super) fn off(
     view: &ClusterView,
     names: &Names,
 ) -> Result<Option<String>, CibError> {
-    if view.property("maintenance-mode").and_then(parse_bool) == Some(true) {
-        return Ok(Some(
-            "the cluster is in maintenance mode, so Pacemaker starts and stops nothing; first expgsql cluster unmaintenance"
-                .to_owned(),
-        ));
+    if let Some(why) = mode(view) {
+        return Ok(Some(why));
     }
     let ours = ours(cib, names)?;
-    Ok(ours.iter().find(|it| !it.is_managed()).map(|it| {
-        format!(
-            "{0} is unmanaged, so Pacemaker does not start or stop it; first expgsql cluster manage, or, with another agent, take is-managed=false or \
-             maintenance=true away from where it stands (crm_resource --resource={0} --meta --get-parameter=is-managed)",
-            it.name
-        )
-    }))
+    Ok(ours.iter().find(|it| !it.is_managed()).map(unmanaged))
+}
+
+/// The same of the whole cluster, by its maintenance mode.
+pub(super) fn mode(view: &ClusterView) -> Option<String> {
+    let is_on = view.property("maintenance-mode").and_then(parse_bool) == Some(true);
+    is_on.then(|| {
+        "the cluster is in maintenance mode, so Pacemaker starts and stops nothing; first expgsql cluster unmaintenance"
+            .to_owned()
+    })
+}
+
+/// What is said of one that is unmanaged.
+pub(super) fn unmanaged(it: &Resource) -> String {
+    format!(
+        "{0} is unmanaged, so Pacemaker does not start or stop it; first expgsql cluster manage, or, with another agent, take is-managed=false or \
+         maintenance=true away from where it stands (crm_resource --resource={0} --meta --get-parameter=is-managed)",
+        it.name
+    )
+}
+
+/// Ours that run somewhere, or may, as far as the CIB says it.
+fn running<'v>(
+    view: &'v ClusterView,
+    names: &Names,
+) -> impl Iterator<Item = (ResourceName, &'v NodeView)> {
+    let ids = std::iter::once(&names.resource).chain(names.addresses());
+    let ids: Vec<ResourceName> = ids.filter_map(|id| ResourceName::new(id)).collect();
+    ids.into_iter().flat_map(|id| {
+        let on: Vec<&NodeView> = view.active_nodes(&id).collect();
+        on.into_iter().map(move |node| (id.clone(), node))
+    })
+}
+
+/// The same, where something is to be taken out for good: what runs nowhere needs no stop, and nothing is to start afterwards.
+///
+/// # Errors
+/// [`CibError`].
+pub(super) fn off_for_removal(
+    cib: &str,
+    view: &ClusterView,
+    names: &Names,
+) -> Result<Option<String>, CibError> {
+    if running(view, names).next().is_none() {
+        return Ok(None);
+    }
+    off_where_it_runs(cib, view, names)
 }
 
 /// The same, where something is to be stopped: on no node may it run out of Pacemaker's hands.
@@ -65,12 +102,7 @@ pub(super) fn off_where_it_runs(
     if let Some(why) = off(cib, view, names)? {
         return Ok(Some(why));
     }
-    let ids = std::iter::once(&names.resource).chain(names.addresses());
-    let ids: Vec<ResourceName> = ids.filter_map(|id| ResourceName::new(id)).collect();
-    let mut held = ids.iter().flat_map(|id| {
-        let on = view.active_nodes(id).map(move |node| (id, node));
-        on.filter(|(_, node)| is_on(node, "maintenance"))
-    });
+    let mut held = running(view, names).filter(|(_, node)| is_on(node, "maintenance"));
     Ok(held.next().map(|(id, node)| {
         format!(
             "{0} is in maintenance mode, so Pacemaker does not stop {id} there; first expgsql cluster unmaintenance-node {0}",
@@ -173,6 +205,42 @@ mod tests {
             let why = off_where_it_runs(&text, &view, &names).unwrap();
             let why = why.unwrap_or_else(|| panic!("{part}: nothing in the way"));
             assert!(why.contains(part), "{part}: {why}");
+        }
+    }
+
+    #[test]
+    fn what_runs_nowhere_is_taken_out_in_every_mode() {
+        let names = Names {
+            readers: vec!["vip-slave".to_owned()],
+            ..Names::default()
+        };
+        let without = |text: &str, ids: &[&str]| {
+            ids.iter().fold(text.to_owned(), |text, id| {
+                text.replace(
+                    &format!("<lrm_resource id=\"{id}\""),
+                    "<lrm_resource id=\"other\"",
+                )
+            })
+        };
+        let all = ["pgsql", "vip-master", "vip-slave"];
+        let mode = with_property(THREE, "maintenance-mode", "true");
+        let unmanaged = with_meta(THREE, "<primitive id=\"pgsql\"", "is-managed", "false");
+        let node = with_attribute(THREE, "maintenance", "true");
+        for (text, is_refused) in [
+            (without(&mode, &all), false),
+            (without(&unmanaged, &all), false),
+            (without(&node, &all), false),
+            // An address is still up, and would stay so.
+            (without(&mode, &["pgsql", "vip-master"]), true),
+            (without(&unmanaged, &["vip-master", "vip-slave"]), true),
+            (mode, true),
+            (unmanaged, true),
+            (node, true),
+            (THREE.to_owned(), false),
+        ] {
+            let view = cib::parse(&text).unwrap();
+            let why = off_for_removal(&text, &view, &names).unwrap();
+            assert_eq!(why.is_some(), is_refused, "{why:?}");
         }
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Found {
     pub(super) missing: Vec<String>,
     /// What else is not waited for, and why.
     pub(super) left_out: Vec<String>,
+    /// PostgreSQL is to start on a node, or to be promoted.
+    pub(super) lacks_database: bool,
     /// Why what is missing does not come by itself, and what to do about that.
     pub(super) never: Option<String>,
 }
@@ -39,10 +41,14 @@ pub(super) fn look(text: &str, expected: &Expected<'_>) -> Result<Found, CibErro
     let ours = hands::ours(text, expected.names)?;
     let mut found = state(&view, &ours, expected);
     if !found.missing.is_empty() {
-        found.never = match hands::off(text, &view, expected.names)? {
-            Some(why) => Some(why),
-            None => hopeless(&view, &ours, expected),
-        };
+        // An address that is unmanaged is not missing, and keeps nothing else from coming.
+        let database = ours
+            .iter()
+            .find(|it| it.name.as_str() == expected.names.resource);
+        let unmanaged = database.filter(|it| found.lacks_database && !it.is_managed());
+        found.never = hands::mode(&view)
+            .or_else(|| unmanaged.map(hands::unmanaged))
+            .or_else(|| hopeless(&view, &ours, expected));
     }
     Ok(found)
 }
@@ -91,27 +97,21 @@ fn hopeless(view: &ClusterView, ours: &[Resource], expected: &Expected<'_>) -> O
             names.clone
         ));
     }
-    let online = online(view, expected);
-    let has_primary = online
-        .iter()
-        .any(|node| node.role(&resource) == RecordedRole::Promoted);
-    let reasons = online.iter().map(|node| {
-        excuse(view, node, &resource).or_else(|| {
-            let ban = view.ban(&resource, &node.name)?;
+    let is_primary = |node: &&NodeView| node.role(&resource) == RecordedRole::Promoted;
+    if online(view, expected).iter().any(is_primary) {
+        return None;
+    }
+    // One that is off may be on its way, and may have the primary when it is there.
+    let reasons = expected.nodes.iter().map(|name| {
+        let node = view.node(name)?;
+        let why = excuse(view, node, &resource).or_else(|| {
+            let ban = view.ban(&resource, name)?;
             Some(format!("not to be promoted, by {}", ban.id))
-        })
+        })?;
+        Some(format!("{name} ({why})"))
     });
-    let reasons: Option<Vec<String>> = reasons.collect();
-    let reasons = reasons.filter(|_| !has_primary)?;
-    let all = online.iter().zip(&reasons);
-    let all: Vec<String> = all
-        .map(|(node, why)| format!("{} ({why})", node.name))
-        .collect();
-    Some(if all.is_empty() {
-        "none of its nodes is on".to_owned()
-    } else {
-        format!("no node may have the primary: {}", all.join(", "))
-    })
+    let all: Vec<String> = reasons.collect::<Option<_>>()?;
+    Some(format!("no node may have the primary: {}", all.join(", ")))
 }
 
 fn state(view: &ClusterView, ours: &[Resource], expected: &Expected<'_>) -> Found {
@@ -132,6 +132,7 @@ fn state(view: &ClusterView, ours: &[Resource], expected: &Expected<'_>) -> Foun
         [one] => Some(*one),
         [] => {
             all.push("a primary".to_owned());
+            found.lacks_database = true;
             None
         }
         several => {
@@ -175,6 +176,7 @@ fn state(view: &ClusterView, ours: &[Resource], expected: &Expected<'_>) -> Foun
                 continue;
             }
             RecordedRole::Stopped | RecordedRole::Unknown => {
+                found.lacks_database |= excuse.is_none();
                 Some(format!("PostgreSQL on {}", node.name))
             }
         };
@@ -197,8 +199,11 @@ fn state(view: &ClusterView, ours: &[Resource], expected: &Expected<'_>) -> Foun
         if is_active(id) {
             continue;
         }
+        let it = ours.iter().find(|it| it.name.as_str() == id);
         if is_stopped(ours, id) && !is_stopped(ours, resource.as_str()) {
             found.left_out.push(format!("{id} (target-role=Stopped)"));
+        } else if it.is_some_and(|it| !it.is_managed()) {
+            found.left_out.push(format!("{id} (unmanaged)"));
         } else {
             all.push(format!("the {whose}'s address ({id})"));
         }
@@ -265,6 +270,21 @@ mod tests {
         format!("{}{set}{}", &text[..at], &text[at..])
     }
 
+    fn unmanaged(text: &str, primitive: &str) -> String {
+        with_meta(text, &format!("<primitive id=\"{primitive}\""), "x").replace(
+            "name=\"target-role\" value=\"x\"",
+            "name=\"is-managed\" value=\"false\"",
+        )
+    }
+
+    /// The machine is off.
+    fn off(text: &str, node: &str) -> String {
+        let at = text.find(&format!("uname=\"{node}\" ")).unwrap();
+        let at = text[at..].find("crmd=").map_or(at, |more| at + more);
+        let rest = text[at..].replacen("crmd=\"online\"", "crmd=\"offline\"", 1);
+        format!("{}{rest}", &text[..at])
+    }
+
     fn with_constraint(text: &str, more: &str) -> String {
         let ban = format!(
             "<rsc_location id=\"ban\" rsc=\"msPostgresql\" {more} score=\"-INFINITY\"/></constraints>"
@@ -304,6 +324,7 @@ mod tests {
                 with_meta(&no_vip, "<primitive id=\"vip-slave\"", "Stopped"),
                 "vip-slave (target-role=Stopped)",
             ),
+            (unmanaged(&no_vip, "vip-slave"), "vip-slave (unmanaged)"),
         ] {
             let found = found_in(&text);
             assert_eq!(found.missing, Vec::<String>::new(), "{left_out}");
@@ -342,6 +363,31 @@ mod tests {
             let never = never.unwrap_or_else(|| panic!("{part}: it is waited for"));
             assert!(never.contains(part), "{part}: {never}");
         }
+        // What is unmanaged on purpose keeps nothing else from coming, and a node that is off may come.
+        let less = not_on(THREE, "node2");
+        let no_vip = THREE.replace(
+            "<lrm_resource id=\"vip-slave\"",
+            "<lrm_resource id=\"other\"",
+        );
+        let two = ["2", "3"].iter().fold(none.clone(), |text, id| {
+            with_attribute(&text, id, "standby", "on").replace("test-standby", &format!("s-{id}"))
+        });
+        let booting = off(&two, "node1");
+        assert_ne!(booting, two);
+        for (text, missing) in [
+            (unmanaged(&less, "vip-slave"), "PostgreSQL on node2"),
+            (
+                unmanaged(&no_vip, "pgsql"),
+                "the reader's address (vip-slave)",
+            ),
+            (booting, "a primary"),
+        ] {
+            let found = found_in(&text);
+            assert!(found.missing.contains(&missing.to_owned()), "{found:?}");
+            assert_eq!(found.never, None);
+        }
+        let never = found_in(&unmanaged(&less, "pgsql")).never;
+        assert!(never.is_some_and(|why| why.contains("pgsql is unmanaged")));
         // One of which all is well lacks nothing, whoever looks away.
         let healthy = with_attribute(THREE, "2", "maintenance", "true");
         assert_eq!(found_in(&healthy).never, None);

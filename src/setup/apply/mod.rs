@@ -547,7 +547,9 @@ pub(super) fn erase(config: &Config, args: &EraseArgs) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    if let Some(why) = present.hands_off(&names)? {
+    let off = hands::off_for_removal(&present.text, &present.view, &names)
+        .map_err(|error| Failure::new(Exit::Unreachable, error))?;
+    if let Some(why) = off {
         return Err(Failure::new(
             Exit::Refused,
             format!("nothing was done: {why}"),
@@ -559,8 +561,13 @@ pub(super) fn erase(config: &Config, args: &EraseArgs) -> Result<(), Failure> {
         text += &format!("  {change}\n");
     }
     text += "The data directories stay, and so does the record of who was primary. Everything else in the configuration stays as it is.\n";
+    let already = removable(&present, &merged, "nothing was done")?;
+    if let Some(said) = already {
+        text += &format!(
+            "Note: Pacemaker finds errors in the configuration as it is, and what is left of them is yours to mend: {said}\n"
+        );
+    }
     let _ = io::stdout().write_all(text.as_bytes());
-    patch::verify(&present.cib, &merged.configuration, "nothing was done")?;
     if !args.yes {
         agree()?;
     }
@@ -573,6 +580,12 @@ pub(super) fn erase(config: &Config, args: &EraseArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// See [`patch::verify_removal`].
+fn removable(present: &Present, merged: &Merged, done: &str) -> Result<Option<String>, Failure> {
+    let before = &present.configuration;
+    patch::verify_removal(&present.cib, before, &merged.configuration, done)
+}
+
 /// PostgreSQL is stopped, and taken out.
 struct Removal<'a> {
     names: &'a Names,
@@ -583,7 +596,7 @@ struct Removal<'a> {
 impl change::Steps for Removal<'_> {
     fn verify(&mut self) -> Result<(), Failure> {
         let merged = merge::without(&self.before.configuration, self.names);
-        patch::verify(&self.before.cib, &merged.configuration, "nothing was done")
+        removable(&self.before, &merged, "nothing was done").map(drop)
     }
 
     fn stop(&mut self) -> Result<(), Failure> {
@@ -593,8 +606,7 @@ impl change::Steps for Removal<'_> {
     fn change(&mut self) -> Result<(), Failure> {
         let present = Present::read()?;
         let merged = merge::without(&present.configuration, self.names);
-        let done = "nothing was removed";
-        patch::verify(&present.cib, &merged.configuration, done)?;
+        removable(&present, &merged, "nothing was removed")?;
         patch::apply(&present.cib, &present.configuration, &merged.configuration)
     }
 

@@ -33,6 +33,33 @@ fn file(cib: &Tree, configuration: &Tree) -> Result<NamedTempFile, Failure> {
 /// # Errors
 /// [`Failure`] with what it says, behind `done`: what was done before.
 pub(super) fn verify(cib: &Tree, configuration: &Tree, done: &str) -> Result<(), Failure> {
+    match errors(cib, configuration, done)? {
+        None => Ok(()),
+        Some(said) => Err(Failure::plain(format!(
+            "{done}: Pacemaker would not accept the configuration: {said}"
+        ))),
+    }
+}
+
+/// The same where something is only taken out: errors that stand in the cluster as it is are no hindrance. The schema counts all the
+/// same, when the cluster is given the change. `Some`: what Pacemaker has against the configuration as it is, `before`.
+///
+/// # Errors
+/// [`Failure`], as [`verify`]: `after` has errors, and `before` has none.
+pub(super) fn verify_removal(
+    cib: &Tree,
+    before: &Tree,
+    after: &Tree,
+    done: &str,
+) -> Result<Option<String>, Failure> {
+    match errors(cib, before, done)? {
+        Some(said) => Ok(Some(said)),
+        None => verify(cib, after, done).map(|()| None),
+    }
+}
+
+/// What Pacemaker has against a configuration; `None`: it accepts it.
+fn errors(cib: &Tree, configuration: &Tree, done: &str) -> Result<Option<String>, Failure> {
     let file = file(cib, configuration)?;
     let output = Command::new("crm_verify")
         .arg("--verbose")
@@ -41,12 +68,8 @@ pub(super) fn verify(cib: &Tree, configuration: &Tree, done: &str) -> Result<(),
         .output(Deadline::after(timing::CIB_READ))
         .map_err(|error| Failure::plain(format!("{done}: {error}")))?;
     let said = output.stderr_text();
-    if output.status.success() || is_only_warned(&said) {
-        return Ok(());
-    }
-    Err(Failure::plain(format!(
-        "{done}: Pacemaker would not accept the configuration: {said}"
-    )))
+    let is_accepted = output.status.success() || is_only_warned(&said);
+    Ok((!is_accepted).then_some(said))
 }
 
 /// crm_verify ends with the same code for errors and for warnings, such as one about an old spelling in a constraint that
@@ -163,6 +186,33 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_only_warned(said), expected, "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_already_is_no_reason_to_keep_the_rest() {
+        crate::pacemaker::programs_are_there();
+        let text = include_str!("../../../tests/fixtures/cib/three-nodes-expgsql-2.1.5.xml");
+        let cib = Tree::parse(text).unwrap();
+        let sound = cib.child("configuration").unwrap().clone();
+        // Fencing is on, and there is no device.
+        let unfenced = text.replace(
+            "name=\"stonith-enabled\" value=\"false\"",
+            "name=\"stonith-enabled\" value=\"true\"",
+        );
+        assert_ne!(unfenced, text);
+        let unfenced = Tree::parse(&unfenced).unwrap();
+        let unfenced = unfenced.child("configuration").unwrap().clone();
+        // (before, after; whether it is refused, whether something is noted)
+        for (before, after, is_refused, is_noted) in [
+            (&sound, &sound, false, false),
+            (&unfenced, &unfenced, false, true),
+            (&unfenced, &sound, false, true),
+            (&sound, &unfenced, true, false),
+        ] {
+            let found = verify_removal(&cib, before, after, "nothing was done");
+            assert_eq!(found.is_err(), is_refused);
+            assert_eq!(found.is_ok_and(|said| said.is_some()), is_noted);
         }
     }
 }

@@ -466,6 +466,7 @@ impl Attempt<'_> {
             version: self.version,
             home: self.entrance.owner.home.clone(),
             server: (way.listener == Listener::Anybody).then(|| self.entrance.running.clone()),
+            since: self.since(),
             way,
         };
         logins.spawn(async move { (place, login.enter().await) });
@@ -481,12 +482,17 @@ impl Attempt<'_> {
         }
     }
 
+    /// What was begun earlier is not of this attempt: the kernel counts in hundredths of a second.
+    fn since(&self) -> Duration {
+        self.begun.saturating_sub(Duration::from_millis(20))
+    }
+
     /// The processes that have a login of the agent's, what they say they do, and how long they have run.
     fn look(&self) -> Vec<Seen> {
         let Ok(processes) = Processes::look() else {
             return Vec::new();
         };
-        let since = self.begun.saturating_sub(Duration::from_millis(20));
+        let since = self.since();
         let ways = &self.entrance.ways;
         let children = processes.of(self.entrance.running.pid).into_iter();
         children
@@ -608,6 +614,7 @@ pub fn direct(way: Way, home: PathBuf, limit: Duration) -> Result<Session, SqlEr
         version: None,
         home,
         server: None,
+        since: Duration::ZERO,
         way,
     };
     let entered = runtime
@@ -650,6 +657,8 @@ struct LoginData {
     home: PathBuf,
     /// Whose session it has to be, where anybody may answer.
     server: Option<Running>,
+    /// Time since the machine started, before which no session of this login can have begun.
+    since: Duration,
 }
 
 impl LoginData {
@@ -662,9 +671,10 @@ impl LoginData {
     }
 
     /// Holds a session to the server that it has to be of. At an address that moves, or behind a proxy, another one may answer, a primary where
-    /// this one is a standby: nothing of what that says is of this server.
+    /// this one is a standby: nothing of what that says is of this server. A pooler gives a session that it has had before, also while the server
+    /// takes nobody on, and leaves out how the agent sets its own.
     async fn is_of(&self, client: &Client, running: &Running) -> Result<(), SqlError> {
-        const QUERY: &str = "SELECT pg_backend_pid(), session_user, current_database()";
+        const QUERY: &str = "SELECT pg_backend_pid(), session_user, current_database(), current_setting('synchronous_commit')";
         let messages = client.simple_query(QUERY).await.map_err(classify)?;
         let row = messages.iter().find_map(|message| {
             if let SimpleQueryMessage::Row(row) = message {
@@ -676,13 +686,20 @@ impl LoginData {
         let text = |column| row.and_then(|row| row.try_get(column).ok()).flatten();
         let pid = text(0).and_then(|pid: &str| pid.parse().ok());
         let (user, database) = (text(1).unwrap_or_default(), text(2).unwrap_or_default());
-        if pid.is_some_and(|pid| children::is_session(running.pid, pid, user, database)) {
+        let address = self.way.address.name();
+        let Some(pid) = pid.filter(|&pid| children::is_session(running.pid, pid, user, database))
+        else {
+            return Err(SqlError::Unreachable(format!(
+                "another server answers at {address}, and not the one that works in {}",
+                running.pgdata.display()
+            )));
+        };
+        let is_new = children::started(pid).is_some_and(|at| at >= self.since);
+        if is_new && text(3) == Some("local") {
             return Ok(());
         }
         Err(SqlError::Unreachable(format!(
-            "another server answers at {}, and not the one that works in {}",
-            self.way.address.name(),
-            running.pgdata.display()
+            "a pooler answers at {address}, with a session that is not the agent's own"
         )))
     }
 
@@ -973,6 +990,7 @@ mod tests {
             limit: Duration::from_secs(60),
             version: None,
             server: None,
+            since: Duration::ZERO,
             home: dir.path().to_owned(),
         };
         let runtime = Background::new().unwrap();

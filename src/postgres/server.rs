@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::decide::stop::Escalation;
 use crate::postgres::address::{is_abstract, names_socket};
+use crate::postgres::control;
 use crate::postgres::lock_files::{self, Sockets};
 use crate::postgres::process::{self, Postmaster, Running};
 use crate::postgres::programs::Programs;
@@ -113,6 +114,9 @@ pub fn launch(programs: &Programs, launch: &Launch, deadline: Deadline) -> Resul
     if !dirs.is_empty() {
         words.extend(["-k".to_owned(), dirs.join(",")]);
     }
+    if hides_waits(control::major_version(&launch.pgdata)) {
+        words.extend(["-c".to_owned(), "track_activities=on".to_owned()]);
+    }
     let options = format!("{} {}", shell_words::join(&words), launch.start_opt);
     let command = programs
         .pg_ctl()
@@ -151,6 +155,12 @@ fn spared() -> i16 {
     let own = fs::read_to_string(OOM_SCORE).ok();
     let own = own.and_then(|text| text.trim().parse().ok());
     own.unwrap_or(SPARED).min(SPARED)
+}
+
+/// Whether a server of this version may leave out what its processes wait for (`track_activities=off`): whether a standby has replayed all it
+/// has is seen by that alone. From 14 on it always says so. Source: `pgstat_report_wait_start` of each version.
+fn hides_waits(major: Option<u32>) -> bool {
+    major.is_some_and(|major| major < 14)
 }
 
 /// Asks a standby to become a primary, and does not wait for it.
@@ -305,5 +315,23 @@ pub fn kill_orphans(pgdata: &Path, owner: &Owner, deadline: Deadline) -> Result<
             pid: last.unwrap_or_default(),
             after: allowed,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_waits_for_is_asked_for_where_it_may_be_hidden() {
+        for (major, expected) in [
+            (Some(12), true),
+            (Some(13), true),
+            (Some(14), false),
+            (Some(18), false),
+            (None, false),
+        ] {
+            assert_eq!(hides_waits(major), expected, "{major:?}");
+        }
     }
 }

@@ -596,6 +596,19 @@ const CONTRADICTIONS: &[Case] = &[
         says: &["application_name", "primary_conninfo_opt", "node1"],
     },
     Case {
+        what: "a tmpdir that goes with the data",
+        params: &[
+            PROMOTABLE[0],
+            PROMOTABLE[1],
+            PROMOTABLE[2],
+            PROMOTABLE[3],
+            ("tmpdir", "/var/lib/contract/link/own"),
+        ],
+        prepare: "mkdir /var/lib/contract; ln -s /var/lib/pgsql/data /var/lib/contract/link",
+        code: 5,
+        says: &["tmpdir", "data directory"],
+    },
+    Case {
         what: "sockets alone",
         params: PROMOTABLE,
         prepare: "echo \"listen_addresses = ''\" >>/var/lib/pgsql/data/postgresql.auto.conf",

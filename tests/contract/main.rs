@@ -29,6 +29,7 @@ use lab::scenarios;
 fn main() -> ExitCode {
     let outcome = lab::suite(scenarios![
         ways::another_server_at_the_address_is_not_this_one,
+        ways::a_poolers_session_is_not_the_agents_own,
         ways::sockets_of_every_kind_are_ways_in,
         ocf::describing_actions_need_neither_cluster_nor_postgresql,
         ocf::a_probe_of_a_host_without_postgresql_says_not_running,
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         bad_input::a_configuration_that_contradicts_the_agent_is_refused_without_a_trace,
         bad_input::a_typing_error_does_not_take_down_a_running_server,
         bad_input::replication_without_pacemaker_fails_and_says_so,
+        plain::a_server_whose_program_was_replaced_is_known,
         plain::every_action_may_be_repeated,
         plain::monitor_sql_decides_whether_a_server_is_well,
         plain::monitor_sql_may_be_what_psql_takes,
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         check::http_that_is_none_is_refused_and_never_a_yes,
         balancing::libpq_finds_each_role_by_itself,
         balancing::haproxy_sends_writes_to_the_primary_and_reads_to_who_is_up_to_date,
+        topologies::a_timeline_beyond_nine_and_small_wal_files_are_followed,
         topologies::an_archive_alone_feeds_a_standby,
         topologies::what_an_archive_alone_has_no_use_for_is_refused,
         topologies::an_archive_has_what_the_stream_no_longer_has,

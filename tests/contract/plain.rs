@@ -715,3 +715,33 @@ pub(crate) fn a_server_that_was_replicated_waits_for_nobody() -> Result<()> {
     agent.gives("stop", 0);
     Ok(())
 }
+
+/// An upgrade of the package puts other programs in the place of those that run, which the kernel then calls `postgres (deleted)`.
+pub(crate) fn a_server_whose_program_was_replaced_is_known() -> Result<()> {
+    let site = Site::fresh()?;
+    let (copy, bin) = ("/var/lib/contract-package", site.agent().programs());
+    // Its files are found from where the program is.
+    site.sh(&format!(
+        "mkdir -p {copy}/usr {copy}{bin} && cp -p {bin}/* {copy}{bin}/ && \
+         for dir in $(dirname {bin})/*; do ln -sn $dir {copy}$dir 2>/dev/null || :; done; ln -sn /usr/share {copy}/usr/share 2>/dev/null || :"
+    ))?;
+    let pgctl = format!("{copy}{bin}/pg_ctl");
+    let agent = site.agent().param("pgctl", &pgctl);
+    agent.gives("start", 0);
+    let pid = site.postgres().postmaster().expect("the server runs");
+    let replace = format!("cd {copy}{bin} && cp -p postgres new && mv new postgres");
+    site.sh(&replace)?;
+    let program = site.sh(&format!("readlink /proc/{pid}/exe"))?;
+    assert!(program.trim().ends_with("postgres (deleted)"), "{program}");
+    agent.gives("monitor", 0);
+    agent.gives("start", 0);
+    assert_eq!(site.postgres().postmaster(), Some(pid));
+    // Frozen, so that it has to be ended by force; and what its death leaves behind is known, too.
+    site.postgres().signal("STOP")?;
+    agent.gives("monitor", 1);
+    agent.gives("stop", 0);
+    assert_eq!(site.server_processes()?, "");
+    let left = site.sh("grep -l 'postgres' /proc/[0-9]*/comm 2>/dev/null | wc -l")?;
+    assert_eq!(left.trim(), "0");
+    Ok(())
+}

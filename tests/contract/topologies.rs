@@ -4,7 +4,9 @@
 
 use lab::Result;
 
-use crate::site::{Agent, DATA, SOCKET, SOON, Site};
+use crate::site::{Agent, CONFIG, DATA, SOCKET, SOON, Site};
+
+const USER: &str = lab::postgres::REPLICATION_USER;
 
 const PRIMARY: &str = "/var/lib/pgsql/primary";
 const PORT: u16 = 5433;
@@ -302,5 +304,48 @@ pub(crate) fn a_copy_that_finds_no_host_ends_no_standby() -> Result<()> {
         site.wait_streaming(lab::postgres::REPLICATION_USER)?;
         agent.gives("stop", 0);
     }
+    Ok(())
+}
+
+/// A cluster that has seen many promotions, with another size of WAL files: their names are hexadecimal.
+pub(crate) fn a_timeline_beyond_nine_and_small_wal_files_are_followed() -> Result<()> {
+    let site = Site::fresh()?;
+    let programs = site.agent().programs();
+    let elsewhere = site.elsewhere();
+    let made = format!(
+        "mkdir /var/lib/pgsql/kept && cp -p {DATA}/*.conf /var/lib/pgsql/kept/ && rm -r {DATA} && cd / && \
+         runuser -u postgres -- {programs}/initdb -D {DATA} --wal-segsize=1 -A trust && \
+         runuser -u postgres -- {programs}/pg_resetwal -l 0000001A0000000A000000FE -D {DATA} && \
+         printf '1\\t0/1000000\\tof long ago\\n' >{DATA}/pg_wal/0000001A.history && chown postgres {DATA}/pg_wal/*.history && \
+         cp -p /var/lib/pgsql/kept/* {DATA}/ && sed -i '/_wal_size/d' {CONFIG}"
+    );
+    elsewhere.sh(&made)?.ok()?;
+    site.primary().start()?;
+    site.primary()
+        .sql(&format!("create role {USER} replication login"))?;
+    site.sh(&format!(
+        "rm -r {DATA} && runuser -u postgres -- {programs}/pg_basebackup -D {DATA} -h {} -U postgres -c fast",
+        elsewhere.address()
+    ))?;
+    let agent = site.follower().param("check_wal_receiver", "true");
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    agent.gives("monitor", 0);
+    // The same from its own files, and in a promotion, by hand.
+    agent.gives("stop", 0);
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    for _ in 0..8 {
+        agent.gives("monitor", 0);
+    }
+    site.postgres()
+        .program("pg_ctl", &["-D", DATA, "-w", "promote"])?
+        .ok()?;
+    agent.gives("monitor", 1).says(&["promoted"]);
+    let file = site
+        .postgres()
+        .sql("select pg_walfile_name(pg_current_wal_lsn())")?;
+    assert!(file.starts_with("0000001B0000000A"), "{file}");
+    agent.gives("stop", 0);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use lab::Result;
 
 use crate::field::postmaster;
-use crate::site::{Agent, SOCKET, Site};
+use crate::site::{Agent, SOCKET, SOON, Site};
 
 const USER: &str = lab::postgres::REPLICATION_USER;
 
@@ -93,6 +93,55 @@ pub(crate) fn sockets_of_every_kind_are_ways_in() -> Result<()> {
     ] {
         let agent = site.agent().param("socketdir", wrong);
         agent.gives("start", 6).says(&["socketdir"]);
+    }
+    Ok(())
+}
+
+/// `pghost` is the address of a pooler in front of this server. The session that it gives is one that it had before, and lives on while the
+/// server takes nobody on.
+pub(crate) fn a_poolers_session_is_not_the_agents_own() -> Result<()> {
+    const DIR: &str = "/var/lib/contract-pooler";
+    let site = Site::fresh()?;
+    let pooler = site.sh("command -v pgbouncer || :")?;
+    if pooler.trim().is_empty() {
+        return Err(lab::Error::LeftOut("there is no pgbouncer here".into()));
+    }
+    site.configure("listen_addresses = '127.0.0.1'")?;
+    let agent = site.agent();
+    let through = agent.clone().param("pghost", "127.0.0.2");
+    for (ignored, says) in [
+        ("extra_float_digits", "unsupported startup parameter"),
+        ("extra_float_digits, options", "pooler"),
+    ] {
+        agent.gives("start", 0);
+        let pid = postmaster(&site);
+        let settings = format!(
+            "[databases]\n* = host=127.0.0.1 port=5432 user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.2\nlisten_port = 5432\n\
+             unix_socket_dir =\nauth_type = any\npool_mode = session\nignore_startup_parameters = {ignored}\nlogfile = {DIR}/log\n"
+        );
+        site.sh(&format!("install -d -o postgres {DIR}"))?;
+        let file = format!("{DIR}/pgbouncer.ini");
+        site.host().write_file(&file, settings, "postgres", "600")?;
+        let argv = ["runuser", "-u", "postgres", "--", pooler.trim(), &file];
+        let running = site.host().spawn("pgbouncer", &argv)?;
+        site.lab().eventually("the pooler serves", SOON, |_| {
+            let asked = site.postgres().psql("127.0.0.2", 5432, "select 1");
+            asked.map(drop).map_err(|error| error.to_string())
+        })?;
+        for _ in 0..2 {
+            knowing(&through).gives("monitor", 190).says(&[says]);
+        }
+        // The agent's own limits hold.
+        let slow = knowing(&through).param("monitor_sql", "select pg_sleep(60)");
+        slow.gives("monitor", 190);
+        through.gives("start", 0);
+        assert_eq!(postmaster(&site), pid);
+        site.postgres().signal("STOP")?;
+        through.gives("monitor", 1).says(&["stopped by a signal"]);
+        site.postgres().signal("CONT")?;
+        agent.gives("monitor", 0);
+        drop(running);
+        agent.gives("stop", 0);
     }
     Ok(())
 }

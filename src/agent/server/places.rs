@@ -23,12 +23,30 @@ pub(crate) fn check(ctx: &Context<'_>) -> Step<()> {
     let p = ctx.params;
     if p.rep_mode != RepMode::None {
         directory(ctx, "tmpdir", &p.tmpdir, "chmod 700")?;
+        apart_from_data(ctx)?;
         passfile(ctx)?;
     }
     for dir in p.socketdir.iter().filter(|dir| !is_abstract(dir)) {
         directory(ctx, "socketdir", dir, "chmod or chown it")?;
     }
     logfile(ctx)
+}
+
+/// The notes of a node are not to be copied with its data to another one, nor to be replaced by another one's: they say what this node has stated.
+fn apart_from_data(ctx: &Context<'_>) -> Step<()> {
+    let (tmpdir, pgdata) = (&ctx.params.tmpdir, ctx.pgdata());
+    // It may not be there yet.
+    let mut dirs = tmpdir.ancestors();
+    let real = dirs.find_map(|dir| dir.canonicalize().ok());
+    let data = pgdata.canonicalize().unwrap_or_else(|_| pgdata.to_owned());
+    let is_inside = tmpdir.starts_with(pgdata) || real.is_some_and(|dir| dir.starts_with(&data));
+    if ctx.is_promotable() && is_inside {
+        return Err(installed(format!(
+            "tmpdir={} is in the data directory, and would be copied and replaced with that: name a directory beside it",
+            tmpdir.display()
+        )));
+    }
+    Ok(())
 }
 
 fn directory(ctx: &Context<'_>, param: &str, dir: &Path, remedy: &str) -> Step<()> {

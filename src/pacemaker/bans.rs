@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use roxmltree::Node;
+use roxmltree::{Document, Node};
 
 use crate::model::ban::Ban;
 use crate::model::cluster_view::{NodeKind, NodeView, Score};
@@ -43,6 +43,20 @@ pub(crate) fn read(
         }
     }
     bans
+}
+
+/// The bans of a configuration by itself, of nodes of which nothing but the name is known. `None`: it is no XML.
+pub(crate) fn by_name(configuration: &str, nodes: &[NodeName]) -> Option<Vec<Ban>> {
+    let document = Document::parse(configuration).ok()?;
+    let views = nodes.iter().map(|name| {
+        let view = NodeView::new(name.clone(), name.as_str(), NodeKind::Member);
+        (name.clone(), view)
+    });
+    Some(read(
+        document.root_element(),
+        &views.collect(),
+        Timestamp::now(),
+    ))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 mod apply;
 pub mod attributes;
-mod bans;
+pub(crate) mod bans;
 pub mod beside;
 pub mod change_set;
 pub mod cib;

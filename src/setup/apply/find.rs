@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::model::node_name::NodeName;
+use crate::pacemaker::bans;
 use crate::setup::config::{MOST_READERS, Site};
 use crate::setup::parts::Names;
 use crate::setup::tree::Tree;
@@ -85,16 +86,20 @@ pub(super) fn names(configuration: &Tree, site: &Site) -> Result<Names, String> 
 }
 
 /// The same for what is to be changed, and not only taken out: there is nothing beside it that has its data, and it can be changed.
+/// With it what is to be said of others.
 ///
 /// # Errors
 /// A sentence, as for [`names`].
-pub(super) fn names_to_change(configuration: &Tree, site: &Site) -> Result<Names, String> {
+pub(super) fn names_to_change(
+    configuration: &Tree,
+    site: &Site,
+) -> Result<(Names, Vec<String>), String> {
     let resources = unfolded(configuration);
     let database = database(configuration, &resources, site)?;
-    no_second(configuration, &resources, database, site)?;
+    let remarks = no_second(configuration, &resources, database, site)?;
     let names = names(configuration, site)?;
     of_no_template(&resources, &names)?;
-    Ok(names)
+    Ok((names, remarks))
 }
 
 /// What is ours says itself what it is.
@@ -147,13 +152,15 @@ fn agent(primitive: &Tree) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(":")
 }
 
-/// No other resource runs a server on the data of config.ini, whatever its agent is: a second one would destroy them.
+/// No other PostgreSQL resource runs a server on the data of config.ini: a second one would destroy them. What another agent does with
+/// a parameter of that name is not known: that is a remark.
 fn no_second(
     configuration: &Tree,
     resources: &Tree,
     ours: Option<&Tree>,
     site: &Site,
-) -> Result<(), String> {
+) -> Result<Vec<String>, String> {
+    let mut remarks = Vec::new();
     let primitives = resources.all().filter(|e| e.tag == "primitive");
     for other in primitives.filter(|e| ours.is_none_or(|ours| ours.id() != e.id())) {
         let (id, agent) = (other.id(), agent(other));
@@ -162,7 +169,14 @@ fn no_second(
         let usual = (is_paf || is_database(other)).then(|| pgdata(other));
         let is_same =
             dirs.contains(&Some(&site.resolved.pgdata)) || usual == Some(&site.resolved.pgdata);
-        if is_same && !is_elsewhere(other, site) {
+        let is_same = is_same && !is_elsewhere(configuration, other, site);
+        if is_same && !is_paf && !is_database(other) {
+            remarks.push(format!(
+                "the resource {id} ({agent}) names the data directory {} of config.ini, too: where it runs a server on it, take it out of the \
+                 cluster first",
+                site.resolved.pgdata.display()
+            ));
+        } else if is_same {
             return Err(format!(
                 "the cluster's resource {id} ({agent}) has the data directory {} of config.ini, and no two may have it: {}",
                 site.resolved.pgdata.display(),
@@ -187,7 +201,7 @@ fn no_second(
             ));
         }
     }
-    Ok(())
+    Ok(remarks)
 }
 
 /// Whether setup made this address beside another.
@@ -455,17 +469,43 @@ fn has_address(configuration: &Tree, resources: &Tree, database: &Tree, site: &S
         .any(is_wanted)
 }
 
-/// Whether a database is on none of config.ini's nodes.
-fn is_elsewhere(database: &Tree, site: &Site) -> bool {
+/// Whether a database is on none of config.ini's nodes: it says so itself, or is banned from every one.
+fn is_elsewhere(configuration: &Tree, database: &Tree, site: &Site) -> bool {
     let nodes = parameter(database, "node_list").unwrap_or_default();
     let names = nodes.split_whitespace().map(NodeName::new);
-    !nodes.is_empty() && !names.flatten().any(|name| site.nodes.contains(&name))
+    let is_of_others = !nodes.is_empty() && !names.flatten().any(|name| site.nodes.contains(&name));
+    is_of_others || is_banned(configuration, database.id(), site)
+}
+
+/// Whether location constraints keep a resource from every node of config.ini, in every role, for good. What depends on an attribute or
+/// on the time may change, and does not count.
+fn is_banned(configuration: &Tree, id: &str, site: &Site) -> bool {
+    let changes = |e: &Tree| {
+        e.all().any(|part| match part.tag.as_str() {
+            "expression" => part.get("attribute") != Some("#uname"),
+            "date_expression" => true,
+            _ => part.get("id-ref").is_some(),
+        })
+    };
+    let mut lasting = configuration.clone();
+    lasting
+        .child_mut("constraints")
+        .children
+        .retain(|e| e.tag != "rsc_location" || !changes(e));
+    let Some(bans) = bans::by_name(&lasting.to_text(), &site.nodes) else {
+        return false;
+    };
+    let is_of = |name: &NodeName| {
+        let mut all = bans.iter().filter(|ban| ban.node == *name);
+        all.any(|ban| !ban.is_of_promoted && ban.resources.iter().any(|it| it == id))
+    };
+    !site.nodes.is_empty() && site.nodes.iter().all(is_of)
 }
 
 /// Whether a resource has the data directory of config.ini on one of its nodes, or its address.
 fn has_same_place(configuration: &Tree, resources: &Tree, database: &Tree, site: &Site) -> bool {
     has_address(configuration, resources, database, site)
-        || pgdata(database) == site.resolved.pgdata && !is_elsewhere(database, site)
+        || pgdata(database) == site.resolved.pgdata && !is_elsewhere(configuration, database, site)
 }
 
 /// What stands there under the name may be another database: with other data, and another address.
@@ -597,7 +637,11 @@ mod tests {
     const CONFIG: &str = "node1=a\nnode2=b\nnode3=c\nwriter_vip=192.0.2.9\nreader_vip=192.0.2.10\npgsql_pgctl=/bin/pg_ctl\n\
                           pgsql_pgdata=/data\npgsql_repuser=repl\n";
 
-    fn found(config: &str, resources: &str, constraints: &str) -> Result<Names, String> {
+    fn found(
+        config: &str,
+        resources: &str,
+        constraints: &str,
+    ) -> Result<(Names, Vec<String>), String> {
         let text = format!(
             "<configuration><resources>{resources}</resources><constraints>{constraints}</constraints></configuration>"
         );
@@ -634,6 +678,15 @@ mod tests {
         let template = "<template id='t' class='ocf' provider='heartbeat' type='pgsql'>\
                         <instance_attributes id='t-ia'><nvpair id='t-d' name='pgdata' value='/data'/></instance_attributes></template>";
         let of_template = "<primitive id='db' template='t'/>";
+        let both =
+            clone("ms", &primitive("pgsql", "expgsql", &data)) + &primitive("p2", "pgsql", &data);
+        let ban = |node: &str| {
+            format!("<rsc_location id='b-{node}' rsc='p2' node='{node}' score='-INFINITY'/>")
+        };
+        let bans = ["a", "b", "c"].map(ban).concat();
+        let by_rule = "<rsc_location id='l' rsc='p2'><rule id='r' score='-INFINITY'><expression id='x' attribute='#uname' \
+                       operation='ne' value='old'/></rule></rsc_location>"
+            .to_owned();
         let address = primitive("ip", "IPaddr2", &[("ip", "192.0.2.9")]);
         let paf = |data: &[(&str, &str)]| clone("ha", &primitive("pgsqld", PAF, data));
         let with_paf = with_promoted("ip", "ha");
@@ -669,7 +722,7 @@ mod tests {
                 CONFIG,
                 primitive("x", "anything", &data),
                 "",
-                "x (ocf:heartbeat:anything) has the data directory /data",
+                "Note: the resource x (ocf:heartbeat:anything) names the data directory /data",
             ),
             (
                 CONFIG,
@@ -737,12 +790,51 @@ mod tests {
                 ) + "<template id='t' class='ocf' provider='heartbeat' type='x'><instance_attributes id='s'>\
                        <nvpair id='n' name='pgdata' value='/data'/></instance_attributes></template>",
                 "",
-                "any (ocf:heartbeat:Dummy) has the data directory /data",
+                "Note: the resource any (ocf:heartbeat:Dummy) names the data directory /data",
+            ),
+            // One that reads what the database is.
+            (
+                CONFIG,
+                clone("ms", &primitive("pgsql", "expgsql", &data))
+                    + &clone("cl", &primitive("x", "pgexporter", &data)),
+                "",
+                "Note: the resource x (ocf:heartbeat:pgexporter) names",
+            ),
+            // Banned from every node of config.ini, or not from every one, or not for good.
+            (CONFIG, both.clone(), &bans, ""),
+            (CONFIG, both.clone(), &by_rule, ""),
+            (
+                &named,
+                clone("ms2", &primitive("p2", "pgsql", &data)),
+                &bans,
+                "",
+            ),
+            (CONFIG, both.clone(), &bans[..bans.len() / 3], "p2"),
+            (
+                CONFIG,
+                both.clone(),
+                &bans.replace("score=", "role='Promoted' score="),
+                "p2",
+            ),
+            (
+                CONFIG,
+                both.clone(),
+                &bans.replace("'-INFINITY'", "'-100'"),
+                "p2",
+            ),
+            (
+                CONFIG,
+                both.clone(),
+                &by_rule.replace("#uname", "site"),
+                "p2",
             ),
         ] {
             let result = found(config, &resources, constraints);
             match result {
-                Ok(_) => assert_eq!(part, "", "{resources}"),
+                Ok((_, remarks)) => match part.strip_prefix("Note: ") {
+                    Some(part) => assert!(remarks[0].contains(part), "{remarks:?}"),
+                    None => assert_eq!((part, remarks), ("", Vec::new()), "{resources}"),
+                },
                 Err(why) => assert!(
                     !part.is_empty() && why.contains(part),
                     "{resources}:\n{part}: {why}"
@@ -900,11 +992,13 @@ mod tests {
         ] {
             let result = found(config, &resources, &constraints);
             match (result, expected) {
-                (Ok(names), Ok(retired)) => assert_eq!(names.retired.len(), retired, "{resources}"),
+                (Ok((names, _)), Ok(retired)) => {
+                    assert_eq!(names.retired.len(), retired, "{resources}")
+                }
                 (Err(why), Err(part)) => assert!(why.contains(part), "{part}: {why}"),
                 (result, expected) => panic!(
                     "{resources}{constraints}: {:?} {expected:?}",
-                    result.map(|names| names.retired)
+                    result.map(|(names, _)| names.retired)
                 ),
             }
         }

@@ -134,11 +134,12 @@ pub(super) fn apply(config: &Config, args: &ApplyArgs) -> Result<(), Failure> {
             present.cib.get("validate-with").unwrap_or("an older one")
         ));
     }
-    let names = find::names_to_change(&present.configuration, site)
+    let (names, remarks) = find::names_to_change(&present.configuration, site)
         .map_err(|why| Failure::new(Exit::Refused, why))?;
     let plan = Plan::named(&Values::from(site), names);
     let votes = Votes::read(Deadline::after(timing::CIB_READ))?;
     let mut merged = merge::merge(&present.configuration, &plan, votes);
+    merged.remarks.extend(remarks);
     if let Some(first) = &args.master {
         name_first(&mut merged, &present.view, config, &plan.names, first)?;
     }

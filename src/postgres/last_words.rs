@@ -140,9 +140,13 @@ fn fatal(text: &str) -> Option<String> {
     let may_be_why: Vec<usize> = (0..place)
         .filter(|&at| cause(lines[at]).is_some())
         .collect();
+    // From when on it recovers, it also says what is no reason.
+    let recovers = lines[..place]
+        .iter()
+        .any(|line| line.contains("database system was"));
     let last = may_be_why
         .last()
-        .filter(|_| may_be_why.len() <= MOST_BEFORE);
+        .filter(|_| !recovers && may_be_why.len() <= MOST_BEFORE);
     if let Some(&at) = last {
         let cause = cause(lines[at]).unwrap_or_default();
         words = match lines[at + 1..place].iter().find_map(|line| context(line)) {
@@ -382,6 +386,10 @@ mod tests {
             (
                 "t LOG:  00000: starting PostgreSQL\nt LOCATION:  x\nt LOG:  00000: could not bind a: no\nt HINT:  h\nt LOCATION:  y\nt WARNING:  01000: could not create listen socket for a\nt LOCATION:  z\nt FATAL:  XX000: no sockets\nt LOCATION:  z\n",
                 Some("00000: could not bind a: no; XX000: no sockets"),
+            ),
+            (
+                "t LOG:  starting PostgreSQL\nt LOG:  database system was interrupted; last known up at x\nt LOG:  redo starts at 0/1\nt LOG:  redo done at 0/2 system usage: CPU: none\nt FATAL:  could not write to file \"x\": No space left on device\n",
+                Some("could not write to file \"x\": No space left on device"),
             ),
             // What a client was told while it was starting.
             (

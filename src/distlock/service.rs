@@ -109,12 +109,30 @@ impl Service {
     /// [`LockError`]. After [`LockError::Unreachable`] the lock may have been taken all the same: take it again, or
     /// release it.
     pub fn take(&self, wish: &Take, deadline: Deadline) -> Result<Taken, LockError> {
+        self.take_within(wish, deadline, timing::LOCK_REQUEST)
+    }
+
+    /// The same, and waits as long for a service that says nothing as for a lock that is held.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn take_patiently(&self, wish: &Take, deadline: Deadline) -> Result<Taken, LockError> {
+        self.take_within(wish, deadline, deadline.remaining())
+    }
+
+    /// `each`: how long one request may take.
+    fn take_within(
+        &self,
+        wish: &Take,
+        deadline: Deadline,
+        each: Duration,
+    ) -> Result<Taken, LockError> {
         let mut watch = Watch::default();
         let mut last = None;
         let patience = deadline.min(wish.patience);
         let done = poll_until(patience, POLL, || {
             // An answer needs its time also where patience is at its end. A service that is silent is not waited for: the other nodes are asked.
-            match self.take_once(wish, &mut watch, deadline.min(timing::LOCK_REQUEST)) {
+            match self.take_once(wish, &mut watch, deadline.min(each)) {
                 Ok(held @ Taken::Held { .. }) => {
                     last = Some(held);
                     None

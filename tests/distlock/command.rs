@@ -165,8 +165,9 @@ fn errors_are_told_and_end_with_one() {
         ),
         (&["distlock", &conninfo, "status", ".:l"], "is no lock"),
         (
+            // There is no cluster, or not even its software.
             &["distlock", "--resource", "pgsql", "status"],
-            "crm_resource",
+            "resource",
         ),
     ] {
         let words = if words.is_empty() {

@@ -168,10 +168,16 @@ impl<'c> Lock<'c> {
         let asked = match &self.means {
             Means::Row(service) => {
                 let take = self.wish(board, system, wish);
+                let by_others = || self.deadcheck.take(service, &take, self.check_limit());
                 let first = service.take(&take, ctx.deadline);
-                answer::asked(first, || {
-                    self.deadcheck.take(service, &take, self.check_limit())
-                })
+                let is_silent = first.as_ref().is_err_and(LockError::is_unreachable);
+                let asked = answer::asked(first, by_others);
+                if is_silent && matches!(asked, Asked::Failed { .. }) {
+                    // Nobody can say more, and to fail now would be to fail again soon: it may come back in the time that there is.
+                    answer::asked(service.take_patiently(&take, ctx.deadline), by_others)
+                } else {
+                    asked
+                }
             }
             Means::Commands(commands) => {
                 let first = commands.lock(&self.owner(), ctx.deadline.min(wish.patience));

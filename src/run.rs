@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use crate::cli::{self, Request};
-use crate::log::{self, say};
+use crate::log;
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome, Vars, reason};
 use crate::params::{ParamError, Params, Resolved, check_consistency};
 use crate::{agent, check, cluster, distlock, links, metadata, setup};
@@ -49,7 +49,9 @@ pub fn run(
 }
 
 /// What does the action once it is known what Pacemaker said.
-type Agent = fn(Action, &OcfEnv, &Params) -> Outcome;
+///
+/// The last: what is wrong with the parameters, in spite of which an action goes on.
+type Agent = fn(Action, &OcfEnv, &Params, Option<&ParamError>) -> Outcome;
 
 /// Where things are printed.
 struct Streams<'a> {
@@ -200,11 +202,10 @@ fn act(
         Some(problem) if on_problem(action) == OnProblem::Refuse => {
             Outcome::because(problem.ocf_code(), problem)
         }
-        Some(problem) => despite(problem, action, &env, agent(action, &env, &params)),
         None if action == Action::ValidateAll && env.check_level < LOCAL_CHECKS => {
             Outcome::of(OcfCode::Success)
         }
-        None => agent(action, &env, &params),
+        problem => agent(action, &env, &params, problem),
     };
     streams.conclude(&outcome)
 }
@@ -234,26 +235,6 @@ const fn on_problem(action: Action) -> OnProblem {
         | Action::MetaData
         | Action::Methods
         | Action::Usage => OnProblem::GoOn,
-    }
-}
-
-/// The outcome of an action that went on in spite of `problem`. The recurring monitor is the one that tells people: its
-/// "degraded" answers are listed in crm_mon with their reason, and Pacemaker recovers nothing. What the action itself
-/// has to say matters more.
-fn despite(problem: &ParamError, action: Action, env: &OcfEnv, outcome: Outcome) -> Outcome {
-    say!(
-        WARN,
-        "going on with the parameters that can be read",
-        action = action,
-        problem = problem
-    );
-    let is_recurring_monitor = action == Action::Monitor && !env.is_probe();
-    if !is_recurring_monitor || outcome.code.degraded() == outcome.code {
-        return outcome;
-    }
-    Outcome {
-        code: outcome.code.degraded(),
-        reason: outcome.reason.or_else(|| Some(problem.to_string())),
     }
 }
 
@@ -305,8 +286,7 @@ mod tests {
         Vars::new(always.iter().chain(given).copied())
     }
 
-    const PRIMARY: Agent = |_, _, _| Outcome::of(OcfCode::RunningPromoted);
-    const UNREACHABLE: Agent = |action, _, _| panic!("{action} reached the agent");
+    const UNREACHABLE: Agent = |action, _, _, _| panic!("{action} reached the agent");
 
     #[test]
     fn self_descriptions_need_no_environment_and_survive_a_broken_one() {
@@ -399,48 +379,12 @@ mod tests {
     }
 
     #[test]
-    fn a_recurring_monitor_with_a_bad_parameter_is_degraded_and_says_why() {
-        let bad = ("OCF_RESKEY_maxlag", "much");
-        let cases: [(Agent, OcfCode); 4] = [
-            (|_, _, _| Outcome::of(OcfCode::Success), OcfCode::Degraded),
-            (PRIMARY, OcfCode::DegradedPromoted),
-            (
-                |_, _, _| Outcome::because(OcfCode::NotRunning, "stopped"),
-                OcfCode::NotRunning,
-            ),
-            (
-                |_, _, _| Outcome::because(OcfCode::ErrGeneric, "hung"),
-                OcfCode::ErrGeneric,
-            ),
-        ];
-        for (agent, code) in cases {
-            let answer = call(&["monitor"], &scheduled(&[bad]), agent);
-            assert_eq!(answer.code, code);
-            assert_eq!(
-                answer.err.contains("maxlag"),
-                code.as_u8() >= 190,
-                "{}",
-                answer.err
-            );
-        }
-        let probe = scheduled(&[bad, ("OCF_RESKEY_CRM_meta_interval", "0")]);
-        assert_eq!(
-            call(&["monitor"], &probe, PRIMARY).code,
-            OcfCode::RunningPromoted
-        );
-        assert_eq!(
-            call(&["monitor"], &scheduled(&[]), PRIMARY).code,
-            OcfCode::RunningPromoted
-        );
-    }
-
-    #[test]
     fn stop_works_with_the_parameters_that_can_be_read() {
         let vars = scheduled(&[
             ("OCF_RESKEY_rep_mode", "bogus"),
             ("OCF_RESKEY_pgdata", "/data"),
         ]);
-        let answer = call(&["stop"], &vars, |_, _, params| {
+        let answer = call(&["stop"], &vars, |_, _, params, _| {
             assert_eq!(params.pgdata, std::path::Path::new("/data"));
             Outcome::of(OcfCode::Success)
         });
@@ -450,7 +394,7 @@ mod tests {
 
     #[test]
     fn validate_all_looks_at_the_machine_only_from_level_ten() {
-        let failing: Agent = |_, _, _| Outcome::because(OcfCode::ErrInstalled, "no pg_ctl");
+        let failing: Agent = |_, _, _, _| Outcome::because(OcfCode::ErrInstalled, "no pg_ctl");
         for (level, code) in [
             ("0", OcfCode::Success),
             ("5", OcfCode::Success),

@@ -23,6 +23,7 @@ mod cluster {
     pub(crate) mod contended;
     pub(crate) mod daemons;
     pub(crate) mod deep;
+    pub(crate) mod degraded;
     pub(crate) mod features;
     pub(crate) mod fencing;
     pub(crate) mod forgotten_target;
@@ -72,9 +73,9 @@ mod cluster {
 
 use cluster::{
     addresses, arbiters, backlog, between_looks, by_hand, chosen, comes_back, commands, compare,
-    contended, daemons, deep, features, fencing, forgotten_target, getting_started, heavier_cib,
-    held, impostor, interrupted, killed_between, lag, large_frames, lease, machines, migration,
-    network, nodes, not_waited_for, noticed, operations, package, parameters, power_cut,
+    contended, daemons, deep, degraded, features, fencing, forgotten_target, getting_started,
+    heavier_cib, held, impostor, interrupted, killed_between, lag, large_frames, lease, machines,
+    migration, network, nodes, not_waited_for, noticed, operations, package, parameters, power_cut,
     preferences, quorum, recovery, refused, server, setup, sites, slow_cib, split, stale_route,
     status, switchover, topologies, two_nodes, two_votes, unattended, upgrades, upkeep,
     waits_for_all, worst_day,
@@ -112,6 +113,7 @@ fn main() -> ExitCode {
         backlog::a_power_cut_of_the_site_loses_nothing_of_a_backlog_with_quorum_commit,
         backlog::a_power_cut_of_two_nodes_loses_nothing_of_a_backlog,
         deep::deep_monitors_run_beside_the_plain_ones,
+        degraded::a_degraded_standby_takes_over_as_soon_as_any_other,
         preferences::a_barred_standby_is_waited_for_last,
         preferences::lists_say_who_is_waited_for_and_who_is_promoted,
         held::a_standby_that_would_not_replay_all_it_has_is_no_successor,

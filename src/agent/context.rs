@@ -43,6 +43,8 @@ pub(crate) struct Context<'a> {
     pub(crate) deadline: Deadline,
     /// The last start of this call.
     pub(crate) launched: Rc<RefCell<Option<Launched>>>,
+    /// The CIB as this call read it last.
+    last_view: Rc<RefCell<Option<ClusterView>>>,
 }
 
 impl<'a> Context<'a> {
@@ -69,6 +71,7 @@ impl<'a> Context<'a> {
             unknown_account,
             deadline,
             launched: Rc::default(),
+            last_view: Rc::default(),
         })
     }
 
@@ -83,6 +86,7 @@ impl<'a> Context<'a> {
             unknown_account: self.unknown_account.clone(),
             deadline: self.deadline.min(limit),
             launched: Rc::clone(&self.launched),
+            last_view: Rc::clone(&self.last_view),
         }
     }
 
@@ -189,7 +193,14 @@ impl<'a> Context<'a> {
 
     /// The CIB as this node has it.
     pub(crate) fn cluster(&self) -> Step<ClusterView> {
-        cib::read(self.deadline.min(timing::CIB_READ)).map_err(failed)
+        let view = cib::read(self.deadline.min(timing::CIB_READ)).map_err(failed)?;
+        self.last_view.replace(Some(view.clone()));
+        Ok(view)
+    }
+
+    /// What [`Self::cluster`] gave last in this call.
+    pub(crate) fn last_view(&self) -> Option<ClusterView> {
+        self.last_view.borrow().clone()
     }
 
     /// The last promotion.

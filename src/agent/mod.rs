@@ -14,12 +14,14 @@ mod standby;
 mod state;
 mod step;
 
+use crate::log::say;
 use crate::model::repair::Work;
 use crate::ocf::{Action, OcfCode, OcfEnv, Outcome};
-use crate::params::{Params, RepMode};
+use crate::params::{ParamError, Params, RepMode};
 
 use actions::{deep, demote, monitor, notify, promote, reload, start, stop, validate};
 use context::Context;
+use membership::told;
 use server::{follow, own_dir, storage};
 use step::Step;
 
@@ -28,9 +30,23 @@ pub(crate) use repair::by_hand;
 pub(crate) use server::own_dir::settled;
 pub(crate) use state::memory;
 
-/// Carries out an action. The parameters have been checked for what can be seen in them alone.
+/// Carries out an action. The parameters have been checked for what can be seen in them alone; `problem` is what was found, where the action
+/// goes on with those that can be read.
 #[must_use]
-pub(crate) fn dispatch(action: Action, env: &OcfEnv, params: &Params) -> Outcome {
+pub(crate) fn dispatch(
+    action: Action,
+    env: &OcfEnv,
+    params: &Params,
+    problem: Option<&ParamError>,
+) -> Outcome {
+    if let Some(problem) = problem {
+        say!(
+            WARN,
+            "going on with the parameters that can be read",
+            action = action,
+            problem = problem
+        );
+    }
     let params = &own_dir::settled(params, &env.resource);
     let ctx = match Context::new(env, params) {
         Ok(ctx) => ctx,
@@ -39,9 +55,16 @@ pub(crate) fn dispatch(action: Action, env: &OcfEnv, params: &Params) -> Outcome
     let result = match action {
         Action::Start => start::start(&ctx),
         Action::Stop => stop::stop(&ctx),
-        Action::Status | Action::Monitor => {
-            monitor::monitor(&ctx).and_then(|plain| deep::deepen(&ctx, plain))
-        }
+        Action::Status => watched(&ctx),
+        Action::Monitor if env.is_probe() => watched(&ctx),
+        Action::Monitor => watched(&ctx).map(|outcome| {
+            let outcome = problem.map_or(outcome.clone(), |problem| despite(problem, outcome));
+            if ctx.is_promotable() {
+                told::told(&ctx, outcome)
+            } else {
+                outcome
+            }
+        }),
         Action::Promote => promotable(params).and_then(|()| promote::promote(&ctx)),
         Action::Demote => promotable(params).and_then(|()| demote::demote(&ctx)),
         Action::Notify => notify::notify(&ctx),
@@ -53,6 +76,22 @@ pub(crate) fn dispatch(action: Action, env: &OcfEnv, params: &Params) -> Outcome
         Action::MetaData | Action::Methods | Action::Usage => Ok(Outcome::of(OcfCode::Success)),
     };
     result.unwrap_or_else(|failure| failure)
+}
+
+fn watched(ctx: &Context<'_>) -> Step<Outcome> {
+    monitor::monitor(ctx).and_then(|plain| deep::deepen(ctx, plain))
+}
+
+/// A recurring monitor's outcome that went on in spite of `problem`. It is the one that tells people: its "degraded" answers are listed in crm_mon
+/// with their reason, and Pacemaker recovers nothing. What the action itself has to say matters more.
+fn despite(problem: &ParamError, outcome: Outcome) -> Outcome {
+    if outcome.code.degraded() == outcome.code {
+        return outcome;
+    }
+    Outcome {
+        code: outcome.code.degraded(),
+        reason: outcome.reason.or_else(|| Some(problem.to_string())),
+    }
 }
 
 /// The process that [`Action::Notify`] leaves behind after a promotion elsewhere.
@@ -104,5 +143,46 @@ fn without_account(action: Action, params: &Params, failure: Outcome) -> Outcome
         }
     } else {
         failure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::despite;
+    use crate::ocf::{OcfCode, Outcome, Vars};
+    use crate::params::Params;
+
+    #[test]
+    fn a_recurring_monitor_with_a_bad_parameter_is_degraded_and_says_why() {
+        let vars = Vars::new([("OCF_RESKEY_maxlag", "much")]);
+        let problems = Params::resolve(&vars).problems;
+        let cases = [
+            (Outcome::of(OcfCode::Success), OcfCode::Degraded, "maxlag"),
+            (
+                Outcome::of(OcfCode::RunningPromoted),
+                OcfCode::DegradedPromoted,
+                "maxlag",
+            ),
+            (
+                Outcome::because(OcfCode::Degraded, "held"),
+                OcfCode::Degraded,
+                "held",
+            ),
+            (
+                Outcome::because(OcfCode::NotRunning, "stopped"),
+                OcfCode::NotRunning,
+                "stopped",
+            ),
+            (
+                Outcome::because(OcfCode::ErrGeneric, "hung"),
+                OcfCode::ErrGeneric,
+                "hung",
+            ),
+        ];
+        for (outcome, code, says) in cases {
+            let told = despite(&problems[0], outcome);
+            assert_eq!(told.code, code);
+            assert!(told.reason.unwrap_or_default().contains(says), "{code:?}");
+        }
     }
 }

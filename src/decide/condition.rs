@@ -524,6 +524,11 @@ fn notices(seen: &Observed) -> Vec<Finding> {
         );
     }
     for (name, node) in &seen.nodes {
+        // Of these there is more to say, and it is said.
+        if node.held.is_none() && node.degraded.is_none() {
+            let told = node.told.iter().map(|text| format!("{name}: {text}"));
+            notices.extend(told.map(|text| Finding::new("notice", Weight::Notice, text).on(name)));
+        }
         for placement in node.placements.iter().filter(|p| p.is_by_command()) {
             let what = if placement.is_ban() {
                 "keeps the primary away from"
@@ -637,9 +642,18 @@ pub(crate) mod tests {
             ),
             (
                 "the replay of a standby is paused",
-                |seen| node(seen, "node3").held = Some("paused".to_owned()),
+                |seen| {
+                    node(seen, "node3").held = Some("paused".to_owned());
+                    node(seen, "node3").told = vec!["replay is paused".to_owned()];
+                },
                 Degraded,
                 &["held", "no-successor"],
+            ),
+            (
+                "a standby's monitor tells what somebody should see to",
+                |seen| node(seen, "node3").told = vec!["correct pg_hba.conf".to_owned()],
+                Healthy,
+                &["notice"],
             ),
             (
                 "commits are on this machine only",

@@ -42,6 +42,7 @@ pub mod stalled;
 pub mod state_loss;
 pub mod stop;
 pub mod switch;
+pub mod told;
 pub mod unwatched;
 pub mod upkeep;
 pub mod verdict;

@@ -129,6 +129,8 @@ pub struct NodeSeen {
     pub repair: Option<String>,
     /// `RSC-replay`: what keeps the standby from replaying all it has.
     pub held: Option<String>,
+    /// `RSC-notice` and `RSC-deep-notice`: what a person should see to, as its monitors say.
+    pub told: Vec<String>,
     /// `RSC-degraded`, and since when its monitor has said so.
     pub degraded: Option<(String, Option<u64>)>,
     /// `RSC-xlog-loc` with `RSC-timeline`: reported for an election.
@@ -455,6 +457,7 @@ pub(crate) mod example {
             failures: Vec::new(),
             repair: None,
             held: None,
+            told: Vec::new(),
             degraded: None,
             report: None,
             statement: None,

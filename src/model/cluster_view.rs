@@ -143,6 +143,10 @@ pub enum TransientAttribute {
     /// `RSC-named` (ours): an operator has named this node the primary (`reset-master`) under this epoch, in this membership: what a record of
     /// that says to a node that was away since may be long over.
     Named,
+    /// `RSC-notice` (ours): what a person should see to on this node, as its monitor says.
+    Notice,
+    /// `RSC-deep-notice` (ours): the same of a monitor with an OCF_CHECK_LEVEL.
+    DeepNotice,
     /// `RSC-external-slots` (ours): on the primary's node, from where on the slots of standbys outside hold WAL (see
     /// `decide::external_slots`).
     ExternalSlots,
@@ -165,6 +169,8 @@ impl TransientAttribute {
             Self::Replay => format!("{resource}-replay"),
             Self::Wanted => format!("{resource}-wanted"),
             Self::Named => format!("{resource}-named"),
+            Self::Notice => format!("{resource}-notice"),
+            Self::DeepNotice => format!("{resource}-deep-notice"),
             Self::ExternalSlots => format!("{resource}-external-slots"),
             Self::PromotionScore => format!("master-{resource}"),
         }
@@ -767,6 +773,8 @@ mod tests {
             "pgsql-replay",
             "pgsql-wanted",
             "pgsql-named",
+            "pgsql-notice",
+            "pgsql-deep-notice",
             "pgsql-external-slots",
             "master-pgsql",
         ];

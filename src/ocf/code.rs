@@ -62,6 +62,24 @@ impl OcfCode {
         }
     }
 
+    /// The answer of a monitor where nothing needs a person. Codes that say "not as it should be" stay.
+    pub const fn plain(self) -> Self {
+        match self {
+            Self::Degraded => Self::Success,
+            Self::DegradedPromoted => Self::RunningPromoted,
+            Self::Success
+            | Self::RunningPromoted
+            | Self::ErrGeneric
+            | Self::ErrArgs
+            | Self::ErrUnimplemented
+            | Self::ErrPerm
+            | Self::ErrInstalled
+            | Self::ErrConfigured
+            | Self::NotRunning
+            | Self::FailedPromoted => self,
+        }
+    }
+
     /// The answer of a monitor that found the resource as it should be while something else needs a person.
     /// Codes that already say "not as it should be" stay.
     pub const fn degraded(self) -> Self {

@@ -76,6 +76,8 @@ pub(crate) fn tell(ctx: &Context<'_>) -> Step<()> {
         TransientAttribute::ReceiverStatus,
         TransientAttribute::Degraded,
         TransientAttribute::Replay,
+        TransientAttribute::Notice,
+        TransientAttribute::DeepNotice,
     ] {
         board.set_own(attribute, None)?;
     }

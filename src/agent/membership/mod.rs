@@ -14,4 +14,5 @@ pub(in crate::agent) mod promotion_record;
 pub(in crate::agent) mod spread;
 pub(in crate::agent) mod stated;
 pub(in crate::agent) mod statement;
+pub(in crate::agent) mod told;
 pub(in crate::agent) mod watched;

@@ -285,6 +285,10 @@ impl Picture<'_> {
                 .collect(),
             repair: transient(TransientAttribute::Repair).map(str::to_owned),
             held: transient(TransientAttribute::Replay).map(str::to_owned),
+            told: [TransientAttribute::Notice, TransientAttribute::DeepNotice]
+                .into_iter()
+                .filter_map(|attribute| transient(attribute).map(str::to_owned))
+                .collect(),
             degraded: transient(TransientAttribute::Degraded)
                 .map(|word| (word.to_owned(), told.map(|op| op.last_change).max())),
             report: report(node, resource),

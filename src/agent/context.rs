@@ -127,7 +127,8 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn postmaster(&self) -> Step<Postmaster> {
-        process::postmaster(self.pgdata()).map_err(|error| {
+        let seen = process::postmaster_of(self.pgdata(), &self.owner);
+        seen.map_err(|error| {
             failed(format!(
                 "cannot tell whether PostgreSQL runs: {}: {error}",
                 self.pgdata().display()

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid};
 
 use crate::decide::recovery::Phase;
+use crate::postgres::owner::as_owner;
 use crate::postgres::reading;
 use crate::sys::{Owner, Process, Sent, signal_if};
 
@@ -85,7 +86,14 @@ pub fn postmaster(pgdata: &Path) -> io::Result<Postmaster> {
     }
     let mut lines = lines.skip(2);
     let port = lines.next().and_then(|l| l.parse().ok());
-    let socket_dir = lines.next().filter(|l| !l.is_empty()).map(PathBuf::from);
+    // A relative one is in the server's working directory, which is its data directory; one with @ is in no directory.
+    let socket_dir = lines.next().filter(|l| !l.is_empty()).map(|dir| {
+        if dir.starts_with('@') {
+            PathBuf::from(dir)
+        } else {
+            pgdata.join(dir)
+        }
+    });
     let listens_on = lines.next().filter(|l| !l.is_empty()).map(str::to_owned);
     Ok(Postmaster::Running(Running {
         pid,
@@ -96,6 +104,22 @@ pub fn postmaster(pgdata: &Path) -> io::Result<Postmaster> {
         port,
         listens_on,
     }))
+}
+
+/// The same, where root may not look: a file system may trust no root of another machine's (NFS with root_squash), or show nothing to others than
+/// its owner (FUSE). Then as the owner.
+///
+/// # Errors
+/// As [`postmaster`].
+pub fn postmaster_of(pgdata: &Path, owner: &Owner) -> io::Result<Postmaster> {
+    match postmaster(pgdata) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            as_owner(owner, || postmaster(pgdata))
+                .map_err(io::Error::from)
+                .flatten()
+        }
+        seen => seen,
+    }
 }
 
 /// The account that a process runs under; `None`: it is gone.

@@ -213,7 +213,7 @@ pub fn stop(
     mut only_waits: impl FnMut(&Running) -> bool,
     deadline: Deadline,
 ) -> Result<Ended, ServerError> {
-    let Postmaster::Running(running) = process::postmaster(pgdata)? else {
+    let Postmaster::Running(running) = process::postmaster_of(pgdata, owner)? else {
         // Its children may still be there, after a SIGKILL to the postmaster alone.
         kill_orphans(pgdata, owner, deadline)?;
         return Ok(Ended::Already);
@@ -229,7 +229,13 @@ pub fn stop(
         }
         running.signal(signal)?;
         let mut is_enough = || signal == Signal::SIGINT && only_waits(&running);
-        match wait_gone(pgdata, running.pid, deadline.min(time), &mut is_enough)? {
+        match wait_gone(
+            pgdata,
+            owner,
+            running.pid,
+            deadline.min(time),
+            &mut is_enough,
+        )? {
             Waited::Gone => {
                 wait_for_last_words(pgdata, owner, deadline)?;
                 kill_orphans(pgdata, owner, deadline)?;
@@ -240,7 +246,9 @@ pub fn stop(
         }
     }
     running.signal(Signal::SIGKILL)?;
-    wait_gone(pgdata, running.pid, deadline.max(DYING), &mut || false)?;
+    wait_gone(pgdata, owner, running.pid, deadline.max(DYING), &mut || {
+        false
+    })?;
     kill_orphans(pgdata, owner, deadline)?;
     Ok(if is_through {
         Ended::Curtailed
@@ -259,16 +267,19 @@ enum Waited {
 
 fn wait_gone(
     pgdata: &Path,
+    owner: &Owner,
     pid: i32,
     deadline: Deadline,
     is_enough: &mut dyn FnMut() -> bool,
 ) -> io::Result<Waited> {
-    let waited = poll_until(deadline, POLL, || match process::postmaster(pgdata) {
-        Ok(Postmaster::Running(running)) if running.pid == pid => {
-            is_enough().then_some(Ok(Waited::Enough))
+    let waited = poll_until(deadline, POLL, || {
+        match process::postmaster_of(pgdata, owner) {
+            Ok(Postmaster::Running(running)) if running.pid == pid => {
+                is_enough().then_some(Ok(Waited::Enough))
+            }
+            Ok(_) => Some(Ok(Waited::Gone)),
+            Err(error) => Some(Err(error)),
         }
-        Ok(_) => Some(Ok(Waited::Gone)),
-        Err(error) => Some(Err(error)),
     });
     waited.unwrap_or(Ok(Waited::InVain))
 }

@@ -95,6 +95,36 @@ pub(crate) fn a_command_that_is_ended_is_a_file_that_is_not_there() -> Result<()
     Ok(())
 }
 
+/// A promotion was asked for, and its action was ended, while the archive does not answer: once it does, the server would become a primary that
+/// nobody knows of. A demotion leaves nothing that may.
+pub(crate) fn a_demotion_outruns_a_promotion_that_waits_for_the_archive() -> Result<()> {
+    let site = Site::fresh()?;
+    site.primary().start()?;
+    let hang = format!("if test -e {BROKEN}; then echo $$ >{ASKED}; sleep 600; fi; exit 1");
+    let agent = site.follower().param("restore_command", &hang);
+    agent.gives("start", 0);
+    site.wait_streaming(USER)?;
+    site.sh(&format!("touch {BROKEN}"))?;
+    site.primary().stop()?;
+    site.lab().eventually("the archive is asked", SOON, |_| {
+        let asked = site.sh(&format!("cat {ASKED}"));
+        asked.map(drop).map_err(|error| error.to_string())
+    })?;
+    let pg_ctl = site.lab().layout().program("pg_ctl");
+    let argv = [pg_ctl.as_str(), "promote", "-W", "-s", "-D", DATA];
+    site.host().as_user("postgres", &argv)?.run()?.ok()?;
+    site.sh(&format!("test -e {DATA}/promote"))?;
+    let answer = site
+        .follower()
+        .param("rep_mode", "async")
+        .promotable()
+        .call("demote")?;
+    // Without a cluster the demotion can't come to its end.
+    assert_eq!(site.server_processes()?, "", "{answer}");
+    agent.gives("stop", 0);
+    Ok(())
+}
+
 /// It is run by the checkpointer: a standby would make no restartpoint any more, and the primary that it becomes no checkpoint.
 pub(crate) fn a_cleanup_that_hangs_holds_nothing_up() -> Result<()> {
     let site = Site::fresh()?;

@@ -2,7 +2,7 @@
 
 use lab::{Process, Result};
 
-use crate::site::{Agent, CONFIG, DATA, SOCKET, SOON, Site};
+use crate::site::{AGENT, Agent, CONFIG, DATA, SOCKET, SOON, Site};
 
 /// The server's main process, by which a restart is seen.
 #[track_caller]
@@ -993,5 +993,33 @@ pub(crate) fn a_follower_that_nobody_can_ask_is_still_a_follower() -> Result<()>
     ))?;
     agent.gives("monitor", 1).says(&["promoted"]);
     agent.gives("stop", 0);
+    Ok(())
+}
+
+/// Root without the right to read everybody's files, as on a file system that trusts no root of another machine's. (A fake: the capabilities are taken away.)
+pub(crate) fn what_root_may_not_read_is_not_said_to_be_missing() -> Result<()> {
+    let site = Site::fresh()?;
+    let agent = site.agent();
+    let barred = |action: &str| {
+        agent.run(&[
+            "setpriv",
+            "--bounding-set=-dac_override,-dac_read_search",
+            AGENT,
+            action,
+        ])
+    };
+    let start = barred("start")?;
+    assert_eq!(start.code(), 4, "{start}");
+    start.says(&["root may not look into it", "no_root_squash"]);
+    assert_eq!(site.server_processes()?, "");
+    assert_eq!(barred("stop")?.code(), 0);
+    agent.gives("start", 0);
+    let pid = postmaster(&site);
+    let monitor = barred("monitor")?;
+    assert_eq!(monitor.code(), 0, "{monitor}");
+    assert_eq!(postmaster(&site), pid);
+    let stop = barred("stop")?;
+    assert_eq!(stop.code(), 0, "{stop}");
+    assert_eq!(site.server_processes()?, "");
     Ok(())
 }

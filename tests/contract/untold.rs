@@ -258,10 +258,16 @@ pub(crate) fn a_server_that_was_killed_is_told_from_one_that_was_stopped() -> Re
     site.configure("restart_after_crash = on\nlogging_collector = off")?;
     for (signal, ended) in [("INT", None), ("QUIT", Some("not shut down in order"))] {
         let agent = site.follower();
+        let log = || site.host().tail(crate::site::LOG, 1000);
+        let crashes = |log: &str| log.matches("reinitializing").count();
+        let before = crashes(&log());
         kill_a_session(&agent)?;
         site.lab().eventually("it has recovered", SOON, |_| {
-            let log = site.host().tail(crate::site::LOG, 4);
-            log.contains("started streaming").then_some(()).ok_or(log)
+            let log = log();
+            // That of before the end of the session is no sign.
+            let since = log.rsplit("reinitializing").next().unwrap_or_default();
+            let is_back = crashes(&log) > before && since.contains("started streaming");
+            is_back.then_some(()).ok_or(log)
         })?;
         let pid = postmaster(&site);
         site.sh(&format!("kill -{signal} {pid}"))?;

@@ -55,6 +55,8 @@ pub(crate) fn sockets_of_every_kind_are_ways_in() -> Result<()> {
             "unix_socket_directories = '@contract, /run/postgresql'",
             &[],
         ),
+        // In the server's working directory, which is not the agent's.
+        ("unix_socket_directories = '.'", &[]),
         ("", &[("socketdir", "@contract")][..]),
         ("", &[("pghost", "@contract")]),
         (

@@ -9,7 +9,7 @@ use crate::model::cluster_view::TransientAttribute;
 use crate::model::status::NodeStatus;
 use crate::ocf::{OcfCode, Outcome};
 use crate::postgres::process::Postmaster;
-use crate::postgres::views;
+use crate::postgres::{control, views, wal};
 use crate::timing;
 use crate::trial::point;
 
@@ -25,7 +25,9 @@ pub(crate) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
     // What can't be told is taken for a primary: stopped, and started as a standby. So is what has no standby.signal, whatever the control file
     // says: PostgreSQL removes it on the way to a primary, and a promotion that was given up may still come to its end.
     let has_signal = ctx.pgdata().join("standby.signal").try_exists();
-    if running && has_signal.unwrap_or(false) && by_files::is_standby(ctx).unwrap_or(false) {
+    let is_standby =
+        running && has_signal.unwrap_or(false) && by_files::is_standby(ctx).unwrap_or(false);
+    if is_standby && !is_to_be_promoted(ctx) {
         return Ok(Outcome::of(OcfCode::Success));
     }
     if running {
@@ -64,6 +66,20 @@ pub(crate) fn demote(ctx: &Context<'_>) -> Step<Outcome> {
     point!(DemoteBaseline);
     board.set_own(TransientAttribute::Degraded, None)?;
     Ok(Outcome::of(OcfCode::Success))
+}
+
+/// A promotion was asked for that has not taken place: a server that restores from an archive, or has much to replay, comes to it when it waits for WAL, and becomes
+/// a primary whatever has become of the action meanwhile. It is ended before.
+fn is_to_be_promoted(ctx: &Context<'_>) -> bool {
+    by_files::is_told_to_promote(ctx).unwrap_or(true) || is_recorded_only(ctx).unwrap_or(false)
+}
+
+/// The record has this node's promotion, and its data have not: the server may have taken the request's file away, and not be there yet.
+fn is_recorded_only(ctx: &Context<'_>) -> Step<bool> {
+    let board = Board::read(ctx)?;
+    let control = control::read(&ctx.programs(), ctx.pgdata(), ctx.deadline).map_err(failed)?;
+    let lineage = wal::lineage(ctx.pgdata(), control.timeline).map_err(failed)?;
+    Ok(!board.is_complete(&lineage)?)
 }
 
 /// The demotion may be for want of quorum, and the two sides of a split may meet before the server is down.

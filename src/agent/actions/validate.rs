@@ -1,6 +1,7 @@
 //! What this machine must have before anything is started. Nothing is changed here.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
@@ -203,7 +204,16 @@ fn can_relax(ctx: &Context<'_>) -> Step<()> {
 /// A data directory of the owner's, and its major version.
 fn data_directory(ctx: &Context<'_>) -> Step<u32> {
     let dir = ctx.pgdata().display();
+    // An agent that may not look can't tell what is there, and must not say that nothing is.
+    let barred = |e: &io::Error| {
+        permission(format!(
+            "pgdata={dir}: root may not look into it: set no_root_squash (NFS) or allow_root (FUSE), as the agent has to look ({e})"
+        ))
+    };
     let meta = fs::metadata(ctx.pgdata()).map_err(|e| {
+        if e.kind() == io::ErrorKind::PermissionDenied {
+            return barred(&e);
+        }
         installed(format!(
             "pgdata={dir}: {e}; create it with initdb or pg_basebackup, or correct pgdata"
         ))
@@ -228,6 +238,9 @@ fn data_directory(ctx: &Context<'_>) -> Step<u32> {
         )));
     }
     let version = control::version_file(ctx.pgdata()).map_err(|e| {
+        if e.kind() == io::ErrorKind::PermissionDenied {
+            return barred(&e);
+        }
         installed(format!(
             "pgdata={dir} is no data directory: run initdb or pg_basebackup, or correct pgdata (PG_VERSION: {e})"
         ))

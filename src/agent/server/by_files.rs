@@ -72,6 +72,21 @@ pub(crate) fn tidy_primary(ctx: &Context<'_>) -> Step<()> {
     remove_signal(ctx)
 }
 
+/// Whether `pg_ctl promote` has left its request, which the server has not taken up yet.
+pub(crate) fn is_told_to_promote(ctx: &Context<'_>) -> Step<bool> {
+    // The second is of PostgreSQL 12's `pg_ctl promote` with an option of its own.
+    for name in ["promote", "fallback_promote"] {
+        let file = ctx.pgdata().join(name);
+        let is_there = file
+            .try_exists()
+            .map_err(|error| failed(format!("{}: {error}", file.display())))?;
+        if is_there {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Takes standby.signal away: the next start is one of a primary.
 pub(crate) fn remove_signal(ctx: &Context<'_>) -> Step<()> {
     let signal = ctx.pgdata().join("standby.signal");

@@ -122,6 +122,8 @@ pub struct NodeSeen {
     /// migration-threshold.
     pub threshold: Option<u32>,
     pub placements: Vec<Placement>,
+    /// Constraints that may keep the primary away, as only Pacemaker knows.
+    pub unclear: Vec<String>,
     /// What the resource's parameters have against its promotion.
     pub bar: Option<Bar>,
     pub failures: Vec<FailedAction>,
@@ -453,6 +455,7 @@ pub(crate) mod example {
             fail_count: FailCount(0),
             threshold: Some(3),
             placements: Vec::new(),
+            unclear: Vec::new(),
             bar: None,
             failures: Vec::new(),
             repair: None,

@@ -17,7 +17,22 @@ pub struct Ban {
     pub until: Option<String>,
 }
 
+/// What location constraints say of where resources are promoted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bans {
+    /// In force now.
+    pub in_force: Vec<Ban>,
+    /// Those of which only Pacemaker knows whether they are: a date that is none, say.
+    pub unclear: Vec<Ban>,
+}
+
 impl Ban {
+    /// It is about this primitive, among others.
+    #[must_use]
+    pub fn is_of(&self, resource: &str) -> bool {
+        self.resources.iter().any(|name| name == resource)
+    }
+
     /// Pacemaker's own commands made it (`crm_resource --ban`), and take it away again.
     #[must_use]
     pub fn is_by_command(&self) -> bool {

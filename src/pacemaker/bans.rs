@@ -1,38 +1,44 @@
 //! Which nodes a location constraint keeps a resource, or its promoted role, away from.
 //!
 //! Read as Pacemaker reads it: a constraint about the resource by any name ([`crate::pacemaker::scope`]), with a node or with
-//! rules about the node's name and attributes, with an end or without. What can't be told from the CIB alone (a `date_spec`, the type
-//! `version`, a value out of a parameter, a part of what a pattern matched) is no ban: this is a preference, and Pacemaker has the last word.
+//! rules about the node's name, its attributes and the time. What can't be told from the CIB alone (a date that is none, the type `version`, a
+//! value out of a parameter, a part of what a pattern matched) is no ban: this is a preference, and Pacemaker has the last word. It is kept apart, to
+//! be told.
 //!
 //! Source: Pacemaker 2.1, `lib/pengine/rules.c` (`accept_attr_expr`, `compare_attr_expr_vals`).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use roxmltree::{Document, Node};
 
-use crate::model::ban::Ban;
+use crate::model::ban::{Ban, Bans};
 use crate::model::cluster_view::{NodeKind, NodeView, Score};
 use crate::model::node_name::NodeName;
+use crate::pacemaker::dates::{self, Clock};
 use crate::pacemaker::document::{child, children, referred};
 use crate::pacemaker::scope::{self, Scope};
 
-/// Every ban that is in force at `now`, as far as it is of one of `nodes`.
+/// Every ban that is in force, as far as it is of one of `nodes`.
 pub(crate) fn read(
     configuration: Node<'_, '_>,
     nodes: &BTreeMap<NodeName, NodeView>,
-    now: Timestamp,
-) -> Vec<Ban> {
-    let mut bans = Vec::new();
+    clock: &Clock,
+) -> Bans {
+    let mut bans = Bans::default();
     for constraint in children(child(configuration, "constraints"), "rsc_location") {
         let id = constraint.attribute("id").unwrap_or("without an id");
         for scope in scope::of_location(constraint, configuration) {
             for node in nodes.values().filter(|n| n.kind == NodeKind::Member) {
-                let Some(found) = on_node(constraint, &scope, node, now) else {
+                let Some(found) = on_node(constraint, &scope, node, clock) else {
                     continue;
                 };
-                bans.push(Ban {
+                let kind = if found.is_clear {
+                    &mut bans.in_force
+                } else {
+                    &mut bans.unclear
+                };
+                kind.push(Ban {
                     id: id.to_owned(),
                     resources: scope.primitives.iter().map(|id| (*id).to_owned()).collect(),
                     node: node.name.clone(),
@@ -52,11 +58,8 @@ pub(crate) fn by_name(configuration: &str, nodes: &[NodeName]) -> Option<Vec<Ban
         let view = NodeView::new(name.clone(), name.as_str(), NodeKind::Member);
         (name.clone(), view)
     });
-    Some(read(
-        document.root_element(),
-        &views.collect(),
-        Timestamp::now(),
-    ))
+    let bans = read(document.root_element(), &views.collect(), &Clock::now());
+    Some(bans.in_force)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,22 +87,28 @@ impl Role {
 struct Found {
     role: Role,
     until: Option<String>,
+    /// It is in force for certain.
+    is_clear: bool,
 }
 
 fn on_node(
     constraint: Node<'_, '_>,
     scope: &Scope<'_>,
     node: &NodeView,
-    now: Timestamp,
+    clock: &Clock,
 ) -> Option<Found> {
-    let found = |role: Option<&str>, until: Option<String>| {
+    let found = |role: Option<&str>, until: Option<String>, is_clear: bool| {
         let role = role.map_or(Role::Any, Role::of);
-        (role != Role::Other).then_some(Found { role, until })
+        (role != Role::Other).then_some(Found {
+            role,
+            until,
+            is_clear,
+        })
     };
     if let (Some(name), Some(score)) = (constraint.attribute("node"), scope.score) {
         let is_it = name.eq_ignore_ascii_case(node.name.as_str());
         return (is_it && score == Score::MINUS_INFINITY)
-            .then(|| found(scope.role, None))
+            .then(|| found(scope.role, None, true))
             .flatten();
     }
     let is_never = |rule: &Node<'_, '_>| {
@@ -110,10 +119,13 @@ fn on_node(
         };
         score.and_then(|score| score.parse().ok()) == Some(Score::MINUS_INFINITY)
     };
-    children(Some(constraint), "rule")
-        .map(referred)
-        .filter(|rule| is_never(rule) && holds(*rule, scope, node, now) == Some(true))
-        .find_map(|rule| found(scope.role.or_else(|| rule.attribute("role")), end(rule)))
+    let rules = children(Some(constraint), "rule").map(referred);
+    let judged = rules.filter(is_never).filter_map(|rule| {
+        let holds = holds(rule, scope, node, clock);
+        let role = scope.role.or_else(|| rule.attribute("role"));
+        found(role, end(rule), holds.is_some()).filter(|_| holds != Some(false))
+    });
+    judged.max_by_key(|found| found.is_clear)
 }
 
 /// It is no attribute's name with a part of what a pattern matched.
@@ -133,14 +145,14 @@ fn end(rule: Node<'_, '_>) -> Option<String> {
 }
 
 /// Whether a rule is true of a node; `None`: that can't be told.
-fn holds(rule: Node<'_, '_>, scope: &Scope<'_>, node: &NodeView, now: Timestamp) -> Option<bool> {
+fn holds(rule: Node<'_, '_>, scope: &Scope<'_>, node: &NodeView, clock: &Clock) -> Option<bool> {
     let parts: Vec<Option<bool>> = rule
         .children()
         .filter(Node::is_element)
         .map(|part| match part.tag_name().name() {
-            "rule" => holds(referred(part), scope, node, now),
+            "rule" => holds(referred(part), scope, node, clock),
             "expression" => expression(part, scope, node),
-            "date_expression" => date(part, now),
+            "date_expression" => dates::holds(part, clock),
             _ => None,
         })
         .collect();
@@ -209,22 +221,6 @@ fn compare(here: &str, wanted: &str, kind: Option<&str>, operation: &str) -> Opt
     here.partial_cmp(&wanted)
 }
 
-fn date(part: Node<'_, '_>, now: Timestamp) -> Option<bool> {
-    let at = |name: &str| part.attribute(name)?.parse::<Timestamp>().ok();
-    match part.attribute("operation").unwrap_or("in_range") {
-        "lt" => Some(now < at("end")?),
-        "gt" => Some(now > at("start")?),
-        "in_range" => {
-            let bounds = [part.attribute("start"), part.attribute("end")];
-            let has_begun = bounds[0].map_or(Some(true), |_| Some(now >= at("start")?))?;
-            let is_on = bounds[1].map_or(Some(true), |_| Some(now <= at("end")?))?;
-            // Its end may be a duration.
-            (bounds[1].is_some() || !has_begun).then_some(has_begun && is_on)
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use roxmltree::Document;
@@ -261,7 +257,7 @@ mod tests {
         .into()
     }
 
-    /// The nodes that `pgsql` is banned from; with `+` for its promoted role alone, and with the end.
+    /// The nodes that `pgsql` is banned from; with `+` for its promoted role alone, with the end, and with `?` where only Pacemaker knows.
     fn banned(constraint: &str) -> String {
         let text = format!(
             r#"<configuration><resources><clone id="pgsql-clone"><primitive id="pgsql"/></clone>
@@ -271,17 +267,18 @@ mod tests {
         );
         let document = Document::parse(&text).unwrap();
         let now = "2026-11-21T19:00:00Z".parse().unwrap();
-        let bans = read(document.root_element(), &nodes(), now);
-        let words: Vec<String> = bans
-            .iter()
-            .filter(|ban| ban.resources.iter().any(|r| r == "pgsql"))
-            .map(|ban| {
-                let mark = if ban.is_of_promoted { "+" } else { "" };
-                let until = ban.until.as_deref().unwrap_or_default();
-                format!("{}{mark}{until}", ban.node)
-            })
-            .collect();
-        words.join(" ")
+        let clock = Clock::at(now, jiff::tz::TimeZone::UTC);
+        let bans = read(document.root_element(), &nodes(), &clock);
+        let word = |ban: &Ban| {
+            let mark = if ban.is_of_promoted { "+" } else { "" };
+            let until = ban.until.as_deref().unwrap_or_default();
+            format!("{}{mark}{until}", ban.node)
+        };
+        let is_ours = |ban: &&Ban| ban.is_of("pgsql");
+        let in_force = bans.in_force.iter().filter(is_ours).map(word);
+        let unclear = bans.unclear.iter().filter(is_ours);
+        let unclear = unclear.map(|ban| format!("?{}", word(ban)));
+        in_force.chain(unclear).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -306,7 +303,7 @@ mod tests {
                 </resource_set></rsc_location>"#.to_owned(), "node3"),
             (r#"<rsc_location id="l" rsc-pattern="^pg" role="Promoted" node="node3" score="-INFINITY"/>"#.to_owned(), "node3+"),
             (r#"<rsc_location id="l" rsc-pattern="!^pg" node="node3" score="-INFINITY"/>"#.to_owned(), ""),
-            (r#"<rsc_location id="l" rsc-pattern="^(pg)"><rule id="r" score="-INFINITY"><expression attribute="%1" operation="not_defined"/></rule></rsc_location>"#.to_owned(), ""),
+            (r#"<rsc_location id="l" rsc-pattern="^(pg)"><rule id="r" score="-INFINITY"><expression attribute="%1" operation="not_defined"/></rule></rsc_location>"#.to_owned(), "?node1 ?node2 ?node3"),
             // What the rule of another constraint says; a score that is an attribute's.
             (format!(r#"<rsc_location id="l" {role}><rule id-ref="s"/></rsc_location><rsc_location id="m" rsc="g">
                 <rule id="s" score="-INFINITY"><expression attribute="site" operation="defined"/></rule></rsc_location>"#), "node1+ node2+"),
@@ -321,14 +318,21 @@ mod tests {
             (rule(r##"<expression attribute="#uname" operation="eq" value="node2"/><rule boolean-op="or" score="0">
                 <expression attribute="pingd" operation="gte" value="10"/><expression attribute="pingd" operation="eq" value="0"/></rule>"##), "node2+"),
             // What can't be told is no ban, but where the rest decides.
-            (rule(r#"<expression attribute="pingd" operation="eq" value="1.2" type="version"/>"#), ""),
+            (rule(r#"<expression attribute="pingd" operation="eq" value="1.2" type="version"/>"#), "?node1+ ?node2+"),
+            (rule(r##"<expression attribute="#uname" operation="ne" value="node1"/><expression attribute="site" operation="eq" value="1.2" type="version"/>"##), "?node2+"),
             (rule(r#"<date_expression operation="date_spec"><date_spec hours="9-16"/></date_expression>"#), ""),
-            (rule(""), ""),
+            (rule(""), "?node1+ ?node2+ ?node3+"),
             // crm_resource --ban --lifetime
             (ended("lt", "2026-11-21 19:30:00Z"), "node2+2026-11-21 19:30:00Z"),
             (ended("lt", "2026-11-21 18:30:00Z"), ""),
             (ended("in_range", "2026-11-21 19:30:00Z"), "node2+2026-11-21 19:30:00Z"),
-            (ended("lt", "tomorrow"), ""),
+            (ended("lt", "tomorrow"), "?node2+tomorrow"),
+            // The same outside UTC; by week; with a duration; by office hours.
+            (ended("lt", "2026-11-21 20:30:00 +01:00"), "node2+2026-11-21 20:30:00 +01:00"),
+            (ended("lt", "2026-11-21 20:00:00 +01:00"), ""),
+            (ended("in_range", "2026-W47-7"), "node2+2026-W47-7"),
+            (rule(r#"<date_expression operation="in_range" start="2026-11-21T18:00:00Z"><duration hours="2"/></date_expression>"#), "node1+ node2+ node3+"),
+            (rule(r#"<date_expression operation="date_spec"><date_spec hours="19" weekdays="6-7"/></date_expression>"#), "node1+ node2+ node3+"),
         ] {
             assert_eq!(banned(&constraint), expected, "{constraint}");
         }

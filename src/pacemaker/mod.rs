@@ -8,6 +8,7 @@ pub mod change_set;
 pub mod cib;
 pub mod constraints;
 pub mod corosync;
+mod dates;
 mod document;
 pub mod failures;
 mod patch;

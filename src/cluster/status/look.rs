@@ -268,9 +268,15 @@ impl Picture<'_> {
                 .iter()
                 .filter(|location| location.node == node.name)
                 .filter(|location| location.score != Score::MINUS_INFINITY)
-                .filter(|location| !is_over(location.until.as_deref()))
+                .filter(|location| location.is_on)
                 .map(placement)
                 .chain(bans.map(ban))
+                .collect(),
+            unclear: self
+                .view
+                .unclear_bans_of(resource)
+                .filter(|ban| ban.node == node.name)
+                .map(|ban| ban.id.clone())
                 .collect(),
             bar: None,
             failures: self
@@ -418,12 +424,6 @@ fn target_role(resource: &Resource) -> TargetRole {
             TargetRole::Any => 2,
         })
         .unwrap_or_default()
-}
-
-/// Whether a constraint's end, as `crm_resource --lifetime` writes it, has passed.
-fn is_over(until: Option<&str>) -> bool {
-    let end = until.and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    end.is_some_and(|end| end <= jiff::Timestamp::now())
 }
 
 fn report(node: &NodeView, resource: &ResourceName) -> Option<WalPosition> {

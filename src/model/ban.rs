@@ -2,8 +2,8 @@
 
 use crate::model::node_name::NodeName;
 
-/// A location constraint with a score of -INFINITY, in force now, on one node: about the resource as a whole, or about its
-/// promoted role.
+/// A location constraint by which nobody is promoted on one node: about the resource as a whole, or about its promoted role. Its score
+/// is -INFINITY, or so low that with the others there nothing makes up for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ban {
     /// The constraint's id.

@@ -231,8 +231,14 @@ impl Score {
 
     /// A score, capped at the infinities.
     #[must_use]
-    pub fn new(value: i32) -> Self {
-        Self(value.clamp(Self::MINUS_INFINITY.0, Self::INFINITY.0))
+    pub const fn new(value: i32) -> Self {
+        if value < Self::MINUS_INFINITY.0 {
+            return Self::MINUS_INFINITY;
+        }
+        if value > Self::INFINITY.0 {
+            return Self::INFINITY;
+        }
+        Self(value)
     }
 
     /// As a number.

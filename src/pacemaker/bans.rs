@@ -18,6 +18,7 @@ use crate::model::node_name::NodeName;
 use crate::pacemaker::dates::{self, Clock};
 use crate::pacemaker::document::{child, children, referred};
 use crate::pacemaker::scope::{self, Scope};
+use crate::pacemaker::scores::{self, Part};
 
 /// Every ban that is in force, as far as it is of one of `nodes`.
 pub(crate) fn read(
@@ -26,29 +27,50 @@ pub(crate) fn read(
     clock: &Clock,
 ) -> Bans {
     let mut bans = Bans::default();
+    let mut finite: BTreeMap<(&str, &NodeName), Vec<Part>> = BTreeMap::new();
     for constraint in children(child(configuration, "constraints"), "rsc_location") {
-        let id = constraint.attribute("id").unwrap_or("without an id");
         for scope in scope::of_location(constraint, configuration) {
             for node in nodes.values().filter(|n| n.kind == NodeKind::Member) {
-                let Some(found) = on_node(constraint, &scope, node, clock) else {
-                    continue;
-                };
-                let kind = if found.is_clear {
-                    &mut bans.in_force
-                } else {
-                    &mut bans.unclear
-                };
-                kind.push(Ban {
-                    id: id.to_owned(),
-                    resources: scope.primitives.iter().map(|id| (*id).to_owned()).collect(),
-                    node: node.name.clone(),
-                    is_of_promoted: found.role == Role::Promoted,
-                    until: found.until,
-                });
+                let found = on_node(constraint, &scope, node, clock);
+                let is_never = |found: &&Found| found.part.score == Score::MINUS_INFINITY;
+                let never = found.iter().filter(is_never);
+                if let Some(found) = never.max_by_key(|found| found.is_clear) {
+                    let kind = if found.is_clear {
+                        &mut bans.in_force
+                    } else {
+                        &mut bans.unclear
+                    };
+                    let all = scope.primitives.iter();
+                    let all = all.map(|id| (*id).to_owned()).collect();
+                    kind.push(ban(&found.part, all, &node.name));
+                }
+                let counts = found.iter().filter(|found| found.is_clear);
+                let parts: Vec<&Part> = counts.map(|found| &found.part).collect();
+                for primitive in &scope.primitives {
+                    let of_it = finite.entry((primitive, &node.name)).or_default();
+                    of_it.extend(parts.iter().copied().cloned());
+                }
             }
         }
     }
+    for ((primitive, node), parts) in finite {
+        let has_never = parts.iter().any(|part| part.score == Score::MINUS_INFINITY);
+        if let Some(part) = scores::culprit(&parts).filter(|_| !has_never) {
+            bans.in_force
+                .push(ban(part, vec![primitive.to_owned()], node));
+        }
+    }
     bans
+}
+
+fn ban(part: &Part, resources: Vec<String>, node: &NodeName) -> Ban {
+    Ban {
+        id: part.id.clone(),
+        resources,
+        node: node.clone(),
+        is_of_promoted: part.is_of_promoted,
+        until: part.until.clone(),
+    }
 }
 
 /// The bans of a configuration by itself, of nodes of which nothing but the name is known. `None`: it is no XML.
@@ -83,11 +105,10 @@ impl Role {
     }
 }
 
-/// A ban on one node.
+/// What a constraint says of one node.
 struct Found {
-    role: Role,
-    until: Option<String>,
-    /// It is in force for certain.
+    part: Part,
+    /// It counts for certain.
     is_clear: bool,
 }
 
@@ -96,36 +117,41 @@ fn on_node(
     scope: &Scope<'_>,
     node: &NodeView,
     clock: &Clock,
-) -> Option<Found> {
-    let found = |role: Option<&str>, until: Option<String>, is_clear: bool| {
+) -> Vec<Found> {
+    let found = |role: Option<&str>, score: Score, until: Option<String>, is_clear: bool| {
         let role = role.map_or(Role::Any, Role::of);
-        (role != Role::Other).then_some(Found {
-            role,
-            until,
+        let id = constraint.attribute("id").unwrap_or("without an id");
+        (role != Role::Other).then(|| Found {
+            part: Part {
+                id: id.to_owned(),
+                score,
+                is_of_promoted: role == Role::Promoted,
+                until,
+            },
             is_clear,
         })
     };
     if let (Some(name), Some(score)) = (constraint.attribute("node"), scope.score) {
         let is_it = name.eq_ignore_ascii_case(node.name.as_str());
-        return (is_it && score == Score::MINUS_INFINITY)
-            .then(|| found(scope.role, None, true))
-            .flatten();
+        let found = found(scope.role, score, None, true);
+        return found.filter(|_| is_it).into_iter().collect();
     }
-    let is_never = |rule: &Node<'_, '_>| {
+    let score = |rule: Node<'_, '_>| {
         let score = match (rule.attribute("score"), rule.attribute("score-attribute")) {
             (Some(score), _) => Some(score),
             (None, Some(name)) if is_whole(name, scope) => attribute(node, name),
             (None, _) => None,
         };
-        score.and_then(|score| score.parse().ok()) == Some(Score::MINUS_INFINITY)
+        score?.parse().ok()
     };
     let rules = children(Some(constraint), "rule").map(referred);
-    let judged = rules.filter(is_never).filter_map(|rule| {
+    let judged = rules.filter_map(|rule| {
+        let score = score(rule)?;
         let holds = holds(rule, scope, node, clock);
         let role = scope.role.or_else(|| rule.attribute("role"));
-        found(role, end(rule), holds.is_some()).filter(|_| holds != Some(false))
+        found(role, score, end(rule), holds.is_some()).filter(|_| holds != Some(false))
     });
-    judged.max_by_key(|found| found.is_clear)
+    judged.collect()
 }
 
 /// It is no attribute's name with a part of what a pattern matched.
@@ -289,6 +315,16 @@ mod tests {
             (format!(r#"<rsc_location id="l" {role} node="NODE2" score="-INFINITY"/>"#), "node2+"),
             (format!(r#"<rsc_location id="l" {role} node="node2" score="-1000000"/>"#), "node2+"),
             (format!(r#"<rsc_location id="l" {role} node="node2" score="-1000"/>"#), ""),
+            // Of finite scores it takes more than the agent's highest, by one or by several, whatever makes them.
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="-1001"/>"#), "node2+"),
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="-600"/><rsc_location id="m" {role}>
+                <rule score="-600"><expression attribute="site" operation="defined"/></rule></rsc_location>"#), "node2+"),
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="-5000"/><rsc_location id="m" rsc="databases" role="Promoted" node="node2" score="4000"/>"#), ""),
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="-5000"/><rsc_location id="m" rsc="pgsql" node="node2" score="INFINITY"/>"#), "node2+"),
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="-5000"/><rsc_location id="m" {role} node="node2" score="-INFINITY"/>"#), "node2+"),
+            (r#"<rsc_location id="l" rsc="pgsql" node="node2" score="-5000"/>"#.to_owned(), "node2"),
+            (r#"<rsc_location id="l" rsc="g" role="Promoted" node="node2" score="-5000"/>"#.to_owned(), ""),
+            (format!(r#"<rsc_location id="l" {role}><rule score="-5000"><expression attribute="site" operation="eq" value="1.2" type="version"/></rule></rsc_location>"#), ""),
             (format!(r#"<rsc_location id="l" {role} node="node2" score="INFINITY"/>"#), ""),
             (r#"<rsc_location id="l" rsc="pgsql-clone" role="Master" node="node2" score="-INFINITY"/>"#.to_owned(), "node2+"),
             (r#"<rsc_location id="l" rsc="pgsql-clone" role="Unpromoted" node="node2" score="-INFINITY"/>"#.to_owned(), ""),

@@ -15,6 +15,7 @@ mod patch;
 pub mod quorum;
 pub mod resources;
 mod scope;
+mod scores;
 mod xml;
 
 pub(crate) use xml::xpath_literal;

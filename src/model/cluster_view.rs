@@ -578,6 +578,12 @@ impl ClusterView {
         all.filter(move |ban| ban.is_of(resource.as_str()))
     }
 
+    /// Whether constraints let `resource` run on `node` at all, where it runs only where one does.
+    #[must_use]
+    pub fn has_place(&self, resource: &ResourceName, node: &NodeName) -> bool {
+        self.bans.places.have(resource.as_str(), node)
+    }
+
     /// What may keep `resource` from being promoted on one node or another, as only Pacemaker knows.
     pub fn unclear_bans_of(&self, resource: &ResourceName) -> impl Iterator<Item = &Ban> {
         let all = self.bans.unclear.iter();

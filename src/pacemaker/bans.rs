@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 
 use roxmltree::{Document, Node};
 
-use crate::model::ban::{Ban, Bans};
-use crate::model::cluster_view::{NodeKind, NodeView, Score};
+use crate::model::ban::{Ban, Bans, Places};
+use crate::model::cluster_view::{NodeKind, NodeView, Score, parse_bool};
 use crate::model::node_name::NodeName;
 use crate::pacemaker::dates::{self, Clock};
 use crate::pacemaker::document::{child, children, referred};
@@ -27,11 +27,13 @@ pub(crate) fn read(
     clock: &Clock,
 ) -> Bans {
     let mut bans = Bans::default();
+    bans.places.is_opt_in = is_opt_in(configuration);
     let mut finite: BTreeMap<(&str, &NodeName), Vec<Part>> = BTreeMap::new();
     for constraint in children(child(configuration, "constraints"), "rsc_location") {
         for scope in scope::of_location(constraint, configuration) {
             for node in nodes.values().filter(|n| n.kind == NodeKind::Member) {
                 let found = on_node(constraint, &scope, node, clock);
+                place(&mut bans.places, constraint, &scope, node, &found);
                 let is_never = |found: &&Found| found.part.score == Score::MINUS_INFINITY;
                 let never = found.iter().filter(is_never);
                 if let Some(found) = never.max_by_key(|found| found.is_clear) {
@@ -61,6 +63,41 @@ pub(crate) fn read(
         }
     }
     bans
+}
+
+/// Notes where what the constraint says lets a resource run. What it says of the promoted role alone does not.
+fn place(
+    places: &mut Places,
+    constraint: Node<'_, '_>,
+    scope: &Scope<'_>,
+    node: &NodeView,
+    found: &[Found],
+) {
+    let is_exclusive = constraint
+        .attribute("resource-discovery")
+        .is_some_and(|mode| mode.eq_ignore_ascii_case("exclusive"));
+    let is_about_it = found.iter().any(|found| !found.part.is_of_promoted);
+    for primitive in &scope.primitives {
+        let place = || ((*primitive).to_owned(), node.name.clone());
+        if is_exclusive {
+            places.exclusive.insert((*primitive).to_owned());
+        }
+        if is_exclusive && is_about_it {
+            places.exclusively.insert(place());
+        }
+        if is_about_it {
+            places.named.insert(place());
+        }
+    }
+}
+
+fn is_opt_in(configuration: Node<'_, '_>) -> bool {
+    let sets = children(child(configuration, "crm_config"), "cluster_property_set");
+    let mut pairs = sets.flat_map(|set| children(Some(set), "nvpair"));
+    pairs.any(|pair| {
+        pair.attribute("name") == Some("symmetric-cluster")
+            && pair.attribute("value").and_then(parse_bool) == Some(false)
+    })
 }
 
 fn ban(part: &Part, resources: Vec<String>, node: &NodeName) -> Ban {
@@ -371,6 +408,48 @@ mod tests {
             (rule(r#"<date_expression operation="date_spec"><date_spec hours="19" weekdays="6-7"/></date_expression>"#), "node1+ node2+ node3+"),
         ] {
             assert_eq!(banned(&constraint), expected, "{constraint}");
+        }
+    }
+
+    /// The nodes on which `pgsql` may run where `property` is set.
+    fn places(property: &str, constraints: &str) -> String {
+        let text = format!(
+            r#"<configuration><crm_config><cluster_property_set id="p">{property}</cluster_property_set></crm_config><resources>
+               <clone id="pgsql-clone"><primitive id="pgsql"/></clone><primitive id="other"/></resources>
+               <constraints>{constraints}</constraints></configuration>"#
+        );
+        let document = Document::parse(&text).unwrap();
+        let clock = Clock::at(jiff::Timestamp::UNIX_EPOCH, jiff::tz::TimeZone::UTC);
+        let nodes = nodes();
+        let places = read(document.root_element(), &nodes, &clock).places;
+        let names = nodes.keys().filter(|node| places.have("pgsql", node));
+        names.map(NodeName::as_str).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Each seen with Pacemaker 2.1.5: `crm_simulate -x FILE -S`.
+    #[test]
+    fn where_a_resource_runs_only_by_a_constraint_the_others_have_no_place() {
+        let opt_in = r#"<nvpair id="s" name="symmetric-cluster" value="false"/>"#;
+        let on = |node: &str, more: &str| {
+            format!(
+                r#"<rsc_location id="l{node}" rsc="pgsql-clone" node="{node}" score="1" {more}/>"#
+            )
+        };
+        let exclusive = r#"resource-discovery="exclusive""#;
+        let promoted = |more: &str| on("node1", &format!(r#"role="Promoted" {more}"#));
+        for (property, constraints, expected) in [
+            ("", String::new(), "node1 node2 node3"),
+            ("", on("node1", ""), "node1 node2 node3"),
+            (opt_in, String::new(), ""),
+            (opt_in, on("node1", "") + &on("node3", ""), "node1 node3"),
+            (opt_in, promoted("") + &on("node3", ""), "node3"),
+            (opt_in, r#"<rsc_location id="l" rsc="pgsql"><rule score="0"><expression attribute="site" operation="defined"/></rule></rsc_location>"#.to_owned(), "node1 node2"),
+            (opt_in, r#"<rsc_location id="l" rsc="other" node="node1" score="1"/>"#.to_owned(), ""),
+            ("", on("node1", exclusive) + &on("node2", exclusive), "node1 node2"),
+            ("", on("node1", exclusive) + &on("node2", ""), "node1"),
+            ("", r#"<rsc_location id="l" rsc="other" node="node1" score="1" resource-discovery="exclusive"/>"#.to_owned(), "node1 node2 node3"),
+        ] {
+            assert_eq!(places(property, &constraints), expected, "{property} {constraints}");
         }
     }
 

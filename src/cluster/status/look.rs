@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::agent;
-use crate::decide::barred::{self, Lists, Standing};
+use crate::decide::barred::{self, Bar, Lists, Standing};
 use crate::decide::distrust::{self, Place};
 use crate::decide::eligibility::{Promise, is_complete};
 use crate::decide::observed::{
@@ -278,7 +278,7 @@ impl Picture<'_> {
                 .filter(|ban| ban.node == node.name)
                 .map(|ban| ban.id.clone())
                 .collect(),
-            bar: None,
+            bar: (!self.view.has_place(resource, &node.name)).then_some(Bar::Nowhere),
             failures: self
                 .around
                 .failures
@@ -449,7 +449,8 @@ fn by_lists(seen: &mut Observed, params: &Params) {
             is_recorded: recorded.as_ref().is_some_and(|record| record.node == *name),
             is_claimed: claim.members.contains(name.lower()),
         };
-        node.bar = barred::by_lists(lists, standing).filter(|_| node.is_replica);
+        let by_lists = barred::by_lists(lists, standing);
+        node.bar = by_lists.or(node.bar.take()).filter(|_| node.is_replica);
     }
 }
 

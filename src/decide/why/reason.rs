@@ -133,6 +133,9 @@ impl Reason {
             )),
             Self::Standby => Some(format!("expgsql cluster unstandby-node {node}")),
             Self::NodeMaintenance => Some(format!("expgsql cluster unmaintenance-node {node}")),
+            Self::Barred(Bar::Nowhere) => Some(format!(
+                "let it run there (pcs constraint location {clone} prefers {node}=0), or take {node} off node_list"
+            )),
             Self::Barred(bar) => Some(bar.fix(clone)),
             Self::StartFailed { reason, .. } => Some(match reason.as_deref().and_then(advised) {
                 Some(command) => format!("on {node}: {command}"),

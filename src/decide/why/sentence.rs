@@ -1,5 +1,6 @@
 //! The answer as a sentence, and what to type.
 
+use crate::decide::barred::Bar;
 use crate::decide::eligibility::Promise;
 use crate::decide::observed::{LockSeen, Observed};
 use crate::decide::why::explanation::{Answer, Explanation, State};
@@ -202,8 +203,10 @@ fn without_primary(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
 
 /// The part of a reason before its explanation.
 fn in_short(reason: &Reason) -> String {
-    if let Reason::Barred(_) = reason {
-        return "banned".to_owned();
+    match reason {
+        Reason::Barred(Bar::Nowhere) => return "not let run there".to_owned(),
+        Reason::Barred(_) => return "banned".to_owned(),
+        _ => {}
     }
     let text = reason.to_string();
     let short = text.split(':').next().unwrap_or_default();

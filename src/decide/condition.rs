@@ -575,7 +575,7 @@ fn unclear(name: &NodeName, id: &str) -> Finding {
         "{name}: whether the rule of {id} keeps the primary away can't be told here (by a date that can't be read, or a condition that only \
          Pacemaker knows); commits wait as if it did not"
     );
-    let fix = "correct the rule, or see what Pacemaker makes of it: crm_simulate --live-check --show-scores";
+    let fix = "correct the rule, or see what Pacemaker makes of it: crm_simulate --live-check --run --show-scores";
     Finding::new("unclear-rule", Weight::Notice, text).fix(Some(fix.to_owned()))
 }
 

@@ -16,6 +16,7 @@ pub mod quorum;
 pub mod resources;
 mod scope;
 mod scores;
+pub mod withheld;
 mod xml;
 
 pub(crate) use xml::xpath_literal;

@@ -16,6 +16,8 @@ pub enum Bar {
     NoFailover,
     /// sync_node_list does not: commits never wait for it.
     Unlisted,
+    /// The resource runs only where constraints let it (symmetric-cluster=false, resource-discovery=exclusive), and none does here.
+    Nowhere,
 }
 
 /// Those that are barred among the standbys of a primary, each with what bars it.
@@ -44,6 +46,9 @@ impl Bar {
             Self::NoFailover => {
                 "take it off the resource's nofailover_node_list (pcs resource update, crm configure edit)".to_owned()
             }
+            Self::Nowhere => {
+                format!("let it run there (pcs constraint location {clone} prefers NODE=0), or take the node off node_list")
+            }
             Self::Unlisted => {
                 "add it to the resource's sync_node_list (pcs resource update, crm configure edit)".to_owned()
             }
@@ -62,6 +67,10 @@ impl fmt::Display for Bar {
                 }
             }
             Self::NoFailover => f.write_str("nofailover_node_list names it: it is never promoted"),
+            Self::Nowhere => f.write_str(
+                "no location constraint lets the resource run there, and it runs only where one does (symmetric-cluster=false, or \
+                 resource-discovery=exclusive)",
+            ),
             Self::Unlisted => f.write_str(
                 "sync_node_list does not name it: commits never wait for it, and it is not promoted",
             ),

@@ -553,6 +553,7 @@ fn notices(seen: &Observed) -> Vec<Finding> {
             );
         }
         let is_told = !node.is_running() && node.failed_start().is_some();
+        notices.extend(node.unclear.iter().map(|id| unclear(name, id).on(name)));
         if node.fail_count.0 > 0 && !is_told && !node.is_given_up() {
             let last = node.failures.iter().max_by_key(|f| f.at);
             notices.push(
@@ -566,6 +567,16 @@ fn notices(seen: &Observed) -> Vec<Finding> {
     let weak = seen.weak.iter();
     notices.extend(weak.map(|what| Finding::new("weak-commits", Weight::Notice, what)));
     notices
+}
+
+/// A ban that may be none.
+fn unclear(name: &NodeName, id: &str) -> Finding {
+    let text = format!(
+        "{name}: whether the rule of {id} keeps the primary away can't be told here (by a date that can't be read, or a condition that only \
+         Pacemaker knows); commits wait as if it did not"
+    );
+    let fix = "correct the rule, or see what Pacemaker makes of it: crm_simulate --live-check --run --show-scores";
+    Finding::new("unclear-rule", Weight::Notice, text).fix(Some(fix.to_owned()))
 }
 
 fn failures(name: &NodeName, node: &NodeSeen, last: Option<&FailedAction>) -> String {
@@ -811,6 +822,12 @@ pub(crate) mod tests {
                 },
                 Healthy,
                 &["constraint", "failures"],
+            ),
+            (
+                "whether a constraint keeps the primary away is not known",
+                |seen| node(seen, "node3").unclear.push("night".to_owned()),
+                Healthy,
+                &["unclear-rule"],
             ),
             (
                 "a repair explains why it does not stream",

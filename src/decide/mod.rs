@@ -17,6 +17,7 @@ pub mod external_slots;
 pub mod first_primary;
 pub mod health;
 pub mod impostor;
+pub mod instances;
 pub mod lateness;
 pub mod lease;
 pub mod lease_length;

@@ -41,6 +41,16 @@ pub struct Observed {
     pub maintenance: bool,
     /// The resource is Pacemaker's to manage.
     pub managed: bool,
+    /// stop-all-resources of the cluster.
+    pub stops_all: bool,
+    /// promoted-max=0: no instance may be promoted.
+    pub promotes_none: bool,
+    /// Tickets that the resource needs and that are not granted here, each with its constraint's id.
+    pub tickets: Vec<(String, String)>,
+    /// Constraints by which another resource may hold it back.
+    pub held_by: Vec<String>,
+    /// Whether Pacemaker's scheduler would promote somebody now; `None`: it was not asked.
+    pub is_planned: Option<bool>,
     pub target_role: TargetRole,
     /// `RSC_REPL_INFO`
     pub record: Recorded<ReplInfo>,
@@ -49,6 +59,8 @@ pub struct Observed {
     pub nodes: BTreeMap<NodeName, NodeSeen>,
     pub lock: LockSeen,
     pub companions: Vec<Companion>,
+    /// Which companions that go with the primary are kept away from which nodes.
+    pub companion_bans: Vec<CompanionBan>,
     /// `synchronous_standby_names` as the primary has it in force.
     pub in_force: Option<SyncNames>,
     /// Who else streams from the primary.
@@ -122,6 +134,8 @@ pub struct NodeSeen {
     /// migration-threshold.
     pub threshold: Option<u32>,
     pub placements: Vec<Placement>,
+    /// Constraints that may keep the primary away, as only Pacemaker knows.
+    pub unclear: Vec<String>,
     /// What the resource's parameters have against its promotion.
     pub bar: Option<Bar>,
     pub failures: Vec<FailedAction>,
@@ -263,6 +277,15 @@ pub struct Companion {
     pub place: Place,
     /// Where it runs.
     pub nodes: BTreeSet<NodeName>,
+}
+
+/// A constraint that keeps a companion away from a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompanionBan {
+    pub companion: String,
+    pub node: NodeName,
+    /// The constraint's id.
+    pub id: String,
 }
 
 /// Where a companion belongs.
@@ -453,6 +476,7 @@ pub(crate) mod example {
             fail_count: FailCount(0),
             threshold: Some(3),
             placements: Vec::new(),
+            unclear: Vec::new(),
             bar: None,
             failures: Vec::new(),
             repair: None,
@@ -492,6 +516,11 @@ pub(crate) mod example {
             dc: Some(name("node3")),
             maintenance: false,
             managed: true,
+            stops_all: false,
+            promotes_none: false,
+            tickets: Vec::new(),
+            held_by: Vec::new(),
+            is_planned: None,
             target_role: TargetRole::Any,
             record: Ok(Some("node1|1|00000000015012D8|1".parse().unwrap())),
             sync: Ok(Some("1|2|node1|FIRST|1|node3|node3".parse().unwrap())),
@@ -505,6 +534,7 @@ pub(crate) mod example {
             ]
             .into(),
             lock: LockSeen::Unused,
+            companion_bans: Vec::new(),
             companions: vec![Companion {
                 name: "vip-master".to_owned(),
                 kind: "IPaddr2".to_owned(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::ban::Ban;
+use crate::model::ban::{Ban, Bans};
 use crate::model::lsn::Lsn;
 use crate::model::node_name::NodeName;
 use crate::model::timeline::{Lineage, WalPosition};
@@ -231,8 +231,14 @@ impl Score {
 
     /// A score, capped at the infinities.
     #[must_use]
-    pub fn new(value: i32) -> Self {
-        Self(value.clamp(Self::MINUS_INFINITY.0, Self::INFINITY.0))
+    pub const fn new(value: i32) -> Self {
+        if value < Self::MINUS_INFINITY.0 {
+            return Self::MINUS_INFINITY;
+        }
+        if value > Self::INFINITY.0 {
+            return Self::INFINITY;
+        }
+        Self(value)
     }
 
     /// As a number.
@@ -525,7 +531,7 @@ pub struct ClusterView {
     /// All nodes, configured or seen.
     pub nodes: BTreeMap<NodeName, NodeView>,
     /// What keeps resources from being promoted on a node.
-    pub bans: Vec<Ban>,
+    pub bans: Bans,
 }
 
 /// See [`ClusterView::knows_degraded`]; of a feature set such as `3.16.1`.
@@ -556,7 +562,7 @@ impl ClusterView {
             feature_set: None,
             properties: NvPairs::default(),
             nodes: BTreeMap::new(),
-            bans: Vec::new(),
+            bans: Bans::default(),
         }
     }
 
@@ -568,9 +574,20 @@ impl ClusterView {
 
     /// All that keeps `resource` from being promoted on one node or another.
     pub fn bans_of(&self, resource: &ResourceName) -> impl Iterator<Item = &Ban> {
-        self.bans
-            .iter()
-            .filter(|ban| ban.resources.iter().any(|name| name == resource.as_str()))
+        let all = self.bans.in_force.iter();
+        all.filter(move |ban| ban.is_of(resource.as_str()))
+    }
+
+    /// Whether constraints let `resource` run on `node` at all, where it runs only where one does.
+    #[must_use]
+    pub fn has_place(&self, resource: &ResourceName, node: &NodeName) -> bool {
+        self.bans.places.have(resource.as_str(), node)
+    }
+
+    /// What may keep `resource` from being promoted on one node or another, as only Pacemaker knows.
+    pub fn unclear_bans_of(&self, resource: &ResourceName) -> impl Iterator<Item = &Ban> {
+        let all = self.bans.unclear.iter();
+        all.filter(move |ban| ban.is_of(resource.as_str()))
     }
 
     /// The CIB says that this partition has quorum. It says so until corosync has noticed the loss, and the DC has

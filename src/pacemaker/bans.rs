@@ -1,48 +1,113 @@
 //! Which nodes a location constraint keeps a resource, or its promoted role, away from.
 //!
 //! Read as Pacemaker reads it: a constraint about the resource by any name ([`crate::pacemaker::scope`]), with a node or with
-//! rules about the node's name and attributes, with an end or without. What can't be told from the CIB alone (a `date_spec`, the type
-//! `version`, a value out of a parameter, a part of what a pattern matched) is no ban: this is a preference, and Pacemaker has the last word.
+//! rules about the node's name, its attributes and the time. What can't be told from the CIB alone (a date that is none, the type `version`, a
+//! value out of a parameter, a part of what a pattern matched) is no ban: this is a preference, and Pacemaker has the last word. It is kept apart, to
+//! be told.
 //!
 //! Source: Pacemaker 2.1, `lib/pengine/rules.c` (`accept_attr_expr`, `compare_attr_expr_vals`).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use roxmltree::{Document, Node};
 
-use crate::model::ban::Ban;
-use crate::model::cluster_view::{NodeKind, NodeView, Score};
+use crate::model::ban::{Ban, Bans, Places};
+use crate::model::cluster_view::{NodeKind, NodeView, Score, parse_bool};
 use crate::model::node_name::NodeName;
+use crate::pacemaker::dates::{self, Clock};
 use crate::pacemaker::document::{child, children, referred};
 use crate::pacemaker::scope::{self, Scope};
+use crate::pacemaker::scores::{self, Part};
 
-/// Every ban that is in force at `now`, as far as it is of one of `nodes`.
+/// Every ban that is in force, as far as it is of one of `nodes`.
 pub(crate) fn read(
     configuration: Node<'_, '_>,
     nodes: &BTreeMap<NodeName, NodeView>,
-    now: Timestamp,
-) -> Vec<Ban> {
-    let mut bans = Vec::new();
+    clock: &Clock,
+) -> Bans {
+    let mut bans = Bans::default();
+    bans.places.is_opt_in = is_opt_in(configuration);
+    let mut finite: BTreeMap<(&str, &NodeName), Vec<Part>> = BTreeMap::new();
     for constraint in children(child(configuration, "constraints"), "rsc_location") {
-        let id = constraint.attribute("id").unwrap_or("without an id");
         for scope in scope::of_location(constraint, configuration) {
             for node in nodes.values().filter(|n| n.kind == NodeKind::Member) {
-                let Some(found) = on_node(constraint, &scope, node, now) else {
-                    continue;
-                };
-                bans.push(Ban {
-                    id: id.to_owned(),
-                    resources: scope.primitives.iter().map(|id| (*id).to_owned()).collect(),
-                    node: node.name.clone(),
-                    is_of_promoted: found.role == Role::Promoted,
-                    until: found.until,
-                });
+                let found = on_node(constraint, &scope, node, clock);
+                place(&mut bans.places, constraint, &scope, node, &found);
+                let is_never = |found: &&Found| found.part.score == Score::MINUS_INFINITY;
+                let never = found.iter().filter(is_never);
+                if let Some(found) = never.max_by_key(|found| found.is_clear) {
+                    let kind = if found.is_clear {
+                        &mut bans.in_force
+                    } else {
+                        &mut bans.unclear
+                    };
+                    let all = scope.primitives.iter();
+                    let all = all.map(|id| (*id).to_owned()).collect();
+                    kind.push(ban(&found.part, all, &node.name));
+                }
+                let counts = found.iter().filter(|found| found.is_clear);
+                let parts: Vec<&Part> = counts.map(|found| &found.part).collect();
+                for primitive in &scope.primitives {
+                    let of_it = finite.entry((primitive, &node.name)).or_default();
+                    of_it.extend(parts.iter().copied().cloned());
+                }
             }
         }
     }
+    for ((primitive, node), parts) in finite {
+        let has_never = parts.iter().any(|part| part.score == Score::MINUS_INFINITY);
+        if let Some(part) = scores::culprit(&parts).filter(|_| !has_never) {
+            bans.in_force
+                .push(ban(part, vec![primitive.to_owned()], node));
+        }
+    }
     bans
+}
+
+/// Notes where what the constraint says lets a resource run. What it says of the promoted role alone does not.
+fn place(
+    places: &mut Places,
+    constraint: Node<'_, '_>,
+    scope: &Scope<'_>,
+    node: &NodeView,
+    found: &[Found],
+) {
+    let is_exclusive = constraint
+        .attribute("resource-discovery")
+        .is_some_and(|mode| mode.eq_ignore_ascii_case("exclusive"));
+    let is_about_it = found.iter().any(|found| !found.part.is_of_promoted);
+    for primitive in &scope.primitives {
+        let place = || ((*primitive).to_owned(), node.name.clone());
+        if is_exclusive {
+            places.exclusive.insert((*primitive).to_owned());
+        }
+        if is_exclusive && is_about_it {
+            places.exclusively.insert(place());
+        }
+        if is_about_it {
+            places.named.insert(place());
+        }
+    }
+}
+
+fn is_opt_in(configuration: Node<'_, '_>) -> bool {
+    let sets = children(child(configuration, "crm_config"), "cluster_property_set");
+    let mut pairs = sets.flat_map(|set| children(Some(set), "nvpair"));
+    pairs.any(|pair| {
+        pair.attribute("name") == Some("symmetric-cluster")
+            && pair.attribute("value").and_then(parse_bool) == Some(false)
+    })
+}
+
+fn ban(part: &Part, resources: Vec<String>, node: &NodeName) -> Ban {
+    Ban {
+        id: part.id.clone(),
+        resources,
+        node: node.clone(),
+        is_of_promoted: part.is_of_promoted,
+        until: part.until.clone(),
+    }
 }
 
 /// The bans of a configuration by itself, of nodes of which nothing but the name is known. `None`: it is no XML.
@@ -52,11 +117,8 @@ pub(crate) fn by_name(configuration: &str, nodes: &[NodeName]) -> Option<Vec<Ban
         let view = NodeView::new(name.clone(), name.as_str(), NodeKind::Member);
         (name.clone(), view)
     });
-    Some(read(
-        document.root_element(),
-        &views.collect(),
-        Timestamp::now(),
-    ))
+    let bans = read(document.root_element(), &views.collect(), &Clock::now());
+    Some(bans.in_force)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,40 +142,53 @@ impl Role {
     }
 }
 
-/// A ban on one node.
+/// What a constraint says of one node.
 struct Found {
-    role: Role,
-    until: Option<String>,
+    part: Part,
+    /// It counts for certain.
+    is_clear: bool,
 }
 
 fn on_node(
     constraint: Node<'_, '_>,
     scope: &Scope<'_>,
     node: &NodeView,
-    now: Timestamp,
-) -> Option<Found> {
-    let found = |role: Option<&str>, until: Option<String>| {
+    clock: &Clock,
+) -> Vec<Found> {
+    let found = |role: Option<&str>, score: Score, until: Option<String>, is_clear: bool| {
         let role = role.map_or(Role::Any, Role::of);
-        (role != Role::Other).then_some(Found { role, until })
+        let id = constraint.attribute("id").unwrap_or("without an id");
+        (role != Role::Other).then(|| Found {
+            part: Part {
+                id: id.to_owned(),
+                score,
+                is_of_promoted: role == Role::Promoted,
+                until,
+            },
+            is_clear,
+        })
     };
     if let (Some(name), Some(score)) = (constraint.attribute("node"), scope.score) {
         let is_it = name.eq_ignore_ascii_case(node.name.as_str());
-        return (is_it && score == Score::MINUS_INFINITY)
-            .then(|| found(scope.role, None))
-            .flatten();
+        let found = found(scope.role, score, None, true);
+        return found.filter(|_| is_it).into_iter().collect();
     }
-    let is_never = |rule: &Node<'_, '_>| {
+    let score = |rule: Node<'_, '_>| {
         let score = match (rule.attribute("score"), rule.attribute("score-attribute")) {
             (Some(score), _) => Some(score),
             (None, Some(name)) if is_whole(name, scope) => attribute(node, name),
             (None, _) => None,
         };
-        score.and_then(|score| score.parse().ok()) == Some(Score::MINUS_INFINITY)
+        score?.parse().ok()
     };
-    children(Some(constraint), "rule")
-        .map(referred)
-        .filter(|rule| is_never(rule) && holds(*rule, scope, node, now) == Some(true))
-        .find_map(|rule| found(scope.role.or_else(|| rule.attribute("role")), end(rule)))
+    let rules = children(Some(constraint), "rule").map(referred);
+    let judged = rules.filter_map(|rule| {
+        let score = score(rule)?;
+        let holds = holds(rule, scope, node, clock);
+        let role = scope.role.or_else(|| rule.attribute("role"));
+        found(role, score, end(rule), holds.is_some()).filter(|_| holds != Some(false))
+    });
+    judged.collect()
 }
 
 /// It is no attribute's name with a part of what a pattern matched.
@@ -133,14 +208,14 @@ fn end(rule: Node<'_, '_>) -> Option<String> {
 }
 
 /// Whether a rule is true of a node; `None`: that can't be told.
-fn holds(rule: Node<'_, '_>, scope: &Scope<'_>, node: &NodeView, now: Timestamp) -> Option<bool> {
+fn holds(rule: Node<'_, '_>, scope: &Scope<'_>, node: &NodeView, clock: &Clock) -> Option<bool> {
     let parts: Vec<Option<bool>> = rule
         .children()
         .filter(Node::is_element)
         .map(|part| match part.tag_name().name() {
-            "rule" => holds(referred(part), scope, node, now),
+            "rule" => holds(referred(part), scope, node, clock),
             "expression" => expression(part, scope, node),
-            "date_expression" => date(part, now),
+            "date_expression" => dates::holds(part, clock),
             _ => None,
         })
         .collect();
@@ -209,22 +284,6 @@ fn compare(here: &str, wanted: &str, kind: Option<&str>, operation: &str) -> Opt
     here.partial_cmp(&wanted)
 }
 
-fn date(part: Node<'_, '_>, now: Timestamp) -> Option<bool> {
-    let at = |name: &str| part.attribute(name)?.parse::<Timestamp>().ok();
-    match part.attribute("operation").unwrap_or("in_range") {
-        "lt" => Some(now < at("end")?),
-        "gt" => Some(now > at("start")?),
-        "in_range" => {
-            let bounds = [part.attribute("start"), part.attribute("end")];
-            let has_begun = bounds[0].map_or(Some(true), |_| Some(now >= at("start")?))?;
-            let is_on = bounds[1].map_or(Some(true), |_| Some(now <= at("end")?))?;
-            // Its end may be a duration.
-            (bounds[1].is_some() || !has_begun).then_some(has_begun && is_on)
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use roxmltree::Document;
@@ -261,7 +320,7 @@ mod tests {
         .into()
     }
 
-    /// The nodes that `pgsql` is banned from; with `+` for its promoted role alone, and with the end.
+    /// The nodes that `pgsql` is banned from; with `+` for its promoted role alone, with the end, and with `?` where only Pacemaker knows.
     fn banned(constraint: &str) -> String {
         let text = format!(
             r#"<configuration><resources><clone id="pgsql-clone"><primitive id="pgsql"/></clone>
@@ -271,17 +330,18 @@ mod tests {
         );
         let document = Document::parse(&text).unwrap();
         let now = "2026-11-21T19:00:00Z".parse().unwrap();
-        let bans = read(document.root_element(), &nodes(), now);
-        let words: Vec<String> = bans
-            .iter()
-            .filter(|ban| ban.resources.iter().any(|r| r == "pgsql"))
-            .map(|ban| {
-                let mark = if ban.is_of_promoted { "+" } else { "" };
-                let until = ban.until.as_deref().unwrap_or_default();
-                format!("{}{mark}{until}", ban.node)
-            })
-            .collect();
-        words.join(" ")
+        let clock = Clock::at(now, jiff::tz::TimeZone::UTC);
+        let bans = read(document.root_element(), &nodes(), &clock);
+        let word = |ban: &Ban| {
+            let mark = if ban.is_of_promoted { "+" } else { "" };
+            let until = ban.until.as_deref().unwrap_or_default();
+            format!("{}{mark}{until}", ban.node)
+        };
+        let is_ours = |ban: &&Ban| ban.is_of("pgsql");
+        let in_force = bans.in_force.iter().filter(is_ours).map(word);
+        let unclear = bans.unclear.iter().filter(is_ours);
+        let unclear = unclear.map(|ban| format!("?{}", word(ban)));
+        in_force.chain(unclear).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -292,6 +352,16 @@ mod tests {
             (format!(r#"<rsc_location id="l" {role} node="NODE2" score="-INFINITY"/>"#), "node2+"),
             (format!(r#"<rsc_location id="l" {role} node="node2" score="-1000000"/>"#), "node2+"),
             (format!(r#"<rsc_location id="l" {role} node="node2" score="-1000"/>"#), ""),
+            // Of finite scores it takes more than the agent's highest, by one or by several, whatever makes them.
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="-1001"/>"#), "node2+"),
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="-600"/><rsc_location id="m" {role}>
+                <rule score="-600"><expression attribute="site" operation="defined"/></rule></rsc_location>"#), "node2+"),
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="-5000"/><rsc_location id="m" rsc="databases" role="Promoted" node="node2" score="4000"/>"#), ""),
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="-5000"/><rsc_location id="m" rsc="pgsql" node="node2" score="INFINITY"/>"#), "node2+"),
+            (format!(r#"<rsc_location id="l" {role} node="node2" score="-5000"/><rsc_location id="m" {role} node="node2" score="-INFINITY"/>"#), "node2+"),
+            (r#"<rsc_location id="l" rsc="pgsql" node="node2" score="-5000"/>"#.to_owned(), "node2"),
+            (r#"<rsc_location id="l" rsc="g" role="Promoted" node="node2" score="-5000"/>"#.to_owned(), ""),
+            (format!(r#"<rsc_location id="l" {role}><rule score="-5000"><expression attribute="site" operation="eq" value="1.2" type="version"/></rule></rsc_location>"#), ""),
             (format!(r#"<rsc_location id="l" {role} node="node2" score="INFINITY"/>"#), ""),
             (r#"<rsc_location id="l" rsc="pgsql-clone" role="Master" node="node2" score="-INFINITY"/>"#.to_owned(), "node2+"),
             (r#"<rsc_location id="l" rsc="pgsql-clone" role="Unpromoted" node="node2" score="-INFINITY"/>"#.to_owned(), ""),
@@ -306,7 +376,7 @@ mod tests {
                 </resource_set></rsc_location>"#.to_owned(), "node3"),
             (r#"<rsc_location id="l" rsc-pattern="^pg" role="Promoted" node="node3" score="-INFINITY"/>"#.to_owned(), "node3+"),
             (r#"<rsc_location id="l" rsc-pattern="!^pg" node="node3" score="-INFINITY"/>"#.to_owned(), ""),
-            (r#"<rsc_location id="l" rsc-pattern="^(pg)"><rule id="r" score="-INFINITY"><expression attribute="%1" operation="not_defined"/></rule></rsc_location>"#.to_owned(), ""),
+            (r#"<rsc_location id="l" rsc-pattern="^(pg)"><rule id="r" score="-INFINITY"><expression attribute="%1" operation="not_defined"/></rule></rsc_location>"#.to_owned(), "?node1 ?node2 ?node3"),
             // What the rule of another constraint says; a score that is an attribute's.
             (format!(r#"<rsc_location id="l" {role}><rule id-ref="s"/></rsc_location><rsc_location id="m" rsc="g">
                 <rule id="s" score="-INFINITY"><expression attribute="site" operation="defined"/></rule></rsc_location>"#), "node1+ node2+"),
@@ -321,16 +391,65 @@ mod tests {
             (rule(r##"<expression attribute="#uname" operation="eq" value="node2"/><rule boolean-op="or" score="0">
                 <expression attribute="pingd" operation="gte" value="10"/><expression attribute="pingd" operation="eq" value="0"/></rule>"##), "node2+"),
             // What can't be told is no ban, but where the rest decides.
-            (rule(r#"<expression attribute="pingd" operation="eq" value="1.2" type="version"/>"#), ""),
+            (rule(r#"<expression attribute="pingd" operation="eq" value="1.2" type="version"/>"#), "?node1+ ?node2+"),
+            (rule(r##"<expression attribute="#uname" operation="ne" value="node1"/><expression attribute="site" operation="eq" value="1.2" type="version"/>"##), "?node2+"),
             (rule(r#"<date_expression operation="date_spec"><date_spec hours="9-16"/></date_expression>"#), ""),
-            (rule(""), ""),
+            (rule(""), "?node1+ ?node2+ ?node3+"),
             // crm_resource --ban --lifetime
             (ended("lt", "2026-11-21 19:30:00Z"), "node2+2026-11-21 19:30:00Z"),
             (ended("lt", "2026-11-21 18:30:00Z"), ""),
             (ended("in_range", "2026-11-21 19:30:00Z"), "node2+2026-11-21 19:30:00Z"),
-            (ended("lt", "tomorrow"), ""),
+            (ended("lt", "tomorrow"), "?node2+tomorrow"),
+            // The same outside UTC; by week; with a duration; by office hours.
+            (ended("lt", "2026-11-21 20:30:00 +01:00"), "node2+2026-11-21 20:30:00 +01:00"),
+            (ended("lt", "2026-11-21 20:00:00 +01:00"), ""),
+            (ended("in_range", "2026-W47-7"), "node2+2026-W47-7"),
+            (rule(r#"<date_expression operation="in_range" start="2026-11-21T18:00:00Z"><duration hours="2"/></date_expression>"#), "node1+ node2+ node3+"),
+            (rule(r#"<date_expression operation="date_spec"><date_spec hours="19" weekdays="6-7"/></date_expression>"#), "node1+ node2+ node3+"),
         ] {
             assert_eq!(banned(&constraint), expected, "{constraint}");
+        }
+    }
+
+    /// The nodes on which `pgsql` may run where `property` is set.
+    fn places(property: &str, constraints: &str) -> String {
+        let text = format!(
+            r#"<configuration><crm_config><cluster_property_set id="p">{property}</cluster_property_set></crm_config><resources>
+               <clone id="pgsql-clone"><primitive id="pgsql"/></clone><primitive id="other"/></resources>
+               <constraints>{constraints}</constraints></configuration>"#
+        );
+        let document = Document::parse(&text).unwrap();
+        let clock = Clock::at(jiff::Timestamp::UNIX_EPOCH, jiff::tz::TimeZone::UTC);
+        let nodes = nodes();
+        let places = read(document.root_element(), &nodes, &clock).places;
+        let names = nodes.keys().filter(|node| places.have("pgsql", node));
+        names.map(NodeName::as_str).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Each seen with Pacemaker 2.1.5: `crm_simulate -x FILE -S`.
+    #[test]
+    fn where_a_resource_runs_only_by_a_constraint_the_others_have_no_place() {
+        let opt_in = r#"<nvpair id="s" name="symmetric-cluster" value="false"/>"#;
+        let on = |node: &str, more: &str| {
+            format!(
+                r#"<rsc_location id="l{node}" rsc="pgsql-clone" node="{node}" score="1" {more}/>"#
+            )
+        };
+        let exclusive = r#"resource-discovery="exclusive""#;
+        let promoted = |more: &str| on("node1", &format!(r#"role="Promoted" {more}"#));
+        for (property, constraints, expected) in [
+            ("", String::new(), "node1 node2 node3"),
+            ("", on("node1", ""), "node1 node2 node3"),
+            (opt_in, String::new(), ""),
+            (opt_in, on("node1", "") + &on("node3", ""), "node1 node3"),
+            (opt_in, promoted("") + &on("node3", ""), "node3"),
+            (opt_in, r#"<rsc_location id="l" rsc="pgsql"><rule score="0"><expression attribute="site" operation="defined"/></rule></rsc_location>"#.to_owned(), "node1 node2"),
+            (opt_in, r#"<rsc_location id="l" rsc="other" node="node1" score="1"/>"#.to_owned(), ""),
+            ("", on("node1", exclusive) + &on("node2", exclusive), "node1 node2"),
+            ("", on("node1", exclusive) + &on("node2", ""), "node1"),
+            ("", r#"<rsc_location id="l" rsc="other" node="node1" score="1" resource-discovery="exclusive"/>"#.to_owned(), "node1 node2 node3"),
+        ] {
+            assert_eq!(places(property, &constraints), expected, "{property} {constraints}");
         }
     }
 

@@ -20,6 +20,7 @@ use crate::model::cluster_view::{
 };
 use crate::model::node_name::{NodeName, NodeNameError};
 use crate::pacemaker::bans;
+use crate::pacemaker::dates::Clock;
 use crate::pacemaker::document::{child, children, required};
 use crate::sys::{Command, Deadline, RunError};
 
@@ -242,7 +243,7 @@ fn parse_document(text: &str) -> Result<ClusterView, String> {
             add_state(node, *element)?;
         }
     }
-    view.bans = bans::read(configuration, &view.nodes, jiff::Timestamp::now());
+    view.bans = bans::read(configuration, &view.nodes, &Clock::now());
     view.dc = cib
         .attribute("dc-uuid")
         .and_then(|id| view.nodes.values().find(|node| node.id == id))

@@ -8,6 +8,7 @@ use roxmltree::{Document, Node};
 use crate::model::cluster_view::{ResourceName, Score};
 use crate::model::node_name::NodeName;
 use crate::pacemaker::cib::CibError;
+use crate::pacemaker::dates::{self, Clock};
 use crate::pacemaker::document::{child, children, referred};
 use crate::pacemaker::scope::{self, Colocation, Scope};
 
@@ -40,6 +41,8 @@ pub struct Location {
     pub ends: bool,
     /// When, as it is written; `None`: never, or not in so many words.
     pub until: Option<String>,
+    /// By its dates it counts now, or that can't be told.
+    pub is_on: bool,
 }
 
 /// The resources that must run where one of `names` runs, a group's members each by itself.
@@ -138,16 +141,18 @@ pub fn locations(cib: &str, names: &[&str]) -> Result<Vec<Location>, CibError> {
     let Some(configuration) = child(document.root_element(), "configuration") else {
         return Ok(Vec::new());
     };
+    let clock = Clock::now();
     let constraints = children(child(configuration, "constraints"), "rsc_location");
     let found = constraints.flat_map(|constraint| {
         let scopes = scope::of_location(constraint, configuration).into_iter();
         let about = scopes.filter(|scope| scope.has(names));
-        about.filter_map(move |scope| location(constraint, &scope))
+        let locations = about.filter_map(|scope| location(constraint, &scope, &clock));
+        locations.collect::<Vec<_>>()
     });
     Ok(found.collect())
 }
 
-fn location(constraint: Node<'_, '_>, scope: &Scope<'_>) -> Option<Location> {
+fn location(constraint: Node<'_, '_>, scope: &Scope<'_>, clock: &Clock) -> Option<Location> {
     let rule = child(constraint, "rule").map(referred);
     let node = match rule {
         None => constraint.attribute("node")?,
@@ -162,6 +167,7 @@ fn location(constraint: Node<'_, '_>, scope: &Scope<'_>) -> Option<Location> {
         Some(rule) => rule.attribute("score")?.parse().ok()?,
     };
     let role = scope.role.or_else(|| rule?.attribute("role"));
+    let date = rule.and_then(|rule| child(rule, "date_expression"));
     Some(Location {
         id: constraint.attribute("id")?.to_owned(),
         node: NodeName::new(node).ok()?,
@@ -169,11 +175,11 @@ fn location(constraint: Node<'_, '_>, scope: &Scope<'_>) -> Option<Location> {
         is_of_promoted: role.is_some_and(|role| {
             role.eq_ignore_ascii_case("promoted") || role.eq_ignore_ascii_case("master")
         }),
-        ends: rule.is_some_and(|rule| child(rule, "date_expression").is_some()),
-        until: rule
-            .and_then(|rule| child(rule, "date_expression"))
+        ends: date.is_some(),
+        until: date
             .and_then(|date| date.attribute("end"))
             .map(str::to_owned),
+        is_on: date.is_none_or(|date| dates::holds(date, clock) != Some(false)),
     })
 }
 

@@ -8,12 +8,15 @@ pub mod change_set;
 pub mod cib;
 pub mod constraints;
 pub mod corosync;
+mod dates;
 mod document;
 pub mod failures;
 mod patch;
 pub mod quorum;
 pub mod resources;
 mod scope;
+mod scores;
+pub mod withheld;
 mod xml;
 
 pub(crate) use xml::xpath_literal;

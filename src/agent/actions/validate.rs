@@ -20,6 +20,7 @@ use crate::params::{RepMode, SyncMethod};
 use crate::postgres::control;
 
 use crate::agent::context::Context;
+use crate::agent::membership::board::Board;
 use crate::agent::membership::lock::Lock;
 use crate::agent::server::slots::UNLIMITED_SLOTS;
 use crate::agent::server::{places, settings};
@@ -51,6 +52,7 @@ pub(crate) fn validate(ctx: &Context<'_>) -> Step<()> {
 pub(crate) fn advise(ctx: &Context<'_>) -> Step<()> {
     can_repair(ctx)?;
     lists_name_nodes(ctx)?;
+    has_instances(ctx)?;
     bounds_slots(ctx);
     gives_up_in_time(ctx);
     can_relax(ctx)
@@ -98,6 +100,17 @@ fn lists_name_nodes(ctx: &Context<'_>) -> Step<()> {
     let nodes = ctx.replicas(&view);
     let names: Vec<StandbyName> = nodes.iter().map(|n| n.lower().to_owned()).collect();
     match objection(lists, None, &names) {
+        Some(why) => Err(Outcome::because(OcfCode::ErrConfigured, why)),
+        None => Ok(()),
+    }
+}
+
+/// Without a running cluster nobody knows which nodes there are.
+fn has_instances(ctx: &Context<'_>) -> Step<()> {
+    let Ok(view) = ctx.cluster() else {
+        return Ok(());
+    };
+    match Board::of(ctx, view).lacks_instances() {
         Some(why) => Err(Outcome::because(OcfCode::ErrConfigured, why)),
         None => Ok(()),
     }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::barred::{Bar, Bars, Standing, by_lists};
 use crate::decide::election::primarys_score;
-use crate::decide::eligibility;
+use crate::decide::eligibility::{self, Promise};
+use crate::decide::instances;
 use crate::log::say;
 use crate::model::claim::Claim;
 use crate::model::cluster_view::{
@@ -20,6 +21,7 @@ use crate::pacemaker::attributes::{self, WriteError};
 use crate::pacemaker::change_set::{ChangeSet, Condition};
 use crate::pacemaker::cib::Cib;
 use crate::pacemaker::quorum;
+use crate::params::SyncMethod;
 use crate::sys::Deadline;
 
 use crate::agent::context::Context;
@@ -59,6 +61,8 @@ impl<'a, 'b> Board<'a, 'b> {
         let replicas = self.ctx.replicas(&self.view).into_iter();
         let bar = |node: NodeName| {
             let ban = self.view.ban(&self.ctx.resource, &node).map(Bar::from);
+            let has_place = self.view.has_place(&self.ctx.resource, &node);
+            let ban = ban.or_else(|| (!has_place).then_some(Bar::Nowhere));
             let bar = self.bar_by_lists(&node).or(ban)?;
             Some((node.lower().to_owned(), bar))
         };
@@ -77,6 +81,24 @@ impl<'a, 'b> Board<'a, 'b> {
                 is_claimed: claim.members.contains(node.lower()),
             },
         )
+    }
+
+    /// What is wrong where fewer servers run than a failover takes.
+    pub(crate) fn lacks_instances(&self) -> Option<String> {
+        let p = self.ctx.params;
+        if self.ctx.promise() != Promise::Sync || p.sync_method != SyncMethod::Quorum {
+            return None;
+        }
+        let bars = self.bars();
+        let order = &p.sync_node_list;
+        let replicas = self.ctx.replicas(&self.view).into_iter();
+        let may_count = |node: &NodeName| {
+            let is_listed = order.is_empty() || order.iter().any(|name| name == node.lower());
+            *node == self.ctx.me || (is_listed && !bars.contains_key(node.lower()))
+        };
+        let members = replicas.filter(may_count);
+        let members: Vec<_> = members.map(|node| node.lower().to_owned()).collect();
+        instances::objection(self.ctx.env.clone.clone_max, &members, p.sync_num)
     }
 
     /// [`Self::bars`], by the nodes' names.

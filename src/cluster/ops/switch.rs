@@ -156,6 +156,8 @@ fn standby(scene: &Scene, node: &NodeView, claim: &Claim, params: &Params) -> St
         },
     );
     let ban = scene.view.ban(name, &node.name).map(Bar::from);
+    let has_place = scene.view.has_place(name, &node.name);
+    let ban = ban.or_else(|| (!has_place).then_some(Bar::Nowhere));
     let threshold = scene.resource.meta.get("migration-threshold");
     let threshold: Score = threshold
         .and_then(|text| text.parse().ok())

@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use crate::agent;
-use crate::decide::barred::{self, Lists, Standing};
+use crate::decide::barred::{self, Bar, Lists, Standing};
 use crate::decide::distrust::{self, Place};
 use crate::decide::eligibility::{Promise, is_complete};
 use crate::decide::observed::{
-    Companion, FailCount, FailedAction, LockSeen, NodeSeen, Observed, Outside, Placement, Presence,
-    Recorded, TargetRole, Votes, Wal,
+    Companion, CompanionBan, FailCount, FailedAction, LockSeen, NodeSeen, Observed, Outside,
+    Placement, Presence, Recorded, TargetRole, Votes, Wal,
 };
 use crate::decide::unwatched::lost_monitor;
+use crate::decide::why::{State, explain};
 use crate::decide::witness::Said;
 use crate::distlock::{LockError, Service};
 use crate::model::ban::Ban;
@@ -28,7 +29,7 @@ use crate::pacemaker::cib::{self, Cib, CibError};
 use crate::pacemaker::constraints::{self, Location};
 use crate::pacemaker::failures::{self, FailedOperation};
 use crate::pacemaker::resources::{self, Resource};
-use crate::pacemaker::{attributes, quorum};
+use crate::pacemaker::{attributes, quorum, withheld};
 use crate::params::{Params, RepMode};
 use crate::postgres::views::Follower;
 use crate::postgres::wal;
@@ -108,8 +109,21 @@ pub(in crate::cluster) fn look(wanted: Option<&str>, depth: Depth) -> Result<Obs
     }
     if depth == Depth::Everything {
         deepen(&mut seen, params.as_ref());
+        ask_scheduler(&mut seen, &text);
     }
     Ok(seen)
+}
+
+/// Where somebody is offered and there is no primary, Pacemaker's own scheduler knows whether it is about to promote somebody.
+fn ask_scheduler(seen: &mut Observed, cib: &str) {
+    let found = explain(seen);
+    if found.state != State::None || found.candidates().next().is_none() {
+        return;
+    }
+    match withheld::plans_promotion(cib, seen.resource.as_str()) {
+        Ok(is_planned) => seen.is_planned = Some(is_planned),
+        Err(why) => seen.unread.push(why),
+    }
 }
 
 fn own_name(view: &ClusterView) -> Result<NodeName, String> {
@@ -130,6 +144,8 @@ struct Around {
     beside: Vec<Beside>,
     locations: Vec<Location>,
     failures: Vec<FailedOperation>,
+    tickets: Vec<(String, String)>,
+    held_by: Vec<String>,
 }
 
 impl Around {
@@ -140,6 +156,8 @@ impl Around {
             beside: beside::beside(cib, &names)?,
             locations: constraints::locations(cib, &names)?,
             failures: failures::failed_operations(cib, &[&resource.name])?,
+            tickets: withheld::tickets(cib, &names)?,
+            held_by: withheld::by_others(cib, &names)?,
         })
     }
 }
@@ -185,6 +203,11 @@ impl Picture<'_> {
             dc: view.dc.clone(),
             maintenance: is_on("maintenance-mode"),
             managed: resource.is_managed(),
+            stops_all: is_on("stop-all-resources"),
+            promotes_none: promotes_none(resource),
+            tickets: self.around.tickets.clone(),
+            held_by: self.around.held_by.clone(),
+            is_planned: None,
             target_role: target_role(resource),
             nodes: view
                 .nodes
@@ -205,6 +228,7 @@ impl Picture<'_> {
                 Some(_) | None => LockSeen::Unused,
             },
             companions: self.companions(),
+            companion_bans: self.companion_bans(),
             in_force: None,
             outside: Vec::new(),
             slots: None,
@@ -268,11 +292,17 @@ impl Picture<'_> {
                 .iter()
                 .filter(|location| location.node == node.name)
                 .filter(|location| location.score != Score::MINUS_INFINITY)
-                .filter(|location| !is_over(location.until.as_deref()))
+                .filter(|location| location.is_on)
                 .map(placement)
                 .chain(bans.map(ban))
                 .collect(),
-            bar: None,
+            unclear: self
+                .view
+                .unclear_bans_of(resource)
+                .filter(|ban| ban.node == node.name)
+                .map(|ban| ban.id.clone())
+                .collect(),
+            bar: (!self.view.has_place(resource, &node.name)).then_some(Bar::Nowhere),
             failures: self
                 .around
                 .failures
@@ -299,6 +329,25 @@ impl Picture<'_> {
             wal: Wal::default(),
             streams: None,
         }
+    }
+
+    fn companion_bans(&self) -> Vec<CompanionBan> {
+        let beside = self.around.beside.iter();
+        let with =
+            beside.filter(|beside| beside.place == crate::decide::observed::Place::WithPrimary);
+        let bans = with.flat_map(|beside| {
+            let name = ResourceName::new(&beside.name);
+            let bans = name.iter().flat_map(|name| self.view.bans_of(name));
+            let ban = |ban: &Ban| CompanionBan {
+                companion: beside.name.clone(),
+                node: ban.node.clone(),
+                id: ban.id.clone(),
+            };
+            bans.filter(|ban| !ban.is_of_promoted)
+                .map(ban)
+                .collect::<Vec<_>>()
+        });
+        bans.collect()
     }
 
     fn companions(&self) -> Vec<Companion> {
@@ -394,6 +443,13 @@ fn failed_action(failure: &FailedOperation) -> FailedAction {
     }
 }
 
+/// What says how many instances may be promoted, of old and new.
+fn promotes_none(resource: &Resource) -> bool {
+    let meta = resource.clone.as_ref().map(|clone| &clone.meta);
+    let says = |name| meta?.get(name)?.parse::<u32>().ok();
+    says("promoted-max").or_else(|| says("master-max")) == Some(0)
+}
+
 /// `None`: any number of failures.
 fn threshold(resource: &Resource) -> Option<u32> {
     let text = resource.meta.get("migration-threshold")?;
@@ -420,12 +476,6 @@ fn target_role(resource: &Resource) -> TargetRole {
         .unwrap_or_default()
 }
 
-/// Whether a constraint's end, as `crm_resource --lifetime` writes it, has passed.
-fn is_over(until: Option<&str>) -> bool {
-    let end = until.and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    end.is_some_and(|end| end <= jiff::Timestamp::now())
-}
-
 fn report(node: &NodeView, resource: &ResourceName) -> Option<WalPosition> {
     let end = node.transient(TransientAttribute::XlogLoc, resource)?;
     let lineage = node.transient(TransientAttribute::Timeline, resource)?;
@@ -449,7 +499,8 @@ fn by_lists(seen: &mut Observed, params: &Params) {
             is_recorded: recorded.as_ref().is_some_and(|record| record.node == *name),
             is_claimed: claim.members.contains(name.lower()),
         };
-        node.bar = barred::by_lists(lists, standing).filter(|_| node.is_replica);
+        let by_lists = barred::by_lists(lists, standing);
+        node.bar = by_lists.or(node.bar.take()).filter(|_| node.is_replica);
     }
 }
 
@@ -676,7 +727,6 @@ mod tests {
     use super::*;
     use crate::decide::condition::{Health, judge};
     use crate::decide::observed::Place;
-    use crate::decide::why::explain;
 
     const THREE: &str = include_str!("../../../tests/fixtures/cib/three-nodes-expgsql-2.1.5.xml");
     const DIVERGED: &str =

@@ -13,6 +13,14 @@ pub(super) fn cluster_wide(seen: &Observed) -> Vec<Reason> {
             reasons.push(Reason::TargetRole(role));
         }
     }
+    if seen.stops_all {
+        reasons.push(Reason::StopsAll);
+    }
+    if seen.promotes_none {
+        reasons.push(Reason::PromotesNone);
+    }
+    let tickets = seen.tickets.iter().cloned();
+    reasons.extend(tickets.map(|(id, ticket)| Reason::Ticket { id, ticket }));
     if seen.maintenance {
         reasons.push(Reason::Maintenance);
     }

@@ -20,6 +20,15 @@ use crate::model::sync_names::StandbyName;
 pub enum Reason {
     /// target-role=Stopped, or Unpromoted.
     TargetRole(TargetRole),
+    /// stop-all-resources=true.
+    StopsAll,
+    /// promoted-max=0.
+    PromotesNone,
+    /// A constraint asks for a ticket that is not granted here.
+    Ticket {
+        id: String,
+        ticket: String,
+    },
     Maintenance,
     Unmanaged,
     NoQuorum(NoQuorumPolicy),
@@ -90,6 +99,9 @@ impl Reason {
             | Self::Election(_)
             | Self::LockNotEligible(_) => true,
             Self::TargetRole(_)
+            | Self::StopsAll
+            | Self::PromotesNone
+            | Self::Ticket { .. }
             | Self::Maintenance
             | Self::Unmanaged
             | Self::NoQuorum(_)
@@ -117,6 +129,13 @@ impl Reason {
     pub fn fix(&self, node: &NodeName, clone: &str) -> Option<String> {
         match self {
             Self::TargetRole(_) => Some("expgsql cluster start".to_owned()),
+            Self::StopsAll => Some("crm_attribute --name stop-all-resources --delete".to_owned()),
+            Self::PromotesNone => Some(format!(
+                "crm_resource --meta --resource {clone} --set-parameter promoted-max --parameter-value 1"
+            )),
+            Self::Ticket { ticket, .. } => Some(format!(
+                "if this is the site that is to have it: booth grant {ticket}, or without booth crm_ticket --ticket {ticket} --grant"
+            )),
             Self::Maintenance => Some("expgsql cluster unmaintenance".to_owned()),
             Self::Unmanaged => Some("expgsql cluster manage".to_owned()),
             Self::NoQuorum(_) => {
@@ -133,6 +152,9 @@ impl Reason {
             )),
             Self::Standby => Some(format!("expgsql cluster unstandby-node {node}")),
             Self::NodeMaintenance => Some(format!("expgsql cluster unmaintenance-node {node}")),
+            Self::Barred(Bar::Nowhere) => Some(format!(
+                "let it run there (pcs constraint location {clone} prefers {node}=0), or take {node} off node_list"
+            )),
             Self::Barred(bar) => Some(bar.fix(clone)),
             Self::StartFailed { reason, .. } => Some(match reason.as_deref().and_then(advised) {
                 Some(command) => format!("on {node}: {command}"),
@@ -178,6 +200,16 @@ impl fmt::Display for Reason {
             Self::TargetRole(_) => {
                 f.write_str("an operator stopped the resource (target-role=Stopped)")
             }
+            Self::StopsAll => {
+                f.write_str("Pacemaker is to stop everything (stop-all-resources=true)")
+            }
+            Self::PromotesNone => {
+                f.write_str("no instance of the clone may be promoted (promoted-max=0)")
+            }
+            Self::Ticket { id, ticket } => write!(
+                f,
+                "the ticket {ticket} is not granted here, and the constraint {id} asks for it"
+            ),
             Self::Maintenance => {
                 f.write_str("the cluster is in maintenance: Pacemaker promotes nobody")
             }

@@ -1,7 +1,8 @@
 //! The answer as a sentence, and what to type.
 
+use crate::decide::barred::Bar;
 use crate::decide::eligibility::Promise;
-use crate::decide::observed::{LockSeen, Observed};
+use crate::decide::observed::{CompanionBan, LockSeen, Observed};
 use crate::decide::why::explanation::{Answer, Explanation, State};
 use crate::decide::why::reason::Reason;
 use crate::decide::why::words::{and, one_of, or};
@@ -86,10 +87,25 @@ fn with_primary(seen: &Observed, e: &Explanation, primary: &NodeName) -> (String
             caution(seen, primary)
         ),
     };
+    let kept = |ban: &&CompanionBan| candidates.contains(&ban.node.as_str());
+    let kept: Vec<&CompanionBan> = seen.companion_bans.iter().filter(kept).collect();
+    let without = kept.iter().map(|ban| {
+        format!(
+            "; but the constraint {} keeps {} away from {}, so clients would not reach it there",
+            ban.id, ban.companion, ban.node
+        )
+    });
+    let next = next + &without.collect::<String>();
     let advice = if candidates.is_empty() {
         fixes(seen, e)
     } else {
-        Vec::new()
+        let delete = kept.iter().map(|ban| {
+            format!(
+                "pcs constraint delete {id} (crm configure delete {id})",
+                id = ban.id
+            )
+        });
+        delete.collect()
     };
     (
         format!("{primary} is the primary. If it fails now, {next}."),
@@ -147,6 +163,9 @@ fn without_primary(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
         return (format!("There is no primary: {reason}."), fixes(seen, e));
     }
     let candidates: Vec<&str> = e.candidates().map(NodeName::as_str).collect();
+    if !candidates.is_empty() && seen.is_planned == Some(false) {
+        return unplanned(seen, &candidates);
+    }
     if !candidates.is_empty() {
         return (
             format!(
@@ -200,10 +219,31 @@ fn without_primary(seen: &Observed, e: &Explanation) -> (String, Vec<String>) {
     (text, advice)
 }
 
+/// The agent offers somebody, and Pacemaker promotes nobody.
+fn unplanned(seen: &Observed, candidates: &[&str]) -> (String, Vec<String>) {
+    let may = or(candidates);
+    let constraints = match &seen.held_by[..] {
+        [] => String::new(),
+        ids => format!(
+            "; another resource may hold it back, by {}",
+            and(&ids.iter().map(String::as_str).collect::<Vec<_>>())
+        ),
+    };
+    (
+        format!("There is no primary: {may} may be promoted, and Pacemaker itself plans no promotion{constraints}."),
+        vec![
+            "see what Pacemaker makes of the configuration: crm_simulate --live-check --run --show-scores; a promotion score below 0, or an action that is blocked, is the reason"
+                .to_owned(),
+        ],
+    )
+}
+
 /// The part of a reason before its explanation.
 fn in_short(reason: &Reason) -> String {
-    if let Reason::Barred(_) = reason {
-        return "banned".to_owned();
+    match reason {
+        Reason::Barred(Bar::Nowhere) => return "not let run there".to_owned(),
+        Reason::Barred(_) => return "banned".to_owned(),
+        _ => {}
     }
     let text = reason.to_string();
     let short = text.split(':').next().unwrap_or_default();

@@ -90,6 +90,87 @@ fn cases() -> Vec<Case> {
             [&["offline"], &["ineligible"], &[]],
         ),
         (
+            "somebody is offered, and Pacemaker promotes nobody",
+            |seen| {
+                lose(seen, "node1");
+                node(seen, "node3").score = Some(Score::new(1000));
+                seen.is_planned = Some(false);
+            },
+            "There is no primary: node3 may be promoted, and Pacemaker itself plans no promotion.",
+            &[],
+            [&["offline"], &["ineligible"], &[]],
+        ),
+        (
+            "another resource may hold it back",
+            |seen| {
+                lose(seen, "node1");
+                node(seen, "node3").score = Some(Score::new(1000));
+                seen.is_planned = Some(false);
+                seen.held_by = vec!["with-app".to_owned(), "after-app".to_owned()];
+            },
+            "There is no primary: node3 may be promoted, and Pacemaker itself plans no promotion; another resource may hold it back, by with-app and after-app.",
+            &[],
+            [&["offline"], &["ineligible"], &[]],
+        ),
+        (
+            "Pacemaker is about to promote it",
+            |seen| {
+                lose(seen, "node1");
+                node(seen, "node3").score = Some(Score::new(1000));
+                seen.is_planned = Some(true);
+            },
+            "There is no primary yet: node3 may be promoted, and nothing is seen that keeps Pacemaker from it.",
+            &[],
+            [&["offline"], &["ineligible"], &[]],
+        ),
+        (
+            "everything is to stop",
+            |seen| {
+                lose(seen, "node1");
+                node(seen, "node3").score = Some(Score::new(1000));
+                seen.stops_all = true;
+            },
+            "There is no primary: Pacemaker is to stop everything (stop-all-resources=true).",
+            &["stops-all"],
+            [&["offline"], &["ineligible"], &[]],
+        ),
+        (
+            "no instance may be promoted",
+            |seen| {
+                lose(seen, "node1");
+                node(seen, "node3").score = Some(Score::new(1000));
+                seen.promotes_none = true;
+            },
+            "There is no primary: no instance of the clone may be promoted (promoted-max=0).",
+            &["promotes-none"],
+            [&["offline"], &["ineligible"], &[]],
+        ),
+        (
+            "another site has the ticket",
+            |seen| {
+                lose(seen, "node1");
+                node(seen, "node3").score = Some(Score::new(1000));
+                seen.tickets = vec![("site".to_owned(), "T".to_owned())];
+            },
+            "There is no primary: the ticket T is not granted here, and the constraint site asks for it.",
+            &["ticket"],
+            [&["offline"], &["ineligible"], &[]],
+        ),
+        (
+            "the writer's address may not follow",
+            |seen| {
+                let ban = |node: &str| crate::decide::observed::CompanionBan {
+                    companion: "vip-master".to_owned(),
+                    node: name(node),
+                    id: format!("not-{node}"),
+                };
+                seen.companion_bans = vec![ban("node2"), ban("node3")];
+            },
+            "node1 is the primary. If it fails now, node3 takes over; but the constraint not-node3 keeps vip-master away from node3, so clients would not reach it there.",
+            &[],
+            [&[], &["ineligible"], &[]],
+        ),
+        (
             "it has not asked to be promoted yet",
             |seen| {
                 lose(seen, "node1");

@@ -173,7 +173,10 @@ pub(crate) fn answer(
         // In words at least.
         Some(what @ Degradation::Shut { .. }) => Outcome::because(OcfCode::RunningPromoted, what),
         Some(_) => promoted,
-        None => match lease_length::objection(ctx).or_else(|| unwise_lists(ctx, board)) {
+        None => match lease_length::objection(ctx)
+            .or_else(|| unwise_lists(ctx, board))
+            .or_else(|| board?.lacks_instances())
+        {
             Some(why) if knows_degraded => Outcome::because(OcfCode::DegradedPromoted, why),
             Some(_) | None => promoted,
         },

@@ -16,6 +16,7 @@
 pub mod agent;
 pub mod allowed;
 mod artifact;
+mod ask;
 mod cluster;
 pub mod corosync;
 mod crowd;

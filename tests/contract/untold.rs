@@ -260,8 +260,11 @@ pub(crate) fn a_server_that_was_killed_is_told_from_one_that_was_stopped() -> Re
         let agent = site.follower();
         kill_a_session(&agent)?;
         site.lab().eventually("it has recovered", SOON, |_| {
-            let log = site.host().tail(crate::site::LOG, 4);
-            log.contains("started streaming").then_some(()).ok_or(log)
+            // What it did before the session was killed may be the end of its log yet.
+            let log = site.host().tail(crate::site::LOG, 20);
+            let since = log.rsplit_once("reinitializing").map(|(_, since)| since);
+            let streams = since.is_some_and(|since| since.contains("started streaming"));
+            streams.then_some(()).ok_or(log)
         })?;
         let pid = postmaster(&site);
         site.sh(&format!("kill -{signal} {pid}"))?;

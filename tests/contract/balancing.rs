@@ -5,7 +5,7 @@ use lab::{Node, Process, Result};
 use crate::check::{USER, caught_up, pair};
 use crate::site::{AGENT, SOCKET, SOON, Site};
 
-const HAPROXY: &str = "/usr/sbin/haproxy";
+pub(crate) const HAPROXY: &str = "/usr/sbin/haproxy";
 /// What systemd has for trying a socket unit by hand.
 const SOCKETS: &str = "/usr/bin/systemd-socket-activate";
 

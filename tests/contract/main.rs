@@ -15,6 +15,7 @@ mod meddled;
 mod ocf;
 mod plain;
 mod probe;
+mod put_back;
 mod recovers;
 mod secrets;
 mod site;
@@ -27,7 +28,27 @@ use std::process::ExitCode;
 use lab::scenarios;
 
 fn main() -> ExitCode {
-    let outcome = lab::suite(scenarios![
+    if lab::available().is_ok()
+        && let Err(error) = lab::install_also("haproxy", balancing::HAPROXY)
+    {
+        // Said again, and judged, by the scenario that needs it.
+        eprintln!("lab: {error}");
+    }
+    // The longest first: nothing is left at the end that all others have to wait for.
+    let beside = scenarios![
+        field::a_server_that_refuses_to_start_says_why,
+        recovers::a_recovery_in_place_is_left_to_its_end,
+        bad_input::an_unusable_machine_is_refused_without_a_trace,
+        field::a_login_that_waits_is_no_hung_server_without_titles,
+        bad_input::a_configuration_that_contradicts_the_agent_is_refused_without_a_trace,
+        untold::a_standby_that_is_let_in_and_gets_nothing_is_told,
+        topologies::a_copy_that_finds_no_host_ends_no_standby,
+        hostile::a_file_that_is_none_is_neither_shown_nor_waited_for,
+        archive::a_cleanup_that_hangs_holds_nothing_up,
+        bad_input::unusable_parameters_are_refused_without_a_trace,
+        plain::a_subscriber_that_reads_nothing_holds_no_stop_up,
+        field::a_login_that_waits_for_a_lock_is_no_hung_server,
+        topologies::an_archive_alone_feeds_a_standby,
         ways::another_server_at_the_address_is_not_this_one,
         ways::a_poolers_session_is_not_the_agents_own,
         ways::sockets_of_every_kind_are_ways_in,
@@ -39,9 +60,6 @@ fn main() -> ExitCode {
         advice::what_a_rewind_needs_is_missed_before_it_is_needed,
         advice::a_slot_without_a_limit_is_warned_of,
         advice::quorum_commit_is_refused_with_postgresql_12,
-        bad_input::unusable_parameters_are_refused_without_a_trace,
-        bad_input::an_unusable_machine_is_refused_without_a_trace,
-        bad_input::a_configuration_that_contradicts_the_agent_is_refused_without_a_trace,
         bad_input::a_typing_error_does_not_take_down_a_running_server,
         bad_input::replication_without_pacemaker_fails_and_says_so,
         plain::a_server_whose_program_was_replaced_is_known,
@@ -55,7 +73,6 @@ fn main() -> ExitCode {
         plain::an_archiver_that_confirms_nothing_holds_no_stop_up,
         plain::data_behind_a_link_or_open_to_a_group_are_served,
         plain::a_stand_alone_server_counts_as_one_that_runs,
-        plain::a_subscriber_that_reads_nothing_holds_no_stop_up,
         plain::a_frozen_process_is_let_go_on_to_its_end,
         plain::what_a_killed_postmaster_left_behind_does_not_prevent_a_start,
         plain::a_stop_ends_transactions_and_escalates_as_told,
@@ -81,18 +98,13 @@ fn main() -> ExitCode {
         balancing::libpq_finds_each_role_by_itself,
         balancing::haproxy_sends_writes_to_the_primary_and_reads_to_who_is_up_to_date,
         topologies::a_timeline_beyond_nine_and_small_wal_files_are_followed,
-        topologies::an_archive_alone_feeds_a_standby,
         topologies::what_an_archive_alone_has_no_use_for_is_refused,
         topologies::an_archive_has_what_the_stream_no_longer_has,
         topologies::a_standby_archives_what_it_receives,
         topologies::a_follower_feeds_another,
-        topologies::a_copy_that_finds_no_host_ends_no_standby,
         field::a_refused_agent_leaves_the_server_alone,
         field::a_server_that_is_full_is_left_alone,
         field::a_server_that_can_not_fork_is_left_alone,
-        field::a_login_that_waits_for_a_lock_is_no_hung_server,
-        field::a_login_that_waits_is_no_hung_server_without_titles,
-        field::a_server_that_refuses_to_start_says_why,
         field::a_configuration_in_another_encoding_is_served,
         field::lines_that_are_restored_away_are_put_back,
         field::every_way_in_that_psql_has_is_one,
@@ -111,9 +123,7 @@ fn main() -> ExitCode {
         deep::a_subscribers_slot_that_is_left_on_a_standby_is_told,
         deep::a_slot_that_decoding_waits_for_in_vain_is_told,
         recovers::a_second_stop_in_one_boot_is_no_hang_since_the_first,
-        recovers::a_recovery_in_place_is_left_to_its_end,
         lock_files::a_number_that_is_anothers_by_now_keeps_no_server_down,
-        untold::a_standby_that_is_let_in_and_gets_nothing_is_told,
         untold::a_way_to_the_primary_that_is_none_is_told,
         untold::what_is_hidden_is_asked_as_the_owner,
         untold::a_primary_that_lets_its_standby_not_in_is_told,
@@ -125,7 +135,6 @@ fn main() -> ExitCode {
         untold::a_slot_of_others_that_holds_wal_on_a_standby_is_told,
         archive::a_command_that_fails_as_none_should_ends_no_server,
         archive::a_command_that_is_ended_is_a_file_that_is_not_there,
-        archive::a_cleanup_that_hangs_holds_nothing_up,
         archive::a_demotion_outruns_a_promotion_that_waits_for_the_archive,
         meddled::a_directory_that_is_removed_is_made_again,
         meddled::a_standbys_file_in_a_primarys_directory_makes_no_standby,
@@ -141,9 +150,9 @@ fn main() -> ExitCode {
         probe::a_check_sees_what_a_server_is_started_with_and_what_its_roles_have,
         secrets::no_secret_is_shown_to_others,
         hostile::nobody_makes_root_end_a_process,
-        hostile::a_file_that_is_none_is_neither_shown_nor_waited_for,
         hostile::the_owner_of_the_database_sets_nothing_for_the_agent,
-    ]);
+    ];
+    let outcome = lab::chains(beside);
     match site::close() {
         Ok(()) => outcome,
         Err(error) => {

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lab::{Agent as AgentKind, Cluster, Node, Output, Postgres, RepMode, Result};
+use lab::{Agent as AgentKind, Cluster, Error, Node, Output, Postgres, RepMode, Result};
+
+use crate::put_back;
 
 /// The agent as Pacemaker finds it.
 pub(crate) const AGENT: &str = "/usr/lib/ocf/resource.d/heartbeat/expgsql";
@@ -44,12 +46,14 @@ for exe in /proc/[0-9]*/exe; do
     case "$(readlink "$exe")" in */postgres) pid=${exe#/proc/}; kill -KILL "${pid%/exe}";; esac
 done
 umount -q /var/lib/pgsql/tmp /var/lib/pgsql/readonly || :
-rm -rf /var/lib/pgsql /etc/postgresql-contract /var/lib/contract*
+rm -rf /etc/postgresql-contract /var/lib/contract*
 find /var/log/postgresql /run/postgresql -mindepth 1 -delete
 test -e /var/lib/pgsql.first || exit 9
-cp -a /var/lib/pgsql.first /var/lib/pgsql
 "#;
-        node.sh(script)?.ok().map(drop)
+        node.sh(script)?.ok()?;
+        let place = |path| node.inside(path);
+        put_back::put_back(&place("/var/lib/pgsql.first")?, &place("/var/lib/pgsql")?)
+            .map_err(|error| Error::Other(format!("put back the data of {}: {error}", node.name())))
     }
 
     pub(crate) fn lab(&self) -> &Cluster {

@@ -234,6 +234,7 @@ impl Builder {
         }
         let name = self.name.unwrap_or_else(unused_name);
         let dir = place::of(&name)?;
+        place::spread(&base);
         // create_dir, not create_dir_all: of two that start under one name, one is told.
         std::fs::create_dir(&dir).map_err(|error| {
             if error.kind() == std::io::ErrorKind::AlreadyExists {
@@ -241,6 +242,7 @@ impl Builder {
             }
             Error::io(format!("create {}", dir.display()))(error)
         })?;
+        place::spread(&dir);
         note(format!(
             "lab {name}: booting {} nodes and a client in {}",
             self.spec.nodes,

@@ -348,6 +348,15 @@ exec env --ignore-signal=CHLD cat >/dev/null 2>&1
             .map_err(|_| Error::Other(format!("/proc/uptime says {text:?}")))
     }
 
+    /// Where a place of the host, which is on, is for this process.
+    ///
+    /// # Errors
+    /// [`Error::PoweredOff`].
+    pub fn inside(&self, path: &str) -> Result<PathBuf> {
+        let root = PathBuf::from(format!("/proc/{}/root", self.init()?.pid));
+        Ok(root.join(path.trim_start_matches('/')))
+    }
+
     /// The words that go before a command line to run it inside the host.
     ///
     /// # Errors

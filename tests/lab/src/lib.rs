@@ -16,6 +16,7 @@
 pub mod agent;
 pub mod allowed;
 mod artifact;
+mod ask;
 mod cluster;
 pub mod corosync;
 mod crowd;
@@ -74,7 +75,7 @@ pub use other_server::{OtherServer, SERVER_VARIABLE};
 pub use packages::{available, install, install_also};
 pub use place::labs;
 pub use poll::rest;
-pub use pool::pool;
+pub use pool::{chains, pool};
 pub use postgres::{ConfigStyle, Layout, Postgres};
 pub use process::{Cmd, Output, Process};
 pub use progress::quiet as quiet_progress;

@@ -192,7 +192,7 @@ impl Cluster {
         let streams = self
             .node(primary)
             .and_then(|node| {
-                self.postgres(node).sql(
+                self.postgres(node).ask(
                     "select application_name from pg_stat_replication where state = 'streaming'",
                 )
             })

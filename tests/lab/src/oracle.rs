@@ -16,7 +16,7 @@ impl Score {
     pub fn present(&self, cluster: &Cluster) -> Result<BTreeSet<u64>> {
         let rows = cluster
             .postgres(cluster.primary()?)
-            .sql(&format!("select seq from {}", self.table))?;
+            .ask(&format!("select seq from {}", self.table))?;
         let numbers: std::result::Result<_, _> = rows.lines().map(str::parse).collect();
         numbers.map_err(|error| Error::Other(format!("table {}: {error}", self.table)))
     }
@@ -69,10 +69,10 @@ impl Cluster {
         let content = format!(
             "select count(*) || ' rows, ' || coalesce(md5(string_agg(seq || ' ' || node || ' ' || extract(epoch from at), ',' order by seq)), '') from {table} where seq <= {last}"
         );
-        let written = primary.sql("select pg_current_wal_lsn()")?;
-        let right = primary.sql(&content)?;
+        let written = primary.ask("select pg_current_wal_lsn()")?;
+        let right = primary.ask(&content)?;
         let standby_server = self.postgres(standby);
-        let replayed = standby_server.sql(&format!(
+        let replayed = standby_server.ask(&format!(
             "select pg_last_wal_replay_lsn() >= '{written}'::pg_lsn"
         ))?;
         if replayed != "t" {
@@ -82,7 +82,7 @@ impl Cluster {
             )));
         }
         for (node, server) in [(None, &primary), (Some(standby), &standby_server)] {
-            let half = server.sql(&format!(
+            let half = server.ask(&format!(
                 "select (select sum(commits) from {table}_sums) - (select count(*) from {table})"
             ))?;
             if half != "0" {
@@ -92,7 +92,7 @@ impl Cluster {
                 )));
             }
         }
-        let there = standby_server.sql(&content)?;
+        let there = standby_server.ask(&content)?;
         if there == right {
             Ok(())
         } else {

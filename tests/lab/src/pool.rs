@@ -1,12 +1,15 @@
 //! Runs scenarios beside each other: most of a scenario is waiting for Corosync and Pacemaker. Each is a process of its own,
 //! the test program once more with one scenario's name, so that what it prints is kept together, and a lab ends with its
 //! process however that ends. Scenarios that compare times run at the end, alone.
+//!
+//! Scenarios that need no cluster take a second each, and booting a lab takes longer than that: [`chains`] has a process run one
+//! after the other, on one lab.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,10 +21,12 @@ use crate::{packages, poll, site};
 
 /// How many labs at a time.
 const LABS_VARIABLE: &str = "EXPGSQL_LABS";
-/// Set for the process of one scenario: [`BESIDE`] or [`ALONE`].
+/// Set for the process of a scenario: [`BESIDE`], [`CHAINED`] or [`ALONE`].
 const MEMBER_VARIABLE: &str = "EXPGSQL_LAB_MEMBER";
 /// Other scenarios run at the same time.
 const BESIDE: &str = "beside";
+/// The same, and it runs those that it is told one after the other.
+const CHAINED: &str = "chained";
 /// None does.
 const ALONE: &str = "alone";
 /// What the process of a scenario that was left out exits with.
@@ -43,14 +48,36 @@ const LIMIT: Duration = Duration::from_secs(1800);
 ///
 /// With `EXPGSQL_LAB=skip` every one is left out, and the closing line says so; without root every one fails.
 pub fn pool(beside: &[Scenario], alone: &[Scenario]) -> ExitCode {
+    all(beside, alone, Way::Apart)
+}
+
+/// The same for scenarios that share a lab, which each of them puts back to its first state: as many processes as labs may run at
+/// a time, each with a lab of its own, take the next scenario when they are done with one. The caller ends the lab of this process
+/// after it.
+pub fn chains(scenarios: &[Scenario]) -> ExitCode {
+    all(scenarios, &[], Way::Chained)
+}
+
+/// How the scenarios that run beside each other have their processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Each has one.
+    Apart,
+    /// Those that run one after the other have one.
+    Chained,
+}
+
+fn all(beside: &[Scenario], alone: &[Scenario], way: Way) -> ExitCode {
     let arguments = Arguments::parse(std::env::args().skip(1));
     let all = [beside, alone].concat();
     if arguments.list {
         return arguments.listed(&all);
     }
     let chosen: Vec<&Scenario> = all.iter().filter(|s| arguments.selects(s.name)).collect();
-    if std::env::var_os(MEMBER_VARIABLE).is_some() {
-        return member(&chosen);
+    match std::env::var(MEMBER_VARIABLE) {
+        Ok(told) if told == CHAINED => return chained(&all),
+        Ok(_) => return member(&chosen),
+        Err(_) => {}
     }
     let mut report = Report::new();
     report.filtered(all.len() - chosen.len());
@@ -82,14 +109,21 @@ pub fn pool(beside: &[Scenario], alone: &[Scenario]) -> ExitCode {
     std::thread::scope(|scope| {
         for _ in 0..labs() {
             scope.spawn(|| {
+                let mut chain = None;
                 while let Some(scenario) = next() {
-                    in_its_process(scenario, BESIDE, &results);
+                    println!("scenario {} begins", scenario.name);
+                    let end = match way {
+                        Way::Apart => ended(scenario.name, BESIDE),
+                        Way::Chained => ended_in(&mut chain, scenario.name),
+                    };
+                    note_end(scenario, end, &results);
                 }
             });
         }
     });
     for scenario in alone.iter().filter(selects) {
-        in_its_process(scenario, ALONE, &results);
+        println!("scenario {} begins", scenario.name);
+        note_end(scenario, ended(scenario.name, ALONE), &results);
     }
     let results = results.into_inner();
     let Results { report, failed } = results.unwrap_or_else(PoisonError::into_inner);
@@ -137,33 +171,142 @@ fn labs() -> usize {
     told.unwrap_or_else(|| 2 * cores()).max(1)
 }
 
+/// A lab is not to outlive the run that it belongs to.
+fn follow_the_run() -> std::result::Result<(), ExitCode> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|errno| {
+        eprintln!("lab: follow the run in its end: {errno}");
+        ExitCode::FAILURE
+    })
+}
+
 /// The process of one scenario.
 fn member(chosen: &[&Scenario]) -> ExitCode {
-    // A lab is not to outlive the run that it belongs to.
-    if let Err(errno) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
-        eprintln!("lab: follow the run in its end: {errno}");
-        return ExitCode::FAILURE;
+    if let Err(code) = follow_the_run() {
+        return code;
     }
     let [scenario] = chosen else {
         eprintln!("lab: {} scenarios for one process", chosen.len());
         return ExitCode::FAILURE;
     };
-    match Report::new().run(scenario) {
-        Outcome::Passed => ExitCode::SUCCESS,
-        Outcome::LeftOut(_) => ExitCode::from(LEFT_OUT),
-        Outcome::Failed(_) => ExitCode::FAILURE,
-        Outcome::Broken(_) => ExitCode::from(BROKEN),
+    ExitCode::from(code(&Report::new().run(scenario)))
+}
+
+/// What the process of a scenario says of its end.
+fn code(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Passed => 0,
+        Outcome::LeftOut(_) => LEFT_OUT,
+        Outcome::Failed(_) => 1,
+        Outcome::Broken(_) => BROKEN,
     }
+}
+
+/// Goes before a scenario's code, on a line of its own below what the scenario printed.
+const ENDED: &str = "scenario ended with ";
+
+/// The process of scenarios that are told one after the other, a name a line.
+fn chained(all: &[Scenario]) -> ExitCode {
+    if let Err(code) = follow_the_run() {
+        return code;
+    }
+    for name in std::io::stdin().lines().map_while(std::result::Result::ok) {
+        let Some(scenario) = all.iter().find(|scenario| scenario.name == name) else {
+            eprintln!("lab: no scenario {name:?}");
+            return ExitCode::FAILURE;
+        };
+        println!("{ENDED}{}", code(&Report::new().run(scenario)));
+    }
+    ExitCode::SUCCESS
+}
+
+/// A process that runs scenarios one after the other.
+struct Chain {
+    child: Child,
+    /// The names go in here; with its end the process ends.
+    names: Option<ChildStdin>,
+    printed: File,
+    /// Up to where that has been read.
+    read: u64,
+}
+
+impl Chain {
+    fn begin() -> Result<Self> {
+        let (mut child, printed) = process(&[], CHAINED, Stdio::piped())?;
+        Ok(Self {
+            names: child.stdin.take(),
+            child,
+            printed,
+            read: 0,
+        })
+    }
+
+    /// Has it run a scenario, and gives how that ended and what was printed. An error: the process is of no more use.
+    fn run(&mut self, name: &str) -> Result<(ExitStatus, String)> {
+        let told = self.names.as_mut().map(|names| writeln!(names, "{name}"));
+        told.transpose()
+            .map_err(Error::io("name a scenario to its process"))?;
+        let start = Instant::now();
+        let mut text = Vec::new();
+        loop {
+            // Before what it printed: that is all then.
+            let status = end_within(&mut self.child, start)?;
+            self.printed
+                .seek(SeekFrom::Start(self.read))
+                .and_then(|_| self.printed.read_to_end(&mut text))
+                .map_err(Error::io("read what a scenario printed"))?;
+            self.read += u64::try_from(text.len()).unwrap_or_default();
+            let said = String::from_utf8_lossy(&text);
+            if let Some((printed, code)) = code_in(&said) {
+                return Ok((ExitStatus::from_raw(i32::from(code) << 8), printed));
+            }
+            if let Some(status) = status {
+                return Ok((status, said.into_owned()));
+            }
+            self.read -= u64::try_from(text.len()).unwrap_or_default();
+            text.clear();
+            poll::rest(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        drop(self.names.take());
+        // It takes its lab down.
+        drop(end_of(&mut self.child));
+    }
+}
+
+/// What a scenario of a chain printed, and its code, once that is there.
+fn code_in(printed: &str) -> Option<(String, u8)> {
+    let (before, after) = printed.rsplit_once(ENDED)?;
+    let code = after.strip_suffix('\n')?.parse().ok()?;
+    Some((before.to_owned(), code))
+}
+
+/// Runs a scenario to its end in the process of a chain, which is begun where there is none.
+fn ended_in(chain: &mut Option<Chain>, name: &str) -> (Outcome, String) {
+    let begun = match chain.take() {
+        Some(chain) => Ok(chain),
+        None => Chain::begin(),
+    };
+    let end = begun.and_then(|mut it| {
+        let end = it.run(name)?;
+        if it.child.try_wait().is_ok_and(|status| status.is_none()) {
+            *chain = Some(it);
+        }
+        Ok(end)
+    });
+    told(name, end)
 }
 
 /// Whether this is the process of a scenario that others run beside.
 pub(crate) fn has_neighbours() -> bool {
-    std::env::var(MEMBER_VARIABLE).is_ok_and(|told| told == BESIDE)
+    std::env::var(MEMBER_VARIABLE).is_ok_and(|told| told == BESIDE || told == CHAINED)
 }
 
-fn in_its_process(scenario: &Scenario, company: &str, results: &Mutex<Results>) {
-    println!("scenario {} begins", scenario.name);
-    let (outcome, printed) = ended(scenario.name, company);
+fn note_end(scenario: &Scenario, end: (Outcome, String), results: &Mutex<Results>) {
+    let (outcome, printed) = end;
     // Printed under the lock: two stories are not to be mixed.
     let mut results = lock(results);
     print!("{printed}");
@@ -181,7 +324,11 @@ fn may_try_again(failed: usize, told: Option<&str>) -> bool {
 
 /// Runs a scenario to its end, and gives what it printed, with a closing line in any case.
 fn ended(name: &str, company: &str) -> (Outcome, String) {
-    let (outcome, mut printed) = match run(name, company) {
+    told(name, run(name, company))
+}
+
+fn told(name: &str, end: Result<(ExitStatus, String)>) -> (Outcome, String) {
+    let (outcome, mut printed) = match end {
         Ok((status, printed)) => (outcome(name, status, &printed), printed),
         Err(error) => (Outcome::Failed(error.to_string()), String::new()),
     };
@@ -210,22 +357,7 @@ fn outcome(name: &str, status: ExitStatus, printed: &str) -> Outcome {
 
 /// Runs the scenario of this name in a process of its own, and gives how that ended and what it printed.
 fn run(name: &str, company: &str) -> Result<(ExitStatus, String)> {
-    let program = std::env::current_exe().map_err(Error::io("find the test program"))?;
-    // A file and no pipe: what a scenario started may hold on to it after its end.
-    let mut printed = unnamed_file()?;
-    let duplicate = || printed.try_clone().map_err(Error::io("duplicate a file"));
-    let mut command = Command::new(program);
-    if let Some(seed) = site::seed_of_run()? {
-        command.env(site::SEED_VARIABLE, seed.to_string());
-    }
-    let mut child = command
-        .args(["--exact", name])
-        .env(MEMBER_VARIABLE, company)
-        .stdin(Stdio::null())
-        .stdout(duplicate()?)
-        .stderr(duplicate()?)
-        .spawn()
-        .map_err(Error::io("start the process of a scenario"))?;
+    let (mut child, mut printed) = process(&["--exact", name], company, Stdio::null())?;
     let status = end_of(&mut child)?;
     let mut text = Vec::new();
     printed
@@ -235,18 +367,48 @@ fn run(name: &str, company: &str) -> Result<(ExitStatus, String)> {
     Ok((status, String::from_utf8_lossy(&text).into_owned()))
 }
 
+/// Starts this program once more, for scenarios of its own, and gives the file with what they print.
+fn process(arguments: &[&str], company: &str, names: Stdio) -> Result<(Child, File)> {
+    let program = std::env::current_exe().map_err(Error::io("find the test program"))?;
+    // A file and no pipe: what a scenario started may hold on to it after its end.
+    let printed = unnamed_file()?;
+    let duplicate = || printed.try_clone().map_err(Error::io("duplicate a file"));
+    let mut command = Command::new(program);
+    if let Some(seed) = site::seed_of_run()? {
+        command.env(site::SEED_VARIABLE, seed.to_string());
+    }
+    let child = command
+        .args(arguments)
+        .env(MEMBER_VARIABLE, company)
+        .stdin(names)
+        .stdout(duplicate()?)
+        .stderr(duplicate()?)
+        .spawn()
+        .map_err(Error::io("start the process of a scenario"))?;
+    Ok((child, printed))
+}
+
 fn end_of(child: &mut Child) -> Result<ExitStatus> {
     let start = Instant::now();
     loop {
-        if let Some(status) = child.try_wait().map_err(Error::io("wait for a scenario"))? {
+        if let Some(status) = end_within(child, start)? {
             return Ok(status);
-        }
-        if start.elapsed() > LIMIT {
-            child.kill().map_err(Error::io("end a scenario"))?;
-            return child.wait().map_err(Error::io("wait for a scenario"));
         }
         poll::rest(Duration::from_millis(100));
     }
+}
+
+/// Whether a process has ended, by itself or since its time is over; `None`: not yet.
+fn end_within(child: &mut Child, start: Instant) -> Result<Option<ExitStatus>> {
+    let ended = child.try_wait().map_err(Error::io("wait for a scenario"))?;
+    if ended.is_none() && start.elapsed() > LIMIT {
+        child.kill().map_err(Error::io("end a scenario"))?;
+        return child
+            .wait()
+            .map(Some)
+            .map_err(Error::io("wait for a scenario"));
+    }
+    Ok(ended)
 }
 
 /// A file without a name, which is gone with its last user.
@@ -276,6 +438,17 @@ mod tests {
         assert!(may_try_again(1, Some("1")));
         assert!(!may_try_again(1, Some("0")));
         assert!(!may_try_again(SECOND_TRIES + 1, None));
+    }
+
+    #[test]
+    fn a_scenario_of_a_chain_is_over_with_its_code_on_a_line() {
+        let printed = "scenario a::b ... ok, 1.0 s\n";
+        assert_eq!(code_in(printed), None);
+        assert_eq!(code_in(&format!("{printed}{ENDED}7")), None);
+        assert_eq!(
+            code_in(&format!("{printed}{ENDED}77\n")),
+            Some((printed.to_owned(), LEFT_OUT))
+        );
     }
 
     #[test]

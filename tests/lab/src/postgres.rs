@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use crate::ask::{self, Answer};
 use crate::debian::Root;
 use crate::error::{Error, Result};
 use crate::host::Node;
@@ -435,6 +436,18 @@ impl Postgres<'_> {
         self.psql("/run/postgresql", 5432, sql)
     }
 
+    /// As [`Postgres::sql`], for a question that is asked again and again: from outside, without a process on the host, where the
+    /// server lets its owner in that way.
+    ///
+    /// # Errors
+    /// As [`Postgres::sql`].
+    pub fn ask(&self, question: &str) -> Result<String> {
+        match ask::ask(self.node, question)? {
+            Answer::Values(values) => Ok(values),
+            Answer::NotThisWay => self.sql(question),
+        }
+    }
+
     /// As [`Postgres::sql`], against any server that this host reaches.
     ///
     /// # Errors
@@ -560,7 +573,7 @@ impl Postgres<'_> {
 
     /// Whether it takes writes; `None`: it gave no answer.
     pub fn is_writable(&self) -> Option<bool> {
-        self.sql("select not pg_is_in_recovery()")
+        self.ask("select not pg_is_in_recovery()")
             .ok()
             .map(|answer| answer == "t")
     }
@@ -570,7 +583,7 @@ impl Postgres<'_> {
     /// # Errors
     /// [`Error::Timeout`] with the server's last answer.
     pub fn wait_ready(&self, limit: Duration) -> Result<()> {
-        poll::until(limit, poll::slow(), || self.sql("select 1").map(drop)).map_err(|error| {
+        poll::until(limit, poll::slow(), || self.ask("select 1").map(drop)).map_err(|error| {
             Error::Timeout {
                 what: format!("PostgreSQL on {} takes connections", self.node.name()),
                 limit,

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,30 @@ use crate::poll;
 
 /// Limit of a command that names none.
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
+
+/// Where commands are looked for.
+const PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// The place of a program of this machine. With a name alone, and a PATH that is set, the standard library forks this whole
+/// process, with all its pages, where otherwise the child shares them until it is another program.
+fn absolute(program: &str) -> PathBuf {
+    let found = || {
+        let mut places = PATH.iter().map(|dir| Path::new(dir).join(program));
+        places.find(|place| place.exists())
+    };
+    let is_name = !program.contains('/');
+    is_name
+        .then(found)
+        .flatten()
+        .unwrap_or_else(|| program.into())
+}
 
 /// How a command ended and what it wrote.
 #[derive(Clone, Debug)]
@@ -115,15 +139,12 @@ impl Cmd {
             .argv
             .split_first()
             .expect("BUG: a command has a program");
-        let mut command = Command::new(program);
+        let mut command = Command::new(absolute(program));
         // The caller's environment stays out: a PGHOST or LC_ALL of the developer would change what the agent sees.
         command
             .args(args)
             .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", PATH.join(":"))
             .env("HOME", "/root")
             .env("LC_ALL", "C.UTF-8");
         if let Some(term) = std::env::var_os("TERM") {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lab::{Cluster, Error, Result, scenarios};
 
 fn main() -> ExitCode {
-    lab::suite(scenarios![
+    let beside = scenarios![
         hosts_have_their_own_names_files_and_processes,
         a_cut_stops_one_way_or_both_and_healing_ends_it,
         a_power_cycle_keeps_the_disk_and_nothing_else,
@@ -17,7 +17,8 @@ fn main() -> ExitCode {
         the_lock_service_can_be_cut_off_frozen_and_stopped,
         replication_can_be_throttled,
         a_command_past_its_limit_is_killed,
-    ])
+    ];
+    lab::pool(beside, &[])
 }
 
 fn two_hosts() -> Result<Cluster> {

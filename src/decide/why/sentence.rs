@@ -240,10 +240,14 @@ fn unplanned(seen: &Observed, candidates: &[&str]) -> (String, Vec<String>) {
 
 /// The part of a reason before its explanation.
 fn in_short(reason: &Reason) -> String {
-    match reason {
-        Reason::Barred(Bar::Nowhere) => return "not let run there".to_owned(),
-        Reason::Barred(_) => return "banned".to_owned(),
-        _ => {}
+    if let Reason::Barred(bar) = reason {
+        let is_nowhere = *bar == Bar::Nowhere;
+        return if is_nowhere {
+            "not let run there"
+        } else {
+            "banned"
+        }
+        .to_owned();
     }
     let text = reason.to_string();
     let short = text.split(':').next().unwrap_or_default();

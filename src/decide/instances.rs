@@ -12,12 +12,12 @@ pub fn objection(most: Option<u32>, members: &[StandbyName], count: usize) -> Op
     let needed = others + 1 - count.clamp(1, others.max(1));
     let running = most - 1;
     (running < needed.min(others)).then(|| {
+        // What to do comes early: of a reason little more than a line is shown.
+        let nodes = members.len();
         format!(
-            "clone-max={most}, and {} nodes replicate ({}): with sync_method=quorum it takes the statements of {needed} of the others to promote one, and \
-             {running} of them ever run; set clone-max to {}, or node_list to the nodes that run PostgreSQL",
-            members.len(),
-            members.join(", "),
-            members.len()
+            "set clone-max to {nodes}, or shorten node_list: with clone-max={most} and sync_method=quorum no more standbys run than {running}, and a promotion \
+             takes the statements of {needed} ({})",
+            members.join(", ")
         )
     })
 }
@@ -37,13 +37,13 @@ mod tests {
                 Some(2),
                 "a b c",
                 1,
-                Some("of 2 of the others to promote one, and 1 of them"),
+                Some("than 1, and a promotion takes the statements of 2 ("),
             ),
             (
                 Some(1),
                 "a b c",
                 1,
-                Some("of 2 of the others to promote one, and 0 of them"),
+                Some("than 0, and a promotion takes the statements of 2 ("),
             ),
             // Two have everything: one of them is among any two.
             (Some(3), "a b c d", 2, None),
@@ -51,13 +51,18 @@ mod tests {
                 Some(2),
                 "a b c d",
                 2,
-                Some("of 2 of the others to promote one, and 1 of them"),
+                Some("than 1, and a promotion takes the statements of 2 ("),
             ),
             (Some(2), "a b c", 2, None),
             (Some(2), "a b c", 9, None),
             // What stands alone needs nobody.
             (Some(2), "a b", 1, None),
-            (Some(1), "a b", 1, Some("set clone-max to 2, or node_list")),
+            (
+                Some(1),
+                "a b",
+                1,
+                Some("set clone-max to 2, or shorten node_list"),
+            ),
             (Some(1), "a", 1, None),
             (Some(1), "", 1, None),
         ] {

@@ -61,8 +61,11 @@ pub(crate) fn three_nodes_are_set_up_from_one_file() -> Result<()> {
     step("erase takes out what is ours, and only that", || {
         erase(node)
     })?;
-    step("and apply brings it back", || {
-        ends(node, &["apply", "--yes"], 0, "Done")?;
+    step("and apply brings it back, without root's ssh", || {
+        node.sh("mount -t tmpfs tmpfs /root/.ssh")?.ok()?;
+        ends(node, &["check"], 1, "does not answer by ssh")?;
+        ends(node, &["apply", "--yes"], 0, "does not answer by ssh")?;
+        node.sh("umount /root/.ssh")?.ok()?;
         lab.wait_healthy(LIMIT)
     })
 }

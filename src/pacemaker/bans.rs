@@ -13,27 +13,32 @@ use std::collections::BTreeMap;
 use roxmltree::{Document, Node};
 
 use crate::model::ban::{Ban, Bans, Places};
-use crate::model::cluster_view::{NodeKind, NodeView, Score, parse_bool};
+use crate::model::cluster_view::{NodeKind, NodeView, Score};
 use crate::model::node_name::NodeName;
 use crate::pacemaker::dates::{self, Clock};
 use crate::pacemaker::document::{child, children, referred};
 use crate::pacemaker::scope::{self, Scope};
 use crate::pacemaker::scores::{self, Part};
 
-/// Every ban that is in force, as far as it is of one of `nodes`.
+/// Every ban that is in force, as far as it is of one of `nodes`. `is_opt_in`: resources run only where a constraint lets them
+/// (`symmetric-cluster=false`).
 pub(crate) fn read(
     configuration: Node<'_, '_>,
     nodes: &BTreeMap<NodeName, NodeView>,
+    is_opt_in: bool,
     clock: &Clock,
 ) -> Bans {
     let mut bans = Bans::default();
-    bans.places.is_opt_in = is_opt_in(configuration);
+    bans.places.is_opt_in = is_opt_in;
     let mut finite: BTreeMap<(&str, &NodeName), Vec<Part>> = BTreeMap::new();
     for constraint in children(child(configuration, "constraints"), "rsc_location") {
         for scope in scope::of_location(constraint, configuration) {
             for node in nodes.values().filter(|n| n.kind == NodeKind::Member) {
                 let found = on_node(constraint, &scope, node, clock);
                 place(&mut bans.places, constraint, &scope, node, &found);
+                // The other roles have a place with it, and no ban.
+                let found = found.into_iter().filter(|found| found.role != Role::Other);
+                let found: Vec<Found> = found.collect();
                 let is_never = |found: &&Found| found.part.score == Score::MINUS_INFINITY;
                 let never = found.iter().filter(is_never);
                 if let Some(found) = never.max_by_key(|found| found.is_clear) {
@@ -76,7 +81,11 @@ fn place(
     let is_exclusive = constraint
         .attribute("resource-discovery")
         .is_some_and(|mode| mode.eq_ignore_ascii_case("exclusive"));
-    let is_about_it = found.iter().any(|found| !found.part.is_of_promoted);
+    let is_about_it = found.iter().any(|found| found.role != Role::Promoted);
+    // One that names a node that is no more says nothing.
+    let name = constraint.attribute("node");
+    let is_exclusive =
+        is_exclusive && name.is_none_or(|name| name.eq_ignore_ascii_case(node.name.as_str()));
     for primitive in &scope.primitives {
         let place = || ((*primitive).to_owned(), node.name.clone());
         if is_exclusive {
@@ -89,15 +98,6 @@ fn place(
             places.named.insert(place());
         }
     }
-}
-
-fn is_opt_in(configuration: Node<'_, '_>) -> bool {
-    let sets = children(child(configuration, "crm_config"), "cluster_property_set");
-    let mut pairs = sets.flat_map(|set| children(Some(set), "nvpair"));
-    pairs.any(|pair| {
-        pair.attribute("name") == Some("symmetric-cluster")
-            && pair.attribute("value").and_then(parse_bool) == Some(false)
-    })
 }
 
 fn ban(part: &Part, resources: Vec<String>, node: &NodeName) -> Ban {
@@ -117,7 +117,12 @@ pub(crate) fn by_name(configuration: &str, nodes: &[NodeName]) -> Option<Vec<Ban
         let view = NodeView::new(name.clone(), name.as_str(), NodeKind::Member);
         (name.clone(), view)
     });
-    let bans = read(document.root_element(), &views.collect(), &Clock::now());
+    let bans = read(
+        document.root_element(),
+        &views.collect(),
+        false,
+        &Clock::now(),
+    );
     Some(bans.in_force)
 }
 
@@ -144,6 +149,7 @@ impl Role {
 
 /// What a constraint says of one node.
 struct Found {
+    role: Role,
     part: Part,
     /// It counts for certain.
     is_clear: bool,
@@ -158,7 +164,8 @@ fn on_node(
     let found = |role: Option<&str>, score: Score, until: Option<String>, is_clear: bool| {
         let role = role.map_or(Role::Any, Role::of);
         let id = constraint.attribute("id").unwrap_or("without an id");
-        (role != Role::Other).then(|| Found {
+        Found {
+            role,
             part: Part {
                 id: id.to_owned(),
                 score,
@@ -166,12 +173,12 @@ fn on_node(
                 until,
             },
             is_clear,
-        })
+        }
     };
     if let (Some(name), Some(score)) = (constraint.attribute("node"), scope.score) {
         let is_it = name.eq_ignore_ascii_case(node.name.as_str());
-        let found = found(scope.role, score, None, true);
-        return found.filter(|_| is_it).into_iter().collect();
+        let found = is_it.then(|| found(scope.role, score, None, true));
+        return found.into_iter().collect();
     }
     let score = |rule: Node<'_, '_>| {
         let score = match (rule.attribute("score"), rule.attribute("score-attribute")) {
@@ -186,7 +193,7 @@ fn on_node(
         let score = score(rule)?;
         let holds = holds(rule, scope, node, clock);
         let role = scope.role.or_else(|| rule.attribute("role"));
-        found(role, score, end(rule), holds.is_some()).filter(|_| holds != Some(false))
+        (holds != Some(false)).then(|| found(role, score, end(rule), holds.is_some()))
     });
     judged.collect()
 }
@@ -331,7 +338,7 @@ mod tests {
         let document = Document::parse(&text).unwrap();
         let now = "2026-11-21T19:00:00Z".parse().unwrap();
         let clock = Clock::at(now, jiff::tz::TimeZone::UTC);
-        let bans = read(document.root_element(), &nodes(), &clock);
+        let bans = read(document.root_element(), &nodes(), false, &clock);
         let word = |ban: &Ban| {
             let mark = if ban.is_of_promoted { "+" } else { "" };
             let until = ban.until.as_deref().unwrap_or_default();
@@ -412,16 +419,16 @@ mod tests {
     }
 
     /// The nodes on which `pgsql` may run where `property` is set.
-    fn places(property: &str, constraints: &str) -> String {
+    fn places(is_opt_in: bool, constraints: &str) -> String {
         let text = format!(
-            r#"<configuration><crm_config><cluster_property_set id="p">{property}</cluster_property_set></crm_config><resources>
+            r#"<configuration><crm_config/><resources>
                <clone id="pgsql-clone"><primitive id="pgsql"/></clone><primitive id="other"/></resources>
                <constraints>{constraints}</constraints></configuration>"#
         );
         let document = Document::parse(&text).unwrap();
         let clock = Clock::at(jiff::Timestamp::UNIX_EPOCH, jiff::tz::TimeZone::UTC);
         let nodes = nodes();
-        let places = read(document.root_element(), &nodes, &clock).places;
+        let places = read(document.root_element(), &nodes, is_opt_in, &clock).places;
         let names = nodes.keys().filter(|node| places.have("pgsql", node));
         names.map(NodeName::as_str).collect::<Vec<_>>().join(" ")
     }
@@ -429,7 +436,6 @@ mod tests {
     /// Each seen with Pacemaker 2.1.5: `crm_simulate -x FILE -S`.
     #[test]
     fn where_a_resource_runs_only_by_a_constraint_the_others_have_no_place() {
-        let opt_in = r#"<nvpair id="s" name="symmetric-cluster" value="false"/>"#;
         let on = |node: &str, more: &str| {
             format!(
                 r#"<rsc_location id="l{node}" rsc="pgsql-clone" node="{node}" score="1" {more}/>"#
@@ -437,19 +443,25 @@ mod tests {
         };
         let exclusive = r#"resource-discovery="exclusive""#;
         let promoted = |more: &str| on("node1", &format!(r#"role="Promoted" {more}"#));
-        for (property, constraints, expected) in [
-            ("", String::new(), "node1 node2 node3"),
-            ("", on("node1", ""), "node1 node2 node3"),
-            (opt_in, String::new(), ""),
-            (opt_in, on("node1", "") + &on("node3", ""), "node1 node3"),
-            (opt_in, promoted("") + &on("node3", ""), "node3"),
-            (opt_in, r#"<rsc_location id="l" rsc="pgsql"><rule score="0"><expression attribute="site" operation="defined"/></rule></rsc_location>"#.to_owned(), "node1 node2"),
-            (opt_in, r#"<rsc_location id="l" rsc="other" node="node1" score="1"/>"#.to_owned(), ""),
-            ("", on("node1", exclusive) + &on("node2", exclusive), "node1 node2"),
-            ("", on("node1", exclusive) + &on("node2", ""), "node1"),
-            ("", r#"<rsc_location id="l" rsc="other" node="node1" score="1" resource-discovery="exclusive"/>"#.to_owned(), "node1 node2 node3"),
+        for (is_opt_in, constraints, expected) in [
+            (false, String::new(), "node1 node2 node3"),
+            (false, on("node1", ""), "node1 node2 node3"),
+            (true, String::new(), ""),
+            (true, on("node1", "") + &on("node3", ""), "node1 node3"),
+            (true, promoted("") + &on("node3", ""), "node3"),
+            (true, r#"<rsc_location id="l" rsc="pgsql"><rule score="0"><expression attribute="site" operation="defined"/></rule></rsc_location>"#.to_owned(), "node1 node2"),
+            (true, on("node3", r#"role="Unpromoted""#), "node3"),
+            (true, r#"<rsc_location id="l" rsc="other" node="node1" score="1"/>"#.to_owned(), ""),
+            (false, on("node1", exclusive) + &on("node2", exclusive), "node1 node2"),
+            (false, on("node1", exclusive) + &on("node2", ""), "node1"),
+            (false, on("node3", &format!(r#"role="Unpromoted" {exclusive}"#)), "node3"),
+            // Left behind by a node that is no more; a rule that is true nowhere.
+            (false, on("node9", exclusive), "node1 node2 node3"),
+            (false, r#"<rsc_location id="l" rsc="pgsql" resource-discovery="exclusive"><rule score="1">
+                <expression attribute="nosuch" operation="defined"/></rule></rsc_location>"#.to_owned(), ""),
+            (false, r#"<rsc_location id="l" rsc="other" node="node1" score="1" resource-discovery="exclusive"/>"#.to_owned(), "node1 node2 node3"),
         ] {
-            assert_eq!(places(property, &constraints), expected, "{property} {constraints}");
+            assert_eq!(places(is_opt_in, &constraints), expected, "{is_opt_in} {constraints}");
         }
     }
 

@@ -243,7 +243,8 @@ fn parse_document(text: &str) -> Result<ClusterView, String> {
             add_state(node, *element)?;
         }
     }
-    view.bans = bans::read(configuration, &view.nodes, &Clock::now());
+    let is_opt_in = view.property("symmetric-cluster").and_then(parse_bool) == Some(false);
+    view.bans = bans::read(configuration, &view.nodes, is_opt_in, &Clock::now());
     view.dc = cib
         .attribute("dc-uuid")
         .and_then(|id| view.nodes.values().find(|node| node.id == id))

@@ -1,7 +1,9 @@
 //! What finite scores of location constraints add up to on one node.
 //!
-//! Pacemaker promotes no instance whose promotion score, with what constraints about the promoted role add, is negative, nor one for which the sum of
-//! that and of what other constraints add for the node is. It adds the last constraint first, and what an infinity has become stays one.
+//! Pacemaker promotes no instance whose promotion score, with what constraints about the promoted role add, is negative. Nor does it where what other constraints
+//! add keeps the resource from the node, whatever the score: stickiness and what stands beside the primary may outweigh some of it, so only what the
+//! agent's highest score would not make up for counts here. Sums of both kinds are left to Pacemaker for the same reason. It adds the last
+//! constraint first, and what an infinity has become stays one.
 //!
 //! Source: Pacemaker 2.1.5, `lib/pacemaker/pcmk_sched_promotable.c` (`set_instance_priority`, `set_sort_index_to_node_weight`,
 //! `set_instance_role`) and `pcmk_utils.c` (`pcmk__add_scores`).
@@ -27,15 +29,13 @@ pub(super) fn culprit(parts: &[Part]) -> Option<&Part> {
         let these = all.filter(move |part| part.is_of_promoted == is_of_promoted);
         these.map(|part| part.score)
     };
-    let promoted = of(true).fold(HIGHEST, add);
-    let is_too_low = |score: Score| score < Score::new(0);
-    let whole = of(false).fold(Score::new(0), add);
-    let lowest = parts.iter().min_by_key(|part| part.score);
-    if is_too_low(promoted) {
-        let about = parts.iter().filter(|part| part.is_of_promoted);
-        return about.min_by_key(|part| part.score);
-    }
-    lowest.filter(|_| is_too_low(add(whole, promoted)))
+    [true, false].into_iter().find_map(|is_of_promoted| {
+        let is_too_low = of(is_of_promoted).fold(HIGHEST, add) < Score::new(0);
+        let these = parts
+            .iter()
+            .filter(|part| part.is_of_promoted == is_of_promoted);
+        these.min_by_key(|part| part.score).filter(|_| is_too_low)
+    })
 }
 
 fn add(one: Score, other: Score) -> Score {
@@ -72,7 +72,9 @@ mod tests {
             // What keeps all of it away is no better.
             ("", "-1001", "a0"),
             ("", "-5000", "a0"),
-            ("-500", "-501", "a0"),
+            // Of both kinds, and stickiness may make up for it.
+            ("-500", "-501", ""),
+            ("-700", "-400", ""),
             ("100", "-1101", "a0"),
             ("", "INFINITY -900000 -900000", "a1"),
             // One that runs there may stay, and be promoted.

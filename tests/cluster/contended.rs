@@ -10,10 +10,17 @@ const TIMES: u64 = 20;
 /// Where the hosts have the agent.
 const PROGRAM: &str = "/usr/lib/ocf/resource.d/heartbeat/expgsql";
 
-/// Changes the status, which is nothing to the others, about ten times a second: more than a cluster of many resources does while it recovers. A
-/// change that fits one version of the CIB only, as Pacemaker 3 takes it, gets in between; as fast as a machine can it would not.
-const NOISE: &str = "touch /run/noise; i=0; while [ -e /run/noise ]; do i=$((i + 1)); \
-                     attrd_updater --name=noise --update=$i || exit 1; sleep 0.08; done; echo $i";
+/// The feature set from which on a change of the outermost element fits one version of the CIB only (Pacemaker 3.0.1). What changes the status as fast as
+/// it can starves it (docs/field.md); ten times a second does not, which is more than a cluster of many resources does while it recovers.
+const BY_PATCH: [u32; 3] = [3, 20, 1];
+
+/// Changes the status, which is nothing to the others, as fast as it can, or with a pause.
+fn noise(pause: &str) -> String {
+    format!(
+        "touch /run/noise; i=0; while [ -e /run/noise ]; do i=$((i + 1)); \
+         attrd_updater --name=noise --update=$i || exit 1; {pause} done; echo $i"
+    )
+}
 
 pub(crate) fn conditional_changes_of_all_nodes_are_one_after_the_other() -> Result<()> {
     let binary = lab::build_trial()?;
@@ -53,10 +60,20 @@ pub(crate) fn conditional_changes_of_all_nodes_are_one_after_the_other() -> Resu
 /// All nodes count at once, while one of them makes noise.
 fn counted(lab: &Cluster, how: &str) -> Result<()> {
     let property = format!("trial-{how}");
-    let (results, noise) = std::thread::scope(|scope| {
-        let noise = scope.spawn(|| {
+    let (_, rest) = outermost(&lab.nodes()[0])?;
+    let set = rest.split_once("crm_feature_set=\"");
+    let set = set.and_then(|(_, rest)| rest.split('"').next());
+    let set = set.ok_or_else(|| wrong(format!("no feature set: {rest}")))?;
+    let numbers: Vec<u32> = set.split('.').filter_map(|it| it.parse().ok()).collect();
+    let noise = noise(if numbers[..] >= BY_PATCH[..] {
+        "sleep 0.08;"
+    } else {
+        ""
+    });
+    let (results, made) = std::thread::scope(|scope| {
+        let made = scope.spawn(|| {
             lab.nodes()[0]
-                .command(&["sh", "-c", NOISE])?
+                .command(&["sh", "-c", &noise])?
                 .limit(super::stage::LIMIT * 3)
                 .ok()
         });
@@ -69,7 +86,7 @@ fn counted(lab: &Cluster, how: &str) -> Result<()> {
         let ended = lab.nodes()[0].run(&["rm", "-f", "/run/noise"]);
         (
             results,
-            ended.and_then(|_| noise.join().map_err(|_| wrong("noise"))?),
+            ended.and_then(|_| made.join().map_err(|_| wrong("noise"))?),
         )
     });
     for (node, result) in lab.nodes().iter().zip(results) {
@@ -80,7 +97,7 @@ fn counted(lab: &Cluster, how: &str) -> Result<()> {
             node.name()
         );
     }
-    println!("         {how:<8} beside {} changes of the status", noise?);
+    println!("         {how:<8} beside {} changes of the status", made?);
     let query = [
         "crm_attribute",
         "--type=crm_config",

@@ -23,10 +23,17 @@ pub(crate) fn told(ctx: &Context<'_>, outcome: Outcome) -> Outcome {
         TransientAttribute::Notice
     };
     let board = Board::of(ctx, view);
-    let reason = outcome.reason.as_deref().filter(|_| is_degraded);
+    let mut reason = outcome.reason.as_deref().filter(|_| is_degraded);
+    if attribute == TransientAttribute::DeepNotice {
+        // What the plain monitor says stands behind it, and is told by that one.
+        let plain = board.transient(&ctx.me, TransientAttribute::Notice);
+        let plain = plain.map(|text| format!("; {text}")).unwrap_or_default();
+        reason = reason.map(|text| text.strip_suffix(&plain).unwrap_or(text));
+        reason = reason.filter(|text| !plain.ends_with(&format!("; {text}")));
+    }
     let change = by_attribute(board.transient(&ctx.me, attribute), reason);
     if let Some(text) = change
-        && let Err(failure) = board.set_own(attribute, text)
+        && let Err(failure) = board.set_own(attribute, text.as_deref())
     {
         say!(WARN, "what is told", reason = failure.text());
     }
@@ -53,5 +60,8 @@ pub(crate) fn told(ctx: &Context<'_>, outcome: Outcome) -> Outcome {
         code = outcome.code.as_u8(),
         reason = outcome.reason.as_deref().unwrap_or_default()
     );
-    Outcome::of(outcome.code.plain())
+    Outcome {
+        code: outcome.code.plain(),
+        reason: outcome.reason,
+    }
 }

@@ -280,7 +280,9 @@ impl Drop for Chain {
 /// What a scenario of a chain printed, and its code, once that is there.
 fn code_in(printed: &str) -> Option<(String, u8)> {
     let (before, after) = printed.rsplit_once(ENDED)?;
-    let code = after.strip_suffix('\n')?.parse().ok()?;
+    // Whatever somebody who is late has printed after it.
+    let (code, _) = after.split_once('\n')?;
+    let code = code.parse().ok()?;
     Some((before.to_owned(), code))
 }
 
@@ -448,6 +450,10 @@ mod tests {
         assert_eq!(
             code_in(&format!("{printed}{ENDED}77\n")),
             Some((printed.to_owned(), LEFT_OUT))
+        );
+        assert_eq!(
+            code_in(&format!("{printed}{ENDED}0\nlate")),
+            Some((printed.to_owned(), 0))
         );
     }
 

@@ -102,13 +102,21 @@ fn is_coordinator(stage: &Stage) -> Result<()> {
 }
 
 /// A line that the server refuses, and starts with all the same.
-fn misspell(stage: &Stage, standby: &Node) -> Result<()> {
+pub(crate) fn misspell(stage: &Stage, node: &Node) -> Result<()> {
+    edited(stage, node, &format!("echo '{LINE}' >>"))
+}
+
+/// Takes that line out again.
+pub(crate) fn correct(stage: &Stage, node: &Node) -> Result<()> {
+    edited(stage, node, "sed -i '/^lab /d'")
+}
+
+/// The file of the mappings of names, changed and read anew.
+fn edited(stage: &Stage, node: &Node, by: &str) -> Result<()> {
     let config = &stage.lab.layout().config;
     let file = config.with_file_name("pg_ident.conf");
-    standby
-        .sh(&format!("echo '{LINE}' >> {}", file.display()))?
-        .ok()?;
-    let postgres = stage.lab.postgres(standby);
+    node.sh(&format!("{by} {}", file.display()))?.ok()?;
+    let postgres = stage.lab.postgres(node);
     postgres.sql("select pg_reload_conf()").map(drop)
 }
 

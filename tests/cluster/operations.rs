@@ -5,6 +5,7 @@ use lab::resources::{CLONE, READER, RESOURCE, WRITER};
 use lab::{Allowed, Cluster, Node, RepMode, Result, Whose};
 
 use super::commands::{PROGRAM, cluster, ends, indented};
+use super::degraded::{correct, misspell};
 use super::stage::{
     GONE, LIMIT, Stage, expect, promised, refusals, watching_for_two_writable, wrong,
 };
@@ -322,13 +323,14 @@ fn maintenance(stage: &Stage) -> Result<()> {
     stage.writes_go_on()
 }
 
-/// Pacemaker takes the note of a degraded monitor for a monitor that runs, and would begin none after the maintenance.
+/// Pacemaker takes the note of a degraded monitor for a monitor that runs, and would begin none after the maintenance. The primary's: a standby's
+/// code says nothing as long as the primary's node coordinates.
 fn watched_after_maintenance(stage: &Stage) -> Result<()> {
     let lab = &stage.lab;
-    let node = standbys(lab)?.1;
+    let node = lab.primary()?;
     let (note, monitor) = (
         format!("{RESOURCE}_last_failure_0"),
-        format!("{RESOURCE}_monitor_4000"),
+        format!("{RESOURCE}_monitor_3000"),
     );
     let history = |id: &str, more: &str| {
         let name = node.name();
@@ -348,14 +350,15 @@ fn watched_after_maintenance(stage: &Stage) -> Result<()> {
         let update = format!("--update={value}");
         node.run(&[&words[..], &[&update]].concat())?.ok()
     };
-    lab.postgres(node).sql("select pg_wal_replay_pause()")?;
+    misspell(stage, node)?;
     until("its monitor is degraded", &|| {
-        history(&note, "[@rc-code='190']")
+        history(&note, "[@rc-code='191']")
     })?;
-    lab.postgres(node).sql("select pg_wal_replay_resume()")?;
+    correct(stage, node)?;
     until("its monitor is well", &|| {
-        history(&monitor, "[@rc-code='0']")
+        history(&monitor, "[@rc-code='8']")
     })?;
+    stage.told(node, None)?;
     // By Pacemaker's own tool, which knows nothing of notes.
     mode("true")?;
     until("nobody watches it", &|| {

@@ -85,9 +85,9 @@ fn slots_used_up(stage: &Stage) -> Result<()> {
         }
     })?;
     stage.told(next, Some("unattended"))?;
-    let failures = lab.status()?.failures;
-    expect(
-        failures.iter().any(|failure| failure.contains("slot")),
-        || format!("no reason is told: {failures:?}"),
-    )
+    let status = lab.status()?;
+    let told = status.attribute(next.name(), &format!("{RESOURCE}-notice"));
+    expect(told.is_some_and(|text| text.contains("slot")), || {
+        format!("no reason is told: {told:?}")
+    })
 }

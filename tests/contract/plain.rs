@@ -454,6 +454,13 @@ pub(crate) fn what_a_killed_postmaster_left_behind_does_not_prevent_a_start() ->
     // A frozen backend does not notice that its postmaster is gone.
     site.sh(&format!("kill -STOP {backend}"))?;
     site.postgres().signal("KILL")?;
+    site.lab()
+        .eventually("its main process is gone", SOON, |_| {
+            match site.postgres().postmaster() {
+                None => Ok(()),
+                Some(pid) => Err(format!("process {pid} is there")),
+            }
+        })?;
     agent.gives("monitor", 7);
     assert_ne!(site.server_processes()?, "", "the backend is still there");
     agent.gives("start", 0);

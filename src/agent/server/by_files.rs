@@ -74,7 +74,7 @@ pub(crate) fn tidy_primary(ctx: &Context<'_>) -> Step<()> {
 
 /// Whether `pg_ctl promote` has left its request, which the server has not taken up yet.
 pub(crate) fn is_told_to_promote(ctx: &Context<'_>) -> Step<bool> {
-    // The second is of PostgreSQL 12's `pg_ctl promote` with an option of its own.
+    // The second is one that PostgreSQL 12 still reads, where somebody has made it.
     for name in ["promote", "fallback_promote"] {
         let file = ctx.pgdata().join(name);
         let is_there = file
